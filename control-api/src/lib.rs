@@ -1,0 +1,3 @@
+//! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
+
+pub mod wire;

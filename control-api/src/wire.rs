@@ -1,0 +1,206 @@
+//! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords go in and never come out.
+
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::model::{Duty, Protection, Role, Transport};
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `GET /cluster`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// `None` while this node belongs to no cluster.
+    pub id: Option<String>,
+    pub this_node: Option<NodeId>,
+    pub leader: Option<NodeId>,
+    pub term: u64,
+    pub voters: Vec<NodeId>,
+    pub nodes: Vec<Node>,
+    pub cameras: usize,
+    /// Cameras whose watermark moves.
+    pub cameras_recording: usize,
+}
+
+/// An element of `GET /nodes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    pub name: String,
+    pub role: Role,
+    pub duty: Duty,
+    pub voter: bool,
+    /// As the answering node sees it.
+    pub alive: bool,
+    pub peer_addr: String,
+    pub api_addr: String,
+    pub failure_domain: String,
+    pub camera_capacity: u32,
+    /// Cameras that it owns.
+    pub cameras: usize,
+}
+
+/// Body of `POST /cluster/init`: this node becomes the first member of a new cluster. Empty today.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitCluster {}
+
+/// Body of `POST /cluster/join`: this node joins the cluster that `peer` (`host:port` of a member's peer address) belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinCluster {
+    pub peer: String,
+}
+
+fn default_priority() -> u8 {
+    100
+}
+
+fn default_retention_class() -> String {
+    "default".to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    /// `rtsp://host[:port]/path`, without credentials.
+    pub url: String,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<String>,
+    #[serde(default)]
+    pub transport: Transport,
+}
+
+/// Body of `POST /cameras`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCamera {
+    pub name: String,
+    pub source: NewSource,
+    #[serde(default)]
+    pub protection: Protection,
+    #[serde(default = "default_priority")]
+    pub priority: u8,
+    #[serde(default = "default_retention_class")]
+    pub retention_class: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Body of `PATCH /cameras/{id}`: absent fields stay as they are (RFC 7396, whole `labels` replaced).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraPatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourcePatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcePatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+}
+
+/// A camera as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Camera {
+    pub id: CameraId,
+    pub name: String,
+    pub source: Source,
+    pub protection: Protection,
+    pub priority: u8,
+    pub retention_class: String,
+    pub labels: BTreeMap<String, String>,
+    pub assignment: Assignment,
+    pub recording: Recording,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub url: String,
+    pub username: Option<String>,
+    pub has_password: bool,
+    pub transport: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub epoch: Epoch,
+    pub owner: Option<NodeId>,
+    pub mirror: Option<NodeId>,
+    pub successor: Option<NodeId>,
+    /// The node that is taking over while the owner still records.
+    pub moving_to: Option<NodeId>,
+}
+
+/// How the camera's recording stands, as the answering node knows it from heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// `None` where nobody is known to record it.
+    pub state: Option<RecorderState>,
+    pub node: Option<NodeId>,
+    /// Everything up to here is durable.
+    pub watermark: Option<Timestamp>,
+    pub error: Option<String>,
+}
+
+/// `GET /cameras/{id}/timeline`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    pub camera: CameraId,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub spans: Vec<Span>,
+    pub gaps: Vec<Gap>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub node: NodeId,
+    pub epoch: Epoch,
+    pub rank: Rank,
+    /// Whether it can be played now; false while its node is down.
+    pub available: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub cause: GapCause,
+    /// The node that did not record; `None` where nobody was assigned.
+    pub node: Option<NodeId>,
+}
+
+/// RFC 9457, `application/problem+json`. `code` is stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    pub code: String,
+}

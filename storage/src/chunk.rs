@@ -1,0 +1,181 @@
+//! What a recorder hands to the store: chunks, the init segments that decode them, and gaps.
+
+use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind, from_u8};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The longest payload of a chunk, in bytes (1 MiB, DESIGN §4), unless a single frame is longer.
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// The longest single frame that is accepted, in bytes.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// Names an init segment by its content: CRC-32 in the upper half, length in bytes in the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InitId(pub u64);
+
+impl InitId {
+    #[must_use]
+    pub fn of(init: &[u8]) -> Self {
+        Self(u64::from(crc32fast::hash(init)) << 32 | (init.len() as u64 & 0xffff_ffff))
+    }
+}
+
+/// Everything known of a chunk but its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkMeta {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub track: TrackKind,
+    pub node: NodeId,
+    pub epoch: Epoch,
+    pub rank: Rank,
+    pub session: SessionId,
+    /// Number of this chunk among its session's chunks of the same track, from 0 without holes.
+    pub sequence: u32,
+    /// The init segment that decodes this chunk.
+    pub init: InitId,
+    /// Wall time of the first frame.
+    pub start: Timestamp,
+    /// From the first frame to the end of the last, in microseconds.
+    pub duration_us: u32,
+    pub frames: u32,
+    /// CRC-32 of the first frame's bytes where that frame is a keyframe; two recorders of one camera agree on it,
+    /// which is how their recordings are spliced.
+    pub keyframe_crc: Option<u32>,
+    /// Frames were lost between the chunk before this one and this one.
+    pub after_loss: bool,
+}
+
+impl ChunkMeta {
+    #[must_use]
+    pub fn end(&self) -> Timestamp {
+        self.start.plus_micros(i64::from(self.duration_us))
+    }
+
+    #[must_use]
+    pub fn is_keyframe(&self) -> bool {
+        self.keyframe_crc.is_some()
+    }
+
+    /// Whether `next` is the chunk that its recorder wrote right after this one, with nothing lost between.
+    #[must_use]
+    pub fn is_followed_by(&self, next: &Self) -> bool {
+        self.camera == next.camera
+            && self.stream == next.stream
+            && self.track == next.track
+            && self.node == next.node
+            && self.session == next.session
+            && self.sequence.checked_add(1) == Some(next.sequence)
+            && !next.after_loss
+    }
+}
+
+/// A chunk on its way to the disk: CMAF `prft`+`moof`+`mdat` (ISO/IEC 23000-19, 7.3.2.3) in parts, so that a frame's bytes are
+/// copied only once more, into the disk's buffer.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub meta: ChunkMeta,
+    pub parts: Vec<Bytes>,
+}
+
+impl Chunk {
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+}
+
+/// The CMAF header (`ftyp`+`moov`) of one track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Init {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub track: TrackKind,
+    pub bytes: Bytes,
+}
+
+impl Init {
+    #[must_use]
+    pub fn id(&self) -> InitId {
+        InitId::of(&self.bytes)
+    }
+}
+
+/// Why an interval was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum GapCause {
+    /// No session could be opened: no route, refused, wrong URL or password, no usable track.
+    CameraUnreachable = 1,
+    /// The session was open and no frame came.
+    CameraStalled = 2,
+    /// The camera or the network lost packets within a session.
+    PacketsLost = 3,
+    /// The node that should have recorded was down.
+    NodeDown = 4,
+    /// The volume could not be written.
+    VolumeFailed = 5,
+    /// Shed because a bounded queue or buffer was full.
+    Overload = 6,
+    /// Recording was ended on purpose and taken up again later.
+    RecorderStopped = 7,
+    /// Stored, but found damaged since.
+    Damaged = 8,
+    /// Nothing was recorded and nothing explains it.
+    Unknown = 9,
+}
+
+from_u8!(GapCause {
+    CameraUnreachable,
+    CameraStalled,
+    PacketsLost,
+    NodeDown,
+    VolumeFailed,
+    Overload,
+    RecorderStopped,
+    Damaged,
+    Unknown
+});
+
+/// An entry of the gap ledger: this node did not record this interval of this camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub node: NodeId,
+    pub epoch: Epoch,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub cause: GapCause,
+}
+
+/// Anything that a volume writer appends.
+#[derive(Clone, Debug)]
+pub enum Record {
+    Chunk(Chunk),
+    Init(Init),
+    Gap(Gap),
+}
+
+/// Where a durable chunk's payload lies within the node that recorded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChunkLocation {
+    /// Index of the volume in the node's configuration.
+    pub volume: u16,
+    pub segment: SegmentId,
+    /// Offset of the chunk's record in the segment file, in bytes.
+    pub offset: u64,
+    /// Length of the payload in bytes.
+    pub payload_bytes: u32,
+}
+
+/// A durable chunk: what it holds and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkEntry {
+    pub meta: ChunkMeta,
+    pub location: ChunkLocation,
+}

@@ -1,0 +1,115 @@
+//! Identifiers. Each is a distinct type, so that a camera can never be passed where a node is meant.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! numeric_id {
+    ($(#[$doc:meta])* $name:ident, $int:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $int);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = std::num::ParseIntError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+numeric_id!(
+    /// A camera of the site. Assigned by the replicated state machine, from 1, never reused.
+    CameraId, u32
+);
+numeric_id!(
+    /// A member of the cluster. Assigned by the replicated state machine, from 1, never reused.
+    NodeId, u64
+);
+numeric_id!(
+    /// The version of a camera's assignment: grows with every change of owner, never goes back.
+    Epoch, u64
+);
+numeric_id!(
+    /// A segment file of one volume: grows by one with each segment that the volume opens, never reused.
+    SegmentId, u64
+);
+numeric_id!(
+    /// One uninterrupted RTSP session's recording, named by its start in microseconds since the Unix epoch.
+    /// Chunks of one session are numbered without holes by [`crate::chunk::ChunkMeta::sequence`].
+    SessionId, u64
+);
+
+impl Epoch {
+    /// The epoch that follows this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// In what capacity a node records a camera. Readers prefer the higher epoch, then the lower rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Rank {
+    /// The assigned recorder.
+    Owner = 0,
+    /// The second recorder of a gapless camera.
+    Mirror = 1,
+    /// A provisional recorder that saw its owner die.
+    Successor = 2,
+}
+
+/// Which of a camera's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum StreamKind {
+    Main = 0,
+    Sub = 1,
+}
+
+/// Which track of a stream. The discriminant plus one is the track's `track_ID` in every MP4 that Holdfast makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum TrackKind {
+    Video = 0,
+    Audio = 1,
+    Metadata = 2,
+}
+
+impl TrackKind {
+    /// The `track_ID` (ISO/IEC 14496-12, 8.3.2) of this track.
+    #[must_use]
+    pub fn track_id(self) -> u32 {
+        self as u32 + 1
+    }
+}
+
+macro_rules! from_u8 {
+    ($name:ident { $($variant:ident),+ }) => {
+        impl TryFrom<u8> for $name {
+            type Error = u8;
+            /// The variant of this discriminant; the byte itself comes back where there is none.
+            fn try_from(byte: u8) -> Result<Self, u8> {
+                $(if byte == Self::$variant as u8 { return Ok(Self::$variant); })+
+                Err(byte)
+            }
+        }
+    };
+}
+pub(crate) use from_u8;
+
+from_u8!(Rank { Owner, Mirror, Successor });
+from_u8!(StreamKind { Main, Sub });
+from_u8!(TrackKind { Video, Audio, Metadata });
