@@ -1,0 +1,27 @@
+//! Links between nodes: each node keeps one connection to every other member and sends its heartbeat over it.
+//!
+//! The connection is evidence by itself: when it closes and the reconnect is refused, the peer's process is gone, which is known
+//! within milliseconds instead of after a silence.
+
+mod outbound;
+mod routes;
+
+pub use outbound::{Links, LinksOptions};
+pub use routes::heartbeat_routes;
+
+use holdfast_consensus::heartbeat::Heartbeat;
+use holdfast_storage::ids::NodeId;
+
+/// Path of the heartbeat POST on the peer port; the body is a postcard-encoded [`Heartbeat`].
+pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
+
+/// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of losing evidence.
+pub const EVENTS_MAX: usize = 1024;
+
+/// What a link has seen of a peer.
+#[derive(Clone, Debug)]
+pub enum LinkEvent {
+    Heartbeat(Heartbeat),
+    /// A connection to the peer's address was refused: nothing listens there.
+    Refused(NodeId),
+}

@@ -1,0 +1,160 @@
+//! The sending half: a task per peer that connects, sends heartbeats and reports refusals.
+
+use super::{HEARTBEAT_PATH, LinkEvent};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
+use holdfast_consensus::model::Secret;
+use holdfast_storage::ids::NodeId;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+/// A peer that does not accept within this time is tried again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A peer that does not answer a heartbeat within this time has its connection replaced.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause between attempts to connect.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Clone)]
+pub struct LinksOptions {
+    pub secret: Secret,
+    /// The heartbeat to send next.
+    pub heartbeat: watch::Receiver<Heartbeat>,
+    pub events: mpsc::Sender<LinkEvent>,
+}
+
+/// The links to all other members. Dropping it ends them.
+pub struct Links {
+    options: LinksOptions,
+    tasks: BTreeMap<(NodeId, String), JoinHandle<()>>,
+}
+
+impl Links {
+    #[must_use]
+    pub fn new(options: LinksOptions) -> Self {
+        Self { options, tasks: BTreeMap::new() }
+    }
+
+    /// Opens links to the peers named here and ends those to anyone else.
+    pub fn set_peers(&mut self, peers: impl IntoIterator<Item = (NodeId, String)>) {
+        let wanted: std::collections::BTreeSet<_> = peers.into_iter().collect();
+        self.tasks.retain(|peer, task| {
+            let keep = wanted.contains(peer);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for peer in wanted {
+            let options = &self.options;
+            self.tasks.entry(peer).or_insert_with_key(|(node, addr)| {
+                tokio::spawn(Link { node: *node, addr: addr.clone(), options: options.clone() }.run())
+            });
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        for task in self.tasks.values() {
+            task.abort();
+        }
+    }
+}
+
+struct Link {
+    node: NodeId,
+    addr: String,
+    options: LinksOptions,
+}
+
+impl Link {
+    async fn run(self) {
+        let mut reported = false;
+        loop {
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.addr)).await {
+                Ok(Ok(stream)) => {
+                    reported = false;
+                    if let Err(error) = self.talk(stream).await {
+                        tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
+                    }
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    if !std::mem::replace(&mut reported, true) {
+                        tracing::warn!(peer = %self.node, addr = %self.addr, "peer refuses connections: its process is gone");
+                    }
+                    if self.options.events.send(LinkEvent::Refused(self.node)).await.is_err() {
+                        return;
+                    }
+                    sleep(RETRY_INTERVAL).await;
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(peer = %self.node, addr = %self.addr, %error, "cannot connect");
+                    sleep(RETRY_INTERVAL).await;
+                }
+                Err(_) => tracing::debug!(peer = %self.node, addr = %self.addr, "no answer to connect"),
+            }
+        }
+    }
+
+    /// Sends heartbeats until the connection closes or an answer fails to come.
+    async fn talk(&self, stream: TcpStream) -> Result<(), LinkError> {
+        stream.set_nodelay(true)?;
+        let (sender, connection) = timeout(CONNECT_TIMEOUT, http1::handshake(TokioIo::new(stream)))
+            .await
+            .map_err(|_| LinkError::NoAnswer)??;
+        tokio::select! {
+            closed = connection => Ok(closed?),
+            failed = self.beat(sender) => failed,
+        }
+    }
+
+    async fn beat(&self, mut sender: SendRequest<Full<Bytes>>) -> Result<(), LinkError> {
+        let mut heartbeat = self.options.heartbeat.clone();
+        heartbeat.mark_changed();
+        let mut repeat = interval(HEARTBEAT_INTERVAL);
+        repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            repeat.tick().await;
+            let body = postcard::to_allocvec(&*heartbeat.borrow_and_update())?;
+            timeout(ANSWER_TIMEOUT, self.send(&mut sender, body)).await.map_err(|_| LinkError::NoAnswer)??;
+        }
+    }
+
+    async fn send(&self, sender: &mut SendRequest<Full<Bytes>>, body: Vec<u8>) -> Result<(), LinkError> {
+        sender.ready().await?;
+        let request = Request::post(HEARTBEAT_PATH)
+            .header("host", &self.addr)
+            .header("authorization", format!("Bearer {}", self.options.secret.0))
+            .body(Full::new(Bytes::from(body)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        response.into_body().collect().await?;
+        if status.is_success() { Ok(()) } else { Err(LinkError::Rejected(status.as_u16())) }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("{0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("heartbeat cannot be encoded: {0}")]
+    Encode(#[from] postcard::Error),
+    #[error("no answer within the deadline")]
+    NoAnswer,
+    #[error("heartbeat rejected with status {0}; do both nodes have the same cluster secret?")]
+    Rejected(u16),
+}

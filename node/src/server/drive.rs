@@ -1,0 +1,187 @@
+//! Runs the pilot: gathers its events, and carries out what it decides.
+
+use super::clock::Clock;
+use super::pilot::{Decision, Event, Pilot, Sight, TICK};
+use crate::link::{LinkEvent, Links};
+use crate::recorder::supervisor::DesiredRecording;
+use holdfast_consensus::command::Command;
+use holdfast_consensus::consensus::{Consensus, Leadership};
+use holdfast_consensus::desired::Desired;
+use holdfast_consensus::heartbeat::{Heartbeat, Progress};
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::ids::{CameraId, NodeId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// Rounds of proposals that may wait; the pilot proposes only when the last round is decided.
+const ROUNDS_MAX: usize = 1;
+
+/// How far this node's own recorders are.
+pub(crate) type OwnProgress = Arc<dyn Fn() -> Vec<Progress> + Send + Sync>;
+
+pub(crate) struct Options {
+    pub(crate) me: NodeId,
+    pub(crate) clock: Clock,
+    pub(crate) consensus: Consensus,
+    pub(crate) own_progress: OwnProgress,
+    pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    pub(crate) links: Links,
+    pub(crate) heartbeat: watch::Sender<Heartbeat>,
+    pub(crate) desired: watch::Sender<BTreeMap<CameraId, DesiredRecording>>,
+    pub(crate) sight: watch::Sender<Arc<Sight>>,
+}
+
+pub(crate) struct Drive {
+    options: Options,
+    pilot: Pilot,
+    state: watch::Receiver<Arc<ClusterState>>,
+    leadership: watch::Receiver<Leadership>,
+    tick: Interval,
+    proposals: mpsc::Sender<Vec<Command>>,
+    proposed: mpsc::Receiver<()>,
+    last_desired: BTreeMap<CameraId, Desired>,
+    peers: Vec<(NodeId, String)>,
+    sequence: u64,
+}
+
+impl Drive {
+    pub(crate) fn new(options: Options) -> Self {
+        let state = options.consensus.subscribe();
+        let leadership = options.consensus.leadership();
+        let pilot = Pilot::new(options.me, state.borrow().clone(), options.clock.elapsed());
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (proposals, rounds) = mpsc::channel(ROUNDS_MAX);
+        let (done, proposed) = mpsc::channel(ROUNDS_MAX);
+        tokio::spawn(propose(options.consensus.clone(), rounds, done));
+        Self {
+            options,
+            pilot,
+            state,
+            leadership,
+            tick,
+            proposals,
+            proposed,
+            last_desired: BTreeMap::new(),
+            peers: Vec::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Runs until the part of consensus that tells the state is gone.
+    pub(crate) async fn run(mut self) {
+        self.state.mark_changed();
+        self.leadership.mark_changed();
+        let mut leader = None;
+        while let Some(event) = self.select(&mut leader).await {
+            self.prepare(&event);
+            let (now, wall) = (self.options.clock.elapsed(), self.options.clock.now());
+            let decision = self.pilot.apply(event, now, wall);
+            self.carry_out(decision);
+        }
+    }
+
+    async fn select(&mut self, leader: &mut Option<NodeId>) -> Option<Event> {
+        loop {
+            tokio::select! {
+                changed = self.state.changed() => {
+                    changed.ok()?;
+                    return Some(Event::State(self.state.borrow_and_update().clone()));
+                }
+                changed = self.leadership.changed() => {
+                    changed.ok()?;
+                    let now = self.leadership.borrow_and_update().leader;
+                    let before = std::mem::replace(leader, now);
+                    let me = Some(self.options.me);
+                    match (before == now, before == me || now == me) {
+                        (true, _) => {}
+                        (false, true) => return Some(Event::Leading(now == me)),
+                        (false, false) => return Some(Event::LeaderChanged),
+                    }
+                }
+                Some(event) = self.options.link_events.recv() => return Some(Event::Link(event)),
+                Some(()) = self.proposed.recv() => return Some(Event::Proposed),
+                _ = self.tick.tick() => return Some(Event::Tick((self.options.own_progress)())),
+            }
+        }
+    }
+
+    /// What must be known elsewhere before the pilot decides.
+    fn prepare(&mut self, event: &Event) {
+        match event {
+            Event::State(state) => self.connect(state),
+            Event::Tick(recorders) => {
+                self.sequence += 1;
+                let Options { me, clock, .. } = &self.options;
+                self.options.heartbeat.send_replace(Heartbeat {
+                    from: *me,
+                    boot: clock.boot(),
+                    sequence: self.sequence,
+                    sent_at: clock.now(),
+                    recorders: recorders.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self, state: &ClusterState) {
+        let others = state.nodes.values().filter(|node| node.id != self.options.me);
+        let peers: Vec<_> = others.map(|node| (node.id, node.spec.peer_addr.clone())).collect();
+        if peers != self.peers {
+            self.options.links.set_peers(peers.clone());
+            self.peers = peers;
+        }
+    }
+
+    fn carry_out(&mut self, decision: Decision) {
+        self.options.sight.send_replace(self.pilot.sight());
+        if decision.desired != self.last_desired {
+            let state = self.state.borrow().clone();
+            self.options.desired.send_replace(recordings(&state, &decision.desired));
+            self.last_desired = decision.desired;
+        }
+        if !decision.proposals.is_empty() && self.proposals.try_send(decision.proposals).is_err() {
+            tracing::error!("the task that proposes has ended; this node cannot lead until it is restarted");
+        }
+    }
+}
+
+/// The recorders to run, with what they need to know of their cameras.
+fn recordings(
+    state: &ClusterState,
+    desired: &BTreeMap<CameraId, Desired>,
+) -> BTreeMap<CameraId, DesiredRecording> {
+    let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
+    known
+        .map(|(camera, desired)| {
+            let recording = DesiredRecording {
+                epoch: desired.epoch,
+                rank: desired.rank,
+                revision: desired.revision,
+                source: camera.spec.source.clone(),
+                retention_class: camera.spec.retention_class.clone(),
+                priority: camera.spec.priority,
+            };
+            (camera.id, recording)
+        })
+        .collect()
+}
+
+/// Proposes round after round. `write` has its own deadline; a proposal whose outcome is unknown is decided anew from the state.
+async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<Command>>, done: mpsc::Sender<()>) {
+    while let Some(commands) = rounds.recv().await {
+        for command in commands {
+            let what = command.to_string();
+            match consensus.write(command).await {
+                Ok(response) => tracing::info!(%what, ?response, "decided"),
+                Err(error) => tracing::warn!(%what, %error, "not decided"),
+            }
+        }
+        if done.send(()).await.is_err() {
+            return;
+        }
+    }
+}

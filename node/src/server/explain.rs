@@ -1,0 +1,109 @@
+//! Why a hole in the timeline is there. Pure: the ledger's entries first, then what the assignments tell.
+
+use holdfast_consensus::model::Tenure;
+use holdfast_control_api::wire;
+use holdfast_storage::chunk::{Gap, GapCause};
+use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
+
+/// A dead owner is noticed and replaced within this time; a hole that touches the end of its tenure by as much is its doing.
+const TAKEOVER_US_MAX: i64 = 10_000_000;
+
+/// Explains every microsecond of `holes`: the pieces lie end to end and cover exactly the holes.
+///
+/// `ledger` may overlap itself (several nodes, several pieces); the entry that starts first wins.
+#[must_use]
+pub fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenure]) -> Vec<wire::Gap> {
+    let mut ledger = ledger.to_vec();
+    ledger.sort_by_key(|gap| (gap.start, std::cmp::Reverse(gap.epoch)));
+    let mut pieces = Vec::new();
+    for &(start, end) in holes {
+        let mut at = start;
+        for gap in ledger.iter().filter(|gap| gap.start < end && gap.end > start) {
+            let (from, to) = (gap.start.max(at), gap.end.min(end));
+            if to <= from {
+                continue;
+            }
+            push(&mut pieces, at, from, unledgered(at, from, tenures));
+            push(&mut pieces, from, to, (gap.cause, Some(gap.node)));
+            at = to;
+        }
+        push(&mut pieces, at, end, unledgered(at, end, tenures));
+    }
+    pieces
+}
+
+fn push(pieces: &mut Vec<wire::Gap>, start: Timestamp, end: Timestamp, (cause, node): (GapCause, Option<NodeId>)) {
+    if end <= start {
+        return;
+    }
+    if let Some(last) = pieces.last_mut()
+        && last.end == start
+        && (last.cause, last.node) == (cause, node)
+    {
+        last.end = end;
+        return;
+    }
+    pieces.push(wire::Gap { start, end, cause, node });
+}
+
+/// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder that dies cannot write one.
+fn unledgered(start: Timestamp, end: Timestamp, tenures: &[Tenure]) -> (GapCause, Option<NodeId>) {
+    let owner = tenures.iter().rfind(|tenure| tenure.from <= start).or(tenures.first());
+    let lost = tenures.iter().find(|tenure| {
+        tenure.until.is_some_and(|until| until.plus_micros(TAKEOVER_US_MAX) >= start && until <= end)
+    });
+    match (lost, owner) {
+        (Some(lost), _) => (GapCause::NodeDown, Some(lost.node)),
+        (None, Some(owner)) => (GapCause::Unknown, Some(owner.node)),
+        (None, None) => (GapCause::Unknown, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_storage::ids::{CameraId, Epoch, StreamKind};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp(second * 1_000_000)
+    }
+
+    fn gap(start: i64, end: i64, cause: GapCause) -> Gap {
+        let (camera, stream, node, epoch) = (CameraId(1), StreamKind::Main, NodeId(1), Epoch(1));
+        Gap { camera, stream, node, epoch, start: at(start), end: at(end), cause }
+    }
+
+    fn tenure(epoch: u64, node: u64, from: i64, until: Option<i64>) -> Tenure {
+        Tenure { epoch: Epoch(epoch), node: NodeId(node), from: at(from), until: until.map(at) }
+    }
+
+    #[test]
+    fn pieces_cover_a_hole_exactly_and_keep_their_causes() {
+        let ledger = [gap(12, 14, GapCause::CameraStalled), gap(13, 16, GapCause::CameraUnreachable)];
+        let pieces = explain(&[(at(10), at(20))], &ledger, &[tenure(1, 1, 0, None)]);
+        let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.end.0 / 1_000_000, p.cause)).collect();
+        assert_eq!(
+            told,
+            [
+                (10, 12, GapCause::Unknown),
+                (12, 14, GapCause::CameraStalled),
+                (14, 16, GapCause::CameraUnreachable),
+                (16, 20, GapCause::Unknown),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hole_at_a_takeover_is_the_dead_nodes() {
+        let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 11, None)];
+        let pieces = explain(&[(at(10), at(12))], &[], &tenures);
+        assert_eq!((pieces[0].cause, pieces[0].node), (GapCause::NodeDown, Some(NodeId(1))));
+    }
+
+    #[test]
+    fn nothing_known_is_said_to_be_unknown() {
+        let pieces = explain(&[(at(10), at(12))], &[], &[]);
+        assert_eq!((pieces[0].cause, pieces[0].node), (GapCause::Unknown, None));
+    }
+}

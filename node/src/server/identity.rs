@@ -1,0 +1,80 @@
+//! Who this node is: its cluster and its number, kept in `identity.json` of the data directory.
+//!
+//! Written once, when the node founds or joins a cluster; without it the node serves its API and waits for `cluster init` or `join`.
+
+use holdfast_storage::ids::NodeId;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub cluster: Uuid,
+    pub node: NodeId,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is damaged ({source}); restore it from a backup, or remove this node and join it anew with an empty data directory")]
+    Damaged { path: PathBuf, source: serde_json::Error },
+    #[error("cannot write {path}: {source}; make the data directory writable")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+impl Identity {
+    fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join("identity.json")
+    }
+
+    /// The identity kept in `data_dir`; `None` where this node belongs to no cluster yet.
+    ///
+    /// # Errors
+    /// When the file exists and cannot be read or parsed.
+    pub fn load(data_dir: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = Self::path(data_dir);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(IdentityError::Read { path, source }),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|source| IdentityError::Damaged { path, source })
+    }
+
+    /// Writes the identity so that it is there, whole, after a power cut.
+    ///
+    /// # Errors
+    /// When the directory cannot be written or synced.
+    pub fn save(&self, data_dir: &Path) -> Result<(), IdentityError> {
+        let path = Self::path(data_dir);
+        self.write_durably(data_dir, &path).map_err(|source| IdentityError::Write { path, source })
+    }
+
+    fn write_durably(&self, data_dir: &Path, path: &Path) -> io::Result<()> {
+        let temporary = path.with_extension("json.new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(data_dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_none_then_kept_then_told_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), None);
+        let identity = Identity { cluster: Uuid::new_v4(), node: NodeId(3) };
+        identity.save(dir.path()).unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), Some(identity));
+        fs::write(dir.path().join("identity.json"), b"{").unwrap();
+        assert!(matches!(Identity::load(dir.path()), Err(IdentityError::Damaged { .. })));
+    }
+}

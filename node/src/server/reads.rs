@@ -1,0 +1,107 @@
+//! What a node tells its peers of its own recordings: `/read/*` on the peer port, postcard in and out.
+
+use super::volumes::Volumes;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
+use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::timeline::Span;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Requests are a few numbers.
+const REQUEST_BYTES_MAX: usize = 4096;
+
+/// An interval of one camera's stream.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Range {
+    pub(crate) camera: CameraId,
+    pub(crate) stream: StreamKind,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+}
+
+/// Spans and ledger entries of one node.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    pub(crate) spans: Vec<Span>,
+    pub(crate) gaps: Vec<Gap>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct InitRequest {
+    pub(crate) camera: CameraId,
+    pub(crate) init: InitId,
+}
+
+pub(crate) const SPANS_PATH: &str = "/read/spans";
+pub(crate) const ENTRIES_PATH: &str = "/read/entries";
+pub(crate) const INIT_PATH: &str = "/read/init";
+pub(crate) const CHUNK_PATH: &str = "/read/chunk";
+
+pub(crate) fn read_routes(volumes: Volumes) -> Router {
+    Router::new()
+        .route(SPANS_PATH, post(spans))
+        .route(ENTRIES_PATH, post(entries))
+        .route(INIT_PATH, post(init))
+        .route(CHUNK_PATH, post(chunk))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(volumes)
+}
+
+fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Response> {
+    postcard::from_bytes(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()).into_response())
+}
+
+fn encode<T: Serialize>(value: &T) -> Response {
+    match postcard::to_allocvec(value) {
+        Ok(bytes) => bytes.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Response {
+    match result {
+        Ok(value) => encode(&value),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
+    match decode::<Range>(&body) {
+        Ok(range) => reply(volumes.recorded(range).await),
+        Err(rejection) => rejection,
+    }
+}
+
+async fn entries(State(volumes): State<Volumes>, body: Bytes) -> Response {
+    match decode::<Range>(&body) {
+        Ok(range) => reply::<Vec<ChunkEntry>, _>(volumes.entries(range).await),
+        Err(rejection) => rejection,
+    }
+}
+
+async fn init(State(volumes): State<Volumes>, body: Bytes) -> Response {
+    match decode::<InitRequest>(&body) {
+        Ok(request) => bytes(volumes.init(request.camera, request.init).await),
+        Err(rejection) => rejection,
+    }
+}
+
+async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
+    match decode::<ChunkLocation>(&body) {
+        Ok(location) => bytes(volumes.read(location).await),
+        Err(rejection) => rejection,
+    }
+}
+
+fn bytes<E: std::fmt::Display>(result: Result<Bytes, E>) -> Response {
+    match result {
+        Ok(bytes) => bytes.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,201 @@
+//! The recordings of the whole cluster as one: asks every node that lives for what it holds, and merges.
+
+use super::explain::explain;
+use super::pilot::Sight;
+use super::reads::{CHUNK_PATH, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SPANS_PATH};
+use super::volumes::{ReadError, Volumes};
+use bytes::Bytes;
+use futures::future::join_all;
+use holdfast_consensus::model::Tenure;
+use holdfast_consensus::peer::{PeerClient, PeerError};
+use holdfast_consensus::state::ClusterState;
+use holdfast_control_api::wire;
+use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
+use holdfast_storage::ids::{CameraId, NodeId, Rank};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::timeline::{self, Span};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A node that does not answer within this time is left out, and its footage shown as not available.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// A chunk must arrive within this time; a slow disk may need most of it.
+const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ViewError {
+    #[error(transparent)]
+    Local(#[from] ReadError),
+    #[error("{0}")]
+    Peer(#[from] PeerError),
+    #[error("node {0} holds this footage and is not a member of the cluster any more")]
+    Gone(NodeId),
+    #[error("no node that answers holds this init segment")]
+    NoInit,
+}
+
+/// Reads of this node and its peers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) me: NodeId,
+    pub(crate) volumes: Volumes,
+    pub(crate) client: PeerClient,
+    pub(crate) state: watch::Receiver<Arc<ClusterState>>,
+    pub(crate) sight: watch::Receiver<Arc<Sight>>,
+}
+
+/// What one node answered.
+struct Answer<T> {
+    node: NodeId,
+    /// `None` where it did not answer.
+    answer: Option<T>,
+}
+
+impl View {
+    /// What was recorded and what was not, cut to the range. Holes are told up to `now` only.
+    pub(crate) async fn timeline(&self, range: Range, now: Timestamp) -> wire::Timeline {
+        let answers = self.recorded(range).await;
+        let state = self.state.borrow().clone();
+        let tenures = state.tenures(range.camera);
+        let silent: Vec<_> = answers.iter().filter(|answer| answer.answer.is_none()).map(|answer| answer.node).collect();
+        let recorded: Vec<_> = answers.into_iter().filter_map(|answer| answer.answer).collect();
+        let ledger: Vec<Gap> = recorded.iter().flat_map(|recorded| recorded.gaps.iter().copied()).collect();
+        let available = timeline::merge_spans(recorded.into_iter().flat_map(|recorded| recorded.spans).collect());
+        let end = self.watermark(range.camera).map_or(now, |watermark| watermark.min(now)).min(range.to);
+        let spans = with_silent(&available, &self.silent_spans(range.camera, tenures, &silent), range);
+        let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
+        let holes = timeline::holes(&covered, range.from, end.max(range.from));
+        let gaps = explain(&known_holes(holes, tenures, &covered), &ledger, tenures);
+        let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available)).collect();
+        wire::Timeline { camera: range.camera, from: range.from, to: range.to, spans, gaps }
+    }
+
+    /// How far the camera's recording is durable, as far as this node knows.
+    fn watermark(&self, camera: CameraId) -> Option<Timestamp> {
+        let sight = self.sight.borrow();
+        sight.progress.iter().filter(|((_, of), _)| *of == camera).filter_map(|(_, progress)| progress.watermark).max()
+    }
+
+    /// Footage on nodes that do not answer: their time with the camera, as far as it was told before they fell silent.
+    fn silent_spans(&self, camera: CameraId, tenures: &[Tenure], silent: &[NodeId]) -> Vec<Span> {
+        let sight = self.sight.borrow();
+        let spans = tenures.iter().filter(|tenure| silent.contains(&tenure.node)).filter_map(|tenure| {
+            let told = || sight.progress.get(&(tenure.node, camera)).and_then(|progress| progress.watermark);
+            let end = tenure.until.or_else(told)?;
+            (end > tenure.from).then_some(Span {
+                start: tenure.from,
+                end,
+                node: tenure.node,
+                epoch: tenure.epoch,
+                rank: Rank::Owner,
+            })
+        });
+        spans.collect()
+    }
+
+    pub(crate) async fn gaps(&self, range: Range) -> Vec<Gap> {
+        let answers = self.recorded(range).await;
+        answers.into_iter().filter_map(|answer| answer.answer).flat_map(|recorded| recorded.gaps).collect()
+    }
+
+    async fn recorded(&self, range: Range) -> Vec<Answer<Recorded>> {
+        let peers = self.ask::<_, Recorded>(SPANS_PATH, &range);
+        let (own, mut answers) = tokio::join!(self.volumes.recorded(range), peers);
+        answers.push(Answer { node: self.me, answer: self.own(own) });
+        answers
+    }
+
+    /// The durable chunks of the whole cluster, merged into one view.
+    pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ViewError> {
+        let peers = self.ask::<_, Vec<ChunkEntry>>(ENTRIES_PATH, &range);
+        let (own, answers) = tokio::join!(self.volumes.entries(range), peers);
+        let mut entries = own?;
+        entries.extend(answers.into_iter().filter_map(|answer| answer.answer).flatten());
+        Ok(timeline::merge(entries))
+    }
+
+    pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ViewError> {
+        if let Ok(bytes) = self.volumes.init(camera, init).await {
+            return Ok(bytes);
+        }
+        let request = InitRequest { camera, init };
+        for (_, addr) in self.peers().into_iter().filter(|(node, _)| self.is_alive(*node)) {
+            match self.client.fetch(&addr, INIT_PATH, &request, ANSWER_DEADLINE).await {
+                Ok(bytes) if InitId::of(&bytes) == init => return Ok(bytes),
+                Ok(_) | Err(PeerError::Rejected { .. }) => {}
+                Err(error) => tracing::debug!(%error, "cannot ask for an init segment"),
+            }
+        }
+        Err(ViewError::NoInit)
+    }
+
+    /// The payload of a chunk from the node that holds it. Its checksum was checked where it was read.
+    pub(crate) async fn read(&self, chunk: &ChunkEntry) -> Result<Bytes, ViewError> {
+        let node = chunk.meta.node;
+        if node == self.me {
+            return Ok(self.volumes.read(chunk.location).await?);
+        }
+        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        let addr = addr.ok_or(ViewError::Gone(node))?;
+        Ok(self.client.fetch(&addr, CHUNK_PATH, &chunk.location, CHUNK_DEADLINE).await?)
+    }
+
+    fn peers(&self) -> Vec<(NodeId, String)> {
+        let state = self.state.borrow();
+        let others = state.nodes.values().filter(|node| node.id != self.me);
+        others.map(|node| (node.id, node.spec.peer_addr.clone())).collect()
+    }
+
+    fn is_alive(&self, node: NodeId) -> bool {
+        self.sight.borrow().is_alive(node)
+    }
+
+    async fn ask<Q: serde::Serialize + Sync, A: DeserializeOwned>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
+        let asks = self.peers().into_iter().map(|(node, addr)| async move {
+            if !self.is_alive(node) {
+                return Answer { node, answer: None };
+            }
+            let answer = self.client.call(&addr, path, question, ANSWER_DEADLINE).await;
+            let answer = answer.inspect_err(|error| tracing::warn!(%node, %error, "left out of an answer")).ok();
+            Answer { node, answer }
+        });
+        join_all(asks).await
+    }
+
+    fn own<T>(&self, answer: Result<T, ReadError>) -> Option<T> {
+        answer.inspect_err(|error| tracing::error!(%error, "own recordings cannot be read")).ok()
+    }
+}
+
+/// Both kinds of spans in one order, cut to the range; footage that can be played hides what cannot.
+fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, bool)> {
+    let mut spans: Vec<_> = available.iter().map(|span| (*span, true)).collect();
+    for span in silent {
+        let pieces = timeline::holes(available, span.start, span.end);
+        spans.extend(pieces.into_iter().map(|(start, end)| (Span { start, end, ..*span }, false)));
+    }
+    for (span, _) in &mut spans {
+        (span.start, span.end) = (span.start.max(range.from), span.end.min(range.to));
+    }
+    spans.retain(|(span, _)| span.start < span.end);
+    spans.sort_by_key(|(span, _)| (span.start, span.end));
+    spans
+}
+
+/// A camera has no gap before it first had an owner, or was first recorded.
+fn known_holes(
+    holes: Vec<(Timestamp, Timestamp)>,
+    tenures: &[Tenure],
+    spans: &[Span],
+) -> Vec<(Timestamp, Timestamp)> {
+    let first = tenures.iter().map(|tenure| tenure.from).chain(spans.iter().map(|span| span.start)).min();
+    let Some(first) = first else { return Vec::new() };
+    holes.into_iter().map(|(start, end)| (start.max(first), end)).filter(|(start, end)| start < end).collect()
+}
+
+fn wire_span(span: &Span, available: bool) -> wire::Span {
+    let Span { start, end, node, epoch, rank } = *span;
+    wire::Span { start, end, node, epoch, rank, available }
+}
