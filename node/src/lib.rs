@@ -1,1 +1,3 @@
-//! x
+//! The `holdfast` node: what the binary and the tests share.
+
+pub mod ingest;
