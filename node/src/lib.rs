@@ -1,3 +1,4 @@
 //! The `holdfast` node: what the binary and the tests share.
 
 pub mod ingest;
+pub mod recorder;

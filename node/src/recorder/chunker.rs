@@ -75,7 +75,9 @@ pub struct Chunker {
     limits: Limits,
     open: Vec<TimedFrame>,
     open_bytes: usize,
-    frame_us: Option<i64>,
+    last_decode: Option<Timestamp>,
+    /// The last two distances between frames, the newest first: the smaller one is how long a frame lasts, so that one pause does not count.
+    spans_us: [Option<i64>; 2],
     /// End of the last chunk.
     end: Option<Timestamp>,
     after_loss: bool,
@@ -90,7 +92,8 @@ impl Chunker {
             limits,
             open: Vec::new(),
             open_bytes: 0,
-            frame_us: None,
+            last_decode: None,
+            spans_us: [None; 2],
             end: None,
             after_loss: false,
         }
@@ -107,6 +110,7 @@ impl Chunker {
             frame.decode = frame.decode.max(after);
         }
         let cut = self.ended_by(&frame, lost);
+        self.learn_span(frame.decode, lost);
         self.after_loss |= lost;
         let hole = self.hole_before(frame.decode, lost);
         self.open_bytes += frame.data.len();
@@ -132,6 +136,11 @@ impl Chunker {
         self.after_loss = true;
     }
 
+    /// Time begins anew: what comes next has no relation to the chunks before, which must have been flushed.
+    pub fn restart(&mut self) {
+        (self.end, self.last_decode, self.spans_us) = (None, None, [None; 2]);
+    }
+
     /// End of the last chunk, if any.
     #[must_use]
     pub fn end(&self) -> Option<Timestamp> {
@@ -155,11 +164,17 @@ impl Chunker {
         let keyframe = frame.keyframe && self.track == TrackKind::Video;
         let longer_us = frame.decode.micros_since(first.decode) + frame.length_us.unwrap_or(span_us);
         let larger = self.open_bytes + frame.data.len();
-        self.frame_us = Some(span_us);
         if keyframe || longer_us > self.limits.duration_us || larger > self.limits.bytes {
             return self.close(frame.decode);
         }
         None
+    }
+
+    fn learn_span(&mut self, decode: Timestamp, lost: bool) {
+        let last = self.last_decode.replace(decode).filter(|_| !lost);
+        if let Some(span_us) = last.map(|last| decode.micros_since(last)).filter(|span_us| *span_us <= FRAME_US_MAX) {
+            self.spans_us = [Some(span_us), self.spans_us[0]];
+        }
     }
 
     fn hole_before(&self, decode: Timestamp, lost: bool) -> Option<(Timestamp, Timestamp)> {
@@ -169,8 +184,9 @@ impl Chunker {
     }
 
     fn estimate(&self, last: &TimedFrame) -> i64 {
+        let learnt_us = self.spans_us.iter().flatten().min().copied();
         let tick_us = crate::ingest::clock::TrackClock::tick_us(self.timescale);
-        last.length_us.or(self.frame_us).unwrap_or(FRAME_US_DEFAULT).clamp(tick_us, FRAME_US_MAX)
+        last.length_us.or(learnt_us).unwrap_or(FRAME_US_DEFAULT).clamp(tick_us, FRAME_US_MAX)
     }
 
     /// The open frames as a chunk whose last frame ends at `end`.

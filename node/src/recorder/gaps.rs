@@ -73,6 +73,18 @@ impl Ledger {
         self.outage = None;
     }
 
+    /// The wall clock was set from `before` to `now`: an open outage goes on at `now`, and the time between is nobody's.
+    pub fn rebase(&mut self, before: Timestamp, now: Timestamp) {
+        self.write_piece(before);
+        self.outage = self.outage.map(|outage| Outage { from: now, ..outage });
+    }
+
+    /// How far the open outage is written.
+    #[must_use]
+    pub fn written_until(&self) -> Option<Timestamp> {
+        self.outage.map(|outage| outage.from)
+    }
+
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.outage.is_some()

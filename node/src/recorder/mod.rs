@@ -6,6 +6,7 @@
 pub mod chunker;
 pub mod gaps;
 pub mod mux;
+
 pub mod pipeline;
 pub mod sink;
 pub mod status;

@@ -96,13 +96,8 @@ struct Told {
 impl StatusCell {
     #[must_use]
     pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
-        let told = Told {
-            identity,
-            state: RecorderState::Starting,
-            error: None,
-            first_keyframe: None,
-            received_until: None,
-        };
+        let told =
+            Told { identity, state: RecorderState::Starting, error: None, first_keyframe: None, received_until: None };
         Self { camera, stream, counters: Counters::default(), told: Mutex::new(told) }
     }
 
