@@ -8,5 +8,8 @@ pub mod gaps;
 pub mod mux;
 
 pub mod pipeline;
+pub mod reconcile;
 pub mod sink;
 pub mod status;
+pub mod supervisor;
+pub mod task;

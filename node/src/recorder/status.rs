@@ -102,6 +102,11 @@ impl StatusCell {
     }
 
     #[must_use]
+    pub fn camera(&self) -> CameraId {
+        self.camera
+    }
+
+    #[must_use]
     pub fn read(&self) -> Status {
         let told = self.told().clone();
         Status {
