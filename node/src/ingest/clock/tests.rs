@@ -1,0 +1,172 @@
+//! What the smoothing promises, on scripted and on random arrivals.
+
+use super::*;
+use proptest::prelude::*;
+
+const START_US: i64 = 1_795_341_600_000_000;
+const RATE: u32 = 90_000;
+const FRAME_TICKS: i64 = 3600;
+const FRAME_US: i64 = 40_000;
+
+fn clock() -> TrackClock {
+    TrackClock::new(RATE, Timestamp::MIN)
+}
+
+/// Stamps frame `n` of a 25 Hz stream, sent on time and `delay_us` underway.
+fn frame(clock: &mut TrackClock, n: i64, delay_us: i64) -> Stamp {
+    clock.stamp(1_000_000 + n * FRAME_TICKS, Timestamp(START_US + n * FRAME_US + delay_us))
+}
+
+/// How far frame `n`'s stamp lies after the moment it was sent, in microseconds.
+fn error_us(stamp: Stamp, n: i64) -> i64 {
+    stamp.decode.micros() - (START_US + n * FRAME_US)
+}
+
+/// Stamps the first `frames` frames as if nothing delayed them.
+fn warm_up(clock: &mut TrackClock, frames: i64) {
+    for n in 0..frames {
+        frame(clock, n, 0);
+    }
+}
+
+#[test]
+fn a_readers_tick_does_not_show_after_a_second() {
+    let mut clock = clock();
+    for n in 0..500 {
+        let sent_us = n * FRAME_US + 7_000;
+        let tick_delay_us = (50_000 - sent_us % 50_000) % 50_000;
+        let stamp = clock.stamp(n * FRAME_TICKS, Timestamp(START_US + sent_us + tick_delay_us));
+        let error = stamp.decode.micros() - (START_US + sent_us);
+        assert!(n < 25 || (0..15_000).contains(&error), "frame {n} is {error} us off");
+    }
+}
+
+#[test]
+fn a_first_frame_that_is_late_is_forgotten_soon() {
+    let mut clock = clock();
+    frame(&mut clock, 0, 400_000);
+    let settled = (1..50).map(|n| error_us(frame(&mut clock, n, 5_000), n)).last();
+    assert_eq!(settled, Some(5_000));
+}
+
+#[test]
+fn a_burst_of_old_frames_at_the_start_settles_without_a_new_anchor() {
+    let mut clock = clock();
+    for n in 0..50 {
+        let stamp = clock.stamp(n * FRAME_TICKS, Timestamp(START_US + n * 100));
+        assert_eq!(stamp.anchored, n == 0);
+    }
+    let settled = (50..300).map(|n| clock.stamp(n * FRAME_TICKS, Timestamp(START_US + (n - 50) * FRAME_US))).last();
+    let error = settled.unwrap().decode.micros() - (START_US + 249 * FRAME_US);
+    assert!(error.abs() < 1_000, "{error} us off");
+}
+
+#[test]
+fn a_network_that_holds_frames_back_for_two_seconds_changes_nothing() {
+    let mut clock = clock();
+    warm_up(&mut clock, 250);
+    for n in 250..300 {
+        let held_us = (300 - n) * FRAME_US;
+        let stamp = frame(&mut clock, n, held_us);
+        assert!(!stamp.anchored && error_us(stamp, n).abs() < 2_000, "frame {n}: {stamp:?}");
+    }
+}
+
+#[test]
+fn a_camera_whose_clock_stood_still_gets_a_new_anchor_after_a_second() {
+    let mut clock = clock();
+    warm_up(&mut clock, 250);
+    let anchored = (250..300).find(|n| frame(&mut clock, *n, 2_500_000).anchored);
+    assert_eq!(anchored, Some(275));
+    assert_eq!(error_us(frame(&mut clock, 300, 2_500_000), 300), 2_500_000);
+}
+
+#[test]
+fn a_jump_of_rtp_time_either_way_anchors_anew_at_the_arrival() {
+    for jump in [5 * i64::from(RATE), -5 * i64::from(RATE)] {
+        let mut clock = clock();
+        warm_up(&mut clock, 250);
+        let stamp = clock.stamp(1_000_000 + 250 * FRAME_TICKS + jump, Timestamp(START_US + 250 * FRAME_US));
+        assert!(stamp.anchored);
+        assert_eq!(error_us(stamp, 250), 0);
+    }
+}
+
+#[test]
+fn b_frames_get_composition_offsets() {
+    let mut clock = clock();
+    let shown: Vec<i64> = [0, 3, 1, 2, 6, 4, 5]
+        .map(|shown_at| {
+            let arrival = Timestamp(START_US + shown_at * FRAME_US);
+            let stamp = clock.stamp(shown_at * FRAME_TICKS, arrival);
+            stamp.decode.micros() + i64::from(stamp.composition_us) - START_US
+        })
+        .to_vec();
+    assert_eq!(shown, [0, 3, 1, 2, 6, 4, 5].map(|n| n * FRAME_US));
+}
+
+#[test]
+fn sender_reports_put_audio_beside_the_video() {
+    let mut video = clock();
+    warm_up(&mut video, 100);
+    let video_report = Some(SenderReport { ntp_us: 77_000_000, rtp: 1_000_000 });
+    let audio_report = Some(SenderReport { ntp_us: 77_500_000, rtp: 0 });
+    let arrival = Timestamp(START_US + 1_650_000);
+    let beside = beside_video(&video, video_report, audio_report, 8000, 8000, arrival);
+    assert_eq!(beside, Some(Timestamp(START_US + 1_500_000)));
+    assert_eq!(beside_video(&video, video_report, None, 8000, 8000, arrival), None);
+    let nonsense = Some(SenderReport { ntp_us: 0, rtp: 0 });
+    assert_eq!(beside_video(&video, video_report, nonsense, 8000, 8000, arrival), None);
+}
+
+proptest! {
+    #[test]
+    fn decode_times_grow_by_a_tick_or_more_whatever_comes(
+        rate in prop::sample::select(vec![8_000_u32, 16_000, 44_100, 90_000]),
+        frames in prop::collection::vec((-400_000_i64..400_000, -3_000_000_i64..6_000_000), 1..300),
+    ) {
+        let mut clock = TrackClock::new(rate, Timestamp(START_US));
+        let (mut rtp, mut arrival, mut last) = (0_i64, START_US, Timestamp(START_US));
+        for (rtp_step, arrival_step) in frames {
+            rtp += rtp_step;
+            arrival += arrival_step;
+            let stamp = clock.stamp(rtp, Timestamp(arrival));
+            prop_assert!(stamp.decode.ticks(rate) > last.ticks(rate));
+            prop_assert!(stamp.composition_us <= 0);
+            last = stamp.decode;
+        }
+    }
+
+    #[test]
+    fn jitter_up_to_300_ms_leaves_the_spacing_alone(delays in prop::collection::vec(0_i64..300_000, 400..600)) {
+        let mut clock = clock();
+        let mut last = None;
+        for (n, delay_us) in delays.into_iter().enumerate() {
+            let stamp = frame(&mut clock, n as i64, delay_us);
+            prop_assert!(n == 0 || !stamp.anchored);
+            if let Some(last) = last.replace(stamp.decode).filter(|_| n > 150) {
+                let spacing = stamp.decode.micros_since(last);
+                prop_assert!((spacing - FRAME_US).abs() <= 201, "frame {} after {} us", n, spacing);
+            }
+        }
+    }
+
+    #[test]
+    fn a_crystal_200_ppm_off_is_followed(ppm in -200_i64..200) {
+        let mut clock = clock();
+        let mut error = 0;
+        for n in 0..5000_i64 {
+            let sent_us = n * FRAME_US + n * FRAME_US * ppm / 1_000_000;
+            let stamp = clock.stamp(n * FRAME_TICKS, Timestamp(START_US + sent_us));
+            error = stamp.decode.micros() - START_US - sent_us;
+        }
+        prop_assert!(error.abs() < 100, "{} us off", error);
+    }
+
+    #[test]
+    fn absurd_times_do_not_overflow(rtp: i64, next: i64, arrival: i64) {
+        let mut clock = clock();
+        clock.stamp(rtp, Timestamp(arrival));
+        clock.stamp(next, Timestamp(arrival));
+    }
+}

@@ -1,0 +1,92 @@
+//! What a session yields: frames, and what is needed to decode them.
+
+use bytes::Bytes;
+use holdfast_storage::ids::TrackKind;
+use holdfast_storage::time::Timestamp;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoCodec {
+    H264,
+    H265,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioCodec {
+    Aac,
+    /// G.711 A-law.
+    Pcma,
+    /// G.711 µ-law.
+    Pcmu,
+}
+
+/// What an init segment is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrackParameters {
+    Video {
+        codec: VideoCodec,
+        /// `AVCDecoderConfigurationRecord` or `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1).
+        config: Bytes,
+        /// Cropped, in pixels.
+        width: u16,
+        height: u16,
+        /// Sample aspect ratio, where the stream tells it.
+        pixel_aspect_ratio: Option<(u32, u32)>,
+        /// RTP clock rate, in Hz.
+        timescale: u32,
+    },
+    Audio {
+        codec: AudioCodec,
+        /// `AudioSpecificConfig` (ISO/IEC 14496-3, 1.6.2.1) for AAC, else empty.
+        config: Bytes,
+        channels: u16,
+        /// RTP clock rate and sampling rate, in Hz.
+        timescale: u32,
+    },
+}
+
+impl TrackParameters {
+    /// Ticks per second of the track.
+    #[must_use]
+    pub fn timescale(&self) -> u32 {
+        match self {
+            Self::Video { timescale, .. } | Self::Audio { timescale, .. } => *timescale,
+        }
+    }
+}
+
+/// One access unit, as it came.
+#[derive(Clone, Debug)]
+pub struct MediaFrame {
+    pub track: TrackKind,
+    /// RTP time with its wraps undone, in ticks of `timescale` per second.
+    pub rtp: i64,
+    pub timescale: u32,
+    /// When its first packet was read, on the monotonic clock and on the system's wall clock.
+    pub received: Instant,
+    pub received_wall: Timestamp,
+    /// NAL units with four-byte lengths, or raw audio.
+    pub data: Bytes,
+    pub keyframe: bool,
+    /// RTP packets lost right before this frame.
+    pub lost_packets: u16,
+    /// Its length in ticks, where the codec tells (audio).
+    pub length: Option<u32>,
+    /// What decodes this frame and those after it: with the first frame, and whenever it changes.
+    pub parameters: Option<Arc<TrackParameters>>,
+}
+
+/// RTCP sender report (RFC 3550, 6.4.1): the camera's clock and the track's RTP time at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderReport {
+    /// The camera's clock, in microseconds since the Unix epoch; only differences are used.
+    pub ntp_us: i64,
+    pub rtp: i64,
+}
+
+#[derive(Clone, Debug)]
+pub enum SessionItem {
+    Frame(MediaFrame),
+    Report(TrackKind, SenderReport),
+}

@@ -1,0 +1,13 @@
+//! From a camera's RTSP URL to whole frames with smoothed wall time.
+//!
+//! `backoff`, `clock`, `error`, `tracks` and `wall` decide: time and randomness come in as values. `runtime` and `session` touch the world.
+
+pub mod admission;
+pub mod backoff;
+pub mod clock;
+pub mod error;
+pub mod media;
+pub mod runtime;
+pub mod session;
+pub mod tracks;
+pub mod wall;

@@ -1,0 +1,114 @@
+//! Sessions on real threads with real loopback sockets.
+
+use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn start(tick_ms: u64) -> IngestRuntime {
+    IngestRuntime::start(Options { tick: Duration::from_millis(tick_ms), tcp_lanes: 1 }).unwrap()
+}
+
+fn wait<T: Send + 'static>(task: JoinHandle<T>) -> Result<T, tokio::task::JoinError> {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), task).await.expect("no result in 10 s") })
+}
+
+#[test]
+fn a_panic_ends_one_session_alone() {
+    let ingest = start(5);
+    let handle = ingest.handle();
+    let other = handle.spawn(Transport::Tcp, |_| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        7
+    });
+    let bad = handle.spawn(Transport::Tcp, |_| async { panic!("garbage from a camera") }).unwrap();
+    assert!(wait(bad).unwrap_err().is_panic());
+    assert_eq!(wait(other.unwrap()).unwrap(), 7);
+    assert_eq!(handle.tcp[0].sessions(), 0, "both are counted out");
+    ingest.shutdown();
+}
+
+/// Sends `messages` of one byte, one each 5 ms, and returns how often the lane woke until a session there had read them all.
+fn turns_for(messages: u32, tick_ms: u64, transport: Transport) -> u64 {
+    let ingest = start(tick_ms);
+    let handle = ingest.handle();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let sender = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        for _ in 0..messages {
+            std::io::Write::write_all(&mut socket, b"x").unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let before = handle.turns();
+    let reader = handle.spawn(transport, |_| async move {
+        let mut socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let mut all = Vec::new();
+        socket.read_to_end(&mut all).await.unwrap();
+        all.len()
+    });
+    assert_eq!(wait(reader.unwrap()).unwrap(), messages as usize);
+    sender.join().unwrap();
+    let turns = handle.turns() - before;
+    ingest.shutdown();
+    turns
+}
+
+#[test]
+fn a_ticked_lane_wakes_once_a_tick_whatever_arrives() {
+    let turns = turns_for(100, 50, Transport::Tcp);
+    assert!((5..=40).contains(&turns), "100 arrivals in 0.5 s woke it {turns} times");
+}
+
+#[test]
+fn an_at_once_lane_does_not_wait_for_ticks() {
+    let turns = turns_for(20, 1000, Transport::Udp);
+    assert!(turns <= 2, "the ticked lane beside it woke {turns} times");
+}
+
+/// Time for ten round trips to a peer that answers after 5 ms, on a lane with a tick of 100 ms.
+fn ten_round_trips(at_once: bool) -> Duration {
+    let ingest = start(100);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let echo = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        for _ in 0..10 {
+            let mut byte = [0];
+            std::io::Read::read_exact(&mut socket, &mut byte).unwrap();
+            thread::sleep(Duration::from_millis(5));
+            std::io::Write::write_all(&mut socket, &byte).unwrap();
+        }
+    });
+    let task = ingest.handle().spawn(Transport::Tcp, |lane| async move {
+        if at_once {
+            lane.wake_at_once(Duration::from_secs(5));
+        }
+        let mut socket = tokio::net::TcpStream::connect(addr).await.unwrap();
+        let began = Instant::now();
+        for _ in 0..10 {
+            socket.write_all(b"x").await.unwrap();
+            socket.read_u8().await.unwrap();
+        }
+        began.elapsed()
+    });
+    let elapsed = wait(task.unwrap()).unwrap();
+    ingest.shutdown();
+    echo.join().unwrap();
+    elapsed
+}
+
+#[test]
+fn a_handshake_need_not_wait_for_ticks() {
+    let (ticked, at_once) = (ten_round_trips(false), ten_round_trips(true));
+    assert!(ticked > Duration::from_millis(300), "{ticked:?} on ticks");
+    assert!(at_once < ticked / 3, "{at_once:?} at once, {ticked:?} on ticks");
+}
+
+#[test]
+fn absurd_options_are_refused() {
+    let options = Options { tick: Duration::ZERO, tcp_lanes: 1 };
+    assert!(matches!(IngestRuntime::start(options), Err(Error::Tick(_))));
+    let options = Options { tick: Duration::from_millis(50), tcp_lanes: 0 };
+    assert!(matches!(IngestRuntime::start(options), Err(Error::Lanes(0))));
+}

@@ -1,0 +1,150 @@
+//! Where chunks end, and that they tile time.
+
+use super::*;
+use proptest::prelude::*;
+
+const START: Timestamp = Timestamp(1_795_341_600_000_000);
+
+fn video() -> Chunker {
+    Chunker::new(TrackKind::Video, 90_000, Limits::default())
+}
+
+fn frame(at_ms: i64, keyframe: bool) -> TimedFrame {
+    sized(at_ms, keyframe, 100)
+}
+
+fn sized(at_ms: i64, keyframe: bool, bytes: usize) -> TimedFrame {
+    static ZEROS: [u8; 4 << 20] = [0; 4 << 20];
+    let data = Bytes::from_static(&ZEROS[..bytes]);
+    TimedFrame { data, decode: START.plus_micros(at_ms * 1000), composition_us: 0, keyframe, length_us: None }
+}
+
+fn at(ms: i64) -> Timestamp {
+    START.plus_micros(ms * 1000)
+}
+
+/// Pushes frames 40 ms apart, a keyframe each `gop` frames, and returns the chunks.
+fn stream(chunker: &mut Chunker, frames: i64, gop: i64) -> Vec<Cut> {
+    (0..frames).filter_map(|n| chunker.push(frame(n * 40, n % gop == 0), false).cut).collect()
+}
+
+#[test]
+fn a_chunk_ends_at_half_a_second_or_a_keyframe() {
+    let mut chunker = video();
+    let cuts = stream(&mut chunker, 51, 25);
+    let lengths: Vec<_> = cuts.iter().map(|cut| (cut.frames.len(), cut.keyframe_crc.is_some())).collect();
+    assert_eq!(lengths, [(12, true), (12, false), (1, false), (12, true), (12, false), (1, false)]);
+    assert!(cuts.iter().all(|cut| cut.duration_us <= 500_000));
+}
+
+#[test]
+fn the_keyframes_bytes_name_it() {
+    let mut chunker = video();
+    let cuts = stream(&mut chunker, 20, 100);
+    assert_eq!(cuts[0].keyframe_crc, Some(crc32fast::hash(&[0; 100])));
+}
+
+#[test]
+fn a_chunk_is_no_larger_than_its_limit_unless_one_frame_is() {
+    let mut chunker = video();
+    let cuts: Vec<_> = [400, 700, 300, 2000, 10]
+        .into_iter()
+        .enumerate()
+        .filter_map(|(n, kib)| chunker.push(sized(n as i64 * 40, n == 0, kib << 10), false).cut)
+        .collect();
+    assert_eq!(cuts.iter().map(|cut| cut.frames.len()).collect::<Vec<_>>(), [1, 2, 1]);
+}
+
+#[test]
+fn a_chunk_ends_when_no_frame_comes_and_its_last_frame_lasts_like_the_one_before() {
+    let mut chunker = video();
+    stream(&mut chunker, 3, 25);
+    assert_eq!(chunker.idle(at(679)), None);
+    let cut = chunker.idle(at(680)).unwrap();
+    assert_eq!((cut.frames.len(), cut.end()), (3, at(120)));
+    assert_eq!(chunker.idle(at(9000)), None);
+    let pushed = chunker.push(frame(900, false), false);
+    assert_eq!(pushed.hole, Some((at(120), at(900))), "what is missing is known");
+}
+
+#[test]
+fn a_lost_frame_ends_the_chunk_and_marks_the_next() {
+    let mut chunker = video();
+    stream(&mut chunker, 3, 25);
+    let pushed = chunker.push(frame(200, false), true);
+    assert_eq!(pushed.cut.map(|cut| (cut.end(), cut.after_loss)), Some((at(120), false)));
+    assert_eq!(pushed.hole, Some((at(120), at(200))));
+    assert!(chunker.flush().unwrap().after_loss);
+}
+
+#[test]
+fn a_frame_lasts_until_the_next_one_but_not_longer_than_a_stall() {
+    let mut chunker = video();
+    stream(&mut chunker, 2, 25);
+    let held = chunker.push(frame(2_000, false), false);
+    assert_eq!(held.cut.map(|cut| cut.end()), Some(at(2_000)));
+    let stalled = chunker.push(frame(6_000, false), false);
+    assert!(stalled.hole.is_some_and(|(from, to)| from < at(5_000) && to == at(6_000)));
+}
+
+#[test]
+fn slow_streams_keep_their_frames_length_across_idle_chunks() {
+    let mut chunker = video();
+    let mut ends = Vec::new();
+    for n in 0..5 {
+        let pushed = chunker.push(frame(n * 1000, n == 0), false);
+        assert!(n < 2 || pushed.hole.is_none(), "frame {n}: {pushed:?}");
+        ends.extend(chunker.idle(at(n * 1000 + 700)).map(|cut| cut.end()));
+    }
+    assert_eq!(ends[2..], [at(3000), at(4000), at(5000)]);
+}
+
+#[test]
+fn audio_ends_by_time_only_and_has_no_keyframe() {
+    let mut chunker = Chunker::new(TrackKind::Audio, 8000, Limits::default());
+    let cuts: Vec<_> = (0..60)
+        .filter_map(|n| chunker.push(TimedFrame { length_us: Some(20_000), ..frame(n * 20, true) }, false).cut)
+        .collect();
+    assert_eq!(cuts.iter().map(|cut| cut.frames.len()).collect::<Vec<_>>(), [25, 25]);
+    assert!(cuts.iter().all(|cut| cut.keyframe_crc.is_none() && cut.frames.iter().all(|frame| frame.duration == 160)));
+}
+
+proptest! {
+    /// Whatever comes, chunks do not overlap, their frames tile them, and every frame is in exactly one.
+    #[test]
+    fn chunks_tile_time(
+        frames in prop::collection::vec((-50_000_i64..900_000, any::<bool>(), 0_usize..600_000, 0_u8..20), 1..120),
+        timescale in prop::sample::select(vec![8_000_u32, 44_100, 90_000]),
+    ) {
+        let mut chunker = Chunker::new(TrackKind::Video, timescale, Limits::default());
+        let (mut now, mut pushed, mut cuts) = (START, 0, Vec::new());
+        for (step_us, keyframe, bytes, event) in frames {
+            now = now.plus_micros(step_us);
+            match event {
+                0 => cuts.extend(chunker.idle(now)),
+                1 => cuts.extend(chunker.flush()),
+                _ => {
+                    let frame = TimedFrame { decode: now, ..sized(0, keyframe, bytes) };
+                    cuts.extend(chunker.push(frame, event == 2).cut);
+                    pushed += 1;
+                }
+            }
+        }
+        cuts.extend(chunker.flush());
+        prop_assert_eq!(cuts.iter().map(|cut| cut.frames.len()).sum::<usize>(), pushed);
+        for cut in &cuts {
+            let mut at = cut.start.ticks(timescale);
+            for frame in &cut.frames {
+                prop_assert_eq!(frame.decode_time, at);
+                prop_assert!(frame.duration > 0);
+                at += u64::from(frame.duration);
+            }
+            prop_assert_eq!(cut.end().ticks(timescale), at);
+            let bytes: usize = cut.frames.iter().map(|frame| frame.data.len()).sum();
+            prop_assert!(bytes <= CHUNK_BYTES_MAX || cut.frames.len() == 1);
+        }
+        for pair in cuts.windows(2) {
+            prop_assert!(pair[0].end() <= pair[1].start);
+        }
+    }
+}

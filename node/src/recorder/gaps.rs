@@ -1,0 +1,169 @@
+//! The gap ledger's entries of one recorder. Pure.
+//!
+//! While nothing can be recorded, one *outage* is open. It is written in consecutive pieces, at least every 10 s, so that a crash loses no more than that
+//! and no interval is written twice. Short gaps within a recording are noted one by one. What could not be written yet waits in a bounded queue;
+//! neighbours of the same cause are joined.
+
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::time::Timestamp;
+use std::collections::VecDeque;
+
+/// How long a piece of an open outage may stay unwritten, in microseconds.
+pub const PIECE_US_MAX: i64 = 10_000_000;
+/// Entries that may wait. Beyond, a new one is joined to the last, over-stating rather than hiding what is missing.
+pub const WAITING_MAX: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub cause: GapCause,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    /// End of what was written of it.
+    from: Timestamp,
+    cause: GapCause,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    outage: Option<Outage>,
+    waiting: VecDeque<Interval>,
+}
+
+impl Ledger {
+    /// Notes an interval that has ended; empty ones are left out.
+    pub fn note(&mut self, start: Timestamp, end: Timestamp, cause: GapCause) {
+        if end <= start {
+            return;
+        }
+        let full = self.waiting.len() >= WAITING_MAX;
+        match self.waiting.back_mut() {
+            Some(last) if full || (last.cause == cause && last.end >= start && last.start <= start) => {
+                last.end = last.end.max(end);
+            }
+            _ => self.waiting.push_back(Interval { start, end, cause }),
+        }
+    }
+
+    /// Opens an outage at `start`. Where one is open, its cause changes at `now`.
+    pub fn open(&mut self, start: Timestamp, now: Timestamp, cause: GapCause) {
+        match self.outage {
+            Some(outage) if outage.cause == cause => {}
+            Some(_) => {
+                self.write_piece(now);
+                self.outage = self.outage.map(|outage| Outage { cause, ..outage });
+            }
+            None => self.outage = Some(Outage { from: start, cause }),
+        }
+    }
+
+    /// Makes a piece of the open outage due if it is long enough.
+    pub fn advance(&mut self, now: Timestamp) {
+        if self.outage.is_some_and(|outage| now.micros_since(outage.from) >= PIECE_US_MAX) {
+            self.write_piece(now);
+        }
+    }
+
+    /// Ends the outage, if one is open, at the first frame after it.
+    pub fn close(&mut self, end: Timestamp) {
+        self.write_piece(end);
+        self.outage = None;
+    }
+
+    /// The wall clock was set from `before` to `now`: an open outage goes on at `now`, and the time between is nobody's.
+    pub fn rebase(&mut self, before: Timestamp, now: Timestamp) {
+        self.write_piece(before);
+        self.outage = self.outage.map(|outage| Outage { from: now, ..outage });
+    }
+
+    /// How far the open outage is written.
+    #[must_use]
+    pub fn written_until(&self) -> Option<Timestamp> {
+        self.outage.map(|outage| outage.from)
+    }
+
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.outage.is_some()
+    }
+
+    /// The oldest entry to write; [`Self::written`] takes it off.
+    #[must_use]
+    pub fn next(&self) -> Option<Interval> {
+        self.waiting.front().copied()
+    }
+
+    pub fn written(&mut self) {
+        self.waiting.pop_front();
+    }
+
+    fn write_piece(&mut self, end: Timestamp) {
+        if let Some(outage) = self.outage {
+            self.note(outage.from, end, outage.cause);
+            self.outage = Some(Outage { from: outage.from.max(end), ..outage });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use GapCause::{CameraStalled, CameraUnreachable, Overload};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000)
+    }
+
+    fn drain(ledger: &mut Ledger) -> Vec<(i64, i64, GapCause)> {
+        let mut all = Vec::new();
+        while let Some(next) = ledger.next() {
+            ledger.written();
+            all.push((next.start.micros() / 1_000_000, next.end.micros() / 1_000_000, next.cause));
+        }
+        all
+    }
+
+    #[test]
+    fn a_long_outage_is_written_in_consecutive_pieces() {
+        let mut ledger = Ledger::default();
+        ledger.open(at(5), at(8), CameraUnreachable);
+        let mut pieces = Vec::new();
+        for now in 8..40 {
+            ledger.advance(at(now));
+            pieces.extend(drain(&mut ledger));
+        }
+        ledger.close(at(41));
+        pieces.extend(drain(&mut ledger));
+        let cause = CameraUnreachable;
+        assert_eq!(pieces, [(5, 15, cause), (15, 25, cause), (25, 35, cause), (35, 41, cause)]);
+        assert!(!ledger.is_open());
+    }
+
+    #[test]
+    fn a_changing_cause_splits_the_outage() {
+        let mut ledger = Ledger::default();
+        ledger.open(at(1), at(4), CameraStalled);
+        ledger.open(at(1), at(6), CameraUnreachable);
+        ledger.open(at(1), at(7), CameraUnreachable);
+        ledger.close(at(9));
+        assert_eq!(drain(&mut ledger), [(1, 6, CameraStalled), (6, 9, CameraUnreachable)]);
+    }
+
+    #[test]
+    fn neighbours_are_joined_and_the_queue_is_bounded() {
+        let mut ledger = Ledger::default();
+        ledger.note(at(1), at(2), Overload);
+        ledger.note(at(2), at(3), Overload);
+        ledger.note(at(3), at(3), Overload);
+        assert_eq!(drain(&mut ledger), [(1, 3, Overload)]);
+        for n in 0..1000 {
+            ledger.note(at(10 * n), at(10 * n + 1), Overload);
+        }
+        let all = drain(&mut ledger);
+        assert_eq!(all.len(), WAITING_MAX);
+        assert_eq!(all.last().map(|last| last.1), Some(9991), "nothing missing is hidden");
+    }
+}

@@ -1,0 +1,15 @@
+//! From a session's frames to records for the volume writer.
+//!
+//! `chunker`, `gaps` and `reconcile` decide: time comes in as a value. `pipeline` applies a session's items to them without waiting for anything. `task` and
+//! `supervisor` run it.
+
+pub mod chunker;
+pub mod gaps;
+pub mod mux;
+
+pub mod pipeline;
+pub mod reconcile;
+pub mod sink;
+pub mod status;
+pub mod supervisor;
+pub mod task;

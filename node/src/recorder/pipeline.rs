@@ -1,0 +1,460 @@
+//! From one recorder's session items to its records. Waits for nothing and reads no clock: every call brings the time.
+//!
+//! A recording session begins at a keyframe and numbers its chunks without holes, per track. It ends with the RTSP session, or where the system's wall clock
+//! stepped: then a new one begins at the next keyframe, anchored to the new wall time but never before the end of what was recorded
+//! (see [`crate::ingest::wall`]). A change of identity ends chunks, not the session.
+
+use super::chunker::{Chunker, Cut, Limits, TimedFrame};
+use super::gaps::Ledger;
+use super::mux::Mux;
+use super::sink::{RecordSink, SinkError};
+use super::status::{Counters, Identity, StatusCell};
+use crate::ingest::clock::{TrackClock, beside_video};
+use crate::ingest::error::SessionError;
+use crate::ingest::media::{MediaFrame, SenderReport, SessionItem, TrackParameters};
+use crate::ingest::wall::WallClock;
+use holdfast_storage::chunk::{Chunk, ChunkMeta, FRAME_BYTES_MAX, Gap, GapCause, Init, InitId, Record};
+use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::time::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long a step of the wall clock may wait for a keyframe to begin a new session at.
+const STEP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub instant: Instant,
+    pub wall: Timestamp,
+}
+
+/// What stays the same as long as a recorder lives.
+#[derive(Clone)]
+pub struct Context {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub node: NodeId,
+    pub retention_class: String,
+    pub limits: Limits,
+    pub mux: Arc<dyn Mux>,
+    pub sink: Arc<dyn RecordSink>,
+    pub status: Arc<StatusCell>,
+    /// Counters over all recorders.
+    pub totals: Arc<Counters>,
+}
+
+/// What went before a recorder: footage that ended, and why.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before {
+    /// Nothing is stamped before it.
+    pub recorded_until: Option<Timestamp>,
+    /// Why nothing was recorded since; `None` where that was nobody's duty.
+    pub cause: Option<GapCause>,
+}
+
+pub struct Pipeline {
+    context: Context,
+    identity: Identity,
+    wall: WallClock,
+    /// Since when the wall clock has stepped, until a new session begins.
+    stepped_at: Option<Instant>,
+    ledger: Ledger,
+    /// End of the last chunk of video: nothing is stamped before it.
+    recorded_until: Option<Timestamp>,
+    /// When recording was asked for.
+    began: Timestamp,
+    session: Option<SessionId>,
+    last_session: SessionId,
+    video: Option<Track>,
+    audio: Option<Track>,
+}
+
+struct Track {
+    kind: TrackKind,
+    chunker: Chunker,
+    clock: TrackClock,
+    report: Option<SenderReport>,
+    init: Init,
+    init_id: InitId,
+    /// The sink has taken the init segment in this session.
+    init_stored: bool,
+    sequence: u32,
+    lost: bool,
+}
+
+impl Pipeline {
+    #[must_use]
+    pub fn new(context: Context, identity: Identity, before: Before, now: Now) -> Self {
+        let floor = before.recorded_until.unwrap_or(Timestamp::MIN);
+        let wall = WallClock::new(now.instant, now.wall, floor);
+        let began = wall.time_of(now.instant);
+        let mut ledger = Ledger::default();
+        if let Some((until, cause)) = before.recorded_until.zip(before.cause) {
+            ledger.open(until, began, cause);
+        }
+        Self {
+            context,
+            identity,
+            wall,
+            stepped_at: None,
+            ledger,
+            recorded_until: before.recorded_until,
+            began,
+            session: None,
+            last_session: SessionId(0),
+            video: None,
+            audio: None,
+        }
+    }
+
+    /// Takes one item of the RTSP session.
+    ///
+    /// # Errors
+    /// The track's parameters cannot be recorded: the session is of no use.
+    pub fn item(&mut self, item: SessionItem) -> Result<(), SessionError> {
+        match item {
+            SessionItem::Report(kind, report) => {
+                if let Some(track) = self.track(kind) {
+                    track.report = Some(report);
+                }
+                Ok(())
+            }
+            SessionItem::Frame(frame) => self.frame(frame),
+        }
+    }
+
+    /// Does what is due by time alone: ends idle chunks, writes pieces of an outage, retries.
+    pub fn tick(&mut self, now: Now) {
+        if self.wall.observe(now.instant, now.wall) && self.session.is_none() {
+            self.restart_clock(now);
+        }
+        let time = self.wall.time_of(now.instant);
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let cut = self.track(kind).and_then(|track| track.chunker.idle(time));
+            self.emit(kind, cut);
+        }
+        self.ledger.advance(time);
+        self.write_gaps();
+    }
+
+    /// The chunks that are open end here; those that follow carry the new identity.
+    pub fn set_identity(&mut self, identity: Identity) {
+        if identity == self.identity {
+            return;
+        }
+        self.flush();
+        self.write_gaps();
+        self.identity = identity;
+        self.context.status.set_identity(identity);
+    }
+
+    /// The RTSP session is over, or none could be opened.
+    pub fn session_lost(&mut self, cause: GapCause, now: Now) {
+        self.flush();
+        self.session = None;
+        self.video = None;
+        self.audio = None;
+        let missing_since = self.recorded_until.unwrap_or(self.began);
+        self.ledger.open(missing_since, self.wall.time_of(now.instant), cause);
+        self.write_gaps();
+    }
+
+    /// Hands over what is left, when recording ends on purpose. An outage that is open ends now.
+    pub fn finish(&mut self, now: Now) {
+        self.flush();
+        self.session = None;
+        if self.ledger.is_open() {
+            self.ledger.close(self.wall.time_of(now.instant));
+        }
+        self.write_gaps();
+    }
+
+    fn frame(&mut self, frame: MediaFrame) -> Result<(), SessionError> {
+        self.count(|counters| &counters.frames, 1);
+        self.count(|counters| &counters.frame_bytes, frame.data.len() as u64);
+        self.count(|counters| &counters.lost_packets, u64::from(frame.lost_packets));
+        if let Some(parameters) = &frame.parameters {
+            self.set_parameters(frame.track, parameters)?;
+        }
+        self.follow_wall_clock(&frame);
+        let arrival = self.wall.time_of(frame.received);
+        if !self.accepts(&frame) {
+            self.discard(frame.track);
+            return Ok(());
+        }
+        let Some(timed) = self.stamp(&frame, arrival) else { return Ok(()) };
+        if self.session.is_none() {
+            if frame.track != TrackKind::Video || !frame.keyframe {
+                // Only its arrival counts: the clock has settled somewhat when the keyframe comes.
+                self.count(|counters| &counters.discarded_frames, 1);
+                return Ok(());
+            }
+            self.begin_session(timed.decode);
+        }
+        self.record(frame.track, timed, frame.lost_packets > 0);
+        Ok(())
+    }
+
+    fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool) {
+        let Some(track) = self.track(kind) else { return };
+        let lost = std::mem::take(&mut track.lost) || lost;
+        let pushed = track.chunker.push(timed, lost);
+        self.emit(kind, pushed.cut);
+        if let Some((start, end)) = pushed.hole.filter(|_| kind == TrackKind::Video) {
+            let cause = if lost { GapCause::PacketsLost } else { GapCause::CameraStalled };
+            self.ledger.note(start, end, cause);
+            self.write_gaps();
+        }
+    }
+
+    /// Whether a frame can be recorded at all.
+    fn accepts(&mut self, frame: &MediaFrame) -> bool {
+        let sized = (1..=FRAME_BYTES_MAX).contains(&frame.data.len());
+        sized && self.track(frame.track).is_some_and(|track| track.chunker.timescale() == frame.timescale)
+    }
+
+    fn discard(&mut self, kind: TrackKind) {
+        self.count(|counters| &counters.discarded_frames, 1);
+        if let Some(track) = self.track(kind) {
+            track.lost = true;
+        }
+    }
+
+    fn stamp(&mut self, frame: &MediaFrame, arrival: Timestamp) -> Option<TimedFrame> {
+        let expected = match (frame.track, &self.video, &self.audio) {
+            (TrackKind::Audio, Some(video), Some(audio)) => {
+                let timescale = frame.timescale;
+                beside_video(&video.clock, video.report, audio.report, timescale, frame.rtp, arrival)
+            }
+            _ => None,
+        };
+        let stamp = self.track(frame.track)?.clock.stamp(frame.rtp, expected.unwrap_or(arrival));
+        Some(TimedFrame {
+            data: frame.data.clone(),
+            decode: stamp.decode,
+            composition_us: stamp.composition_us,
+            keyframe: frame.keyframe,
+            length_us: frame.length.map(|ticks| i64::from(ticks) * 1_000_000 / i64::from(frame.timescale.max(1))),
+        })
+    }
+
+    fn set_parameters(&mut self, kind: TrackKind, parameters: &TrackParameters) -> Result<(), SessionError> {
+        let bytes = match self.context.mux.init(parameters) {
+            Ok(bytes) => bytes,
+            Err(error) if kind == TrackKind::Video => return Err(SessionError::BadSdp(error.0)),
+            Err(error) => {
+                tracing::warn!(camera = %self.context.camera, %error, "recording without audio");
+                return Ok(());
+            }
+        };
+        let init = Init { camera: self.context.camera, stream: self.context.stream, track: kind, bytes };
+        let (init_id, timescale) = (init.id(), parameters.timescale());
+        let cut = self.track(kind).filter(|track| track.init_id != init_id).and_then(|track| track.chunker.flush());
+        self.emit(kind, cut);
+        match self.track(kind).filter(|track| track.chunker.timescale() == timescale) {
+            Some(track) if track.init_id == init_id => {}
+            Some(track) => (track.init, track.init_id, track.init_stored) = (init, init_id, false),
+            None => *self.slot(kind) = Some(self.new_track(init, timescale)),
+        }
+        Ok(())
+    }
+
+    fn new_track(&self, init: Init, timescale: u32) -> Track {
+        Track {
+            kind: init.track,
+            chunker: Chunker::new(init.track, timescale, self.context.limits),
+            clock: TrackClock::new(timescale, self.floor()),
+            report: None,
+            init_id: init.id(),
+            init,
+            init_stored: false,
+            sequence: 0,
+            lost: false,
+        }
+    }
+
+    /// Learns of steps of the wall clock; at a keyframe, or when that takes too long, a new session begins.
+    fn follow_wall_clock(&mut self, frame: &MediaFrame) {
+        if !self.wall.observe(frame.received, frame.received_wall) {
+            self.stepped_at = None;
+            return;
+        }
+        let since = *self.stepped_at.get_or_insert(frame.received);
+        let waited = frame.received.saturating_duration_since(since);
+        if (frame.track == TrackKind::Video && frame.keyframe) || waited >= STEP_PATIENCE {
+            self.restart_clock(Now { instant: frame.received, wall: frame.received_wall });
+        }
+    }
+
+    /// Anchors everything to the wall clock anew. Where a session is being recorded, it ends and the next one begins.
+    fn restart_clock(&mut self, now: Now) {
+        self.flush();
+        self.count(|counters| &counters.clock_steps, 1);
+        self.stepped_at = None;
+        let (floor, before) = (self.floor(), self.wall.time_of(now.instant));
+        self.wall.restart(now.instant, now.wall, floor);
+        let restarted = self.wall.time_of(now.instant);
+        tracing::warn!(camera = %self.context.camera, system = %now.wall, used = %restarted, "the system's wall clock stepped");
+        for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
+            track.clock = TrackClock::new(track.chunker.timescale(), floor);
+            track.report = None;
+            track.chunker.restart();
+        }
+        self.ledger.rebase(before, restarted);
+        match (self.session, self.recorded_until) {
+            (Some(_), until) => {
+                self.ledger.note(until.unwrap_or(restarted), restarted, GapCause::Unknown);
+                self.begin_session(restarted);
+            }
+            (None, None) => self.began = restarted,
+            (None, Some(_)) => {}
+        }
+    }
+
+    /// Nothing may be stamped before it: the end of all that was handed over, and of what the ledger says was missing.
+    fn floor(&self) -> Timestamp {
+        let audio_until = self.audio.as_ref().and_then(|audio| audio.chunker.end());
+        [self.recorded_until, audio_until, self.ledger.written_until()]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or(Timestamp::MIN)
+    }
+
+    fn begin_session(&mut self, start: Timestamp) {
+        let named = u64::try_from(start.micros()).unwrap_or(0);
+        let session = SessionId(named.max(self.last_session.0 + 1));
+        (self.session, self.last_session) = (Some(session), session);
+        for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
+            (track.sequence, track.init_stored) = (0, false);
+        }
+        if self.ledger.is_open() {
+            self.ledger.close(start);
+            self.write_gaps();
+        }
+    }
+
+    fn flush(&mut self) {
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let cut = self.track(kind).and_then(|track| track.chunker.flush());
+            self.emit(kind, cut);
+        }
+    }
+
+    /// Hands a chunk over, its init segment first where that is new. What the sink does not take is a gap.
+    fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
+        let Some((cut, session)) = cut.zip(self.session) else { return };
+        let (start, end) = (cut.start, cut.end());
+        let (context, identity) = (&self.context, self.identity);
+        let slot = if kind == TrackKind::Video { &mut self.video } else { &mut self.audio };
+        let Some(track) = slot.as_mut() else { return };
+        let keyframe = cut.keyframe_crc.is_some();
+        let outcome = track.store(context, identity, session, cut);
+        if kind == TrackKind::Video {
+            self.recorded_until = self.recorded_until.max(Some(end));
+        }
+        match outcome {
+            Ok(()) => {
+                self.count(|counters| &counters.chunks, 1);
+                if kind == TrackKind::Video {
+                    self.context.status.recorded(start, end, keyframe);
+                }
+            }
+            Err(error) => self.shed(kind, start, end, &error),
+        }
+        self.write_gaps();
+    }
+
+    fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &SinkError) {
+        self.count(|counters| &counters.shed_chunks, 1);
+        self.context.status.failing(error.to_string());
+        let cause = match error {
+            SinkError::Full => GapCause::Overload,
+            SinkError::Failed(_) => GapCause::VolumeFailed,
+        };
+        if kind == TrackKind::Video {
+            self.ledger.note(start, end, cause);
+        }
+    }
+
+    /// Writes the ledger's entries as far as the sink takes them.
+    fn write_gaps(&mut self) {
+        while let Some(interval) = self.ledger.next() {
+            let gap = Gap {
+                camera: self.context.camera,
+                stream: self.context.stream,
+                node: self.context.node,
+                epoch: self.identity.epoch,
+                start: interval.start,
+                end: interval.end,
+                cause: interval.cause,
+            };
+            if self.context.sink.append(&self.context.retention_class, Record::Gap(gap)).is_err() {
+                // It stays in the ledger for the next time; the chunk that could not be written already told of the sink.
+                return;
+            }
+            self.ledger.written();
+        }
+    }
+
+    fn track(&mut self, kind: TrackKind) -> Option<&mut Track> {
+        self.slot(kind).as_mut()
+    }
+
+    fn slot(&mut self, kind: TrackKind) -> &mut Option<Track> {
+        if kind == TrackKind::Video { &mut self.video } else { &mut self.audio }
+    }
+
+    fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, by: u64) {
+        counter(&self.context.status.counters).fetch_add(by, Relaxed);
+        counter(&self.context.totals).fetch_add(by, Relaxed);
+    }
+}
+
+impl Track {
+    /// Appends the chunk; only one that was taken uses up a number of the sequence.
+    fn store(&mut self, context: &Context, identity: Identity, session: SessionId, cut: Cut) -> Result<(), SinkError> {
+        let stored = self.store_init(context).and_then(|()| {
+            let chunk = self.chunk(context, identity, session, &cut);
+            context.sink.append(&context.retention_class, Record::Chunk(chunk))
+        });
+        match stored {
+            Ok(()) => self.sequence = self.sequence.saturating_add(1),
+            Err(_) => self.chunker.mark_loss(),
+        }
+        stored
+    }
+
+    fn store_init(&mut self, context: &Context) -> Result<(), SinkError> {
+        if !self.init_stored {
+            context.sink.append(&context.retention_class, Record::Init(self.init.clone()))?;
+            self.init_stored = true;
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, context: &Context, identity: Identity, session: SessionId, cut: &Cut) -> Chunk {
+        let meta = ChunkMeta {
+            camera: context.camera,
+            stream: context.stream,
+            track: self.kind,
+            node: context.node,
+            epoch: identity.epoch,
+            rank: identity.rank,
+            session,
+            sequence: self.sequence,
+            init: self.init_id,
+            start: cut.start,
+            duration_us: cut.duration_us,
+            frames: u32::try_from(cut.frames.len()).unwrap_or(u32::MAX),
+            keyframe_crc: cut.keyframe_crc,
+            after_loss: cut.after_loss,
+        };
+        Chunk { meta, parts: context.mux.chunk(self.kind, self.chunker.timescale(), self.sequence, &cut.frames) }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,405 @@
+//! A recorder's life as a story: frames in, records out, with time as a value.
+
+use super::*;
+use crate::ingest::media::VideoCodec;
+use crate::recorder::mux;
+use bytes::Bytes;
+use holdfast_storage::ids::{Epoch, Rank};
+use std::sync::Mutex;
+
+pub(crate) const START: Timestamp = Timestamp(1_795_341_600_000_000);
+
+/// Writes nothing but lengths; the frames' own bytes are the parts.
+pub(crate) struct PlainMux;
+
+impl Mux for PlainMux {
+    fn init(&self, parameters: &TrackParameters) -> Result<Bytes, mux::Error> {
+        match parameters {
+            TrackParameters::Video { width: 0, .. } => Err(mux::Error("no picture".to_owned())),
+            _ => Ok(Bytes::from(format!("{parameters:?}"))),
+        }
+    }
+
+    fn chunk(&self, _: TrackKind, _: u32, sequence: u32, frames: &[mux::Frame]) -> Vec<Bytes> {
+        let header = Bytes::copy_from_slice(&sequence.to_be_bytes());
+        std::iter::once(header).chain(frames.iter().map(|frame| frame.data.clone())).collect()
+    }
+}
+
+/// Keeps what it is given, or refuses it.
+#[derive(Default)]
+pub(crate) struct MemorySink {
+    pub(crate) records: Mutex<Vec<Record>>,
+    pub(crate) refuse: Mutex<Option<SinkError>>,
+}
+
+impl RecordSink for MemorySink {
+    fn append(&self, class: &str, record: Record) -> Result<(), SinkError> {
+        assert_eq!(class, "default");
+        if let Some(error) = self.refuse.lock().unwrap().clone() {
+            return Err(error);
+        }
+        self.records.lock().unwrap().push(record);
+        Ok(())
+    }
+}
+
+impl MemorySink {
+    pub(crate) fn chunks(&self, track: TrackKind) -> Vec<ChunkMeta> {
+        let records = self.records.lock().unwrap();
+        let meta = |record: &Record| if let Record::Chunk(chunk) = record { Some(chunk.meta) } else { None };
+        records.iter().filter_map(meta).filter(|meta| meta.track == track).collect()
+    }
+
+    pub(crate) fn gaps(&self) -> Vec<(i64, i64, GapCause)> {
+        let records = self.records.lock().unwrap();
+        let gap = |record: &Record| if let Record::Gap(gap) = record { Some(*gap) } else { None };
+        let ms = |time: Timestamp| time.micros_since(START) / 1000;
+        records.iter().filter_map(gap).map(|gap| (ms(gap.start), ms(gap.end), gap.cause)).collect()
+    }
+}
+
+struct Story {
+    origin: Instant,
+    /// What the wall clock is off, in milliseconds.
+    wall_off_ms: i64,
+    sink: Arc<MemorySink>,
+    status: Arc<StatusCell>,
+    pipeline: Pipeline,
+    rtp_off: i64,
+    told: bool,
+}
+
+const OWNER: Identity = Identity { epoch: Epoch(3), rank: Rank::Owner };
+
+fn story() -> Story {
+    story_after(Before::default())
+}
+
+fn story_after(before: Before) -> Story {
+    let sink = Arc::new(MemorySink::default());
+    let status = Arc::new(StatusCell::new(CameraId(1), StreamKind::Main, OWNER));
+    let context = Context {
+        camera: CameraId(1),
+        stream: StreamKind::Main,
+        node: NodeId(2),
+        retention_class: "default".to_owned(),
+        limits: Limits::default(),
+        mux: Arc::new(PlainMux),
+        sink: Arc::clone(&sink) as Arc<dyn RecordSink>,
+        status: Arc::clone(&status),
+        totals: Arc::default(),
+    };
+    let origin = Instant::now();
+    let pipeline = Pipeline::new(context, OWNER, before, Now { instant: origin, wall: START });
+    Story { origin, wall_off_ms: 0, sink, status, pipeline, rtp_off: 0, told: false }
+}
+
+fn h264(width: u16) -> Arc<TrackParameters> {
+    let (codec, config) = (VideoCodec::H264, Bytes::from_static(b"avcC"));
+    let timescale = 90_000;
+    Arc::new(TrackParameters::Video { codec, config, width, height: 720, pixel_aspect_ratio: None, timescale })
+}
+
+impl Story {
+    fn now(&self, ms: i64) -> Now {
+        let instant = self.origin + Duration::from_millis(ms as u64);
+        Now { instant, wall: START.plus_micros((ms + self.wall_off_ms) * 1000) }
+    }
+
+    fn frame(&self, ms: i64, keyframe: bool) -> MediaFrame {
+        let Now { instant, wall } = self.now(ms);
+        MediaFrame {
+            track: TrackKind::Video,
+            rtp: ms * 90 + self.rtp_off,
+            timescale: 90_000,
+            received: instant,
+            received_wall: wall,
+            data: Bytes::from(vec![keyframe as u8; 50]),
+            keyframe,
+            lost_packets: 0,
+            length: None,
+            parameters: None,
+        }
+    }
+
+    fn push(&mut self, mut frame: MediaFrame) {
+        if !std::mem::replace(&mut self.told, true) {
+            frame.parameters = Some(h264(1280));
+        }
+        self.pipeline.item(SessionItem::Frame(frame)).unwrap();
+    }
+
+    /// 25 frames a second, a keyframe each second.
+    fn stream(&mut self, from_ms: i64, to_ms: i64) {
+        for ms in (from_ms..to_ms).step_by(40) {
+            self.push(self.frame(ms, ms % 1000 == 0));
+        }
+    }
+
+    fn lose(&mut self, ms: i64, cause: GapCause) {
+        self.pipeline.session_lost(cause, self.now(ms));
+        self.told = false;
+    }
+
+    fn video(&self) -> Vec<ChunkMeta> {
+        self.sink.chunks(TrackKind::Video)
+    }
+}
+
+/// Chunk starts and ends, in milliseconds of the story.
+fn times(chunks: &[ChunkMeta]) -> Vec<(i64, i64)> {
+    let ms = |time: Timestamp| time.micros_since(START) / 1000;
+    chunks.iter().map(|meta| (ms(meta.start), ms(meta.end()))).collect()
+}
+
+fn assert_whole(chunks: &[ChunkMeta]) {
+    for pair in chunks.windows(2) {
+        assert!(pair[0].is_followed_by(&pair[1]), "{:?} then {:?}", pair[0], pair[1]);
+        assert_eq!(pair[0].end(), pair[1].start);
+    }
+}
+
+#[test]
+fn a_session_begins_at_a_keyframe_and_is_numbered_without_holes() {
+    let mut story = story();
+    story.stream(480, 3000);
+    story.pipeline.finish(story.now(3000));
+    let chunks = story.video();
+    assert_whole(&chunks);
+    assert_eq!((times(&chunks)[0].0, chunks[0].sequence, chunks[0].is_keyframe()), (1000, 0, true));
+    assert_eq!(chunks[0].session, SessionId(chunks[0].start.micros() as u64));
+    assert_eq!(times(&chunks).last().map(|last| last.1), Some(3000));
+    assert_eq!(story.status.read().counts.discarded_frames, 13);
+    assert!(matches!(story.sink.records.lock().unwrap()[0], Record::Init(_)), "what decodes it comes first");
+    assert_eq!(story.sink.gaps(), [], "nobody asked for what was before");
+    let status = story.status.read();
+    assert_eq!(
+        (status.first_keyframe, status.received_until),
+        (Some(chunks[0].start), chunks.last().map(ChunkMeta::end))
+    );
+}
+
+#[test]
+fn a_lost_session_leaves_a_gap_from_the_last_frame_to_the_next_keyframe() {
+    let mut story = story();
+    story.stream(0, 2000);
+    story.lose(5000, GapCause::CameraStalled);
+    story.lose(7000, GapCause::CameraUnreachable);
+    for ms in (7000..30_000).step_by(200) {
+        story.pipeline.tick(story.now(ms));
+    }
+    story.stream(30_000, 31_000);
+    use GapCause::{CameraStalled, CameraUnreachable};
+    let gaps = story.sink.gaps();
+    assert_eq!((gaps[0], gaps.last().map(|gap| gap.1)), ((2000, 7000, CameraStalled), Some(30_000)));
+    assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "consecutive: {gaps:?}");
+    assert!(gaps[1..].iter().all(|gap| gap.2 == CameraUnreachable) && gaps.len() >= 4);
+    story.pipeline.finish(story.now(31_000));
+    let chunks = story.video();
+    let resumed = chunks.iter().find(|meta| times(&[**meta])[0].0 == 30_000).unwrap();
+    assert!(resumed.session > chunks[0].session && resumed.sequence == 0);
+}
+
+#[test]
+fn a_camera_never_reached_is_missing_since_recording_was_asked_for() {
+    let mut story = story();
+    story.lose(4000, GapCause::CameraUnreachable);
+    story.pipeline.finish(story.now(6000));
+    assert_eq!(story.sink.gaps(), [(0, 6000, GapCause::CameraUnreachable)]);
+}
+
+#[test]
+fn what_an_earlier_recorder_left_off_is_a_gap_and_never_overlapped() {
+    let recorded_until = Some(START.plus_micros(700_000));
+    let mut story = story_after(Before { recorded_until, cause: Some(GapCause::RecorderStopped) });
+    story.stream(0, 1000);
+    story.pipeline.finish(story.now(1000));
+    assert!(story.video()[0].start >= START.plus_micros(700_000), "{:?}", times(&story.video()));
+}
+
+#[test]
+fn lost_packets_are_a_gap_and_mark_the_next_chunk() {
+    let mut story = story();
+    story.stream(0, 1480);
+    let after = MediaFrame { lost_packets: 7, ..story.frame(1600, false) };
+    story.push(after);
+    story.stream(1640, 2000);
+    story.pipeline.finish(story.now(2000));
+    assert_eq!(story.sink.gaps(), [(1480, 1600, GapCause::PacketsLost)]);
+    let chunks = story.video();
+    let marked: Vec<_> = chunks.iter().filter(|meta| meta.after_loss).map(|meta| times(&[*meta])[0]).collect();
+    assert_eq!(marked, [(1600, 2000)]);
+    assert_eq!(
+        chunks.iter().map(|meta| meta.sequence).collect::<Vec<_>>(),
+        (0..chunks.len() as u32).collect::<Vec<_>>()
+    );
+    assert_eq!(story.status.read().counts.lost_packets, 7);
+}
+
+#[test]
+fn a_full_sink_sheds_chunks_says_so_and_numbers_on_without_holes() {
+    let mut story = story();
+    story.stream(0, 1000);
+    *story.sink.refuse.lock().unwrap() = Some(SinkError::Full);
+    story.stream(1000, 3000);
+    assert!(story.status.read().error.is_some_and(|error| error.contains("buffer is full")));
+    *story.sink.refuse.lock().unwrap() = None;
+    story.stream(3000, 5000);
+    story.pipeline.finish(story.now(5000));
+    let (chunks, gaps) = (story.video(), story.sink.gaps());
+    assert_eq!(
+        chunks.iter().map(|meta| meta.sequence).collect::<Vec<_>>(),
+        (0..chunks.len() as u32).collect::<Vec<_>>()
+    );
+    assert_eq!(gaps.len(), 1, "one interval: {gaps:?}");
+    let missing: i64 = gaps.iter().map(|gap| gap.1 - gap.0).sum();
+    let recorded: i64 = times(&chunks).iter().map(|(start, end)| end - start).sum();
+    assert_eq!((recorded + missing, gaps[0].2), (5000, GapCause::Overload));
+    assert_eq!(chunks.iter().filter(|meta| meta.after_loss).count(), 1);
+    assert!(story.status.read().error.is_none());
+}
+
+#[test]
+fn a_failed_volume_is_named_as_the_cause() {
+    let mut story = story();
+    *story.sink.refuse.lock().unwrap() = Some(SinkError::Failed("fsync: EIO".to_owned()));
+    story.stream(0, 2000);
+    *story.sink.refuse.lock().unwrap() = None;
+    story.stream(2000, 3000);
+    assert!(story.sink.gaps().iter().all(|gap| gap.2 == GapCause::VolumeFailed) && !story.sink.gaps().is_empty());
+    let first = story.sink.records.lock().unwrap().iter().position(|record| matches!(record, Record::Chunk(_)));
+    let init = story.sink.records.lock().unwrap().iter().position(|record| matches!(record, Record::Init(_)));
+    assert!(init < first, "the init segment was offered again");
+}
+
+#[test]
+fn a_new_identity_ends_the_chunk_and_keeps_the_session() {
+    let mut story = story();
+    story.stream(0, 1200);
+    let promoted = Identity { epoch: Epoch(4), rank: Rank::Owner };
+    story.pipeline.set_identity(promoted);
+    assert_eq!(story.status.read().first_keyframe, None, "the new epoch has yet to prove itself");
+    story.stream(1200, 3000);
+    story.pipeline.finish(story.now(3000));
+    let chunks = story.video();
+    assert_whole(&chunks);
+    assert_eq!(times(&chunks).last().map(|last| last.1), Some(3000));
+    let changed = chunks.iter().find(|meta| meta.epoch == Epoch(4)).unwrap();
+    assert_eq!((times(&[*changed])[0].0, changed.is_keyframe(), changed.session), (1200, false, chunks[0].session));
+}
+
+#[test]
+fn new_parameters_bring_a_new_init_segment_and_a_new_chunk() {
+    let mut story = story();
+    story.stream(0, 1200);
+    let changed = MediaFrame { parameters: Some(h264(640)), ..story.frame(1200, true) };
+    story.push(changed);
+    story.stream(1240, 2000);
+    story.pipeline.finish(story.now(2000));
+    let chunks = story.video();
+    assert_whole(&chunks);
+    let first_of_new = chunks.iter().find(|meta| meta.init != chunks[0].init).unwrap();
+    assert_eq!(times(&[*first_of_new])[0].0, 1200);
+    let inits = story.sink.records.lock().unwrap().iter().filter(|record| matches!(record, Record::Init(_))).count();
+    assert_eq!(inits, 2);
+}
+
+#[test]
+fn parameters_that_no_init_can_be_made_of_end_the_session() {
+    let mut story = story();
+    let frame = MediaFrame { parameters: Some(h264(0)), ..story.frame(0, true) };
+    let outcome = story.pipeline.item(SessionItem::Frame(frame));
+    assert!(matches!(outcome, Err(SessionError::BadSdp(_))));
+}
+
+#[test]
+fn an_oversized_or_empty_frame_is_counted_and_marks_a_loss() {
+    let mut story = story();
+    story.stream(0, 480);
+    story.push(MediaFrame { data: Bytes::from(vec![0; FRAME_BYTES_MAX + 1]), ..story.frame(480, false) });
+    story.push(MediaFrame { data: Bytes::new(), ..story.frame(520, false) });
+    story.stream(560, 1000);
+    story.pipeline.finish(story.now(1000));
+    assert_eq!(story.status.read().counts.discarded_frames, 2);
+    assert_eq!(story.sink.gaps(), [(480, 560, GapCause::PacketsLost)]);
+}
+
+#[test]
+fn a_wall_clock_set_back_an_hour_begins_a_session_that_overlaps_nothing() {
+    let mut story = story();
+    story.stream(0, 2200);
+    story.wall_off_ms = -3_600_000;
+    story.stream(2200, 5000);
+    story.pipeline.finish(story.now(5000));
+    let chunks = story.video();
+    assert!(chunks.windows(2).all(|pair| pair[0].end() <= pair[1].start), "{:?}", times(&chunks));
+    let sessions: std::collections::BTreeSet<_> = chunks.iter().map(|meta| meta.session).collect();
+    assert_eq!(sessions.len(), 2);
+    let second = chunks.iter().find(|meta| meta.session > chunks[0].session).unwrap();
+    assert!(second.is_keyframe() && second.sequence == 0, "it waits for the keyframe: no frame is lost to playback");
+    assert_eq!(chunks.iter().map(|meta| meta.frames).sum::<u32>(), 125, "no frame was lost");
+    assert_eq!(story.status.read().counts.clock_steps, 1);
+}
+
+#[test]
+fn a_wall_clock_set_forward_an_hour_is_followed_and_the_hour_is_known_to_be_missing() {
+    let mut story = story();
+    story.stream(0, 2000);
+    story.wall_off_ms = 3_600_000;
+    story.stream(2000, 4000);
+    story.pipeline.finish(story.now(4000));
+    assert_eq!(story.sink.gaps(), [(2000, 3_602_000, GapCause::Unknown)]);
+    assert_eq!(times(&story.video()).last().map(|last| last.1), Some(3_604_000));
+}
+
+#[test]
+fn a_wall_clock_set_while_nothing_is_recorded_claims_no_gap_for_the_step() {
+    let mut story = story();
+    story.lose(1000, GapCause::CameraUnreachable);
+    story.wall_off_ms = 3_600_000;
+    story.pipeline.tick(story.now(2000));
+    story.stream(5000, 6000);
+    let gaps = story.sink.gaps();
+    assert_eq!(gaps, [(0, 2000, GapCause::CameraUnreachable), (3_602_000, 3_605_000, GapCause::CameraUnreachable)]);
+}
+
+#[test]
+fn a_jump_of_the_cameras_clock_breaks_nothing() {
+    let mut story = story();
+    story.stream(0, 2200);
+    story.rtp_off = 90_000 * 5;
+    story.stream(2200, 3200);
+    story.rtp_off = -90_000 * 60;
+    story.stream(3200, 4000);
+    story.pipeline.finish(story.now(4000));
+    assert_whole(&story.video());
+    assert_eq!(times(&story.video()).last().map(|last| last.1), Some(4000));
+    assert_eq!(story.sink.gaps(), []);
+}
+
+#[test]
+fn audio_is_recorded_beside_video_and_never_before_its_keyframe() {
+    let mut story = story();
+    let parameters = Arc::new(TrackParameters::Audio {
+        codec: crate::ingest::media::AudioCodec::Pcma,
+        config: Bytes::new(),
+        channels: 1,
+        timescale: 8000,
+    });
+    for ms in (0..2000).step_by(20) {
+        if ms >= 480 && ms % 40 == 0 {
+            story.push(story.frame(ms, ms % 1000 == 0));
+        }
+        let video = story.frame(ms, true);
+        let audio = MediaFrame { track: TrackKind::Audio, rtp: ms * 8, timescale: 8000, length: Some(160), ..video };
+        let parameters = (ms == 0).then(|| Arc::clone(&parameters));
+        story.pipeline.item(SessionItem::Frame(MediaFrame { parameters, ..audio })).unwrap();
+    }
+    story.pipeline.finish(story.now(2000));
+    let audio = story.sink.chunks(TrackKind::Audio);
+    assert_whole(&audio);
+    assert_eq!(times(&audio)[0].0, 1000);
+    assert_eq!(audio.iter().map(|meta| meta.frames).sum::<u32>(), 50);
+    assert!(audio.iter().all(|meta| !meta.is_keyframe() && meta.session == story.video()[0].session));
+}

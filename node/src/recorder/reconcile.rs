@@ -1,0 +1,185 @@
+//! What to start, change and stop so that what runs becomes what is desired. Pure.
+
+use super::status::Identity;
+use holdfast_consensus::model::Source;
+use holdfast_storage::ids::{CameraId, Epoch, Rank};
+use std::collections::BTreeMap;
+
+/// What this node is to record of one camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredRecording {
+    pub epoch: Epoch,
+    pub rank: Rank,
+    /// Of the camera's specification; a new one whose source and retention class are the same restarts nothing.
+    pub revision: u64,
+    pub source: Source,
+    pub retention_class: String,
+    /// 0 to 255; the highest is started first.
+    pub priority: u8,
+}
+
+impl DesiredRecording {
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity { epoch: self.epoch, rank: self.rank }
+    }
+}
+
+/// Where a recorder is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Running,
+    /// It was told to stop, and its last chunk may not be handed over yet.
+    Stopping,
+    /// It ended by itself (a panic) and waits before it starts again.
+    Resting,
+    /// It has waited long enough.
+    Rested,
+}
+
+/// A recorder as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    pub phase: Phase,
+    /// What it was started or last updated with.
+    pub with: DesiredRecording,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Give the recorder its new identity and priority.
+    Update(CameraId),
+    Start(CameraId),
+    /// Stop the recorder. Where the camera is still desired, the next reconciliation after its end starts it anew.
+    Stop(CameraId),
+    /// It is at rest and no longer wanted.
+    Forget(CameraId),
+}
+
+/// The actions, in the order to take them: what costs nothing first, then starts by priority, stops last (make before break).
+#[must_use]
+pub fn reconcile(desired: &BTreeMap<CameraId, DesiredRecording>, running: &BTreeMap<CameraId, Running>) -> Vec<Action> {
+    let mut actions: Vec<_> = desired.iter().filter_map(|(id, want)| for_desired(*id, want, running.get(id))).collect();
+    let unwanted = running.iter().filter(|(id, _)| !desired.contains_key(id));
+    actions.extend(unwanted.filter_map(|(id, is)| for_unwanted(*id, is.phase)));
+    actions.sort_by_key(|action| order(*action, desired));
+    actions
+}
+
+fn for_desired(id: CameraId, want: &DesiredRecording, is: Option<&Running>) -> Option<Action> {
+    let Some(is) = is else { return Some(Action::Start(id)) };
+    match is.phase {
+        Phase::Rested => Some(Action::Start(id)),
+        Phase::Stopping | Phase::Resting => None,
+        Phase::Running if is.with == *want => None,
+        Phase::Running if is.with.source != want.source => Some(Action::Stop(id)),
+        Phase::Running if is.with.retention_class != want.retention_class => Some(Action::Stop(id)),
+        Phase::Running => Some(Action::Update(id)),
+    }
+}
+
+fn for_unwanted(id: CameraId, phase: Phase) -> Option<Action> {
+    match phase {
+        Phase::Running => Some(Action::Stop(id)),
+        Phase::Stopping => None,
+        Phase::Resting | Phase::Rested => Some(Action::Forget(id)),
+    }
+}
+
+fn order(action: Action, desired: &BTreeMap<CameraId, DesiredRecording>) -> (u8, std::cmp::Reverse<u8>, CameraId) {
+    let (step, id) = match action {
+        Action::Update(id) => (0, id),
+        Action::Start(id) => (1, id),
+        Action::Stop(id) => (2, id),
+        Action::Forget(id) => (3, id),
+    };
+    let priority = desired.get(&id).map_or(0, |want| want.priority);
+    (step, std::cmp::Reverse(priority), id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_consensus::model::Transport;
+    use proptest::prelude::*;
+
+    fn want(epoch: u64, path: u8, priority: u8) -> DesiredRecording {
+        let url = format!("rtsp://camera/{path}");
+        DesiredRecording {
+            epoch: Epoch(epoch),
+            rank: Rank::Owner,
+            revision: 1,
+            source: Source { url, username: None, password: None, transport: Transport::Tcp },
+            retention_class: "default".to_owned(),
+            priority,
+        }
+    }
+
+    fn running(phase: Phase, with: DesiredRecording) -> Running {
+        Running { phase, with }
+    }
+
+    #[test]
+    fn starts_by_priority_before_it_stops() {
+        let desired = BTreeMap::from([(CameraId(1), want(1, 1, 5)), (CameraId(2), want(1, 2, 200))]);
+        let is = BTreeMap::from([(CameraId(3), running(Phase::Running, want(1, 3, 255)))]);
+        let actions = reconcile(&desired, &is);
+        assert_eq!(actions, [Action::Start(CameraId(2)), Action::Start(CameraId(1)), Action::Stop(CameraId(3))]);
+    }
+
+    #[test]
+    fn a_new_epoch_or_revision_restarts_nothing_and_a_new_source_does() {
+        let is = BTreeMap::from([(CameraId(1), running(Phase::Running, want(1, 1, 5)))]);
+        let with = |want| reconcile(&BTreeMap::from([(CameraId(1), want)]), &is);
+        assert_eq!(with(want(1, 1, 5)), []);
+        assert_eq!(with(want(2, 1, 5)), [Action::Update(CameraId(1))]);
+        assert_eq!(with(DesiredRecording { revision: 2, ..want(1, 1, 5) }), [Action::Update(CameraId(1))]);
+        assert_eq!(with(want(1, 2, 5)), [Action::Stop(CameraId(1))]);
+    }
+
+    #[test]
+    fn one_that_stops_or_rests_is_left_alone() {
+        let desired = BTreeMap::from([(CameraId(1), want(2, 2, 5))]);
+        for (phase, expected) in
+            [(Phase::Stopping, vec![]), (Phase::Resting, vec![]), (Phase::Rested, vec![Action::Start(CameraId(1))])]
+        {
+            let is = BTreeMap::from([(CameraId(1), running(phase, want(1, 1, 5)))]);
+            assert_eq!(reconcile(&desired, &is), expected);
+        }
+    }
+
+    /// Carries actions out on the model, as the supervisor does in the world.
+    fn act(action: Action, desired: &BTreeMap<CameraId, DesiredRecording>, is: &mut BTreeMap<CameraId, Running>) {
+        match action {
+            Action::Start(id) => drop(is.insert(id, running(Phase::Running, desired[&id].clone()))),
+            Action::Update(id) => {
+                is.entry(id).and_modify(|is| is.with = desired[&id].clone()).or_insert_with(|| unreachable!()).phase =
+                    Phase::Running
+            }
+            Action::Stop(id) | Action::Forget(id) => drop(is.remove(&id)),
+        }
+    }
+
+    proptest! {
+        /// Two rounds reach the goal (a changed source is a stop, then a start), and a third finds nothing to do.
+        #[test]
+        fn converges(
+            desired in prop::collection::btree_map(1_u32..8, (1_u64..4, 0_u8..3, 0_u8..4), 0..8),
+            is in prop::collection::btree_map(1_u32..8, (any::<bool>(), 1_u64..4, 0_u8..3, 0_u8..4), 0..8),
+        ) {
+            let desired: BTreeMap<_, _> = desired.into_iter().map(|(id, (e, s, p))| (CameraId(id), want(e, s, p))).collect();
+            let mut is: BTreeMap<_, _> = is
+                .into_iter()
+                .map(|(id, (runs, e, s, p))| (CameraId(id), running(if runs { Phase::Running } else { Phase::Rested }, want(e, s, p))))
+                .collect();
+            for _ in 0..2 {
+                for action in reconcile(&desired, &is) {
+                    act(action, &desired, &mut is);
+                }
+            }
+            prop_assert_eq!(reconcile(&desired, &is), vec![]);
+            let with: BTreeMap<_, _> = is.into_iter().map(|(id, is)| (id, is.with)).collect();
+            prop_assert_eq!(with, desired);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a recorder tells of itself, for heartbeats and metrics. Counters only grow.
+
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
+use holdfast_storage::time::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// In what epoch and capacity a recorder records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub epoch: Epoch,
+    pub rank: Rank,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Counters of one recorder, or of all.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: AtomicU64,)+
+        }
+
+        /// [`Counters`] as they were at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Counters {
+            #[must_use]
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.load(Relaxed),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames received, all tracks.
+    frames,
+    /// Their bytes.
+    frame_bytes,
+    /// RTP packets that never came.
+    lost_packets,
+    /// Frames before the first keyframe of a session, and such as cannot be recorded.
+    discarded_frames,
+    /// Chunks handed to the volume writer.
+    chunks,
+    /// Chunks that the volume writer did not take.
+    shed_chunks,
+    /// Sessions that were opened.
+    sessions,
+    /// Attempts that failed and sessions that were lost.
+    failures,
+    /// Recorders that panicked and were started again.
+    panics,
+    /// Steps of the system's wall clock that began a new recording session.
+    clock_steps,
+}
+
+/// One recorder as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub identity: Identity,
+    pub state: RecorderState,
+    /// Why it is failing, for the operator, without credentials.
+    pub error: Option<String>,
+    /// Start of the first chunk with a keyframe that was handed over in this epoch; not necessarily durable yet.
+    pub first_keyframe: Option<Timestamp>,
+    /// End of what was handed over; not necessarily durable yet.
+    pub received_until: Option<Timestamp>,
+    pub counts: Counts,
+}
+
+/// The shared side of [`Status`]: one writer, any readers.
+#[derive(Debug)]
+pub struct StatusCell {
+    camera: CameraId,
+    stream: StreamKind,
+    pub counters: Counters,
+    told: Mutex<Told>,
+}
+
+#[derive(Clone, Debug)]
+struct Told {
+    identity: Identity,
+    state: RecorderState,
+    error: Option<String>,
+    first_keyframe: Option<Timestamp>,
+    received_until: Option<Timestamp>,
+}
+
+impl StatusCell {
+    #[must_use]
+    pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
+        let told =
+            Told { identity, state: RecorderState::Starting, error: None, first_keyframe: None, received_until: None };
+        Self { camera, stream, counters: Counters::default(), told: Mutex::new(told) }
+    }
+
+    #[must_use]
+    pub fn camera(&self) -> CameraId {
+        self.camera
+    }
+
+    #[must_use]
+    pub fn read(&self) -> Status {
+        let told = self.told().clone();
+        Status {
+            camera: self.camera,
+            stream: self.stream,
+            identity: told.identity,
+            state: told.state,
+            error: told.error,
+            first_keyframe: told.first_keyframe,
+            received_until: told.received_until,
+            counts: self.counters.read(),
+        }
+    }
+
+    /// End of what was handed over.
+    #[must_use]
+    pub fn received_until(&self) -> Option<Timestamp> {
+        self.told().received_until
+    }
+
+    /// A new identity has yet to hand over its first keyframe.
+    pub fn set_identity(&self, identity: Identity) {
+        let mut told = self.told();
+        if told.identity.epoch != identity.epoch {
+            told.first_keyframe = None;
+        }
+        told.identity = identity;
+    }
+
+    /// A chunk was handed over.
+    pub fn recorded(&self, start: Timestamp, end: Timestamp, keyframe: bool) {
+        let mut told = self.told();
+        told.received_until = Some(told.received_until.map_or(end, |until| until.max(end)));
+        if keyframe && told.first_keyframe.is_none() {
+            told.first_keyframe = Some(start);
+        }
+        if told.first_keyframe.is_some() {
+            told.state = RecorderState::Recording;
+            told.error = None;
+        }
+    }
+
+    pub fn failing(&self, error: String) {
+        let mut told = self.told();
+        told.state = RecorderState::Failing;
+        told.error = Some(error);
+    }
+
+    /// Keeps what an earlier recorder of the same camera had handed over.
+    pub fn resume(&self, until: Option<Timestamp>) {
+        let mut told = self.told();
+        told.received_until = told.received_until.max(until);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

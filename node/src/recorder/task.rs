@@ -1,0 +1,278 @@
+//! One recorder: sessions one after the other, with backoff, on an ingest lane until it is told to stop.
+
+use super::chunker::Limits;
+use super::mux::Mux;
+use super::pipeline::{Before, Context, Now, Pipeline};
+use super::sink::RecordSink;
+use super::status::{Counters, Identity, StatusCell};
+use crate::ingest::admission::Admission;
+use crate::ingest::backoff::Backoff;
+use crate::ingest::error::SessionError;
+use crate::ingest::runtime::{self, IngestHandle, Lane};
+use crate::ingest::session::{Deadlines, Session};
+use holdfast_consensus::model::Source;
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// How long after the start of an attempt its lane wakes at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// Attempts after a success that are worth waking at once for; a camera that stays away is not.
+const AT_ONCE_FAILURES_MAX: u32 = 2;
+/// A session that lasted this long makes the next failure a first one.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub limits: Limits,
+    pub deadlines: Deadlines,
+    /// How often a recorder looks for idle chunks and due pieces of the gap ledger.
+    pub housekeeping: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { limits: Limits::default(), deadlines: Deadlines::default(), housekeeping: Duration::from_millis(200) }
+    }
+}
+
+/// What to record.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub node: NodeId,
+    pub source: Source,
+    pub retention_class: String,
+    /// 0 to 255; the highest connects first.
+    pub priority: u8,
+    pub identity: Identity,
+    pub before: Before,
+}
+
+/// What recorders share.
+#[derive(Clone)]
+pub struct Services {
+    pub mux: Arc<dyn Mux>,
+    pub sink: Arc<dyn RecordSink>,
+    pub ingest: IngestHandle,
+    pub admission: Admission,
+    /// Counters over all recorders.
+    pub totals: Arc<Counters>,
+}
+
+/// Steers one recorder; dropping the last clone stops it.
+#[derive(Clone, Debug)]
+pub struct RecorderHandle {
+    control: Arc<watch::Sender<Control>>,
+    status: Arc<StatusCell>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Control {
+    identity: Identity,
+    priority: u8,
+    stop: bool,
+}
+
+struct Recorder {
+    source: Source,
+    deadlines: Deadlines,
+    lane: Lane,
+    admission: Admission,
+    totals: Arc<Counters>,
+    status: Arc<StatusCell>,
+    backoff: Backoff,
+    logged: Option<&'static str>,
+    keeper: Keeper,
+}
+
+/// Keeps the recording in order while something else is awaited.
+struct Keeper {
+    pipeline: Pipeline,
+    control: watch::Receiver<Control>,
+    housekeeping: Interval,
+}
+
+/// The recorder was told to stop.
+struct Stopped;
+
+/// Starts a recorder on an ingest lane. Its task ends when it is stopped, or by a panic.
+///
+/// # Errors
+/// All lanes are full.
+pub fn start(
+    config: Config,
+    services: &Services,
+    options: &Options,
+) -> Result<(RecorderHandle, JoinHandle<()>), runtime::Error> {
+    let status = Arc::new(StatusCell::new(config.camera, config.stream, config.identity));
+    status.resume(config.before.recorded_until);
+    let initial = Control { identity: config.identity, priority: config.priority, stop: false };
+    let (sender, control) = watch::channel(initial);
+    let handle = RecorderHandle { control: Arc::new(sender), status: Arc::clone(&status) };
+    let (task_services, options, transport) = (services.clone(), *options, config.source.transport);
+    let make = |lane| async move { Recorder::new(config, task_services, options, lane, control, status).run().await };
+    let task = services.ingest.spawn(transport, make)?;
+    Ok((handle, task))
+}
+
+impl RecorderHandle {
+    /// The chunks that follow carry `identity`; the session goes on.
+    pub fn set_identity(&self, identity: Identity) {
+        self.control.send_if_modified(|control| std::mem::replace(&mut control.identity, identity) != identity);
+    }
+
+    /// Counts when the recorder connects the next time.
+    pub fn set_priority(&self, priority: u8) {
+        self.control.send_modify(|control| control.priority = priority);
+    }
+
+    /// Hands over the last chunk and tears down the session; the task's end tells when that is done.
+    pub fn stop(&self) {
+        self.control.send_modify(|control| control.stop = true);
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Arc<StatusCell> {
+        Arc::clone(&self.status)
+    }
+}
+
+impl Recorder {
+    fn new(
+        config: Config,
+        services: Services,
+        options: Options,
+        lane: Lane,
+        control: watch::Receiver<Control>,
+        status: Arc<StatusCell>,
+    ) -> Self {
+        let context = Context {
+            camera: config.camera,
+            stream: config.stream,
+            node: config.node,
+            retention_class: config.retention_class,
+            limits: options.limits,
+            mux: services.mux,
+            sink: services.sink,
+            status: Arc::clone(&status),
+            totals: Arc::clone(&services.totals),
+        };
+        let pipeline = Pipeline::new(context, config.identity, config.before, now());
+        let mut housekeeping = tokio::time::interval(options.housekeeping);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            source: config.source,
+            deadlines: options.deadlines,
+            lane,
+            admission: services.admission,
+            totals: services.totals,
+            status,
+            backoff: Backoff::default(),
+            logged: None,
+            keeper: Keeper { pipeline, control, housekeeping },
+        }
+    }
+
+    #[tracing::instrument(name = "recorder", skip_all, fields(camera = %self.status.camera()))]
+    async fn run(mut self) {
+        while let Ok(()) = self.attempt().await {}
+        self.keeper.pipeline.finish(now());
+    }
+
+    /// One session and the pause after it.
+    async fn attempt(&mut self) -> Result<(), Stopped> {
+        let priority = self.keeper.control.borrow().priority;
+        let permit = self.keeper.until(self.admission.admit(priority)).await?;
+        if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
+            self.lane.wake_at_once(AT_ONCE);
+        }
+        let opened = self.keeper.until(Session::open(&self.source, self.deadlines)).await?;
+        drop(permit);
+        let error = match opened {
+            Ok(session) => self.play(session).await?,
+            Err(error) => error,
+        };
+        self.failed(&error);
+        let delay = self.backoff.next_delay(random());
+        self.keeper.until(tokio::time::sleep(delay)).await
+    }
+
+    /// Records until the session fails.
+    async fn play(&mut self, mut session: Session) -> Result<SessionError, Stopped> {
+        let began = Instant::now();
+        self.count(|counters| &counters.sessions);
+        let error = loop {
+            match self.keeper.until(session.next()).await {
+                Ok(Ok(item)) => {
+                    if let Err(error) = self.keeper.pipeline.item(item) {
+                        break error;
+                    }
+                }
+                Ok(Err(error)) => break error,
+                Err(Stopped) => {
+                    // The footage first: the camera may take its time to answer.
+                    self.keeper.pipeline.finish(now());
+                    session.close().await;
+                    return Err(Stopped);
+                }
+            }
+        };
+        if began.elapsed() >= PROVEN_AFTER {
+            self.backoff.reset();
+            self.logged = None;
+        }
+        Ok(error)
+    }
+
+    fn failed(&mut self, error: &SessionError) {
+        self.count(|counters| &counters.failures);
+        self.keeper.pipeline.session_lost(error.gap_cause(), now());
+        self.status.failing(error.to_string());
+        if self.logged.replace(error.class()) != Some(error.class()) {
+            tracing::warn!(class = error.class(), %error, "not recording; trying again");
+        }
+    }
+
+    fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
+        counter(&self.status.counters).fetch_add(1, Relaxed);
+        counter(&self.totals).fetch_add(1, Relaxed);
+    }
+}
+
+impl Keeper {
+    /// Awaits `future`, which has a deadline of its own or ends with the recorder.
+    async fn until<F: Future>(&mut self, future: F) -> Result<F::Output, Stopped> {
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.control.changed() => {
+                    let control = *self.control.borrow_and_update();
+                    if control.stop || changed.is_err() {
+                        return Err(Stopped);
+                    }
+                    self.pipeline.set_identity(control.identity);
+                }
+                output = &mut future => return Ok(output),
+                _ = self.housekeeping.tick() => self.pipeline.tick(now()),
+            }
+        }
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), wall: Timestamp::from_system(SystemTime::now()) }
+}
+
+fn random() -> u32 {
+    uuid::Uuid::new_v4().as_fields().0
+}
