@@ -1,0 +1,219 @@
+//! Builds the CMAF header (`ftyp`+`moov`, ISO/IEC 23000-19, 7.3.1) of one track from its codec parameters.
+
+use super::Error;
+use bytes::Bytes;
+use holdfast_storage::ids::TrackKind;
+use mp4_atom::{
+    Audio, BufMut, Dinf, Dref, DrefEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mvex, Mvhd, Pasp, Smhd, Stco, Stsc,
+    Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
+};
+
+/// Ticks per second of every video track.
+pub const VIDEO_TIMESCALE: u32 = 90_000;
+
+/// What decodes a video track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VideoCodec {
+    /// An `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 5.3.3.1).
+    Avc { avcc: Vec<u8> },
+    /// An `HEVCDecoderConfigurationRecord` (ISO/IEC 14496-15, 8.3.3.1).
+    Hevc { hvcc: Vec<u8> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VideoParameters {
+    pub codec: VideoCodec,
+    /// Coded size in pixels.
+    pub width: u16,
+    pub height: u16,
+    /// Width to height of one pixel, where the stream says so.
+    pub pixel_aspect: Option<(u32, u32)>,
+}
+
+/// What decodes an audio track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AudioCodec {
+    /// An `AudioSpecificConfig` (ISO/IEC 14496-3, 1.6.2.1).
+    Aac { config: Vec<u8> },
+    /// ITU-T G.711 A-law.
+    PcmAlaw,
+    /// ITU-T G.711 µ-law.
+    PcmUlaw,
+}
+
+/// The track's timescale is its sample rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioParameters {
+    pub codec: AudioCodec,
+    pub sample_rate_hz: u32,
+    pub channels: u16,
+}
+
+/// The init segment of a video track.
+///
+/// # Errors
+/// [`Error::Unbuildable`] where the parameters cannot be expressed.
+pub fn video_init(video: &VideoParameters) -> Result<Bytes, Error> {
+    let entry = video_entry(video)?;
+    let track = Track {
+        kind: TrackKind::Video,
+        timescale: VIDEO_TIMESCALE,
+        size: (video.width, video.height),
+        entries: vec![entry],
+    };
+    header(&[track])
+}
+
+/// The init segment of an audio track.
+///
+/// # Errors
+/// [`Error::Unbuildable`] where the parameters cannot be expressed.
+pub fn audio_init(audio: &AudioParameters) -> Result<Bytes, Error> {
+    if audio.sample_rate_hz == 0 || audio.channels == 0 {
+        return Err(Error::unbuildable("audio init", "sample rate and channels must not be 0"));
+    }
+    let entry = audio_entry(audio)?;
+    header(&[Track { kind: TrackKind::Audio, timescale: audio.sample_rate_hz, size: (0, 0), entries: vec![entry] }])
+}
+
+/// A track of a header. Its sample entries are whole boxes, byte for byte, so that parameter sets stay as the camera sent them.
+pub(crate) struct Track {
+    pub(crate) kind: TrackKind,
+    pub(crate) timescale: u32,
+    pub(crate) size: (u16, u16),
+    pub(crate) entries: Vec<Vec<u8>>,
+}
+
+/// `ftyp` and a `moov` with these tracks, all of whose samples come in fragments.
+pub(crate) fn header(tracks: &[Track]) -> Result<Bytes, Error> {
+    let mut bytes = Vec::with_capacity(1024);
+    write_header(&mut bytes, tracks).map_err(|error| Error::unbuildable("init", error))?;
+    Ok(bytes.into())
+}
+
+fn write_header(out: &mut Vec<u8>, tracks: &[Track]) -> mp4_atom::Result<()> {
+    let brands = [b"iso6", b"cmfc", b"mp41"].map(FourCC::new);
+    Ftyp { major_brand: brands[0], minor_version: 0, compatible_brands: brands.to_vec() }.encode(out)?;
+    out.encode_atom(b"moov", |out| {
+        let next_track_id = tracks.iter().map(|track| track.kind.track_id()).max().unwrap_or(0) + 1;
+        Mvhd { timescale: 1000, rate: 1.into(), volume: 1.into(), next_track_id, ..Default::default() }.encode(out)?;
+        tracks.iter().try_for_each(|track| write_track(out, track))?;
+        Mvex { mehd: None, trex: tracks.iter().map(trex).collect() }.encode(out)
+    })
+}
+
+fn trex(track: &Track) -> Trex {
+    Trex { track_id: track.kind.track_id(), default_sample_description_index: 1, ..Default::default() }
+}
+
+fn write_track(out: &mut Vec<u8>, track: &Track) -> mp4_atom::Result<()> {
+    let audible = track.kind == TrackKind::Audio;
+    let tkhd = Tkhd {
+        track_id: track.kind.track_id(),
+        enabled: true,
+        in_movie: true,
+        volume: u8::from(audible).into(),
+        width: track.size.0.into(),
+        height: track.size.1.into(),
+        ..Default::default()
+    };
+    out.encode_atom(b"trak", |out| {
+        tkhd.encode(out)?;
+        out.encode_atom(b"mdia", |out| write_media(out, track))
+    })
+}
+
+fn write_media(out: &mut Vec<u8>, track: &Track) -> mp4_atom::Result<()> {
+    let (handler, name) = match track.kind {
+        TrackKind::Video => (b"vide", "video"),
+        TrackKind::Audio => (b"soun", "audio"),
+        TrackKind::Metadata => (b"meta", "metadata"),
+    };
+    Mdhd { timescale: track.timescale, language: "und".to_owned(), ..Default::default() }.encode(out)?;
+    Hdlr { handler: FourCC::new(handler), name: name.to_owned() }.encode(out)?;
+    out.encode_atom(b"minf", |out| {
+        match track.kind {
+            TrackKind::Video => Vmhd::default().encode(out)?,
+            TrackKind::Audio => Smhd::default().encode(out)?,
+            TrackKind::Metadata => mp4_atom::Nmhd::default().encode(out)?,
+        }
+        Dinf { dref: Dref { entries: vec![DrefEntry::Url(Url::default())] } }.encode(out)?;
+        out.encode_atom(b"stbl", |out| write_sample_table(out, &track.entries))
+    })
+}
+
+fn write_sample_table(out: &mut Vec<u8>, entries: &[Vec<u8>]) -> mp4_atom::Result<()> {
+    out.encode_atom(b"stsd", |out| {
+        0u32.encode(out)?;
+        (entries.len() as u32).encode(out)?;
+        entries.iter().for_each(|entry| out.extend_from_slice(entry));
+        Ok(())
+    })?;
+    Stts::default().encode(out)?;
+    Stsc::default().encode(out)?;
+    Stsz::default().encode(out)?;
+    Stco::default().encode(out)
+}
+
+fn video_entry(video: &VideoParameters) -> Result<Vec<u8>, Error> {
+    let (entry, config, record) = match &video.codec {
+        VideoCodec::Avc { avcc } => (b"avc1", b"avcC", avcc),
+        VideoCodec::Hevc { hvcc } => (b"hvc1", b"hvcC", hvcc),
+    };
+    // Both records begin with configurationVersion 1 and are longer than this even without parameter sets.
+    if record.len() < 7 || record[0] != 1 {
+        return Err(Error::unbuildable("video init", "the decoder configuration record is not of version 1"));
+    }
+    if video.width == 0 || video.height == 0 {
+        return Err(Error::unbuildable("video init", "width and height must not be 0"));
+    }
+    let visual = Visual { data_reference_index: 1, width: video.width, height: video.height, ..Default::default() };
+    let mut out = Vec::with_capacity(record.len() + 128);
+    out.encode_atom(entry, |out| {
+        visual.encode(out)?;
+        out.encode_atom(config, |out| {
+            out.extend_from_slice(record);
+            Ok(())
+        })?;
+        video.pixel_aspect.map(|(h_spacing, v_spacing)| Pasp { h_spacing, v_spacing }).encode(out)
+    })
+    .map_err(|error| Error::unbuildable("video init", error))?;
+    Ok(out)
+}
+
+fn audio_entry(audio: &AudioParameters) -> Result<Vec<u8>, Error> {
+    let kind = match audio.codec {
+        AudioCodec::Aac { .. } => b"mp4a",
+        AudioCodec::PcmAlaw => b"alaw",
+        AudioCodec::PcmUlaw => b"ulaw",
+    };
+    let fields = Audio {
+        data_reference_index: 1,
+        channel_count: audio.channels,
+        sample_size: 16,
+        // 16.16 fixed point; 0 where the rate does not fit, as the AudioSpecificConfig then rules.
+        sample_rate: u16::try_from(audio.sample_rate_hz).unwrap_or(0).into(),
+    };
+    let mut out = Vec::with_capacity(128);
+    out.encode_atom(kind, |out| {
+        fields.encode(out)?;
+        match &audio.codec {
+            AudioCodec::Aac { config } => elementary_stream(config).encode(out),
+            AudioCodec::PcmAlaw | AudioCodec::PcmUlaw => Ok(()),
+        }
+    })
+    .map_err(|error| Error::unbuildable("audio init", error))?;
+    Ok(out)
+}
+
+/// The `esds` of AAC (ISO/IEC 14496-14, 3.1.2): object type 0x40, stream type audio.
+fn elementary_stream(config: &[u8]) -> Esds {
+    let dec_specific = esds::DecoderSpecific { raw: config.to_vec(), ..Default::default() };
+    let dec_config = esds::DecoderConfig {
+        object_type_indication: 0x40,
+        stream_type: 0x05,
+        dec_specific: Some(dec_specific),
+        ..Default::default()
+    };
+    Esds { es_desc: esds::EsDescriptor { dec_config, ..Default::default() } }
+}

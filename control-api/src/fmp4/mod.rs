@@ -1,0 +1,31 @@
+//! Fragmented MP4 (ISO/IEC 14496-12, CMAF ISO/IEC 23000-19): building init segments and chunks, and reading, merging and patching stored ones.
+//!
+//! Pure: bytes in, bytes out. Everything that reads stored bytes is bounded and returns [`Error`] for damaged input; nothing here panics.
+
+mod boxes;
+pub mod chunk;
+pub mod init;
+pub mod merge;
+pub mod patch;
+pub mod probe;
+
+/// Why bytes could not be built or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The caller's input cannot be expressed.
+    #[error("cannot build {what}: {why}")]
+    Unbuildable { what: &'static str, why: String },
+    /// Stored bytes are not what this module writes.
+    #[error("damaged {what} at byte {at}: {why}")]
+    Damaged { what: &'static str, at: usize, why: &'static str },
+}
+
+impl Error {
+    pub(crate) fn damaged(what: &'static str, at: usize, why: &'static str) -> Self {
+        Self::Damaged { what, at, why }
+    }
+
+    pub(crate) fn unbuildable(what: &'static str, why: impl ToString) -> Self {
+        Self::Unbuildable { what, why: why.to_string() }
+    }
+}

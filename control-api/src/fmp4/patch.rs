@@ -1,0 +1,108 @@
+//! Rewrites a stored chunk's place in a presentation, in place: decode time, `moof` number and sample description. Its samples stay untouched.
+
+use super::Error;
+use super::boxes::{be32, put};
+use super::probe::Layout;
+
+/// Where a chunk stands in what is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Of the first sample, in ticks of the track's timescale.
+    pub decode_time: u64,
+    /// Number of the `moof` within the presentation, from 1.
+    pub moof_sequence: u32,
+    /// From 1, into the `stsd` of the presentation's header.
+    pub sample_description_index: u32,
+}
+
+/// Patches the one chunk that `bytes` begins with.
+///
+/// # Errors
+/// [`Error::Damaged`] where the chunk is not one that [`super::chunk::build_chunk`] wrote; it may then be partly patched and must not be served.
+pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error> {
+    let layout = Layout::read(bytes)?;
+    put(bytes, layout.mfhd.body + 4, &placement.moof_sequence.to_be_bytes())?;
+    if be32(bytes, layout.tfhd.body)? & 0x3 != 0x2 {
+        return Err(Error::damaged("tfhd", layout.tfhd.start, "no sample_description_index to patch"));
+    }
+    put(bytes, layout.tfhd.body + 8, &placement.sample_description_index.to_be_bytes())?;
+    put_time(bytes, layout.tfdt.body, 4, placement.decode_time)?;
+    match layout.prft {
+        Some(prft) => put_time(bytes, prft.body, 16, placement.decode_time),
+        None => Ok(()),
+    }
+}
+
+/// Overwrites the time of a box of which version 0 holds 32 bits and version 1 holds 64, `offset` bytes into its body.
+fn put_time(bytes: &mut [u8], body: usize, offset: usize, time: u64) -> Result<(), Error> {
+    if be32(bytes, body)? >> 24 != 0 {
+        return put(bytes, body + offset, &time.to_be_bytes());
+    }
+    let time = u32::try_from(time).map_err(|_| Error::damaged("time", body, "does not fit into its 32-bit field"))?;
+    put(bytes, body + offset, &time.to_be_bytes())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::fmp4::chunk::{Frame, build_chunk};
+    use crate::fmp4::probe;
+    use holdfast_storage::ids::TrackKind;
+    use holdfast_storage::time::Timestamp;
+    use proptest::prelude::*;
+
+    const EPOCH_TICKS: u64 = 1_795_341_600 * 90_000;
+
+    pub(crate) fn two_frame_chunk() -> Vec<u8> {
+        let frame = |index: u64, keyframe| Frame {
+            data: vec![index as u8; 20].into(),
+            decode_time: EPOCH_TICKS + index * 3000,
+            duration: 3000,
+            composition_offset: 0,
+            keyframe,
+        };
+        build_chunk(TrackKind::Video, 9, Timestamp(1_795_341_600_000_000), &[frame(0, true), frame(1, false)])
+            .unwrap()
+            .concat()
+    }
+
+    #[test]
+    fn a_patched_chunk_says_its_new_place_and_keeps_its_samples() {
+        let stored = two_frame_chunk();
+        let mut bytes = stored.clone();
+        patch_chunk(&mut bytes, &Placement { decode_time: 77, moof_sequence: 5, sample_description_index: 3 }).unwrap();
+        let info = probe::chunk_info(&bytes).unwrap();
+        assert_eq!(
+            (info.decode_time, info.moof_sequence, info.sample_description_index, info.duration),
+            (77, 5, 3, 6000)
+        );
+        let payload = bytes.len() - 40;
+        assert_eq!(bytes[payload..], stored[payload..]);
+        assert_eq!(u64::from_be_bytes(bytes[24..32].try_into().unwrap()), 77, "prft media_time");
+    }
+
+    #[test]
+    fn a_truncated_chunk_is_refused() {
+        let whole = two_frame_chunk();
+        for length in 0..whole.len() {
+            let placement = Placement { decode_time: 0, moof_sequence: 1, sample_description_index: 1 };
+            assert!(
+                matches!(patch_chunk(&mut whole[..length].to_vec(), &placement), Err(Error::Damaged { .. })),
+                "{length}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics_nor_changes_the_length(at in 0usize..230, value in any::<u8>(), cut in 0usize..230) {
+            let mut bytes = two_frame_chunk();
+            let length = bytes.len();
+            bytes[at % length] = value;
+            bytes.truncate(length - cut.min(length));
+            let kept = bytes.len();
+            let _ = patch_chunk(&mut bytes, &Placement { decode_time: u64::MAX, moof_sequence: 1, sample_description_index: 1 });
+            prop_assert_eq!(bytes.len(), kept);
+        }
+    }
+}
