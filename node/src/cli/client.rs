@@ -99,16 +99,15 @@ impl Api {
         self.send(Method::GET, path, query, None::<&()>, None).await
     }
 
-    /// Whether the node serves: `GET /readyz` (no token needed).
+    /// Whether `GET path` (`/healthz`, `/readyz`; no token needed) says yes.
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub async fn ready(&self) -> Result<(), CliError> {
+    pub async fn probe(&self, path: &str) -> Result<(), CliError> {
         let mut url = self.base.clone();
-        url.set_path("/readyz");
-        let response =
-            self.http.get(url).timeout(CONNECT_TIMEOUT).send().await.map_err(|error| self.unreachable(&error))?;
-        self.accept(response).await.map(drop)
+        url.set_path(path);
+        let sent = self.http.get(url).timeout(CONNECT_TIMEOUT).send().await;
+        self.accept(sent.map_err(|error| self.unreachable(&error))?).await.map(drop)
     }
 
     async fn send(

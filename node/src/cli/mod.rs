@@ -22,6 +22,7 @@ pub use args::Args;
 pub use client::{Api, ApiOptions};
 pub use clock::{monotonic_now, wall_now};
 pub use error::{CliError, ExitKind};
+pub(crate) use output::write_line as print_line;
 
 use args::Command;
 use std::future::Future;
@@ -44,7 +45,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
     let api = args.api;
     match args.command {
         Command::Serve(args) => serve::run(&args),
-        Command::Demo(args) => crate::demo::run(args),
+        Command::Demo(demo) => crate::demo::run(&demo, args.json),
         Command::Config(args::ConfigCommand::Check { file }) => check::run(&file, out),
         Command::Segment(command) => segment::run(&command, out),
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),

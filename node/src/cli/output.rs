@@ -30,7 +30,10 @@ impl Output {
 }
 
 /// One line or several to standard output.
-pub(super) fn write_line(text: &str) -> Result<(), CliError> {
+///
+/// # Errors
+/// Where it cannot be written; a reader that went away is none.
+pub(crate) fn write_line(text: &str) -> Result<(), CliError> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::failed(format!("cannot write to standard output: {error}")))
