@@ -1,4 +1,9 @@
-//! The `holdfast` node: what the binary and the tests share.
+//! The node: configuration, composition root, links to other nodes, ingest, recorders, the command line and the demo.
 
+pub mod cli;
+pub mod config;
+pub mod demo;
 pub mod ingest;
+pub mod link;
 pub mod recorder;
+pub mod server;

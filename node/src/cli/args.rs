@@ -1,0 +1,240 @@
+//! What may be typed: commands, arguments and their help.
+
+use super::client::ApiOptions;
+use crate::demo::DemoArgs;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  not found (camera, node, footage)
+  4  unavailable: the node cannot be reached, or the cluster has no leader";
+
+/// High-availability recording server for IP cameras.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Args {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) api: ApiOptions,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a node
+    Serve(ServeArgs),
+    /// Run a whole cluster with cameras on this machine and watch a node die
+    Demo(DemoArgs),
+    /// Found a cluster, join one, show how it stands
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// List the members, take one out of service and back
+    #[command(subcommand)]
+    Nodes(NodesCommand),
+    /// Add, list, show and remove cameras
+    #[command(subcommand)]
+    Camera(CameraCommand),
+    /// Show what of a camera was recorded, by whom, and every gap
+    Timeline(TimelineArgs),
+    /// Write footage of a camera to one MP4 file
+    Export(ExportArgs),
+    /// Look into a segment file, without a running node
+    #[command(subcommand)]
+    Segment(SegmentCommand),
+    /// Check a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ServeArgs {
+    /// Configuration file (an annotated example is in deploy/config/node.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// End when this process, which started us, ends
+    #[arg(long, hide = true, value_name = "PID")]
+    pub(super) parent_pid: Option<i32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Make this node the first member of a new cluster
+    Init,
+    /// Make this node a member of the cluster that another node belongs to
+    Join {
+        /// Peer address (host:port) of any member
+        #[arg(long, value_name = "HOST:PORT")]
+        peer: String,
+    },
+    /// Show members, leader and how many cameras are recorded
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodesCommand {
+    /// Show every member
+    List,
+    /// Move all cameras of a node to others and give it none
+    Drain {
+        /// Name or number
+        node: String,
+    },
+    /// Let a drained node record again
+    Undrain {
+        /// Name or number
+        node: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CameraCommand {
+    /// Add a camera; recording starts at once
+    Add(CameraAddArgs),
+    /// Show all cameras
+    List,
+    /// Show one camera
+    Show {
+        /// Name or number
+        camera: String,
+    },
+    /// Stop recording a camera and forget it; its footage stays until its class's limits
+    Remove {
+        /// Name or number
+        camera: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum TransportArg {
+    Tcp,
+    Udp,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ProtectionArg {
+    /// One recorder, another takes over when it fails
+    Standard,
+    /// Two nodes record all the time
+    Gapless,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CameraAddArgs {
+    #[arg(long)]
+    pub(super) name: String,
+    /// rtsp://host[:port]/path, without user and password
+    #[arg(long)]
+    pub(super) url: String,
+    /// User at the camera
+    #[arg(long)]
+    pub(super) username: Option<String>,
+    /// File with the camera's password; `-` reads standard input. Else HOLDFAST_CAMERA_PASSWORD is used, if set
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub(super) password_file: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "tcp")]
+    pub(super) transport: TransportArg,
+    #[arg(long, value_enum, default_value = "standard")]
+    pub(super) protection: ProtectionArg,
+    /// 0 to 255; the highest is served first and shed last
+    #[arg(long, default_value_t = 100)]
+    pub(super) priority: u8,
+    /// Retention class, as the nodes' configuration names them
+    #[arg(long, default_value = crate::config::DEFAULT_RETENTION_CLASS)]
+    pub(super) retention_class: String,
+    /// May be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(super) labels: Vec<(String, String)>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct TimelineArgs {
+    /// Name or number
+    pub(super) camera: String,
+    /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
+    #[arg(long, default_value = "-1h", allow_hyphen_values = true)]
+    pub(super) from: String,
+    #[arg(long, default_value = "now", allow_hyphen_values = true)]
+    pub(super) to: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExportArgs {
+    /// Name or number
+    pub(super) camera: String,
+    /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) from: String,
+    #[arg(long, default_value = "now", allow_hyphen_values = true)]
+    pub(super) to: String,
+    /// The MP4 file; it appears when it is complete
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SegmentCommand {
+    /// Say what a segment holds: cameras, times, chunks, gaps
+    Inspect { file: PathBuf },
+    /// Read everything and check every checksum
+    Verify { file: PathBuf },
+    /// Write a camera's footage in the segment to an MP4 file
+    Extract {
+        file: PathBuf,
+        /// Number of the camera
+        #[arg(long)]
+        camera: u32,
+        /// The MP4 file
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say whether a node would start with this file, and what to change if not
+    Check { file: PathBuf },
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn relative_times_and_labels_parse() {
+        let args = Args::try_parse_from(["holdfast", "timeline", "gate", "--from", "-10m", "--json"]).unwrap();
+        assert!(args.json && matches!(args.command, Command::Timeline(TimelineArgs { from, .. }) if from == "-10m"));
+        let add =
+            |label| Args::try_parse_from(["holdfast", "camera", "add", "--name", "a", "--url", "b", "--label", label]);
+        assert!(add("site=north").is_ok());
+        assert!(add("north").unwrap_err().to_string().contains("is not KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_password_is_never_an_argument() {
+        let args = ["holdfast", "camera", "add", "--name", "a", "--url", "b", "--password", "secret"];
+        assert!(Args::try_parse_from(args).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! The command line: arguments in, exit code out. Every command that prints data also prints it as JSON.
+
+mod args;
+mod camera;
+mod check;
+mod client;
+mod clock;
+mod cluster;
+mod error;
+mod export;
+mod logging;
+mod nodes;
+mod output;
+mod resolve;
+mod segment;
+mod serve;
+mod table;
+mod timeline;
+mod when;
+
+pub use args::Args;
+pub use client::{Api, ApiOptions};
+pub use clock::{monotonic_now, wall_now};
+pub use error::{CliError, ExitKind};
+pub(crate) use output::write_line as print_line;
+
+use args::Command;
+use std::future::Future;
+use std::process::ExitCode;
+
+/// Runs the command and says what went wrong on standard error.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    match dispatch(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(args: Args) -> Result<(), CliError> {
+    let out = output::Output::new(args.json);
+    let api = args.api;
+    match args.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(demo) => crate::demo::run(&demo, args.json),
+        Command::Config(args::ConfigCommand::Check { file }) => check::run(&file, out),
+        Command::Segment(command) => segment::run(&command, out),
+        Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
+        Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),
+        Command::Camera(command) => with_runtime(camera::run(command, api, out)),
+        Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
+        Command::Export(args) => with_runtime(export::run(args, api, out)),
+    }
+}
+
+/// Client commands do one request after the other: one thread is enough.
+fn with_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(command)
+}

@@ -1,0 +1,61 @@
+//! `holdfast nodes`: the members, out of service and back.
+
+use super::args::NodesCommand;
+use super::client::{Api, ApiOptions};
+use super::error::CliError;
+use super::output::Output;
+use super::resolve;
+use super::table::Table;
+use holdfast_consensus::model::{Duty, Role};
+use holdfast_control_api::wire::Node;
+use reqwest::Method;
+
+pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
+    let api = Api::new(&options)?;
+    match command {
+        NodesCommand::List => {}
+        NodesCommand::Drain { node } => set_drain(&api, &node, Method::POST).await?,
+        NodesCommand::Undrain { node } => set_drain(&api, &node, Method::DELETE).await?,
+    }
+    let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
+    out.print(&nodes, |nodes| table(nodes))
+}
+
+async fn set_drain(api: &Api, text: &str, method: Method) -> Result<(), CliError> {
+    let node = resolve::node(api, text).await?;
+    api.call(method, &["nodes", &node.id.to_string(), "drain"], None::<&()>).await.map(drop)
+}
+
+pub(super) fn table(nodes: &[Node]) -> String {
+    let mut table = Table::new(&["ID", "NAME", "ALIVE", "DUTY", "ROLE", "CAMERAS", "FAILURE DOMAIN", "API"]);
+    for node in nodes {
+        table.row(vec![
+            node.id.to_string(),
+            node.name.clone(),
+            if node.alive { "yes" } else { "NO" }.to_owned(),
+            duty(node.duty).to_owned(),
+            role(node).to_owned(),
+            format!("{} of {}", node.cameras, node.camera_capacity),
+            node.failure_domain.clone(),
+            node.api_addr.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn duty(duty: Duty) -> &'static str {
+    match duty {
+        Duty::Active => "active",
+        Duty::Draining => "draining",
+        Duty::Stopping => "stopping",
+    }
+}
+
+fn role(node: &Node) -> &'static str {
+    match (node.role, node.voter) {
+        (Role::Recorder, true) => "recorder, votes",
+        (Role::Recorder, false) => "recorder",
+        (Role::Witness, true) => "witness, votes",
+        (Role::Witness, false) => "witness",
+    }
+}

@@ -1,0 +1,62 @@
+//! Names to numbers: cameras and nodes may be given by either.
+
+use super::client::Api;
+use super::error::{CliError, ExitKind};
+use holdfast_control_api::wire::{Camera, Node};
+
+/// # Errors
+/// [`ExitKind::NotFound`] where there is none, [`ExitKind::Failed`] where several have this name.
+pub(super) async fn camera(api: &Api, text: &str) -> Result<Camera, CliError> {
+    let cameras: Vec<Camera> = api.get(&["cameras"], &[]).await?;
+    pick("camera", text, cameras, |camera| camera.id, |camera| &camera.name)
+}
+
+/// # Errors
+/// As [`camera`].
+pub(super) async fn node(api: &Api, text: &str) -> Result<Node, CliError> {
+    let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
+    pick("node", text, nodes, |node| node.id, |node| &node.name)
+}
+
+/// A number goes before a name that looks like one.
+fn pick<T, I: std::str::FromStr + PartialEq>(
+    what: &str,
+    text: &str,
+    items: Vec<T>,
+    id: impl Fn(&T) -> I,
+    name: impl Fn(&T) -> &String,
+) -> Result<T, CliError> {
+    let number = text.parse::<I>().ok();
+    let by_number = items.iter().position(|item| Some(id(item)) == number);
+    let named: Vec<usize> = (0..items.len()).filter(|&index| name(&items[index]) == text).collect();
+    let index = match (by_number, named.as_slice()) {
+        (Some(index), _) => index,
+        (None, [index]) => *index,
+        (None, []) => {
+            return Err(CliError::new(ExitKind::NotFound, format!("no {what} has the name or number `{text}`")));
+        }
+        (None, several) => {
+            return Err(CliError::failed(format!("{} {what}s have the name `{text}`; give its number", several.len())));
+        }
+    };
+    items.into_iter().nth(index).ok_or_else(|| CliError::failed(format!("no {what} `{text}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(text: &str) -> Result<(u32, String), CliError> {
+        let items =
+            [(1, "gate"), (2, "7"), (7, "yard"), (8, "twin"), (9, "twin")].map(|(id, name)| (id, name.to_owned()));
+        pick("camera", text, items.to_vec(), |item| item.0, |item| &item.1)
+    }
+
+    #[test]
+    fn numbers_go_before_names() {
+        assert_eq!(find("gate").unwrap().0, 1);
+        assert_eq!(find("7").unwrap().0, 7);
+        assert_eq!(find("nobody").unwrap_err().kind, ExitKind::NotFound);
+        assert!(find("twin").unwrap_err().message.contains("2 cameras"));
+    }
+}

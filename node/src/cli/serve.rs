@@ -1,0 +1,39 @@
+//! `holdfast serve`: configuration, secrets and log, then the node itself.
+
+use super::args::ServeArgs;
+use super::error::CliError;
+use super::logging;
+use crate::config::{Config, Secrets};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+
+pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
+    if let Some(pid) = args.parent_pid {
+        follow_parent(pid)?;
+    }
+    let config = Config::load(&args.config).map_err(|error| CliError::failed(error.to_string()))?;
+    let secrets =
+        Secrets::load(&config, |name| std::env::var(name).ok()).map_err(|error| CliError::failed(error.to_string()))?;
+    logging::init(&config.log)?;
+    serve(config, secrets)
+}
+
+/// Runs the node until it is told to stop.
+///
+/// # Errors
+/// Always, until the composition root is wired in here.
+fn serve(config: Config, secrets: Secrets) -> Result<(), CliError> {
+    drop((config, secrets));
+    Err(CliError::failed("not wired"))
+}
+
+/// Has the kernel kill this process when its parent dies, so that a killed demo or test leaves no nodes behind.
+fn follow_parent(pid: i32) -> Result<(), CliError> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| CliError::failed(format!("cannot follow the parent process: {error}")))?;
+    // The parent may have died before the call above: then nobody will send the signal.
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) == Some(pid) {
+        Ok(())
+    } else {
+        Err(CliError::failed(format!("the parent process {pid} is gone")))
+    }
+}

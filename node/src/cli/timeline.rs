@@ -1,0 +1,59 @@
+//! `holdfast timeline`: what of a camera was recorded, by whom, and every gap.
+
+use super::args::TimelineArgs;
+use super::client::{Api, ApiOptions};
+use super::clock::wall_now;
+use super::error::CliError;
+use super::output::Output;
+use super::table::{Table, or_dash};
+use super::{resolve, when};
+use holdfast_control_api::wire::Timeline;
+use holdfast_storage::time::Timestamp;
+
+pub(super) async fn run(args: TimelineArgs, options: ApiOptions, out: Output) -> Result<(), CliError> {
+    let (from, to) = range(&args.from, &args.to)?;
+    let api = Api::new(&options)?;
+    let camera = resolve::camera(&api, &args.camera).await?;
+    let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
+    let timeline: Timeline = api.get(&["cameras", &camera.id.to_string(), "timeline"], &query).await?;
+    out.print(&timeline, table)
+}
+
+/// Both ends of a range, of which the first must be the earlier.
+pub(super) fn range(from: &str, to: &str) -> Result<(Timestamp, Timestamp), CliError> {
+    let now = wall_now();
+    let from = when::parse(from, now).map_err(|error| CliError::usage(format!("--from: {error}")))?;
+    let to = when::parse(to, now).map_err(|error| CliError::usage(format!("--to: {error}")))?;
+    if from >= to {
+        return Err(CliError::usage(format!("--from ({from}) is not before --to ({to})")));
+    }
+    Ok((from, to))
+}
+
+fn table(timeline: &Timeline) -> String {
+    let mut rows: Vec<(Timestamp, Vec<String>)> = Vec::new();
+    for span in &timeline.spans {
+        let note = if span.available { "" } else { "not available: its node is down" };
+        rows.push((
+            span.start,
+            row("recorded", span.start, span.end, span.node.to_string(), span.epoch.to_string(), note),
+        ));
+    }
+    for gap in &timeline.gaps {
+        let cause = format!("{:?}", gap.cause);
+        rows.push((gap.start, row("GAP", gap.start, gap.end, or_dash(gap.node), "-".to_owned(), &cause)));
+    }
+    rows.sort_by_key(|(start, _)| *start);
+    if rows.is_empty() {
+        return format!("nothing recorded between {} and {}", timeline.from, timeline.to);
+    }
+    let mut table = Table::new(&["WHAT", "START", "END", "SECONDS", "NODE", "EPOCH", "NOTE"]);
+    rows.into_iter().for_each(|(_, cells)| table.row(cells));
+    table.to_string()
+}
+
+fn row(what: &str, start: Timestamp, end: Timestamp, node: String, epoch: String, note: &str) -> Vec<String> {
+    let millis = end.micros_since(start) / 1000;
+    let seconds = format!("{}.{:03}", millis / 1000, millis % 1000);
+    vec![what.to_owned(), start.to_string(), end.to_string(), seconds, node, epoch, note.to_owned()]
+}

@@ -1,0 +1,274 @@
+//! The node's configuration file: what may be set, what holds where nothing is set, and how it is read.
+//!
+//! `deploy/config/node.toml` is the annotated example; a test keeps it equal to the defaults here.
+
+mod error;
+mod secrets;
+mod size;
+mod validate;
+
+pub use error::{ConfigError, Problem};
+pub(crate) use secrets::read_bounded;
+pub use secrets::{ADMIN_TOKEN_ENV, CLUSTER_SECRET_ENV, SECRET_CHARS_MIN, SecretError, Secrets};
+pub use size::ByteSize;
+
+use holdfast_consensus::model::Role;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The retention class of cameras that name none; every configuration has it.
+pub const DEFAULT_RETENTION_CLASS: &str = "default";
+
+/// Everything that one node is told at start. Relative paths are relative to the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub name: String,
+    pub data_dir: PathBuf,
+    #[serde(default)]
+    pub listen: Listen,
+    #[serde(default)]
+    pub advertise: Advertise,
+    #[serde(default)]
+    pub cluster: Cluster,
+    #[serde(default)]
+    pub auth: Auth,
+    #[serde(default)]
+    pub storage: Storage,
+    #[serde(default)]
+    pub ingest: Ingest,
+    #[serde(default = "default_retention")]
+    pub retention: Vec<RetentionClass>,
+    #[serde(default)]
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Where the API, the playback and the metrics are served.
+    pub api: SocketAddr,
+    /// Where other members reach this node.
+    pub peer: SocketAddr,
+}
+
+/// `host:port` at which others reach this node; where absent, the listening address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Advertise {
+    pub api: Option<String>,
+    pub peer: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// File with the secret that all members share; `HOLDFAST_CLUSTER_SECRET` goes before it.
+    pub secret_file: Option<PathBuf>,
+    pub role: Role,
+    pub failure_domain: String,
+    /// Cameras that this node may record at once.
+    pub camera_capacity: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// File with the token that allows everything; `HOLDFAST_ADMIN_TOKEN` goes before it.
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// How volumes are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Io {
+    /// io_uring where the kernel allows it, else plain.
+    #[default]
+    Auto,
+    /// io_uring, or the node does not start.
+    IoUring,
+    /// `pwrite` and `fdatasync`.
+    Plain,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    pub io: Io,
+    pub flush_interval_ms: u64,
+    pub segment_seconds: u64,
+    pub segment_bytes_max: ByteSize,
+    pub buffer_bytes_max: ByteSize,
+    pub free_bytes_min: ByteSize,
+    /// Data directories, one a disk; where none is named, `volume0` in the data directory.
+    #[serde(rename = "volume")]
+    pub volumes: Vec<Volume>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    pub tick_ms: u64,
+    pub stall_after_ms: u64,
+    pub chunk_ms: u64,
+    pub connect_timeout_ms: u64,
+}
+
+/// How long footage of one class is kept. Without either limit it is kept until its volume needs the space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionClass {
+    pub class: String,
+    #[serde(default)]
+    pub age_days: Option<u32>,
+    /// For all cameras of the class on one volume together.
+    #[serde(default)]
+    pub bytes_max: Option<ByteSize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+impl Config {
+    /// A configuration in which everything but the two required keys is at its default.
+    #[must_use]
+    pub fn new(name: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            data_dir: data_dir.into(),
+            listen: Listen::default(),
+            advertise: Advertise::default(),
+            cluster: Cluster::default(),
+            auth: Auth::default(),
+            storage: Storage::default(),
+            ingest: Ingest::default(),
+            retention: default_retention(),
+            log: Log::default(),
+        }
+    }
+
+    /// Reads, parses and validates the file, and makes its relative paths absolute.
+    ///
+    /// # Errors
+    /// Names the file, and where there is one the line, column and key.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config = Self::parse(path, &text)?;
+        let absolute =
+            std::path::absolute(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        config.resolve_paths(absolute.parent().unwrap_or(Path::new("/")));
+        Ok(config)
+    }
+
+    /// Parses and validates `text`; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| error::locate(path, text, &error))?;
+        let problems = validate::problems(&config);
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: path.to_owned(), problems }) }
+    }
+
+    /// Where the volumes lie, in the order of their index.
+    #[must_use]
+    pub fn volume_paths(&self) -> Vec<PathBuf> {
+        if self.storage.volumes.is_empty() {
+            return vec![self.data_dir.join("volume0")];
+        }
+        self.storage.volumes.iter().map(|volume| volume.path.clone()).collect()
+    }
+
+    /// `host:port` of the API as others reach it.
+    #[must_use]
+    pub fn advertised_api(&self) -> String {
+        self.advertise.api.clone().unwrap_or_else(|| self.listen.api.to_string())
+    }
+
+    /// `host:port` for other members.
+    #[must_use]
+    pub fn advertised_peer(&self) -> String {
+        self.advertise.peer.clone().unwrap_or_else(|| self.listen.peer.to_string())
+    }
+
+    fn resolve_paths(&mut self, base: &Path) {
+        let paths = [&mut self.data_dir]
+            .into_iter()
+            .chain(self.storage.volumes.iter_mut().map(|volume| &mut volume.path))
+            .chain(&mut self.cluster.secret_file)
+            .chain(&mut self.auth.admin_token_file);
+        for path in paths {
+            *path = base.join(&*path);
+        }
+    }
+}
+
+fn default_retention() -> Vec<RetentionClass> {
+    vec![RetentionClass { class: DEFAULT_RETENTION_CLASS.to_owned(), age_days: None, bytes_max: None }]
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { api: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)), peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 8481)) }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { secret_file: None, role: Role::Recorder, failure_domain: String::new(), camera_capacity: 500 }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            io: Io::Auto,
+            flush_interval_ms: 500,
+            segment_seconds: 60,
+            segment_bytes_max: ByteSize(4 << 30),
+            buffer_bytes_max: ByteSize(64 << 20),
+            free_bytes_min: ByteSize(1 << 30),
+            volumes: Vec::new(),
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self { tick_ms: 50, stall_after_ms: 3000, chunk_ms: 500, connect_timeout_ms: 5000 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! What a well-formed configuration must also satisfy: each value alone, then values against each other. Pure.
+
+use super::error::Problem;
+use super::{Config, DEFAULT_RETENTION_CLASS};
+use holdfast_consensus::model::Role;
+use holdfast_storage::chunk::FRAME_BYTES_MAX;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// The longest node name and failure domain, in characters.
+const NAME_CHARS_MAX: usize = 64;
+
+/// The smallest `segment_bytes_max`, in bytes.
+const SEGMENT_BYTES_MIN: u64 = 16 << 20;
+
+/// The smallest `buffer_bytes_max`, in bytes: the largest single frame fits twice.
+const BUFFER_BYTES_MIN: u64 = 2 * FRAME_BYTES_MAX as u64;
+
+/// Everything that is wrong, not only the first.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    names(config, &mut found);
+    addresses(config, &mut found);
+    ranges(config, &mut found);
+    relations(config, &mut found);
+    volumes(config, &mut found);
+    retention(config, &mut found);
+    found
+}
+
+fn names(config: &Config, found: &mut Vec<Problem>) {
+    if let Err(message) = check_name(&config.name) {
+        found.push(Problem::of_key("name", message));
+    }
+    if config.cluster.failure_domain.chars().count() > NAME_CHARS_MAX {
+        found.push(Problem::of_key(
+            "cluster.failure_domain",
+            format!("is longer than {NAME_CHARS_MAX} characters; shorten it"),
+        ));
+    }
+    if config.data_dir.as_os_str().is_empty() {
+        found.push(Problem::of_key("data_dir", "is empty; name the directory that holds this node's data"));
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > NAME_CHARS_MAX {
+        return Err(format!("`{name}` must have 1 to {NAME_CHARS_MAX} characters"));
+    }
+    match name.chars().find(|&c| !allowed(c)) {
+        Some(c) => Err(format!("`{name}` contains {c:?}; use letters, digits, `-`, `_` and `.`")),
+        None => Ok(()),
+    }
+}
+
+fn addresses(config: &Config, found: &mut Vec<Problem>) {
+    let sides = [
+        ("api", config.listen.api, config.advertise.api.as_deref()),
+        ("peer", config.listen.peer, config.advertise.peer.as_deref()),
+    ];
+    for (side, listen, advertise) in sides {
+        address(side, listen, advertise, found);
+    }
+    if config.listen.api == config.listen.peer {
+        found.push(Problem::of_key("listen.peer", "is the same address as listen.api; give each its own port"));
+    }
+}
+
+fn address(side: &str, listen: SocketAddr, advertise: Option<&str>, found: &mut Vec<Problem>) {
+    if listen.port() == 0 {
+        found.push(Problem::of_key(
+            format!("listen.{side}"),
+            "has port 0, which the system would choose anew at each start; others could not find this node: name a port",
+        ));
+    }
+    match advertise {
+        None if listen.ip().is_unspecified() => found.push(Problem::of_key(
+            format!("advertise.{side}"),
+            format!("is needed because listen.{side} = \"{listen}\" names no host; set the host:port at which others reach this node"),
+        )),
+        Some(text) if !is_host_and_port(text) => found.push(Problem::of_key(
+            format!("advertise.{side}"),
+            format!("`{text}` is not host:port; write for example \"nvr1.example.org:8480\" or \"[2001:db8::1]:8480\""),
+        )),
+        _ => {}
+    }
+}
+
+/// Whether others can connect to this text: a name or address, not an unspecified one, and a port from 1.
+fn is_host_and_port(text: &str) -> bool {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return address.port() != 0 && !address.ip().is_unspecified();
+    }
+    let host_ok = |host: &str| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    text.rsplit_once(':').is_some_and(|(host, port)| host_ok(host) && port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+fn ranges(config: &Config, found: &mut Vec<Problem>) {
+    let checks = [
+        ("cluster.camera_capacity", u64::from(config.cluster.camera_capacity), 0, 100_000),
+        ("storage.flush_interval_ms", config.storage.flush_interval_ms, 10, 10_000),
+        ("storage.segment_seconds", config.storage.segment_seconds, 1, 86_400),
+        ("storage.segment_bytes_max", config.storage.segment_bytes_max.0, SEGMENT_BYTES_MIN, 1 << 40),
+        ("storage.buffer_bytes_max", config.storage.buffer_bytes_max.0, BUFFER_BYTES_MIN, 1 << 36),
+        ("ingest.tick_ms", config.ingest.tick_ms, 1, 500),
+        ("ingest.stall_after_ms", config.ingest.stall_after_ms, 500, 600_000),
+        ("ingest.chunk_ms", config.ingest.chunk_ms, 100, 10_000),
+        ("ingest.connect_timeout_ms", config.ingest.connect_timeout_ms, 100, 60_000),
+    ];
+    for (key, value, min, max) in checks {
+        if !(min..=max).contains(&value) {
+            found.push(Problem::of_key(key, format!("{value} is outside {min} to {max}; choose a value within")));
+        }
+    }
+}
+
+fn relations(config: &Config, found: &mut Vec<Problem>) {
+    let Config { storage, ingest, cluster, .. } = config;
+    if ingest.stall_after_ms <= ingest.chunk_ms + ingest.tick_ms {
+        found.push(Problem::of_key(
+            "ingest.stall_after_ms",
+            format!(
+                "{} is not above chunk_ms + tick_ms = {}, so that every camera would seem stalled; raise it",
+                ingest.stall_after_ms,
+                ingest.chunk_ms + ingest.tick_ms
+            ),
+        ));
+    }
+    if storage.flush_interval_ms > storage.segment_seconds.saturating_mul(1000) {
+        found.push(Problem::of_key(
+            "storage.flush_interval_ms",
+            format!(
+                "{} is longer than a whole segment (segment_seconds = {}); lower it",
+                storage.flush_interval_ms, storage.segment_seconds
+            ),
+        ));
+    }
+    if storage.buffer_bytes_max > storage.segment_bytes_max {
+        found.push(Problem::of_key(
+            "storage.buffer_bytes_max",
+            format!(
+                "{} is above segment_bytes_max = {}; lower it",
+                storage.buffer_bytes_max, storage.segment_bytes_max
+            ),
+        ));
+    }
+    if cluster.role == Role::Recorder && cluster.camera_capacity == 0 {
+        found.push(Problem::of_key(
+            "cluster.camera_capacity",
+            "is 0 on a recorder; raise it, or set role = \"witness\"",
+        ));
+    }
+}
+
+fn volumes(config: &Config, found: &mut Vec<Problem>) {
+    if config.cluster.role == Role::Witness && !config.storage.volumes.is_empty() {
+        found.push(Problem::of_key(
+            "storage.volume",
+            "is set on a witness, which records nothing; remove it or set role = \"recorder\"",
+        ));
+    }
+    let mut seen = BTreeSet::new();
+    for volume in &config.storage.volumes {
+        if volume.path.as_os_str().is_empty() {
+            found.push(Problem::of_key("storage.volume.path", "is empty; name a directory"));
+        } else if !seen.insert(&volume.path) {
+            let path = volume.path.display();
+            found.push(Problem::of_key(
+                "storage.volume.path",
+                format!("`{path}` is named twice; give each volume a directory of its own"),
+            ));
+        }
+    }
+}
+
+fn retention(config: &Config, found: &mut Vec<Problem>) {
+    let mut seen = BTreeSet::new();
+    for class in &config.retention {
+        if let Err(message) = check_name(&class.class) {
+            found.push(Problem::of_key("retention.class", message));
+        }
+        if !seen.insert(class.class.as_str()) {
+            found
+                .push(Problem::of_key("retention.class", format!("`{}` is defined twice; merge the two", class.class)));
+        }
+        if class.age_days == Some(0) {
+            found.push(Problem::of_key(
+                "retention.age_days",
+                format!(
+                    "is 0 for class `{}`, which would delete everything at once; leave it out for no limit",
+                    class.class
+                ),
+            ));
+        }
+        if class.bytes_max.is_some_and(|bytes| bytes < config.storage.segment_bytes_max) {
+            found.push(Problem::of_key(
+                "retention.bytes_max",
+                format!("of class `{}` is below segment_bytes_max = {}, the least that can be deleted at once; raise it or lower that", class.class, config.storage.segment_bytes_max),
+            ));
+        }
+    }
+    if !seen.contains(DEFAULT_RETENTION_CLASS) {
+        found.push(Problem::of_key(
+            "retention",
+            "has no class \"default\", which cameras use that name none; add [[retention]] class = \"default\"",
+        ));
+    }
+}

@@ -1,0 +1,88 @@
+//! What the cluster serves of a camera: its stamps, found in the frames of the exported MP4.
+
+use crate::cli::{Api, CliError, ExitKind};
+use holdfast_camera::{Stamp, stamp};
+use holdfast_control_api::fmp4::{self, probe};
+use holdfast_storage::ids::CameraId;
+use holdfast_storage::time::Timestamp;
+use std::time::Duration;
+
+/// Footage that is fetched at once, so that memory does not grow with the length of a run.
+const WINDOW: Duration = Duration::from_secs(120);
+
+/// By how much neighbouring windows overlap: an export begins and ends at frames near the times asked for. Frames found twice count once.
+const OVERLAP: Duration = Duration::from_secs(5);
+
+/// The largest export of one window, in bytes.
+const EXPORT_BYTES_MAX: usize = 1 << 30;
+
+/// Every stamp in what the cluster serves between the two instants; none where nothing was recorded.
+///
+/// # Errors
+/// Where the export fails, is too large or damaged.
+pub(super) async fn stamps(
+    api: &Api,
+    camera: CameraId,
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<Vec<Stamp>, CliError> {
+    let mut found = Vec::new();
+    for (from, to) in windows(from, to) {
+        let file = match export(api, camera, from, to).await {
+            Err(error) if error.kind == ExitKind::NotFound => continue,
+            file => file?,
+        };
+        let stamps = stamps_of(&file);
+        found.extend(
+            stamps.map_err(|error| CliError::failed(format!("the export of camera {camera} is damaged: {error}")))?,
+        );
+    }
+    Ok(found)
+}
+
+fn windows(from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let starts = std::iter::successors(Some(from), |start| Some(start.plus(WINDOW)));
+    starts.take_while(move |start| *start < to).map(move |start| (start, start.plus(WINDOW).plus(OVERLAP).min(to)))
+}
+
+async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<u8>, CliError> {
+    let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
+    let mut response = api.download(&["cameras", &camera.to_string(), "export.mp4"], &query).await?;
+    let broken = |error: reqwest::Error| CliError::failed(format!("the export of camera {camera} broke off: {error}"));
+    let mut file = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(broken)? {
+        if file.len() + piece.len() > EXPORT_BYTES_MAX {
+            return Err(CliError::failed(format!(
+                "the export of camera {camera} is larger than {EXPORT_BYTES_MAX} bytes"
+            )));
+        }
+        file.extend_from_slice(&piece);
+    }
+    Ok(file)
+}
+
+/// The stamps of all samples of a fragmented MP4, in its order.
+fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
+    let mut found = Vec::new();
+    for range in probe::chunk_ranges(file) {
+        let chunk = &file[range?];
+        let samples = probe::samples(chunk)?;
+        found.extend(
+            samples.iter().filter_map(|sample| stamp::find(&chunk[sample.offset..sample.offset + sample.size])),
+        );
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_the_range_and_overlap() {
+        let second = |seconds: i64| Timestamp(seconds * 1_000_000);
+        let cut: Vec<_> = windows(second(0), second(250)).collect();
+        assert_eq!(cut, [(second(0), second(125)), (second(120), second(245)), (second(240), second(250))]);
+        assert_eq!(windows(second(0), second(40)).count(), 1);
+    }
+}
