@@ -1,6 +1,7 @@
 //! Calls to other members: HTTP POST with a postcard body, the cluster's secret as bearer token, a deadline each.
 
 use crate::model::Secret;
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use std::error::Error as _;
 use std::io;
@@ -76,10 +77,25 @@ impl PeerClient {
         request: &Req,
         deadline: Duration,
     ) -> Result<Resp, PeerError> {
+        let answer = self.fetch(addr, path, request, deadline).await?;
+        postcard::from_bytes(&answer).map_err(|error| garbled(addr, error))
+    }
+
+    /// As [`Self::call`], for an answer that is raw bytes.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn fetch<Req: Serialize>(
+        &self,
+        addr: &str,
+        path: &str,
+        request: &Req,
+        deadline: Duration,
+    ) -> Result<Bytes, PeerError> {
         let body = postcard::to_allocvec(request).map_err(|error| garbled(addr, error))?;
         let exchange = self.exchange(addr, path, body, deadline);
         match tokio::time::timeout(deadline, exchange).await {
-            Ok(answer) => postcard::from_bytes(&answer?).map_err(|error| garbled(addr, error)),
+            Ok(answer) => answer.map(Bytes::from),
             Err(_) => Err(PeerError::Timeout { addr: addr.to_owned(), deadline }),
         }
     }

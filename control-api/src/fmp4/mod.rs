@@ -9,6 +9,9 @@ pub mod merge;
 pub mod patch;
 pub mod probe;
 
+pub use chunk::{Frame, build_chunk};
+pub use init::{AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init};
+
 /// Why bytes could not be built or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -3,9 +3,9 @@
 use super::clock::Clock;
 use super::pilot::{Decision, Event, Pilot, Sight, TICK};
 use crate::link::{LinkEvent, Links};
-use crate::recorder::supervisor::DesiredRecording;
+use crate::recorder::reconcile::DesiredRecording;
 use holdfast_consensus::command::Command;
-use holdfast_consensus::consensus::{Consensus, Leadership};
+use holdfast_consensus::{Consensus, Leadership};
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Heartbeat, Progress};
 use holdfast_consensus::state::ClusterState;

@@ -1,0 +1,206 @@
+//! What the control API asks of this node: configuration from the replicated state, writes through consensus, footage from the whole cluster.
+
+use super::host::{BecomeError, Host};
+use super::member::Member;
+use super::reads::Range;
+use super::view::ViewError;
+use super::wire_views;
+use bytes::Bytes;
+use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::model::Duty;
+use holdfast_consensus::{JoinError, WriteError};
+use holdfast_control_api::backend::Result;
+use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
+use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub(crate) struct NodeBackend {
+    pub(crate) host: Arc<Host>,
+    pub(crate) metrics: prometheus::Registry,
+}
+
+impl NodeBackend {
+    fn member(&self) -> Result<&Member> {
+        self.host.member().ok_or_else(|| {
+            ApiError::unavailable("this node belongs to no cluster yet; run `holdfast cluster init` or `join` on it")
+                .code("no-cluster")
+        })
+    }
+
+    async fn write(&self, command: Command) -> Result<Response> {
+        self.member()?.consensus.write(command).await.map_err(write_error)
+    }
+
+    fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+        let state = member.consensus.state();
+        let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
+        Ok(wire_views::camera(camera, &state, &member.sight.borrow()))
+    }
+
+    fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
+        let nodes = wire_views::nodes(&member.consensus, &member.sight.borrow());
+        nodes.into_iter().find(|node| node.id == id).ok_or_else(|| no_node(id))
+    }
+}
+
+impl Backend for NodeBackend {
+    async fn cluster(&self) -> Result<wire::Cluster> {
+        Ok(match self.host.member() {
+            Some(member) => wire_views::cluster(&member.consensus, &member.sight.borrow()),
+            None => wire_views::no_cluster(),
+        })
+    }
+
+    async fn init_cluster(&self) -> Result<wire::Cluster> {
+        self.host.found().await.map_err(become_error)?;
+        self.cluster().await
+    }
+
+    async fn join_cluster(&self, peer: String) -> Result<wire::Cluster> {
+        self.host.join(&peer).await.map_err(become_error)?;
+        self.cluster().await
+    }
+
+    async fn nodes(&self) -> Result<Vec<wire::Node>> {
+        let member = self.member()?;
+        Ok(wire_views::nodes(&member.consensus, &member.sight.borrow()))
+    }
+
+    async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
+        let duty = if draining { Duty::Draining } else { Duty::Active };
+        self.write(Command::SetDuty { node, duty }).await?;
+        self.node_view(self.member()?, node)
+    }
+
+    async fn cameras(&self) -> Result<Vec<wire::Camera>> {
+        let member = self.member()?;
+        let state = member.consensus.state();
+        let sight = member.sight.borrow().clone();
+        Ok(state.cameras.values().map(|camera| wire_views::camera(camera, &state, &sight)).collect())
+    }
+
+    async fn camera(&self, id: CameraId) -> Result<wire::Camera> {
+        self.camera_view(self.member()?, id)
+    }
+
+    async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
+        let spec = validate::camera_spec(camera)?;
+        match self.write(Command::CreateCamera(spec)).await? {
+            Response::Camera { camera, .. } => self.camera_view(self.member()?, camera),
+            other => Err(ApiError::internal(format!("creating a camera was answered with {other:?}"))),
+        }
+    }
+
+    async fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch) -> Result<wire::Camera> {
+        let member = self.member()?;
+        let state = member.consensus.state();
+        let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
+        let spec = validate::patched_spec(camera.spec.clone(), patch)?;
+        let expect_revision = Some(camera.revision);
+        self.write(Command::UpdateCamera { camera: id, spec, expect_revision }).await?;
+        self.camera_view(member, id)
+    }
+
+    async fn delete_camera(&self, id: CameraId) -> Result<()> {
+        self.write(Command::DeleteCamera { camera: id }).await.map(drop)
+    }
+
+    async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
+        let member = self.member()?;
+        let range = Range { camera, stream: StreamKind::Main, from, to };
+        let timeline = member.view.timeline(range, self.host.clock.now()).await;
+        let known = member.consensus.state().cameras.contains(camera) || !timeline.spans.is_empty();
+        if known { Ok(timeline) } else { Err(no_camera(camera)) }
+    }
+
+    async fn entries(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<ChunkEntry>> {
+        let member = self.member()?;
+        let entries = member.view.entries(Range { camera, stream, from, to }).await.map_err(view_error)?;
+        let known = member.consensus.state().cameras.contains(camera) || !entries.is_empty();
+        if known { Ok(entries) } else { Err(no_camera(camera)) }
+    }
+
+    async fn gaps(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>> {
+        Ok(self.member()?.view.gaps(Range { camera, stream: StreamKind::Main, from, to }).await)
+    }
+
+    async fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes> {
+        self.member()?.view.init(camera, id).await.map_err(view_error)
+    }
+
+    async fn read(&self, chunk: &ChunkEntry) -> Result<Bytes> {
+        self.member()?.view.read(chunk).await.map_err(view_error)
+    }
+
+    async fn ready(&self) -> std::result::Result<(), String> {
+        let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
+        member.volumes.writable()?;
+        let leadership = member.consensus.leadership().borrow().clone();
+        match leadership.leader {
+            Some(_) => Ok(()),
+            None => Err("no leader is known; recording goes on, changes of configuration wait".to_owned()),
+        }
+    }
+
+    fn metrics(&self) -> prometheus::Registry {
+        self.metrics.clone()
+    }
+}
+
+fn no_camera(id: CameraId) -> ApiError {
+    ApiError::not_found(format!("there is no camera {id}; GET /api/v1/cameras lists them")).code("unknown-camera")
+}
+
+fn no_node(id: NodeId) -> ApiError {
+    ApiError::not_found(format!("there is no node {id}; GET /api/v1/nodes lists them")).code("unknown-node")
+}
+
+fn write_error(error: WriteError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        WriteError::NoLeader => ApiError::new(ErrorKind::NoLeader, detail),
+        WriteError::Unknown => ApiError::new(ErrorKind::OutcomeUnknown, detail),
+        WriteError::Fatal(_) => ApiError::unavailable(detail).code("consensus-stopped"),
+        WriteError::Rejected(rejection) => rejected(&rejection),
+    }
+}
+
+fn rejected(rejection: &Rejection) -> ApiError {
+    let kind = match rejection {
+        Rejection::UnknownNode(_) | Rejection::UnknownCamera(_) => ErrorKind::NotFound,
+        Rejection::Invalid { .. } | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
+        _ => ErrorKind::Conflict,
+    };
+    ApiError::new(kind, rejection.to_string()).code(rejection.code())
+}
+
+fn become_error(error: BecomeError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        BecomeError::Member(_) => ApiError::new(ErrorKind::Conflict, detail).code("already-member"),
+        BecomeError::Join(JoinError::Rejected(rejection)) => rejected(&rejection),
+        BecomeError::Join(_) => ApiError::unavailable(detail).code("cannot-join"),
+        BecomeError::Initialize(_) => ApiError::unavailable(detail).code("cannot-initialize"),
+        BecomeError::Identity(_) | BecomeError::Start(_) => ApiError::internal(detail),
+    }
+}
+
+fn view_error(error: ViewError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        ViewError::Local(error) if error.is_damage() => ApiError::damaged(detail),
+        ViewError::Local(_) => ApiError::internal(detail),
+        ViewError::NoInit => ApiError::unavailable(detail),
+        ViewError::Peer(_) => ApiError::unavailable(detail),
+        ViewError::Gone(_) => ApiError::not_found(detail),
+    }
+}

@@ -1,0 +1,145 @@
+//! The process: a node that waits to found or join a cluster, or a member of one.
+
+use super::clock::Clock;
+use super::identity::{Identity, IdentityError};
+use super::member::{Member, StartError, node_spec};
+use crate::config::{Config, Secrets};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use holdfast_consensus::command::{Command, Settings};
+use holdfast_consensus::{InitializeFailure, JoinError, command};
+use holdfast_storage::ids::NodeId;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{Mutex, Notify};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+const SECONDS_PER_DAY: u64 = 24 * 3600;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BecomeError {
+    #[error("this node is node {0} of a cluster already")]
+    Member(NodeId),
+    #[error("{0}")]
+    Identity(#[from] IdentityError),
+    #[error("{0}")]
+    Start(#[from] StartError),
+    #[error("{0}")]
+    Initialize(#[from] InitializeFailure),
+    #[error("{0}")]
+    Join(#[from] JoinError),
+}
+
+/// Cheap to clone through `Arc`.
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) secrets: Secrets,
+    pub(crate) clock: Clock,
+    member: OnceLock<Member>,
+    /// Held while the node founds or joins, so that it does so once.
+    becoming: Mutex<()>,
+    became: Notify,
+}
+
+impl Host {
+    pub(crate) fn new(config: Config, secrets: Secrets, clock: Clock) -> Arc<Self> {
+        let (member, becoming, became) = (OnceLock::new(), Mutex::default(), Notify::new());
+        Arc::new(Self { config, secrets, clock, member, becoming, became })
+    }
+
+    pub(crate) fn member(&self) -> Option<&Member> {
+        self.member.get()
+    }
+
+    /// Waits until this node is a member.
+    pub(crate) async fn wait_for_member(&self) -> &Member {
+        loop {
+            let became = self.became.notified();
+            if let Some(member) = self.member() {
+                return member;
+            }
+            became.await;
+        }
+    }
+
+    /// Starts as the member that it was when it last ran, if it was one.
+    pub(crate) async fn resume(&self) -> Result<(), BecomeError> {
+        if let Some(identity) = Identity::load(&self.config.data_dir)? {
+            self.enter(self.start(identity).await?);
+        }
+        Ok(())
+    }
+
+    /// Makes a new cluster with this node as its first member. An attempt that failed half-way is taken up again.
+    pub(crate) async fn found(&self) -> Result<(), BecomeError> {
+        let _becoming = self.becoming.lock().await;
+        let member = match self.member() {
+            Some(member) if member.consensus.state().cluster.is_some() => {
+                return Err(BecomeError::Member(member.identity.node));
+            }
+            Some(member) => member,
+            None => {
+                let identity = Identity { cluster: Uuid::new_v4(), node: NodeId(1) };
+                identity.save(&self.config.data_dir)?;
+                self.enter(self.start(identity).await?)
+            }
+        };
+        member.consensus.initialize(node_spec(&self.config)).await?;
+        if let Err(error) = member.consensus.write(Command::SetSettings(self.settings())).await {
+            tracing::warn!(%error, "the cluster keeps its default retention classes");
+        }
+        Ok(())
+    }
+
+    /// Joins the cluster of the node whose peer address this is.
+    pub(crate) async fn join(&self, peer: &str) -> Result<(), BecomeError> {
+        let _becoming = self.becoming.lock().await;
+        if let Some(member) = self.member() {
+            return Err(BecomeError::Member(member.identity.node));
+        }
+        let secret = self.secrets.cluster.clone();
+        let joined = holdfast_consensus::join(peer, node_spec(&self.config), secret).await?;
+        let identity = Identity { cluster: joined.cluster, node: joined.node };
+        identity.save(&self.config.data_dir)?;
+        self.enter(self.start(identity).await?);
+        Ok(())
+    }
+
+    async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {
+        Ok(Member::start(&self.config, &self.secrets, identity, self.clock).await?)
+    }
+
+    fn enter(&self, member: Member) -> &Member {
+        tracing::info!(node = %member.identity.node, cluster = %member.identity.cluster, "member of a cluster");
+        let member = self.member.get_or_init(|| member);
+        self.became.notify_waiters();
+        member
+    }
+
+    /// The classes that cameras of a new cluster may be in: those of its founder's configuration.
+    fn settings(&self) -> Settings {
+        let classes = self.config.retention.iter().map(|class| command::RetentionClass {
+            name: class.class.clone(),
+            age_max_s: class.age_days.map(|days| u64::from(days) * SECONDS_PER_DAY),
+            bytes_max: class.bytes_max.map(|bytes| bytes.0),
+        });
+        Settings { retention_classes: classes.collect() }
+    }
+}
+
+/// The peer port: the member's routes, or 503 while there is none.
+pub(crate) fn peer_router(host: Arc<Host>) -> Router {
+    Router::new().fallback(forward).with_state(host)
+}
+
+async fn forward(State(host): State<Arc<Host>>, request: Request) -> Response {
+    match host.member() {
+        Some(member) => match member.peer_routes.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => (StatusCode::SERVICE_UNAVAILABLE, "this node belongs to no cluster yet").into_response(),
+    }
+}

@@ -1,0 +1,155 @@
+//! What Prometheus reads of this node, gathered when it asks.
+
+use super::host::Host;
+use super::member::Member;
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_storage::VolumeStats;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts};
+use std::sync::Arc;
+
+/// # Errors
+/// A metric of the same name is registered already.
+pub(super) fn register(registry: &prometheus::Registry, host: Arc<Host>) -> Result<(), prometheus::Error> {
+    let up = IntGauge::new("holdfast_member_info", "1 while this node is a member of a cluster, else 0.")?;
+    registry.register(Box::new(NodeCollector { host, up }))
+}
+
+/// Reads the node at each scrape, so that nothing is counted twice.
+struct NodeCollector {
+    host: Arc<Host>,
+    up: IntGauge,
+}
+
+impl Collector for NodeCollector {
+    /// One stands for all: the others come and go with the member.
+    fn desc(&self) -> Vec<&Desc> {
+        self.up.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let member = self.host.member();
+        self.up.set(i64::from(member.is_some()));
+        let mut families = self.up.collect();
+        if let Some(member) = member {
+            let now = self.host.clock.now();
+            let parts = [recorders(member), totals(member), lags(member, now), cluster(member), volumes(member)];
+            for part in parts {
+                match part {
+                    Ok(part) => families.extend(part),
+                    Err(error) => tracing::error!(%error, "a metric cannot be made"),
+                }
+            }
+        }
+        families
+    }
+}
+
+type Families = Result<Vec<MetricFamily>, prometheus::Error>;
+
+fn recorders(member: &Member) -> Families {
+    let gauge = IntGaugeVec::new(
+        Opts::new("holdfast_recorders_count", "Recorders of this node by what they do."),
+        &["state"],
+    )?;
+    let states =
+        [(RecorderState::Recording, "recording"), (RecorderState::Starting, "starting"), (RecorderState::Failing, "failing")];
+    let told = own_progress(member);
+    for (state, name) in states {
+        let count = told.iter().filter(|progress| progress.state == state).count();
+        gauge.with_label_values(&[name]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    Ok(gauge.collect())
+}
+
+fn own_progress(member: &Member) -> Vec<holdfast_consensus::heartbeat::Progress> {
+    member.supervisor.statuses().into_iter().map(|status| member.volumes.progress(status)).collect()
+}
+
+fn totals(member: &Member) -> Families {
+    let counts = member.supervisor.totals().read();
+    let counters = [
+        ("holdfast_received_frames_total", "Frames received from cameras.", counts.frames),
+        ("holdfast_received_bytes_total", "Bytes of the frames received from cameras.", counts.frame_bytes),
+        ("holdfast_lost_packets_total", "RTP packets that never came.", counts.lost_packets),
+        ("holdfast_discarded_frames_total", "Frames before a session's first keyframe, and unusable ones.", counts.discarded_frames),
+        ("holdfast_appended_chunks_total", "Chunks handed to a volume.", counts.chunks),
+        ("holdfast_shed_chunks_total", "Chunks that no volume took.", counts.shed_chunks),
+        ("holdfast_opened_sessions_total", "RTSP sessions opened.", counts.sessions),
+        ("holdfast_failed_sessions_total", "RTSP sessions lost, and attempts that failed.", counts.failures),
+        ("holdfast_recorder_panics_total", "Recorders that failed on what a camera sent and were started again.", counts.panics),
+        ("holdfast_clock_steps_total", "Steps of the wall clock that began a new recording session.", counts.clock_steps),
+    ];
+    let mut families = Vec::new();
+    for (name, help, value) in counters {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        families.extend(counter.collect());
+    }
+    Ok(families)
+}
+
+fn lags(member: &Member, now: holdfast_storage::time::Timestamp) -> Families {
+    let lag = GaugeVec::new(
+        Opts::new("holdfast_watermark_lag_seconds", "Age of the newest durable frame, for each camera that this node records."),
+        &["camera"],
+    )?;
+    for progress in own_progress(member) {
+        if let Some(watermark) = progress.watermark {
+            let seconds = now.micros_since(watermark) as f64 / 1e6;
+            lag.with_label_values(&[&progress.camera.to_string()]).set(seconds);
+        }
+    }
+    Ok(lag.collect())
+}
+
+fn cluster(member: &Member) -> Families {
+    let leadership = member.consensus.leadership().borrow().clone();
+    let state = member.consensus.state();
+    let sight = member.sight.borrow().clone();
+    let alive = state.nodes.keys().filter(|node| sight.is_alive(*node)).count();
+    let unassigned = state.assignments.values().filter(|assignment| assignment.owner.is_none()).count();
+    let owned = state.owned_by(member.identity.node).count();
+    let gauges = [
+        ("holdfast_raft_term_count", "Raft's term.", leadership.term),
+        ("holdfast_raft_leader_info", "1 while this node leads.", u64::from(leadership.is_leader)),
+        ("holdfast_raft_leader_known_info", "1 while a leader is known.", u64::from(leadership.leader.is_some())),
+        ("holdfast_cluster_nodes_count", "Members of the cluster.", state.nodes.len() as u64),
+        ("holdfast_cluster_alive_nodes_count", "Members that this node sees alive.", alive as u64),
+        ("holdfast_cluster_cameras_count", "Cameras of the cluster.", state.cameras.len() as u64),
+        ("holdfast_cluster_unassigned_cameras_count", "Cameras without an owner.", unassigned as u64),
+        ("holdfast_owned_cameras_count", "Cameras that this node owns.", owned as u64),
+    ];
+    let mut families = Vec::new();
+    for (name, help, value) in gauges {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        families.extend(gauge.collect());
+    }
+    Ok(families)
+}
+
+/// A gauge for each volume: name, help, and how to read it from the volume's figures.
+type VolumeGauge = (&'static str, &'static str, fn(&VolumeStats) -> f64);
+
+const VOLUME_GAUGES: &[VolumeGauge] = &[
+    ("holdfast_volume_free_bytes", "Room left in the volume's filesystem.", |stats| stats.free_bytes as f64),
+    ("holdfast_volume_segments_count", "Segments on the volume.", |stats| stats.segments as f64),
+    ("holdfast_volume_stored_bytes", "Bytes in the volume's segments.", |stats| stats.stored_bytes as f64),
+    ("holdfast_volume_queued_bytes", "Bytes received and not yet written.", |stats| stats.queued_bytes as f64),
+];
+
+fn volumes(member: &Member) -> Families {
+    let stats = member.volumes.stats();
+    let mut families = Vec::new();
+    for (name, help, read) in VOLUME_GAUGES {
+        let gauge = GaugeVec::new(Opts::new(*name, *help), &["volume"])?;
+        for (index, stats) in stats.iter().enumerate() {
+            let gauge: Gauge = gauge.with_label_values(&[&index.to_string()]);
+            gauge.set(read(stats));
+        }
+        families.extend(gauge.collect());
+    }
+    Ok(families)
+}

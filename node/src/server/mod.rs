@@ -1,0 +1,176 @@
+//! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a reason to stop.
+
+mod backend;
+mod clock;
+mod drive;
+mod explain;
+mod host;
+mod identity;
+mod member;
+mod metrics;
+mod mux;
+mod pilot;
+mod reads;
+mod view;
+mod volumes;
+mod wire_views;
+
+use crate::config::{Config, Secrets};
+use axum::Router;
+use backend::NodeBackend;
+use clock::Clock;
+use holdfast_storage::time::Timestamp;
+use host::Host;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Requests under way get this long when the node stops.
+const SERVERS_STOP_MAX: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {addr} ({key}): {source}; is another process using it? `ss -ltnp` shows which")]
+    Listen { addr: SocketAddr, key: &'static str, source: io::Error },
+    #[error("cannot make the data directory {}: {source}", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("the process cannot be set up: {0}")]
+    Setup(String),
+    #[error("{0}")]
+    Member(String),
+    #[error("vote or log could not be made durable, so this node stops: {0}")]
+    Fatal(String),
+    #[error("the node did not stop cleanly: {0}")]
+    Stop(String),
+}
+
+/// Why a node stops.
+enum Reason {
+    Signal(&'static str),
+    /// Consensus cannot go on.
+    Fatal(String),
+}
+
+/// Runs the node until SIGTERM, SIGINT or a failure that it must not survive. A second signal ends the process at once.
+///
+/// # Errors
+/// See [`ServeError`].
+pub fn serve(config: Config, secrets: Secrets) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("holdfast")
+        .build()
+        .map_err(|error| ServeError::Setup(error.to_string()))?;
+    runtime.block_on(run(config, secrets))
+}
+
+async fn run(config: Config, secrets: Secrets) -> Result<(), ServeError> {
+    let clock = Clock::start();
+    let mut signals = Signals::new().map_err(|error| ServeError::Setup(error.to_string()))?;
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| ServeError::DataDir { path: config.data_dir.clone(), source })?;
+    let api = listen(config.listen.api, "listen.api").await?;
+    let peer = listen(config.listen.peer, "listen.peer").await?;
+    let host = Host::new(config, secrets, clock);
+    let registry = prometheus::Registry::new();
+    metrics::register(&registry, Arc::clone(&host)).map_err(|error| ServeError::Setup(error.to_string()))?;
+    let backend = NodeBackend { host: Arc::clone(&host), metrics: registry };
+    let options = holdfast_control_api::Options { admin_token: host.secrets.admin_token.clone(), now: wall_clock };
+    let router =
+        holdfast_control_api::router(backend, options).map_err(|error| ServeError::Setup(error.to_string()))?;
+
+    let (stop, stopping) = watch::channel(false);
+    let peers = spawn_server(peer, host::peer_router(Arc::clone(&host)), stopping.clone());
+    host.resume().await.map_err(|error| ServeError::Member(error.to_string()))?;
+    let clients = spawn_server(api, router, stopping);
+    announce(&host);
+
+    let reason = wait(&host, &mut signals).await;
+    let stopped = tokio::select! {
+        stopped = stop_member(&host, &reason) => stopped,
+        name = signals.next() => Err(format!("{name} a second time; what was not durable yet is lost")),
+    };
+    stop.send_replace(true);
+    for server in [clients, peers] {
+        drop(timeout(SERVERS_STOP_MAX, server).await);
+    }
+    match (reason, stopped) {
+        (Reason::Fatal(why), _) => Err(ServeError::Fatal(why)),
+        (Reason::Signal(_), stopped) => stopped.map_err(ServeError::Stop),
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    Clock::start().now()
+}
+
+fn announce(host: &Host) {
+    let Config { name, listen, .. } = &host.config;
+    tracing::info!(%name, api = %listen.api, peer = %listen.peer, "serving");
+    if host.member().is_none() {
+        tracing::info!("this node belongs to no cluster; run `holdfast cluster init` or `holdfast cluster join`");
+    }
+}
+
+async fn wait(host: &Host, signals: &mut Signals) -> Reason {
+    let fatal = async {
+        let mut fatal = host.wait_for_member().await.consensus.fatal();
+        let why = fatal.wait_for(Option::is_some).await.map(|why| why.clone());
+        why.ok().flatten().unwrap_or_else(|| "consensus ended".to_owned())
+    };
+    tokio::select! {
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping");
+            Reason::Signal(name)
+        }
+        why = fatal => {
+            tracing::error!(%why, "consensus cannot go on");
+            Reason::Fatal(why)
+        }
+    }
+}
+
+async fn stop_member(host: &Host, reason: &Reason) -> Result<(), String> {
+    match host.member() {
+        Some(member) => member.stop(matches!(reason, Reason::Signal(_))).await,
+        None => Ok(()),
+    }
+}
+
+async fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(addr).await.map_err(|source| ServeError::Listen { addr, key, source })
+}
+
+fn spawn_server(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "a server ended");
+        }
+    })
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}

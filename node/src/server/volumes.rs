@@ -1,0 +1,220 @@
+//! This node's volumes as one store. A camera's recordings of one node go to one volume while that volume works.
+
+use super::reads::{Range, Recorded};
+use crate::config::{Config, Io};
+use crate::recorder::sink::{RecordSink, SinkError};
+use bytes::Bytes;
+use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, InitId, Record};
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::{AppendError, IoChoice, RetentionClass, VolumeHandle, VolumeOptions, VolumeStats, Watermark};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use uuid::Uuid;
+
+/// Disk reads at once; more wait, so that playback cannot take every thread and spindle from recording.
+const READS_MAX: usize = 16;
+const SECONDS_PER_DAY: u64 = 24 * 3600;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("{0}")]
+    Store(#[from] holdfast_storage::Error),
+    #[error("volume {0} is not configured on this node any more")]
+    NoVolume(u16),
+    #[error("reading was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl ReadError {
+    /// The data is there and damaged; asking again gives the same.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Store(holdfast_storage::Error::Damaged { .. }))
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Volumes {
+    handles: Arc<[VolumeHandle]>,
+    reads: Arc<Semaphore>,
+}
+
+impl Volumes {
+    /// Opens every configured volume; recording can begin when this returns.
+    ///
+    /// # Errors
+    /// The first volume that cannot be opened.
+    pub(crate) fn open(config: &Config, node: NodeId, cluster: Uuid) -> Result<Self, holdfast_storage::Error> {
+        let paths = config.volume_paths();
+        let handles = paths.into_iter().enumerate().map(|(index, path)| {
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            holdfast_storage::Volume::open(options(config, VolumeOptions { index, ..VolumeOptions::new(path, node, cluster) }))
+        });
+        let handles = handles.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { handles: handles.into(), reads: Arc::new(Semaphore::new(READS_MAX)) })
+    }
+
+    /// The volume that records `camera`: the same one as long as it works, else the next that does.
+    fn volume_of(&self, camera: CameraId) -> &VolumeHandle {
+        let count = self.handles.len();
+        let first = camera.0 as usize % count;
+        let candidates = (0..count).map(|step| &self.handles[(first + step) % count]);
+        candidates.into_iter().find(|handle| handle.failure().is_none()).unwrap_or(&self.handles[first])
+    }
+
+    pub(crate) async fn recorded(&self, range: Range) -> Result<Recorded, ReadError> {
+        let handles = Arc::clone(&self.handles);
+        self.read_disk(move || {
+            let mut recorded = Recorded::default();
+            for handle in handles.iter() {
+                recorded.spans.extend(handle.spans(range.camera, range.stream, range.from, range.to)?);
+                recorded.gaps.extend(handle.gaps(range.camera, range.stream, range.from, range.to)?);
+            }
+            Ok(recorded)
+        })
+        .await
+    }
+
+    pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
+        let handles = Arc::clone(&self.handles);
+        self.read_disk(move || {
+            let mut entries = Vec::new();
+            for handle in handles.iter() {
+                entries.extend(handle.entries(range.camera, range.stream, range.from, range.to)?);
+            }
+            Ok(entries)
+        })
+        .await
+    }
+
+    pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ReadError> {
+        let handles = Arc::clone(&self.handles);
+        self.read_disk(move || {
+            let mut missing = Err(ReadError::NoVolume(0));
+            for handle in handles.iter() {
+                match handle.init(camera, init) {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => missing = Err(error.into()),
+                }
+            }
+            missing
+        })
+        .await
+    }
+
+    pub(crate) async fn read(&self, location: ChunkLocation) -> Result<Bytes, ReadError> {
+        let handle = self.handles.get(usize::from(location.volume)).cloned();
+        let handle = handle.ok_or(ReadError::NoVolume(location.volume))?;
+        self.read_disk(move || Ok(handle.read(&location)?)).await
+    }
+
+    async fn read_disk<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        // Never closed, so a permit always comes; the wait is bounded by the callers' deadlines.
+        let permit = Arc::clone(&self.reads).acquire_owned().await;
+        spawn_blocking(move || {
+            let _permit = permit;
+            read()
+        })
+        .await?
+    }
+
+    /// How far this identity's recording of the camera is durable.
+    fn watermark(&self, camera: CameraId, identity: crate::recorder::status::Identity) -> Option<Watermark> {
+        let marks = self
+            .handles
+            .iter()
+            .filter_map(|handle| handle.watermark_of(camera, StreamKind::Main, identity.epoch, identity.rank));
+        marks.max_by_key(|mark| mark.durable_end)
+    }
+
+    /// What the heartbeat tells of one recorder: only what is durable counts.
+    pub(crate) fn progress(&self, status: crate::recorder::status::Status) -> Progress {
+        let mark = self.watermark(status.camera, status.identity);
+        let failed = self.volume_of(status.camera).failure();
+        let state = match (&failed, status.state) {
+            (Some(_), _) => RecorderState::Failing,
+            (None, RecorderState::Recording) if mark.is_none() => RecorderState::Starting,
+            (None, state) => state,
+        };
+        Progress {
+            camera: status.camera,
+            epoch: status.identity.epoch,
+            rank: status.identity.rank,
+            state,
+            watermark: mark.map(|mark| mark.durable_end),
+            first_keyframe: mark.and_then(|mark| mark.first_keyframe),
+            error: failed.map(|reason| reason.to_string()).or(status.error),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Vec<VolumeStats> {
+        self.handles.iter().map(VolumeHandle::stats).collect()
+    }
+
+    /// Whether at least one volume takes records; else why not.
+    pub(crate) fn writable(&self) -> Result<(), String> {
+        let failures: Vec<_> = self.handles.iter().filter_map(VolumeHandle::failure).collect();
+        if failures.len() < self.handles.len() {
+            return Ok(());
+        }
+        Err(failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Makes everything durable that was appended, and ends the writers.
+    ///
+    /// # Errors
+    /// The first volume that failed; the others are closed all the same.
+    pub(crate) async fn close(&self) -> Result<(), holdfast_storage::Error> {
+        let closed = futures::future::join_all(self.handles.iter().map(VolumeHandle::close)).await;
+        closed.into_iter().collect()
+    }
+}
+
+impl RecordSink for Volumes {
+    fn append(&self, retention_class: &str, record: Record) -> Result<(), SinkError> {
+        let camera = match &record {
+            Record::Chunk(chunk) => chunk.meta.camera,
+            Record::Init(init) => init.camera,
+            Record::Gap(gap) => gap.camera,
+        };
+        let volume = self.volume_of(camera);
+        let class = volume.class(retention_class).unwrap_or_else(|| volume.default_class());
+        volume.append(class, record).map_err(|error| match error {
+            AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
+            AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
+            AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
+        })
+    }
+}
+
+fn options(config: &Config, base: VolumeOptions) -> VolumeOptions {
+    let storage = &config.storage;
+    VolumeOptions {
+        io: match storage.io {
+            Io::Auto => IoChoice::Auto,
+            Io::IoUring => IoChoice::Uring,
+            Io::Plain => IoChoice::Plain,
+        },
+        flush_interval: Duration::from_millis(storage.flush_interval_ms),
+        segment_time_max: Duration::from_secs(storage.segment_seconds),
+        segment_bytes_max: storage.segment_bytes_max.0,
+        buffer_bytes_max: storage.buffer_bytes_max.0,
+        free_bytes_min: storage.free_bytes_min.0,
+        retention: config.retention.iter().map(class).collect(),
+        ..base
+    }
+}
+
+fn class(class: &crate::config::RetentionClass) -> RetentionClass {
+    RetentionClass {
+        name: class.class.clone(),
+        age_max: class.age_days.map(|days| Duration::from_secs(u64::from(days) * SECONDS_PER_DAY)),
+        bytes_max: class.bytes_max.map(|bytes| bytes.0),
+    }
+}

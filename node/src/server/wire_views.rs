@@ -1,0 +1,106 @@
+//! The replicated state and what the pilot sees, in the words of the API. Pure.
+
+use super::pilot::Sight;
+use holdfast_consensus::Consensus;
+use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::model::{Assignment, Camera};
+use holdfast_consensus::state::ClusterState;
+use holdfast_control_api::wire;
+use holdfast_storage::ids::{CameraId, NodeId};
+
+pub(crate) fn no_cluster() -> wire::Cluster {
+    wire::Cluster {
+        id: None,
+        this_node: None,
+        leader: None,
+        term: 0,
+        voters: Vec::new(),
+        nodes: Vec::new(),
+        cameras: 0,
+        cameras_recording: 0,
+    }
+}
+
+pub(crate) fn cluster(consensus: &Consensus, sight: &Sight) -> wire::Cluster {
+    let state = consensus.state();
+    let leadership = consensus.leadership().borrow().clone();
+    let recording = state.assignments.iter().filter(|(camera, assignment)| {
+        recorder(*camera, assignment, sight).is_some_and(|(_, told)| told.state == RecorderState::Recording)
+    });
+    wire::Cluster {
+        id: state.cluster.map(|cluster| cluster.to_string()),
+        this_node: Some(consensus.node()),
+        leader: leadership.leader,
+        term: leadership.term,
+        cameras: state.cameras.len(),
+        cameras_recording: recording.count(),
+        nodes: nodes(consensus, sight),
+        voters: leadership.voters,
+    }
+}
+
+pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
+    let state = consensus.state();
+    let voters = consensus.leadership().borrow().voters.clone();
+    let nodes = state.nodes.values().map(|node| wire::Node {
+        id: node.id,
+        name: node.spec.name.clone(),
+        role: node.spec.role,
+        duty: node.duty,
+        voter: voters.contains(&node.id),
+        alive: sight.is_alive(node.id),
+        peer_addr: node.spec.peer_addr.clone(),
+        api_addr: node.spec.api_addr.clone(),
+        failure_domain: node.spec.failure_domain.clone(),
+        camera_capacity: node.spec.camera_capacity,
+        cameras: state.owned_by(node.id).count(),
+    });
+    nodes.collect()
+}
+
+pub(crate) fn camera(camera: &Camera, state: &ClusterState, sight: &Sight) -> wire::Camera {
+    let assignment = state.assignments.get(camera.id).cloned().unwrap_or_default();
+    let spec = &camera.spec;
+    wire::Camera {
+        id: camera.id,
+        name: spec.name.clone(),
+        source: wire::Source {
+            url: spec.source.url.clone(),
+            username: spec.source.username.clone(),
+            has_password: spec.source.password.is_some(),
+            transport: spec.source.transport,
+        },
+        protection: spec.protection,
+        priority: spec.priority,
+        retention_class: spec.retention_class.clone(),
+        labels: spec.labels.clone(),
+        recording: recording(camera.id, &assignment, sight),
+        assignment: wire::Assignment {
+            epoch: assignment.epoch,
+            owner: assignment.owner,
+            mirror: assignment.mirror,
+            successor: assignment.successor,
+            moving_to: assignment.handoff.map(|handoff| handoff.to),
+        },
+    }
+}
+
+fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight) -> wire::Recording {
+    let (node, told) = recorder(camera, assignment, sight).unzip();
+    let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
+    wire::Recording {
+        state: told.map(|told: &Progress| told.state),
+        node,
+        watermark: known.filter_map(|(_, told)| told.watermark).max(),
+        error: told.and_then(|told| told.error.clone()),
+    }
+}
+
+/// Whoever records the camera now, the most entitled first; dead nodes do not count.
+fn recorder<'a>(camera: CameraId, assignment: &Assignment, sight: &'a Sight) -> Option<(NodeId, &'a Progress)> {
+    let handoff = assignment.handoff.map(|handoff| handoff.to);
+    let entitled = [assignment.owner, assignment.mirror, handoff, assignment.successor];
+    let living = entitled.into_iter().flatten().filter(|node| sight.is_alive(*node));
+    let told = living.filter_map(|node| Some((node, sight.progress.get(&(node, camera))?)));
+    told.into_iter().find(|(_, told)| told.epoch >= assignment.epoch)
+}
