@@ -11,6 +11,8 @@ use std::time::Duration;
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Text of a refusal that is kept.
 const REFUSAL_BYTES_MAX: usize = 512;
+/// Within one site a connection is made in milliseconds or not at all.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 const IDLE_PER_PEER_MAX: usize = 8;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -58,6 +60,7 @@ impl PeerClient {
         let http = reqwest::Client::builder()
             .no_proxy()
             .tcp_nodelay(true)
+            .connect_timeout(CONNECT_DEADLINE)
             .pool_max_idle_per_host(IDLE_PER_PEER_MAX)
             .pool_idle_timeout(IDLE_MAX)
             .redirect(reqwest::redirect::Policy::none())
@@ -146,4 +149,63 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
 
 fn root_cause(error: &reqwest::Error) -> String {
     sources(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn ask(addr: &str) -> Result<u32, PeerError> {
+        let client = PeerClient::new(Secret("only for tests".into())).unwrap();
+        client.call(addr, "/ask", &1_u32, Duration::from_millis(300)).await
+    }
+
+    /// Answers every request with `answer` as it is, then closes.
+    async fn answering(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1_024];
+                _ = stream.read(&mut request).await.unwrap();
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        addr
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_failure_is_told_apart() {
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let refused = ask(&free).await.unwrap_err();
+        assert!(matches!(refused, PeerError::Refused { .. }) && refused.is_unsent(), "{refused}");
+
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let late = ask(&silent.local_addr().unwrap().to_string()).await.unwrap_err();
+        assert!(matches!(late, PeerError::Timeout { .. }) && !late.is_unsent(), "{late}");
+
+        let closed = ask(&answering(b"").await).await.unwrap_err();
+        assert!(matches!(closed, PeerError::Closed { .. }) && !closed.is_unsent(), "{closed}");
+
+        let no = b"HTTP/1.1 409 Conflict\r\ncontent-length: 5\r\n\r\nstale";
+        let rejected = ask(&answering(no).await).await.unwrap_err();
+        assert!(rejected.to_string().ends_with("answered 409: stale"), "{rejected}");
+
+        let noise = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xff";
+        let garbled = ask(&answering(noise).await).await.unwrap_err();
+        assert!(matches!(garbled, PeerError::Garbled { .. }), "{garbled}");
+
+        let nowhere = ask("not a host:1").await.unwrap_err();
+        assert!(nowhere.is_unsent(), "{nowhere}");
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n\x07";
+        assert_eq!(ask(&answering(answer).await).await.unwrap(), 7);
+    }
+
+    #[test]
+    fn the_secret_is_not_printed() {
+        let client = PeerClient::new(Secret("hunter2".into())).unwrap();
+        assert!(!format!("{client:?}").contains("hunter2"));
+    }
 }

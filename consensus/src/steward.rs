@@ -16,7 +16,7 @@ use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use memory::Memory;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A handoff's target must show a durable keyframe within this time.
@@ -67,6 +67,7 @@ struct Round<'a> {
     handoffs_from: BTreeMap<NodeId, usize>,
     /// Cameras that could be shed, the least important last; filled when first needed.
     victims: Option<Vec<CameraId>>,
+    shed: BTreeSet<CameraId>,
     changes: Vec<AssignmentChange>,
 }
 
@@ -78,7 +79,7 @@ impl<'a> Round<'a> {
         for assignment in input.state.assignments.values().filter(|assignment| assignment.handoff.is_some()) {
             assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
         }
-        Self { input, memory, planner, handoffs_from, victims: None, changes: Vec::new() }
+        Self { input, memory, planner, handoffs_from, victims: None, shed: BTreeSet::new(), changes: Vec::new() }
     }
 
     fn verdict(&self, node: NodeId) -> Verdict {
@@ -165,6 +166,7 @@ impl<'a> Round<'a> {
             return None;
         }
         self.victims().pop();
+        self.shed.insert(victim);
         let now = self.assignment(victim)?;
         self.planner.remove(now);
         let watermark = self.watermark(now.owner, victim);
@@ -196,8 +198,8 @@ impl<'a> Round<'a> {
 
     /// A camera whose owner is not known to be dead.
     fn tend(&mut self, camera: CameraId) {
-        if self.victims.as_ref().is_some_and(|_| self.changes.iter().any(|change| change.camera == camera)) {
-            return; // shed in this round
+        if self.shed.contains(&camera) {
+            return;
         }
         let Some(now) = self.assignment(camera) else { return };
         let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };

@@ -1,0 +1,348 @@
+//! Runs scripts about a site: the replicated state, the steward that leads it, and recorders that do what they should unless told otherwise.
+
+use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Write, Response};
+use holdfast_consensus::desired::{Provisionals, View, desired};
+use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::liveness::{Verdict, Why};
+use holdfast_consensus::model::{Assignment, CameraSpec, Duty, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::placement::survives_loss_of;
+use holdfast_consensus::state::ClusterState;
+use holdfast_consensus::steward::{Input, Steward};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::time::Duration;
+use uuid::Uuid;
+
+type Anyhow<T> = Result<T, Box<dyn Error>>;
+
+#[derive(Default)]
+pub(crate) struct Site {
+    state: ClusterState,
+    steward: Steward,
+    /// Monotonic time; wall time is `wall_ahead_ms` ahead of it.
+    now: Duration,
+    wall_ahead_ms: i64,
+    verdicts: BTreeMap<NodeId, Verdict>,
+    progress: BTreeMap<(NodeId, CameraId), Progress>,
+    provisionals: BTreeMap<NodeId, Provisionals>,
+    /// Cameras that a node cannot record.
+    broken: BTreeSet<(NodeId, CameraId)>,
+    attempts: u128,
+}
+
+fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
+where
+    T::Err: Error + 'static,
+{
+    Ok(args.take_key(key).map(str::parse).transpose()?)
+}
+
+fn need<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<T>
+where
+    T::Err: Error + 'static,
+{
+    take(args, key)?.ok_or_else(|| format!("{key}= is missing").into())
+}
+
+fn next<T: FromStr>(args: &mut ArgumentConsumer<'_>) -> Anyhow<T>
+where
+    T::Err: Error + 'static,
+{
+    Ok(args.next_pos().ok_or("an argument is missing")?.parse()?)
+}
+
+fn node_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<NodeSpec> {
+    let name: String = next(args)?;
+    let role = if args.take_key("role") == Some("witness") { Role::Witness } else { Role::Recorder };
+    Ok(NodeSpec {
+        peer_addr: take(args, "addr")?.unwrap_or(format!("{name}:7001")),
+        api_addr: format!("{name}:7000"),
+        role,
+        failure_domain: take(args, "domain")?.unwrap_or(name.clone()),
+        camera_capacity: take(args, "capacity")?.unwrap_or(10),
+        name,
+    })
+}
+
+fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSpec> {
+    let url = take(args, "url")?.unwrap_or(format!("rtsp://cameras/{name}"));
+    let protection =
+        if args.take_key("protection") == Some("gapless") { Protection::Gapless } else { Protection::Standard };
+    Ok(CameraSpec {
+        source: Source { url, username: None, password: None, transport: Transport::Tcp },
+        protection,
+        priority: take(args, "priority")?.unwrap_or(100),
+        retention_class: take(args, "class")?.unwrap_or("default".to_owned()),
+        labels: BTreeMap::new(),
+        name,
+    })
+}
+
+fn optional(node: Option<NodeId>) -> String {
+    node.map_or("-".to_owned(), |node| node.to_string())
+}
+
+fn show(camera: CameraId, assignment: &Assignment) -> String {
+    let Assignment { epoch, owner, mirror, successor, .. } = assignment;
+    let mut line = format!("camera {camera}: epoch {epoch} owner {}", optional(*owner));
+    if mirror.is_some() {
+        write!(line, " mirror {}", optional(*mirror)).unwrap();
+    }
+    write!(line, " successor {}", optional(*successor)).unwrap();
+    if let Some(handoff) = assignment.handoff {
+        write!(line, " handoff to {} epoch {}", handoff.to, handoff.epoch).unwrap();
+    }
+    line
+}
+
+impl Site {
+    fn wall(&self) -> Timestamp {
+        Timestamp::default().plus(self.now).plus_micros(self.wall_ahead_ms * 1_000)
+    }
+
+    fn write(&mut self, write: Write) -> Anyhow<String> {
+        let before = self.state.clone();
+        match self.state.apply(write) {
+            Ok(Response::Assigned { applied: _, skipped }) => {
+                let mut text = self.changed(&before);
+                skipped
+                    .iter()
+                    .for_each(|skipped| writeln!(text, "skipped [{}]: {}", skipped.why.code(), skipped.why).unwrap());
+                Ok(text)
+            }
+            Ok(response) => Ok(format!("{response:?}")),
+            Err(rejection) => {
+                assert_eq!(self.state, before, "a refused command changed the state");
+                Err(format!("[{}] {rejection}", rejection.code()).into())
+            }
+        }
+    }
+
+    /// The assignments that are not as they were.
+    fn changed(&self, before: &ClusterState) -> String {
+        let new = self.state.assignments.iter().filter(|(camera, now)| before.assignments.get(*camera) != Some(now));
+        new.map(|(camera, now)| show(camera, now) + "\n").collect()
+    }
+
+    fn input(&self) -> Input<'_> {
+        Input {
+            now: self.wall(),
+            uptime: self.now,
+            state: &self.state,
+            verdicts: &self.verdicts,
+            progress: &self.progress,
+        }
+    }
+
+    /// One round of the steward; what it proposes is committed.
+    fn decide(&mut self) -> String {
+        let mut steward = std::mem::take(&mut self.steward);
+        let commands = steward.decide(&self.input());
+        self.steward = steward;
+        let mut text = String::new();
+        for command in commands {
+            writeln!(text, "{command}").unwrap();
+            text += &self.write(command).unwrap();
+        }
+        text
+    }
+
+    /// Every living node records what it should and reports it.
+    fn record(&mut self) {
+        let wall = self.wall();
+        let alive: Vec<NodeId> =
+            self.verdicts.iter().filter(|(_, verdict)| verdict.is_alive()).map(|(node, _)| *node).collect();
+        for me in alive {
+            let mut provisionals = self.provisionals.remove(&me).unwrap_or_default();
+            let (verdicts, progress) = (&self.verdicts, &self.progress);
+            provisionals.observe(&self.state, &View { me, now: self.now, wall, verdicts, progress });
+            let wanted = desired(&self.state, me, &provisionals);
+            self.provisionals.insert(me, provisionals);
+            self.progress.retain(|(node, camera), _| *node != me || wanted.contains_key(camera));
+            for (camera, wanted) in wanted {
+                let broken = self.broken.contains(&(me, camera));
+                let before = self.progress.get(&(me, camera)).filter(|before| before.epoch == wanted.epoch);
+                let (watermark, first_keyframe) =
+                    before.map_or((None, None), |before| (before.watermark, before.first_keyframe));
+                let progress = Progress {
+                    camera,
+                    epoch: wanted.epoch,
+                    rank: wanted.rank,
+                    state: if broken { RecorderState::Failing } else { RecorderState::Recording },
+                    watermark: if broken { watermark } else { Some(wall) },
+                    first_keyframe: if broken { first_keyframe } else { first_keyframe.or(Some(wall)) },
+                    error: None,
+                };
+                self.progress.insert((me, camera), progress);
+            }
+        }
+    }
+
+    /// Time passes: recorders record, the steward decides, four times a second. Says what changed and when.
+    fn run_for(&mut self, seconds: u64) -> String {
+        let mut text = String::new();
+        for _ in 0..seconds * 4 {
+            self.now += Duration::from_millis(250);
+            self.record();
+            let decided = self.decide();
+            if !decided.is_empty() {
+                write!(text, "at {:.2} s: {decided}", self.now.as_secs_f64()).unwrap();
+            }
+        }
+        text
+    }
+
+    fn assign(&mut self, camera: CameraId, args: &mut ArgumentConsumer<'_>, op: AssignmentOp) -> Anyhow<String> {
+        let expect = take(args, "epoch")?.unwrap_or_default();
+        self.write(Write::Assign { at: self.wall(), changes: vec![AssignmentChange { camera, expect, op }] })
+    }
+
+    fn assignment_op(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
+        let camera: CameraId = next(args)?;
+        let (mirror, successor) = (take(args, "mirror")?, take(args, "successor")?);
+        let watermark = take::<i64>(args, "watermark")?.map(Timestamp);
+        let op = match name {
+            "place" => AssignmentOp::Place { owner: need(args, "owner")?, mirror, successor },
+            "take-over" => AssignmentOp::TakeOver { owner: need(args, "owner")?, mirror, successor, watermark },
+            "begin" => AssignmentOp::BeginHandoff { to: need(args, "to")? },
+            "complete" => AssignmentOp::CompleteHandoff { epoch: need(args, "handoff")?, mirror, successor, watermark },
+            "cancel" => AssignmentOp::CancelHandoff { epoch: need(args, "handoff")? },
+            "set-successor" => AssignmentOp::SetSuccessor { successor },
+            "set-mirror" => AssignmentOp::SetMirror { mirror },
+            "shed" => AssignmentOp::Shed { watermark },
+            _ => return Err(format!("unknown command {name}").into()),
+        };
+        self.assign(camera, args, op)
+    }
+
+    fn show_cameras(&self) -> String {
+        let lines = self.state.assignments.iter().map(|(camera, assignment)| show(camera, assignment) + "\n");
+        lines.collect()
+    }
+
+    fn show_nodes(&self) -> String {
+        let line = |(id, node): (NodeId, &holdfast_consensus::model::Node)| {
+            let owned = self.state.owned_by(id).count();
+            format!(
+                "node {id} \"{}\" at {}: {:?} {:?}, owns {owned}\n",
+                node.spec.name, node.spec.peer_addr, node.spec.role, node.duty
+            )
+        };
+        self.state.nodes.iter().map(line).collect()
+    }
+
+    fn tenures(&self, camera: CameraId) -> String {
+        let line = |tenure: &holdfast_consensus::model::Tenure| {
+            let until = tenure.until.map_or("now".to_owned(), |until| until.micros().to_string());
+            format!("epoch {} node {} from {} until {until}\n", tenure.epoch, tenure.node, tenure.from.micros())
+        };
+        self.state.tenures(camera).iter().map(line).collect()
+    }
+
+    fn show_desired(&self, me: NodeId) -> String {
+        let none = Provisionals::default();
+        let wanted = desired(&self.state, me, self.provisionals.get(&me).unwrap_or(&none));
+        let lines = wanted.iter().map(|(camera, wanted)| {
+            let Epoch(epoch) = wanted.epoch;
+            format!("camera {camera}: epoch {epoch} as {:?} revision {}\n", wanted.rank, wanted.revision)
+        });
+        lines.collect()
+    }
+
+    fn attempt(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<Uuid> {
+        self.attempts += 1;
+        Ok(Uuid::from_u128(take(args, "attempt")?.unwrap_or(self.attempts)))
+    }
+
+    fn state_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
+        let write = match name {
+            "init" => Write::Initialize { cluster: Uuid::nil(), node: node_spec(args)? },
+            "join" => Write::JoinNode { attempt: self.attempt(args)?, spec: node_spec(args)? },
+            "report" => Write::ReportForDuty { node: next(args)?, spec: node_spec(args)? },
+            "duty" => Write::SetDuty { node: next(args)?, duty: duty(args)? },
+            "remove" => {
+                Write::RemoveNode { node: next(args)?, force: args.next_pos() == Some("force"), at: self.wall() }
+            }
+            "camera" => Write::CreateCamera(camera_spec(next(args)?, args)?),
+            "update" => Write::UpdateCamera {
+                camera: next(args)?,
+                expect_revision: take(args, "revision")?,
+                spec: camera_spec(next(args)?, args)?,
+            },
+            "delete" => Write::DeleteCamera { camera: next(args)? },
+            _ => return self.assignment_op(name, args),
+        };
+        self.write(write)
+    }
+}
+
+fn duty(args: &mut ArgumentConsumer<'_>) -> Anyhow<Duty> {
+    match args.next_pos() {
+        Some("active") => Ok(Duty::Active),
+        Some("draining") => Ok(Duty::Draining),
+        Some("stopping") => Ok(Duty::Stopping),
+        _ => Err("duty: active, draining or stopping".into()),
+    }
+}
+
+impl Runner for Site {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Anyhow<String> {
+        let args = &mut command.consume_args();
+        let text = match command.name.as_str() {
+            "alive" | "dead" | "unknown" => {
+                let verdict = match command.name.as_str() {
+                    "alive" => Verdict::Alive,
+                    "dead" => Verdict::Suspect { since: self.now, why: Why::Silence },
+                    _ => Verdict::Unknown,
+                };
+                while let Some(node) = args.next_pos() {
+                    self.verdicts.insert(node.parse()?, verdict);
+                }
+                String::new()
+            }
+            // This node cannot record that camera, or can again.
+            "break" => {
+                self.broken.insert((need(args, "node")?, need(args, "camera")?));
+                String::new()
+            }
+            "mend" => {
+                self.broken.remove(&(need(args, "node")?, need(args, "camera")?));
+                String::new()
+            }
+            "run" => self.run_for(next(args)?),
+            "decide" => self.decide(),
+            "record" => {
+                self.now += Duration::from_millis(250);
+                self.record();
+                String::new()
+            }
+            "step-clock" => {
+                self.wall_ahead_ms += next::<i64>(args)?;
+                String::new()
+            }
+            "wait" => {
+                self.now += Duration::from_millis(next(args)?);
+                String::new()
+            }
+            "cameras" => self.show_cameras(),
+            "nodes" => self.show_nodes(),
+            "tenures" => self.tenures(next(args)?),
+            "desired" => self.show_desired(next(args)?),
+            "survives" => {
+                let node = next(args)?;
+                let alive = |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive());
+                format!("lost: {:?}", survives_loss_of(&self.state, node, alive).lost)
+            }
+            name => self.state_command(name, args)?,
+        };
+        args.reject_next()?;
+        Ok(text)
+    }
+}
