@@ -5,7 +5,7 @@ use crate::clock::{Clock, micros};
 use crate::faults::Faults;
 use crate::history::History;
 use crate::options::CameraOptions;
-use crate::producer::{Frame, Producer, ticks_90k};
+use crate::producer::{Frame, Producer, samples_at, ticks_90k};
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,10 +101,11 @@ impl Camera {
         lock(&self.seats).taken.clear();
     }
 
-    /// The RTP timestamp of a frame captured now, before faults and a session's own offset: video, audio.
+    /// The RTP timestamp of a frame captured now, before a session's own offset: video, audio.
     pub(crate) fn rtp_now(&self) -> (u32, u32) {
         let micros = self.clock.now_us() - self.epoch_us;
-        (ticks_90k(micros) as u32, (micros * crate::producer::AUDIO_HZ / 1_000_000) as u32)
+        let video = ticks_90k(micros).wrapping_add_signed(self.faults().timestamp_offset_90k);
+        (video as u32, samples_at(micros) as u32)
     }
 
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation, Refusal> {

@@ -4,7 +4,7 @@
 //! recording exactly which frames were lost. Faults are set at run time through a [`CameraHandle`].
 //!
 //! What decides is apart from what touches the world: `stamp`, `clip`, `rate`, `packetize`, `rtcp`, `sdp`, `auth`, `faults`, `producer`,
-//! `history` and `count` are functions of their inputs; `clock`, `camera`, `connection`, `session` and `server` read the clock and the network.
+//! `history` and `count` are functions of their inputs; `clock`, `camera`, `connection`, `dialogue`, `session` and `server` read the clock and the network.
 
 mod annexb;
 mod auth;
@@ -14,6 +14,7 @@ mod clock;
 mod connection;
 pub mod control;
 pub mod count;
+mod dialogue;
 mod faults;
 mod handle;
 mod history;

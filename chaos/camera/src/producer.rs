@@ -10,7 +10,7 @@ use crate::stamp::Stamp;
 use rtp_types::RtpWriteError;
 use std::f64::consts::TAU;
 
-pub(crate) const AUDIO_HZ: u64 = 8_000;
+const AUDIO_HZ: u64 = 8_000;
 /// A period of the 500 Hz tone.
 const TONE_SAMPLES: u64 = 16;
 
@@ -143,7 +143,8 @@ pub(crate) fn ticks_90k(micros: u64) -> u64 {
     micros * 9 / 100
 }
 
-fn samples_at(micros: u64) -> u64 {
+/// Samples of the 8 kHz audio clock in `micros`.
+pub(crate) fn samples_at(micros: u64) -> u64 {
     micros * AUDIO_HZ / 1_000_000
 }
 

@@ -3,7 +3,8 @@
 use crate::camera::{self, Camera};
 use crate::clip::{ClipError, Clips};
 use crate::clock::Clock;
-use crate::connection::{self, Cameras};
+use crate::connection;
+use crate::dialogue::Cameras;
 use crate::handle::CameraHandle;
 use crate::options::{Options, OptionsError};
 use crate::random::Random;

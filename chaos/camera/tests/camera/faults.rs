@@ -69,6 +69,8 @@ async fn timestamps_jump_by_what_is_asked_for_good() {
     assert!(odd.is_empty() || odd == [3600 + 180_000], "{odd:?}");
     let first = frames.last().unwrap().timestamp().elapsed();
     assert!(first > 180_000, "{first}");
+    let later = Player::play(&handle, tcp()).await.frame().await.unwrap().timestamp().elapsed();
+    assert!(later.abs() < 9_000, "the jump is told to new sessions, yet the first frame is at {later}");
     assert!(neighbours(&frames.iter().map(stamp_of).collect::<Vec<_>>()));
 }
 

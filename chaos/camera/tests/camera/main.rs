@@ -6,3 +6,4 @@ mod decoding;
 mod faults;
 mod hostile;
 mod playing;
+mod program;
