@@ -95,6 +95,20 @@ async fn an_export_begins_at_the_keyframe_before_its_range() {
 }
 
 #[tokio::test]
+async fn a_keyframe_long_before_the_range_is_found() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    let mut clip = clip::h264("320x180", 15, 0);
+    // As a camera would that sends keyframes on changes only.
+    clip.frames.iter_mut().skip(1).for_each(|frame| frame.keyframe = false);
+    fake.record(1, 0, &clip);
+    let answer = export(&Client::of(&fake), 14_000, 15_000).await;
+    assert_eq!((answer.header("x-holdfast-start"), answer.header("x-holdfast-gaps")), (T0.to_string().as_str(), "0"));
+}
+
+#[tokio::test]
 async fn a_damaged_chunk_is_left_out_up_to_the_next_keyframe_and_counted() {
     if !ffmpeg::is_there() {
         return;
