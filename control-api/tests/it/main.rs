@@ -7,6 +7,8 @@ mod cameras;
 #[cfg(test)]
 mod cluster;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod export;
