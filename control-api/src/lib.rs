@@ -12,9 +12,12 @@ mod metrics;
 pub mod playback;
 pub mod range;
 mod routes;
+mod server;
 pub mod validate;
 pub mod wire;
+mod write_deadline;
 
 pub use backend::Backend;
 pub use error::{ApiError, ErrorKind};
 pub use routes::{Options, SetupError, router};
+pub use server::serve;

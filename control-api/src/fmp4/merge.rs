@@ -6,7 +6,11 @@ use super::init::{Track, header};
 use bytes::Bytes;
 use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::TrackKind;
+use mp4_atom::{Avcc, Decode, Hvcc};
 use std::collections::BTreeMap;
+
+/// Bytes of a visual sample entry before its child boxes (ISO/IEC 14496-12, 12.1.3.2), with the box header.
+const VISUAL_ENTRY_BYTES: usize = 8 + 78;
 
 /// Init segments that one presentation may use per track.
 pub const INITS_MAX: usize = 256;
@@ -25,11 +29,14 @@ pub struct InitInfo {
 }
 
 /// The header of a presentation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct MergedInit {
     pub bytes: Bytes,
     /// Which `sample_description_index` the chunks of each init take.
     pub sample_description_index: BTreeMap<InitId, u32>,
+    /// Where video has more than one entry: each one's parameter sets as NAL units with 4-byte lengths, to go before keyframes. Players built
+    /// on ffmpeg do not follow `sample_description_index` in fragments; these they see.
+    pub parameter_sets: BTreeMap<InitId, Bytes>,
     /// Ticks per second of each track in it.
     pub timescale: BTreeMap<TrackKind, u32>,
 }
@@ -52,12 +59,14 @@ pub enum MergeError {
 /// # Errors
 /// See [`MergeError`].
 pub fn merge_inits(video: &[(InitId, Bytes)], audio: &[(InitId, Bytes)]) -> Result<MergedInit, MergeError> {
-    let mut merged =
-        MergedInit { bytes: Bytes::new(), sample_description_index: BTreeMap::new(), timescale: BTreeMap::new() };
+    let mut merged = MergedInit::default();
     let mut tracks = Vec::new();
     for (kind, inits) in [(TrackKind::Video, video), (TrackKind::Audio, audio)] {
         if let Some(track) = merge_track(kind, inits, &mut merged.sample_description_index)? {
             merged.timescale.insert(kind, track.timescale);
+            if kind == TrackKind::Video && track.entries.len() > 1 {
+                merged.parameter_sets = parameter_sets(inits)?;
+            }
             tracks.push(track);
         }
     }
@@ -135,7 +144,33 @@ fn merge_track(
     Ok(first.map(|(_, track)| track))
 }
 
+fn parameter_sets(inits: &[(InitId, Bytes)]) -> Result<BTreeMap<InitId, Bytes>, MergeError> {
+    let read = |(id, bytes): &(InitId, Bytes)| {
+        let sets = parse_init(bytes).and_then(|info| info.parameter_sets());
+        sets.map(|sets| (*id, sets)).map_err(|error| MergeError::Unreadable { init: *id, error })
+    };
+    inits.iter().map(read).collect()
+}
+
 impl InitInfo {
+    /// The parameter sets of a video track as NAL units with 4-byte lengths.
+    fn parameter_sets(&self) -> Result<Bytes, Error> {
+        let entry = &self.entry;
+        let child = |kind| {
+            boxes::only(entry, VISUAL_ENTRY_BYTES, entry.len(), kind).map(|found| &entry[found.start..found.end])
+        };
+        let unreadable = |_| Error::damaged("sample entry", 0, "its decoder configuration cannot be read");
+        let sets = if self.codec == *b"avc1" {
+            let avcc = Avcc::decode(&mut child(b"avcC")?).map_err(unreadable)?;
+            [avcc.sequence_parameter_sets, avcc.picture_parameter_sets].concat()
+        } else {
+            let hvcc = Hvcc::decode(&mut child(b"hvcC")?).map_err(unreadable)?;
+            hvcc.arrays.into_iter().flat_map(|array| array.nalus).collect()
+        };
+        let with_length = |nal: Vec<u8>| [&(nal.len() as u32).to_be_bytes()[..], &nal].concat();
+        Ok(sets.into_iter().flat_map(with_length).collect())
+    }
+
     fn name(&self) -> String {
         format!("{} at {} ticks/s", String::from_utf8_lossy(&self.codec), self.timescale)
     }
@@ -191,6 +226,7 @@ mod tests {
         let expected = BTreeMap::from([(a.0, 1), (b.0, 2), (sound.0, 1)]);
         assert_eq!(merged.sample_description_index, expected);
         assert_eq!(merged.timescale, BTreeMap::from([(TrackKind::Video, 90_000), (TrackKind::Audio, 44_100)]));
+        assert_eq!(merged.parameter_sets.len(), 2);
         let parsed = re_mp4::Mp4::read_bytes(&merged.bytes).unwrap();
         assert_eq!(parsed.moov.traks.len(), 2);
         assert_eq!(parsed.moov.traks[0].tkhd.track_id, TrackKind::Video.track_id());
@@ -220,7 +256,7 @@ mod tests {
             let place = at.index(bytes.len());
             bytes[place] = value;
             bytes.truncate(keep.index(bytes.len() + 1));
-            let _ = parse_init(&bytes);
+            let _ = parse_init(&bytes).and_then(|info| info.parameter_sets());
         }
     }
 }

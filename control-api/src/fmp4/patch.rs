@@ -2,7 +2,8 @@
 
 use super::Error;
 use super::boxes::{be32, put};
-use super::probe::Layout;
+use super::probe::{Layout, samples};
+use bytes::BytesMut;
 
 /// Where a chunk stands in what is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,38 @@ pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error>
     match layout.prft {
         Some(prft) => put_time(bytes, prft.body, 16, placement.decode_time),
         None => Ok(()),
+    }
+}
+
+/// The chunk that `bytes` begins with, its first sample made longer by `prefix` in front.
+///
+/// # Errors
+/// As [`patch_chunk`].
+pub fn prefix_first_sample(bytes: &[u8], prefix: &[u8]) -> Result<BytesMut, Error> {
+    let layout = Layout::read(bytes)?;
+    let first = *samples(bytes)?.first().ok_or(Error::damaged("trun", layout.mdat.start, "no sample"))?;
+    let size_at = first_size_at(bytes, &layout)?;
+    let mdat_bytes = layout.mdat.end - layout.mdat.start;
+    if layout.mdat.body - layout.mdat.start != 8 || first.offset != layout.mdat.body {
+        return Err(Error::damaged("mdat", layout.mdat.start, "not laid out as a chunk's"));
+    }
+    let grown = |length: usize| {
+        u32::try_from(length + prefix.len()).map_err(|_| Error::damaged("mdat", size_at, "longer than 4 GiB"))
+    };
+    let mut out = BytesMut::with_capacity(bytes.len() + prefix.len());
+    out.extend_from_slice(&bytes[..first.offset]);
+    out.extend_from_slice(prefix);
+    out.extend_from_slice(&bytes[first.offset..layout.mdat.end]);
+    put(&mut out, size_at, &grown(first.size)?.to_be_bytes())?;
+    put(&mut out, layout.mdat.start, &grown(mdat_bytes)?.to_be_bytes())?;
+    Ok(out)
+}
+
+/// Where the only `trun` of a chunk holds its first sample's size: after count, data offset and duration.
+fn first_size_at(bytes: &[u8], layout: &Layout) -> Result<usize, Error> {
+    match layout.truns[..] {
+        [trun] if be32(bytes, trun.body)? & 0x305 == 0x301 => Ok(trun.body + 16),
+        _ => Err(Error::damaged("trun", layout.mdat.start, "not laid out as a chunk's")),
     }
 }
 
@@ -82,6 +115,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_prefix_makes_the_first_sample_longer_and_moves_the_rest() {
+        let stored = two_frame_chunk();
+        let longer = prefix_first_sample(&stored, b"prefix").unwrap();
+        let cut = |bytes: &[u8]| {
+            probe::samples(bytes)
+                .unwrap()
+                .iter()
+                .map(|s| bytes[s.offset..s.offset + s.size].to_vec())
+                .collect::<Vec<_>>()
+        };
+        let (before, after) = (cut(&stored), cut(&longer));
+        assert_eq!(after, [[b"prefix", &before[0][..]].concat(), before[1].clone()]);
+        assert_eq!(probe::chunk_ranges(&longer).next().unwrap().unwrap(), 0..longer.len());
+    }
+
+    #[test]
     fn a_truncated_chunk_is_refused() {
         let whole = two_frame_chunk();
         for length in 0..whole.len() {
@@ -101,6 +150,7 @@ pub(crate) mod tests {
             bytes[at % length] = value;
             bytes.truncate(length - cut.min(length));
             let kept = bytes.len();
+            let _ = prefix_first_sample(&bytes, b"prefix");
             let _ = patch_chunk(&mut bytes, &Placement { decode_time: u64::MAX, moof_sequence: 1, sample_description_index: 1 });
             prop_assert_eq!(bytes.len(), kept);
         }

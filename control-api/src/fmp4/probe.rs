@@ -86,8 +86,8 @@ pub(crate) struct Layout {
     pub(crate) tfhd: BoxRef,
     pub(crate) tfdt: BoxRef,
     moof: BoxRef,
-    truns: Vec<BoxRef>,
-    mdat: BoxRef,
+    pub(crate) truns: Vec<BoxRef>,
+    pub(crate) mdat: BoxRef,
 }
 
 impl Layout {

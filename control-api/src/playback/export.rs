@@ -22,7 +22,7 @@ pub struct ExportPlan {
     pub gap_micros: i64,
 }
 
-/// The plan for a range, from entries that begin up to [`super::LOOKBACK`] before it; `None` where nothing of it can be played.
+/// The plan for a range, from entries that begin up to [`super::LOOKBACK_MAX`] before it; `None` where nothing of it can be played.
 #[must_use]
 pub fn plan_export(tracks: &Tracks, range: Range) -> Option<ExportPlan> {
     let mut gate = KeyframeGate::default();

@@ -42,6 +42,23 @@ impl KeyframeGate {
 /// there, else at the first chunk that reaches beyond it.
 #[must_use]
 pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp) -> &[ChunkEntry] {
+    let (reaches, begin) = walk_back(video, from);
+    let decodable = video.get(begin).is_some_and(|entry| entry.meta.is_keyframe());
+    &video[if decodable { begin } else { reaches }..]
+}
+
+/// Whether the keyframe that decodes `from` may lie before these entries.
+#[must_use]
+pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp) -> bool {
+    let (_, begin) = walk_back(video, from);
+    begin == 0
+        && video
+            .first()
+            .is_some_and(|entry| entry.meta.start <= from && !entry.meta.is_keyframe() && entry.meta.sequence > 0)
+}
+
+/// The first chunk that reaches beyond `from`, and the keyframe before it or, failing that, where its uninterrupted recording begins.
+fn walk_back(video: &[ChunkEntry], from: Timestamp) -> (usize, usize) {
     let reaches = video.partition_point(|entry| entry.meta.end() <= from);
     let mut begin = reaches;
     while video.get(begin).is_some_and(|entry| {
@@ -49,8 +66,7 @@ pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp) -> &[ChunkEnt
     }) {
         begin -= 1;
     }
-    let decodable = video.get(begin).is_some_and(|entry| entry.meta.is_keyframe());
-    &video[if decodable { begin } else { reaches }..]
+    (reaches, begin)
 }
 
 #[cfg(test)]
@@ -97,5 +113,16 @@ mod tests {
         let torn = session(1, Video, 1, 0, "Kd.dddK");
         assert_eq!(starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000)))[0], 2000);
         assert!(from_keyframe_before(&torn, Timestamp(9_000_000)).is_empty());
+    }
+
+    #[test]
+    fn earlier_entries_are_asked_for_only_where_they_can_help() {
+        let session = session(1, Video, 1, 0, "KdddKd");
+        let at = Timestamp(1_200_000);
+        assert!(needs_earlier(&session[1..], at), "its keyframe lies before");
+        assert!(!needs_earlier(&session, at), "its keyframe is there");
+        assert!(!needs_earlier(&session[3..], at), "nothing was recorded then");
+        assert!(!needs_earlier(&[&session[..1], &session[2..]].concat(), at), "the recording is torn in between");
+        assert!(!needs_earlier(&[], at));
     }
 }

@@ -33,7 +33,7 @@ pub enum Item {
     Gap(Range),
 }
 
-/// The playlist's items for a range, from entries that begin up to [`super::LOOKBACK`] before it.
+/// The playlist's items for a range, from entries that begin up to [`super::LOOKBACK_MAX`] before it.
 /// After the last segment only what the gap ledger knows is a gap: the rest may be on its way.
 #[must_use]
 pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range) -> Vec<Item> {
@@ -91,7 +91,8 @@ fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, discontinuity: bool) {
         before.range.to = before.range.to.min(meta.start);
     }
     let discontinuity = discontinuity && !segments.is_empty();
-    let range = Range { from: meta.start, to: meta.end() };
+    // A chunk without duration still needs a range that holds it.
+    let range = Range { from: meta.start, to: meta.end().max(meta.start.plus_micros(1)) };
     segments.push(Segment { range, inits: InitPair { video: meta.init, audio: None }, discontinuity });
 }
 
@@ -126,6 +127,7 @@ mod tests {
     use crate::playback::testing::{session, starts_ms};
     use holdfast_storage::ids::TrackKind::{Audio, Video};
     use holdfast_storage::time::Timestamp;
+    use proptest::prelude::*;
 
     fn range(from_ms: i64, to_ms: i64) -> Range {
         Range { from: Timestamp(from_ms * 1000), to: Timestamp(to_ms * 1000) }
@@ -195,5 +197,36 @@ mod tests {
         let playable: Vec<_> =
             tracks.video.iter().filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
         assert_eq!(starts_ms(&served), starts_ms(&playable));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_was_recorded_each_playable_chunk_is_in_one_segment(
+            sessions in prop::collection::vec(("[Kdl.]{1,20}", 0i64..3000, 1u64..3), 1..6),
+            from_ms in 0i64..9000,
+        ) {
+            let (mut video, mut at) = (Vec::new(), 0);
+            for (node, (chunks, pause_ms, init)) in sessions.iter().enumerate() {
+                at += pause_ms;
+                video.extend(session(node as u64, Video, *init, at, chunks));
+                at += chunks.len() as i64 * 500;
+            }
+            let tracks = Tracks { video, audio: session(1, Audio, 9, 40, "KKKKKKKKKKKK") };
+            let mut gate = KeyframeGate::default();
+            let candidates = from_keyframe_before(&tracks.video, Timestamp(from_ms * 1000)).iter();
+            let playable: Vec<_> = candidates.filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
+            let (mut served, mut end) = (Vec::new(), Timestamp::MIN);
+            for item in plan_playlist(&tracks, &[], range(from_ms, 600_000)) {
+                let (Item::Gap(span) | Item::Segment(Segment { range: span, .. })) = item;
+                prop_assert!(end <= span.from && span.from < span.to);
+                end = span.to;
+                if let Item::Segment(segment) = item {
+                    let chunks = segment_chunks(&tracks, segment.range, segment.inits);
+                    prop_assert!(chunks[0].meta.is_keyframe() && chunks[0].meta.track == Video);
+                    served.extend(chunks.into_iter().filter(|chunk| chunk.meta.track == Video));
+                }
+            }
+            prop_assert_eq!(served, playable);
+        }
     }
 }

@@ -10,8 +10,12 @@ use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;
 use std::time::Duration;
 
-/// How far before the asked range entries are looked for, so that playback can begin at the keyframe before it.
-pub const LOOKBACK: Duration = Duration::from_secs(10);
+/// How far before the asked range entries are looked for, so that playback can begin at the keyframe before it: one after the other, while
+/// [`gate::needs_earlier`]. The first suffices for cameras with usual GOPs, the last for those that send keyframes on changes only.
+pub const LOOKBACKS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), LOOKBACK_MAX];
+
+/// The longest of [`LOOKBACKS`].
+pub const LOOKBACK_MAX: Duration = Duration::from_secs(600);
 
 /// Time without video that counts as a gap in what is played, in microseconds: longer than what jitter and a low frame rate leave between two chunks.
 pub const GAP_MICROS_MIN: i64 = 200_000;

@@ -1,7 +1,7 @@
 //! Writes an HLS media playlist (RFC 8216; `EXT-X-GAP` from draft-pantos-hls-rfc8216bis, 4.4.4.7). Every URI is relative and says all that
 //! any node needs to answer it.
 
-use super::LOOKBACK;
+use super::LOOKBACK_MAX;
 use super::hls::{InitPair, Item, Segment};
 use crate::range::Range;
 use holdfast_storage::chunk::InitId;
@@ -30,7 +30,7 @@ impl Request<'_> {
     /// Wall time of the presentation's time 0: the same for every reload and on every node, before anything that is played.
     #[must_use]
     pub fn base(&self) -> Timestamp {
-        self.range.from.plus_micros(-(LOOKBACK.as_micros() as i64))
+        self.range.from.plus_micros(-(LOOKBACK_MAX.as_micros() as i64))
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
         assert!(
             playlist.segments[0]
                 .uri
-                .starts_with("segment.m4s?from=1000000&to=5000000&base=-10000000&video=0000000000000001&")
+                .starts_with("segment.m4s?from=1000000&to=5000000&base=-600000000&video=0000000000000001&")
         );
     }
 

@@ -2,7 +2,7 @@
 
 use crate::fmp4::Error;
 use crate::fmp4::merge::MergedInit;
-use crate::fmp4::patch::{Placement, patch_chunk};
+use crate::fmp4::patch::{Placement, patch_chunk, prefix_first_sample};
 use crate::fmp4::probe::chunk_info;
 use bytes::{Bytes, BytesMut};
 use holdfast_storage::chunk::ChunkMeta;
@@ -39,7 +39,10 @@ impl Rebaser {
         let timescale = *self.init.timescale.get(&meta.track).ok_or(unknown)?;
         let end = self.ends.entry(meta.track).or_default();
         let decode_time = info.decode_time.saturating_sub(self.base.ticks(timescale)).max(*end);
-        let mut bytes = BytesMut::from(bytes);
+        let mut bytes = match self.init.parameter_sets.get(&meta.init) {
+            Some(sets) if meta.is_keyframe() => prefix_first_sample(&bytes, sets)?,
+            _ => BytesMut::from(bytes),
+        };
         patch_chunk(
             &mut bytes,
             &Placement { decode_time, moof_sequence: self.moof_sequence + 1, sample_description_index },

@@ -7,13 +7,16 @@ use crate::backend::{Backend, Result};
 use crate::error::{ApiError, ErrorKind};
 use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use crate::limits::{READ_AHEAD_CHUNKS, READ_DEADLINE};
+use crate::playback::gate::needs_earlier;
 use crate::playback::rebase::Rebaser;
+use crate::playback::{LOOKBACKS, Tracks};
+use crate::range::Range;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use holdfast_storage::chunk::{ChunkEntry, InitId};
-use holdfast_storage::ids::{CameraId, TrackKind};
+use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -33,6 +36,24 @@ pub(super) struct ChunkStream {
     damaged: u64,
     ended: bool,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The entries of a range, from the keyframe before it on where there is one.
+pub(super) async fn playable_tracks<B: Backend>(
+    backend: &B,
+    camera: CameraId,
+    stream: StreamKind,
+    range: Range,
+) -> Result<Tracks> {
+    let mut tracks = Tracks::default();
+    for lookback in LOOKBACKS {
+        let from = range.from.plus_micros(-(lookback.as_micros() as i64));
+        tracks = Tracks::of(backend.entries(camera, stream, from, range.to).await?);
+        if !needs_earlier(&tracks.video, range.from) {
+            break;
+        }
+    }
+    Ok(tracks)
 }
 
 /// Fetches and merges the inits of a presentation, video's and audio's. `first_use` tells when an init begins to be used, for the caller's eyes.

@@ -1,7 +1,7 @@
 //! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes, epochs and failovers.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, DAMAGED_CHUNKS, merged_init};
+use super::chunk_stream::{ChunkStream, DAMAGED_CHUNKS, merged_init, playable_tracks};
 use super::hls::{main_stream, no_footage};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
@@ -9,7 +9,6 @@ use crate::extract::{Params, Segment};
 use crate::limits::{EXPORTS_MAX, PLAYBACK_RANGE_MAX};
 use crate::playback::export::plan_export;
 use crate::playback::rebase::Rebaser;
-use crate::playback::{LOOKBACK, Tracks};
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
@@ -46,9 +45,9 @@ pub(super) async fn download<B: Backend>(
         ApiError::unavailable(format!("{EXPORTS_MAX} exports are running on this node; try again, or ask another node"))
             .code("overloaded")
     })?;
-    let entries =
-        app.backend.entries(id, query.stream, range.from.plus_micros(-(LOOKBACK.as_micros() as i64)), range.to).await?;
-    let plan = plan_export(&Tracks::of(entries), range).ok_or_else(|| no_footage(id, range))?;
+    let tracks = playable_tracks(&app.backend, id, query.stream, range).await?;
+    let plan = plan_export(&tracks, range).ok_or_else(|| no_footage(id, range))?;
+    drop(tracks);
     let first_use =
         |init| plan.chunks.iter().map(|entry| entry.meta).find(|meta| meta.init == init).map(|meta| meta.start);
     let init = merged_init(&app.backend, id, (&plan.video_inits, &plan.audio_inits), first_use).await?;

@@ -1,7 +1,7 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, merged_init};
+use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -9,7 +9,7 @@ use crate::limits::PLAYBACK_RANGE_MAX;
 use crate::playback::hls::{InitPair, Item, plan_playlist, segment_chunks};
 use crate::playback::playlist::{Request, init_of_name, write_playlist};
 use crate::playback::rebase::Rebaser;
-use crate::playback::{LOOKBACK, Tracks};
+use crate::playback::{LOOKBACK_MAX, Tracks};
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::header;
@@ -79,9 +79,9 @@ pub(super) async fn playlist<B: Backend>(
     let range = Range::parse(query.from.as_deref(), query.to.as_deref(), PLAYBACK_RANGE_MAX)?;
     let growing = range.to.plus(SETTLED_AFTER) > (app.now)();
     let request = Request { range, stream: query.stream, token: query.token.as_deref(), growing };
-    let entries = app.backend.entries(id, query.stream, request.base(), range.to).await?;
+    let tracks = playable_tracks(&app.backend, id, query.stream, range).await?;
     let gaps = if growing { Vec::new() } else { app.backend.gaps(id, range.from, range.to).await? };
-    let mut items = plan_playlist(&Tracks::of(entries), &gaps, range);
+    let mut items = plan_playlist(&tracks, &gaps, range);
     if growing {
         // Only what will not change may be listed: the last segment may not have ended.
         items.pop_if(|last| matches!(last, Item::Segment(_)));
@@ -110,7 +110,8 @@ pub(super) async fn segment<B: Backend>(
     Segment(id): Segment<CameraId>,
     Params(query): Params<SegmentQuery>,
 ) -> Result<impl IntoResponse> {
-    let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYBACK_RANGE_MAX + LOOKBACK)?;
+    let range =
+        Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYBACK_RANGE_MAX + LOOKBACK_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
     let entries = app.backend.entries(id, query.stream, range.from, range.to).await?;
     let chunks = segment_chunks(&Tracks::of(entries), range, inits);

@@ -1,0 +1,22 @@
+//! The API as a client sees it, upon a node that is kept in memory, and files as ffmpeg sees them.
+//!
+//! The modules are marked as tests for clippy, which allows `unwrap` there only.
+
+#[cfg(test)]
+mod cameras;
+#[cfg(test)]
+mod cluster;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod export;
+#[cfg(test)]
+mod fmp4;
+#[cfg(test)]
+mod hls;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,317 @@
+//! A node in memory: cameras, one leader or none, and chunks that can be damaged or out of reach.
+
+use super::clip::Clip;
+use bytes::Bytes;
+use holdfast_consensus::model::{CameraSpec, Duty, Role};
+use holdfast_control_api::backend::Result;
+use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
+use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// 2026-11-22T10:00:00Z, when every recording in these tests begins.
+pub(crate) const T0: Timestamp = Timestamp(1_795_341_600_000_000);
+
+/// The camera whose chunks the node has.
+pub(crate) const CAMERA: CameraId = CameraId(7);
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) initialised: bool,
+    /// What every write fails with.
+    pub(crate) writes_fail: Option<ErrorKind>,
+    pub(crate) stands_still: bool,
+    pub(crate) not_ready: Option<String>,
+    pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
+    pub(crate) draining: bool,
+    entries: Vec<ChunkEntry>,
+    payloads: BTreeMap<u64, Bytes>,
+    inits: BTreeMap<InitId, Bytes>,
+    pub(crate) gaps: Vec<Gap>,
+    /// By index among all chunks recorded.
+    pub(crate) damaged: BTreeSet<u64>,
+    pub(crate) unreachable: BTreeSet<u64>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    state: Arc<Mutex<State>>,
+    registry: prometheus::Registry,
+}
+
+impl Fake {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::new(Mutex::new(State { initialised: true, ..State::default() })),
+            registry: prometheus::Registry::new(),
+        }
+    }
+
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap())
+    }
+
+    /// Records a clip as one session of `node`, from `start_ms` after [`T0`], in chunks of up to 500 ms that end at keyframes.
+    pub(crate) fn record(&self, node: u64, start_ms: i64, clip: &Clip) {
+        let start = T0.plus_micros(start_ms * 1000);
+        self.with(|state| {
+            let init = InitId::of(&clip.init);
+            state.inits.insert(init, clip.init.clone());
+            for (sequence, frames) in chunked(clip).into_iter().enumerate() {
+                state.store(node, start, sequence as u32, init, clip, frames);
+            }
+            state.entries.sort_by_key(|entry| (entry.meta.track, entry.meta.start));
+        });
+    }
+
+    pub(crate) fn chunks(&self, track: TrackKind) -> Vec<ChunkEntry> {
+        self.with(|state| state.entries.iter().filter(|entry| entry.meta.track == track).copied().collect())
+    }
+
+    async fn write<T>(&self, change: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        self.reach().await;
+        self.with(|state| match state.writes_fail {
+            Some(kind) => Err(ApiError::new(kind, "as the test asked")),
+            None => change(state),
+        })
+    }
+
+    async fn reach(&self) {
+        if self.with(|state| state.stands_still) {
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+    }
+}
+
+impl State {
+    fn store(
+        &mut self,
+        node: u64,
+        session_start: Timestamp,
+        sequence: u32,
+        init: InitId,
+        clip: &Clip,
+        frames: &[Frame],
+    ) {
+        let ticks_micros = |ticks: u64| (ticks * 1_000_000 / u64::from(clip.timescale)) as i64;
+        let start = session_start.plus_micros(ticks_micros(frames[0].decode_time));
+        let base = session_start.ticks(clip.timescale);
+        let stamped: Vec<_> =
+            frames.iter().cloned().map(|frame| Frame { decode_time: base + frame.decode_time, ..frame }).collect();
+        let payload: Bytes = build_chunk(clip.track, sequence, start, &stamped).unwrap().concat().into();
+        let last = &frames[frames.len() - 1];
+        let ticks = last.decode_time + u64::from(last.duration) - frames[0].decode_time;
+        let meta = ChunkMeta {
+            camera: CAMERA,
+            stream: StreamKind::Main,
+            track: clip.track,
+            node: NodeId(node),
+            epoch: Epoch(node),
+            rank: Rank::Owner,
+            session: SessionId(session_start.micros() as u64),
+            sequence,
+            init,
+            start,
+            duration_us: ticks_micros(ticks) as u32,
+            frames: frames.len() as u32,
+            keyframe_crc: frames[0].keyframe.then_some(1),
+            after_loss: false,
+        };
+        let offset = self.payloads.len() as u64;
+        let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset, payload_bytes: payload.len() as u32 };
+        self.payloads.insert(offset, payload);
+        self.entries.push(ChunkEntry { meta, location });
+    }
+
+    fn camera(&self, id: CameraId) -> Result<wire::Camera> {
+        let spec = self.cameras.get(&id).ok_or_else(|| ApiError::not_found(format!("camera {id}")))?.clone();
+        let source = wire::Source {
+            url: spec.source.url,
+            username: spec.source.username,
+            has_password: spec.source.password.is_some(),
+            transport: spec.source.transport,
+        };
+        Ok(wire::Camera {
+            id,
+            name: spec.name,
+            source,
+            protection: spec.protection,
+            priority: spec.priority,
+            retention_class: spec.retention_class,
+            labels: spec.labels,
+            assignment: wire::Assignment {
+                epoch: Epoch(1),
+                owner: Some(NodeId(1)),
+                mirror: None,
+                successor: None,
+                moving_to: None,
+            },
+            recording: wire::Recording { state: None, node: None, watermark: None, error: None },
+        })
+    }
+
+    fn node(&self) -> wire::Node {
+        wire::Node {
+            id: NodeId(1),
+            name: "one".to_owned(),
+            role: Role::Recorder,
+            duty: if self.draining { Duty::Draining } else { Duty::Active },
+            voter: true,
+            alive: true,
+            peer_addr: "127.0.0.1:1".to_owned(),
+            api_addr: "127.0.0.1:2".to_owned(),
+            failure_domain: "a".to_owned(),
+            camera_capacity: 10,
+            cameras: self.cameras.len(),
+        }
+    }
+
+    fn cluster(&self) -> wire::Cluster {
+        wire::Cluster {
+            id: self.initialised.then(|| "c".to_owned()),
+            this_node: Some(NodeId(1)),
+            leader: Some(NodeId(1)),
+            term: 1,
+            voters: vec![NodeId(1)],
+            nodes: vec![self.node()],
+            cameras: self.cameras.len(),
+            cameras_recording: 0,
+        }
+    }
+
+    fn enter(&mut self) -> Result<wire::Cluster> {
+        if std::mem::replace(&mut self.initialised, true) {
+            return Err(ApiError::new(ErrorKind::Conflict, "this node is a member already"));
+        }
+        Ok(self.cluster())
+    }
+}
+
+fn chunked(clip: &Clip) -> Vec<&[Frame]> {
+    let half = u64::from(clip.timescale) / 2;
+    let mut chunks = Vec::new();
+    let mut begin = 0;
+    for (index, frame) in clip.frames.iter().enumerate().skip(1) {
+        let long = frame.decode_time - clip.frames[begin].decode_time >= half;
+        if long || (frame.keyframe && clip.track == TrackKind::Video) {
+            chunks.push(&clip.frames[begin..index]);
+            begin = index;
+        }
+    }
+    chunks.push(&clip.frames[begin..]);
+    chunks
+}
+
+impl Backend for Fake {
+    async fn cluster(&self) -> Result<wire::Cluster> {
+        self.reach().await;
+        Ok(self.with(|state| state.cluster()))
+    }
+
+    async fn init_cluster(&self) -> Result<wire::Cluster> {
+        self.write(State::enter).await
+    }
+
+    async fn join_cluster(&self, _peer: String) -> Result<wire::Cluster> {
+        self.write(State::enter).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<wire::Node>> {
+        Ok(self.with(|state| vec![state.node()]))
+    }
+
+    async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
+        self.write(|state| {
+            if node != NodeId(1) {
+                return Err(ApiError::not_found(format!("node {node}")));
+            }
+            state.draining = draining;
+            Ok(state.node())
+        })
+        .await
+    }
+
+    async fn cameras(&self) -> Result<Vec<wire::Camera>> {
+        self.with(|state| state.cameras.keys().map(|id| state.camera(*id)).collect())
+    }
+
+    async fn camera(&self, id: CameraId) -> Result<wire::Camera> {
+        self.with(|state| state.camera(id))
+    }
+
+    async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
+        let spec = validate::camera_spec(camera)?;
+        self.write(|state| {
+            let id = CameraId(state.cameras.keys().max().map_or(1, |id| id.0 + 1));
+            state.cameras.insert(id, spec);
+            state.camera(id)
+        })
+        .await
+    }
+
+    async fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch) -> Result<wire::Camera> {
+        self.write(|state| {
+            state.camera(id)?;
+            let spec = validate::patched_spec(state.cameras[&id].clone(), patch)?;
+            state.cameras.insert(id, spec);
+            state.camera(id)
+        })
+        .await
+    }
+
+    async fn delete_camera(&self, id: CameraId) -> Result<()> {
+        self.write(|state| {
+            state.cameras.remove(&id).map(|_| ()).ok_or_else(|| ApiError::not_found(format!("camera {id}")))
+        })
+        .await
+    }
+
+    async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
+        Ok(wire::Timeline { camera, from, to, spans: vec![], gaps: vec![] })
+    }
+
+    async fn entries(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<ChunkEntry>> {
+        let asked = |entry: &&ChunkEntry| {
+            (entry.meta.camera, entry.meta.stream) == (camera, stream)
+                && entry.meta.start < to
+                && entry.meta.end() > from
+        };
+        Ok(self.with(|state| state.entries.iter().filter(asked).copied().collect()))
+    }
+
+    async fn gaps(&self, _camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>> {
+        Ok(self.with(|state| state.gaps.iter().filter(|gap| gap.start < to && gap.end > from).copied().collect()))
+    }
+
+    async fn init(&self, _camera: CameraId, id: InitId) -> Result<Bytes> {
+        self.with(|state| state.inits.get(&id).cloned()).ok_or_else(|| ApiError::not_found("init"))
+    }
+
+    async fn read(&self, chunk: &ChunkEntry) -> Result<Bytes> {
+        let offset = chunk.location.offset;
+        self.with(|state| match () {
+            () if state.damaged.contains(&offset) => Err(ApiError::damaged("checksum")),
+            () if state.unreachable.contains(&offset) => Err(ApiError::unavailable("node 2 is down")),
+            // As a copy, so that a patched one never shows in the store.
+            () => Ok(Bytes::copy_from_slice(&state.payloads[&offset])),
+        })
+    }
+
+    async fn ready(&self) -> std::result::Result<(), String> {
+        self.with(|state| state.not_ready.clone()).map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self) -> prometheus::Registry {
+        self.registry.clone()
+    }
+}

@@ -1,0 +1,67 @@
+//! Runs ffmpeg and ffprobe, which nobody here wrote. Tests that need them say loudly when they are left out.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Whether ffmpeg is installed; says so on standard error where it is not.
+pub(crate) fn is_there() -> bool {
+    let found = Command::new("ffmpeg").arg("-version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!(
+            "LEFT OUT: ffmpeg is not installed, so nothing independent has decoded these files (apt-get install ffmpeg)"
+        );
+    }
+    found
+}
+
+/// Runs `program` and returns its standard output.
+pub(crate) fn run(program: &str, args: &[&str]) -> Vec<u8> {
+    let output = Command::new(program).args(args).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {errors}");
+    assert_eq!(errors, "", "{program} {args:?} complains");
+    output.stdout
+}
+
+/// Decodes everything; panics where ffmpeg has anything to say.
+pub(crate) fn decodes_without_a_message(source: &str) {
+    run("ffmpeg", &["-v", "error", "-xerror", "-i", source, "-f", "null", "-"]);
+}
+
+/// Writes bytes to a file and decodes it.
+pub(crate) fn bytes_decode(bytes: &[u8]) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), bytes);
+    decodes_without_a_message(&path);
+}
+
+/// Decodes a file from a point on, as a viewer does who jumps there.
+pub(crate) fn decodes_from(bytes: &[u8], seconds: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    run("ffmpeg", &["-v", "error", "-xerror", "-ss", seconds, "-i", &write(dir.path(), bytes), "-f", "null", "-"]);
+}
+
+/// Frames that the decoder gives for a stream, `v:0` or `a:0`.
+pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), bytes);
+    let entries = [
+        "-v",
+        "error",
+        "-count_frames",
+        "-select_streams",
+        stream,
+        "-show_entries",
+        "stream=nb_read_frames",
+        "-of",
+        "csv=p=0",
+    ];
+    let counted = run("ffprobe", &[&entries[..], &[&path]].concat());
+    String::from_utf8(counted).unwrap().trim().trim_end_matches(',').parse().unwrap()
+}
+
+fn write(dir: &Path, bytes: &[u8]) -> String {
+    let path = dir.join("file.mp4");
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}

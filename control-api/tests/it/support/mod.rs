@@ -1,0 +1,6 @@
+//! What tests share: the node in memory, clips, ffmpeg, and a client.
+
+pub(crate) mod client;
+pub(crate) mod clip;
+pub(crate) mod fake;
+pub(crate) mod ffmpeg;
