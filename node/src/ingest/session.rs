@@ -276,4 +276,6 @@ fn ntp_micros(ntp: u64) -> i64 {
 }
 
 #[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
 mod tests;
