@@ -79,17 +79,17 @@ fn serve(mut socket: TcpStream, script: &Script, plays: &AtomicU32, teardowns: &
             if script.silent {
                 continue;
             }
-            let answer = answer(&request, script);
-            socket.write_all(answer.as_bytes()).ok()?;
-            match request.split(' ').next()? {
-                "PLAY" => {
-                    plays.fetch_add(1, SeqCst);
-                    playing = Some(Playing { began: Instant::now(), frames: 0, seq: 0, time: 0 });
-                }
-                "TEARDOWN" => {
-                    teardowns.fetch_add(1, SeqCst);
-                    return None;
-                }
+            let method = request.split(' ').next()?;
+            // Counted first, so that whoever has the answer sees the count.
+            match method {
+                "PLAY" => plays.fetch_add(1, SeqCst),
+                "TEARDOWN" => teardowns.fetch_add(1, SeqCst),
+                _ => 0,
+            };
+            socket.write_all(answer(&request, script).as_bytes()).ok()?;
+            match method {
+                "PLAY" => playing = Some(Playing { began: Instant::now(), frames: 0, seq: 0, time: 0 }),
+                "TEARDOWN" => return None,
                 _ => {}
             }
         }

@@ -12,7 +12,7 @@ fn source(url: String, password: Option<&str>) -> Source {
 }
 
 fn deadlines() -> Deadlines {
-    let short = Duration::from_millis(700);
+    let short = Duration::from_millis(1500);
     Deadlines { describe: short, setup: short, play: short, stall: short, teardown: short }
 }
 
@@ -97,7 +97,7 @@ async fn a_closed_port_or_silence_is_unreachable() {
     let refused = Session::open(&source(format!("rtsp://{port}/cam"), None), deadlines()).await.err();
     assert!(matches!(refused, Some(SessionError::Unreachable(_))), "{refused:?}");
     let silent = error_of(Script { silent: true, ..Script::default() }).await;
-    assert_eq!(silent, SessionError::Unreachable("no answer within 700 ms".to_owned()));
+    assert_eq!(silent, SessionError::Unreachable("no answer within 1500 ms".to_owned()));
 }
 
 #[tokio::test]
