@@ -1,7 +1,8 @@
 //! From a camera's RTSP URL to whole frames with smoothed wall time.
 //!
-//! `backoff`, `clock`, `error`, `tracks` and `wall` decide: time and randomness come in as values. `runtime` and `session` touch the world.
+//! `access_unit`, `backoff`, `clock`, `error`, `tracks` and `wall` decide: time and randomness come in as values. `runtime` and `session` touch the world.
 
+pub mod access_unit;
 pub mod admission;
 pub mod backoff;
 pub mod clock;

@@ -1,5 +1,6 @@
 //! One RTSP session, from connecting to tearing down, with a deadline on each step.
 
+use super::access_unit::is_keyframe;
 use super::error::{SessionError, Stage, classify};
 use super::media::{MediaFrame, SenderReport, SessionItem, TrackParameters};
 use super::tracks::{Choice, Offer, choose};
@@ -135,7 +136,7 @@ impl Session {
             timescale: rtp.clock_rate().get(),
             received: ctx.received(),
             received_wall: Timestamp::from_system(ctx.received_wall().into()),
-            keyframe: frame.is_random_access_point(),
+            keyframe: is_keyframe(self.choice.video.1, frame.data()),
             lost_packets: frame.loss(),
             length: None,
             parameters,
@@ -275,5 +276,7 @@ fn ntp_micros(ntp: u64) -> i64 {
     i64::try_from((since_epoch * 1_000_000) >> 32).unwrap_or(0)
 }
 
+#[cfg(test)]
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;

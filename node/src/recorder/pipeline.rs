@@ -91,8 +91,8 @@ impl Pipeline {
         let wall = WallClock::new(now.instant, now.wall, floor);
         let began = wall.time_of(now.instant);
         let mut ledger = Ledger::default();
-        if let Some((until, cause)) = before.recorded_until.zip(before.cause) {
-            ledger.open(until, began, cause);
+        if let Some(cause) = before.cause {
+            ledger.open(before.recorded_until.unwrap_or(began), began, cause);
         }
         Self {
             context,

@@ -1,1 +1,191 @@
-//! x
+//! Sessions against scripted cameras: what is yielded, and which class each failure is.
+
+use super::script::{AUDIO, Script, ScriptedCamera, Then, VIDEO};
+use super::*;
+use crate::ingest::media::VideoCodec;
+use holdfast_consensus::model::Secret;
+use std::sync::atomic::Ordering::SeqCst;
+
+fn source(url: String, password: Option<&str>) -> Source {
+    let username = password.map(|_| "user".to_owned());
+    Source { url, username, password: password.map(|text| Secret(text.to_owned())), transport: Transport::Tcp }
+}
+
+fn deadlines() -> Deadlines {
+    let short = Duration::from_millis(1500);
+    Deadlines { describe: short, setup: short, play: short, stall: short, teardown: short }
+}
+
+async fn open(script: Script) -> Result<Session, SessionError> {
+    let camera = ScriptedCamera::start(script);
+    Session::open(&source(camera.url(), None), deadlines()).await
+}
+
+async fn error_of(script: Script) -> SessionError {
+    let media: String = script.media.chars().take(200).collect();
+    match open(script).await {
+        Ok(_) => panic!("the session was opened with {media}"),
+        Err(error) => error,
+    }
+}
+
+/// Frames until the session ends, and how it ended.
+async fn watch(mut session: Session, frames_max: usize) -> (Vec<MediaFrame>, Option<SessionError>) {
+    let mut frames = Vec::new();
+    while frames.len() < frames_max {
+        match session.next().await {
+            Ok(SessionItem::Frame(frame)) => frames.push(frame),
+            Ok(SessionItem::Report(..)) => {}
+            Err(error) => return (frames, Some(error)),
+        }
+    }
+    (frames, None)
+}
+
+#[tokio::test]
+async fn yields_frames_with_parameters_first() {
+    let (frames, _) = watch(open(Script::default()).await.unwrap(), 25).await;
+    assert!(frames[0].keyframe && frames[10].keyframe && !frames[1].keyframe);
+    let expected = TrackParameters::Video {
+        codec: VideoCodec::H264,
+        config: Bytes::new(),
+        width: 640,
+        height: 360,
+        pixel_aspect_ratio: None,
+        timescale: 90_000,
+    };
+    match frames[0].parameters.as_deref().cloned() {
+        Some(TrackParameters::Video { config, codec, width, height, timescale, .. }) => {
+            assert_eq!(config[0], 1, "an AVCDecoderConfigurationRecord");
+            let found = TrackParameters::Video {
+                codec,
+                config: Bytes::new(),
+                width,
+                height,
+                pixel_aspect_ratio: None,
+                timescale,
+            };
+            assert_eq!(found, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(frames[1..].iter().all(|frame| frame.parameters.is_none()));
+    assert!(frames.windows(2).all(|pair| pair[1].rtp - pair[0].rtp == 1800));
+    assert_eq!(frames[1].data[..5], [0, 0, 3, 32, 0x41], "a NAL unit with its length");
+}
+
+#[tokio::test]
+async fn audio_comes_beside_video() {
+    let media = format!("{VIDEO}{AUDIO}");
+    let (frames, _) = watch(open(Script { media, ..Script::default() }).await.unwrap(), 20).await;
+    let audio: Vec<_> = frames.iter().filter(|frame| frame.track == TrackKind::Audio).collect();
+    assert!(audio.len() >= 8 && audio.iter().all(|frame| frame.length == Some(160) && frame.timescale == 8000));
+    assert!(matches!(audio[0].parameters.as_deref(), Some(TrackParameters::Audio { channels: 1, .. })));
+}
+
+#[tokio::test]
+async fn lost_packets_are_reported_with_the_next_frame() {
+    let script = Script { after: 5, then: Then::Skip(3), ..Script::default() };
+    let (frames, _) = watch(open(script).await.unwrap(), 10).await;
+    let lost: Vec<_> = frames.iter().map(|frame| frame.lost_packets).collect();
+    assert_eq!(lost, [0, 0, 0, 0, 0, 3, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_closed_port_or_silence_is_unreachable() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = Session::open(&source(format!("rtsp://{port}/cam"), None), deadlines()).await.err();
+    assert!(matches!(refused, Some(SessionError::Unreachable(_))), "{refused:?}");
+    let silent = error_of(Script { silent: true, ..Script::default() }).await;
+    assert_eq!(silent, SessionError::Unreachable("no answer within 1500 ms".to_owned()));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_not_repeated() {
+    let camera = ScriptedCamera::start(Script { auth: true, ..Script::default() });
+    for password in [None, Some("hunter2")] {
+        let error = Session::open(&source(camera.url(), password), deadlines()).await.err().unwrap();
+        assert_eq!(error, SessionError::AuthFailed(401));
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+    assert!(Session::open(&source(camera.url(), Some("secret")), deadlines()).await.is_ok());
+}
+
+#[tokio::test]
+async fn urls_that_cannot_be_used_are_refused_without_repeating_credentials() {
+    for url in ["", "cam", "http://cam/1", "rtsps://user:hunter2@cam/1", "rtsp://user:hunter2@cam/1", "rtsp:///1"] {
+        let error = Session::open(&source(url.to_owned(), None), deadlines()).await.err().unwrap();
+        assert!(matches!(error, SessionError::BadUrl(_)), "{url}: {error:?}");
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn wrong_paths_and_useless_tracks_are_named() {
+    let not_found = error_of(Script { describe_status: 404, ..Script::default() }).await;
+    assert_eq!(not_found, SessionError::NotFound(404));
+    let audio_only = error_of(Script { media: AUDIO.to_owned(), ..Script::default() }).await;
+    assert!(matches!(audio_only, SessionError::NoVideo(_)), "{audio_only:?}");
+    let media = "m=video 0 RTP/AVP 26\r\na=control:video\r\n".to_owned();
+    let jpeg = error_of(Script { media, ..Script::default() }).await;
+    assert_eq!(jpeg, SessionError::UnsupportedCodec("jpeg".to_owned()));
+}
+
+#[tokio::test]
+async fn absurd_descriptions_are_errors_and_nothing_worse() {
+    let absurd = [
+        "m=video".to_owned(),
+        "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/0\r\n".to_owned(),
+        "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/99999999999999999999\r\n".to_owned(),
+        VIDEO.repeat(3000),
+        format!("a={}\r\n", "x".repeat(1 << 20)),
+        "m=video 0 RTP/AVP 96\r\na=rtpmap:96 \u{fffd}\u{0}/90000\r\n".to_owned(),
+        "\u{0}\u{1}\u{2}".repeat(1000),
+    ];
+    for media in absurd {
+        let start = media.chars().take(40).collect::<String>();
+        let error = error_of(Script { media, ..Script::default() }).await;
+        assert!(error.to_string().len() < 400, "{start}: {error}");
+        assert!(
+            matches!(error, SessionError::BadSdp(_) | SessionError::NoVideo(_) | SessionError::UnsupportedCodec(_)),
+            "{start}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn damaged_parameter_sets_end_the_session_at_the_latest_with_the_frames() {
+    let media = VIDEO.replace("Z0LAFtoCgL/lwEQAAAMABAAAAwBQPFi6gA==", "Z0LA////////");
+    match open(Script { media, ..Script::default() }).await {
+        Err(error) => assert!(matches!(error, SessionError::BadSdp(_)), "{error:?}"),
+        Ok(session) => {
+            let (frames, _) = watch(session, 5).await;
+            assert!(frames.iter().all(|frame| frame.parameters.is_none()), "no parameters, nothing recorded");
+        }
+    }
+}
+
+#[tokio::test]
+async fn how_a_session_ends_is_told_apart() {
+    let after = 5;
+    for (then, class) in [(Then::Freeze, "stalled"), (Then::Close, "ended"), (Then::Garbage, "protocol")] {
+        let session = open(Script { after, then, ..Script::default() }).await.unwrap();
+        let (frames, error) = watch(session, 100).await;
+        assert_eq!((frames.len(), error.as_ref().map(SessionError::class)), (5, Some(class)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn closing_tears_the_session_down() {
+    let camera = ScriptedCamera::start(Script::default());
+    let mut session = Session::open(&source(camera.url(), None), deadlines()).await.unwrap();
+    session.next().await.unwrap();
+    session.close().await;
+    assert_eq!(camera.teardowns.load(SeqCst), 1);
+}
+
+#[test]
+fn ntp_time_becomes_unix_time() {
+    assert_eq!(ntp_micros(retina::UNIX_EPOCH.0), 0);
+    assert_eq!(ntp_micros(retina::UNIX_EPOCH.0 + (3 << 31)), 1_500_000);
+}
