@@ -1,0 +1,260 @@
+//! One camera: its state, who watches it, and the task that captures its frames on time.
+
+use crate::clip::Clips;
+use crate::clock::{Clock, micros};
+use crate::faults::Faults;
+use crate::history::History;
+use crate::options::CameraOptions;
+use crate::producer::{Frame, Producer, ticks_90k};
+use crate::random::Random;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Frames that wait for one session at most (4 s at 25 fps). A session that is slower than that is closed.
+const QUEUE_FRAMES_MAX: usize = 100;
+/// A camera that is late by more (a process that was stopped) leaves frames out instead of capturing them all at once.
+const LATE_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(crate) struct Camera {
+    pub(crate) options: CameraOptions,
+    pub(crate) clips: Clips,
+    clock: Clock,
+    /// Where this camera's RTP clocks start.
+    epoch_us: u64,
+    faults: Mutex<Faults>,
+    history: Mutex<History>,
+    seats: Mutex<Seats>,
+    /// Sessions closed because they were too slow.
+    shed: AtomicU64,
+}
+
+/// Why a camera takes no further session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Refusing,
+    Full,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    next_key: u64,
+    taken: BTreeMap<u64, Seat>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// `None` until the session plays.
+    queue: Option<mpsc::Sender<Arc<Frame>>>,
+    awaits_keyframe: bool,
+    /// Dropped with the seat: so the session learns that it has to end, even while it writes.
+    _held: oneshot::Sender<()>,
+}
+
+/// A session's place at a camera, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    camera: Arc<Camera>,
+    key: u64,
+    pub(crate) ended: oneshot::Receiver<()>,
+}
+
+impl Camera {
+    pub(crate) fn new(options: CameraOptions, clips: Clips, clock: Clock) -> Self {
+        Self {
+            options,
+            clips,
+            clock,
+            epoch_us: clock.now_us(),
+            faults: Mutex::default(),
+            history: Mutex::default(),
+            seats: Mutex::default(),
+            shed: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        lock(&self.seats).taken.len()
+    }
+
+    pub(crate) fn sessions_shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    /// Ends all sessions.
+    pub(crate) fn kick(&self) {
+        lock(&self.seats).taken.clear();
+    }
+
+    /// The RTP timestamp of a frame captured now, before faults and a session's own offset: video, audio.
+    pub(crate) fn rtp_now(&self) -> (u32, u32) {
+        let micros = self.clock.now_us() - self.epoch_us;
+        (ticks_90k(micros) as u32, (micros * crate::producer::AUDIO_HZ / 1_000_000) as u32)
+    }
+
+    pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation, Refusal> {
+        let (refusing, sessions_max) = {
+            let faults = self.faults();
+            (faults.refusing, faults.sessions_max)
+        };
+        let mut seats = lock(&self.seats);
+        if refusing {
+            return Err(Refusal::Refusing);
+        }
+        if sessions_max.is_some_and(|max| seats.taken.len() >= max) {
+            return Err(Refusal::Full);
+        }
+        let (held, ended) = oneshot::channel();
+        let key = seats.next_key;
+        seats.next_key += 1;
+        seats.taken.insert(key, Seat { queue: None, awaits_keyframe: self.options.start_at_keyframe, _held: held });
+        Ok(Reservation { camera: Arc::clone(self), key, ended })
+    }
+
+    fn watched(&self) -> bool {
+        lock(&self.seats).taken.values().any(|seat| seat.queue.is_some())
+    }
+
+    /// Hands a frame to all sessions; never waits for one.
+    fn publish(&self, frame: &Arc<Frame>) {
+        let mut seats = lock(&self.seats);
+        let before = seats.taken.len();
+        seats.taken.retain(|_, seat| seat.offer(frame));
+        let shed = before - seats.taken.len();
+        drop(seats);
+        if shed > 0 {
+            self.shed.fetch_add(shed as u64, Ordering::Relaxed);
+            tracing::debug!(camera = self.options.id, sessions = shed, "closed sessions that were too slow");
+        }
+    }
+}
+
+impl Seat {
+    /// Whether the session keeps up.
+    fn offer(&mut self, frame: &Arc<Frame>) -> bool {
+        self.awaits_keyframe &= !frame.keyframe;
+        match &self.queue {
+            Some(queue) if !self.awaits_keyframe => {
+                !matches!(queue.try_send(Arc::clone(frame)), Err(mpsc::error::TrySendError::Full(_)))
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Reservation {
+    /// Starts the frames; `None` where the session was ended meanwhile.
+    pub(crate) fn play(&self) -> Option<mpsc::Receiver<Arc<Frame>>> {
+        let (queue, frames) = mpsc::channel(QUEUE_FRAMES_MAX);
+        lock(&self.camera.seats).taken.get_mut(&self.key)?.queue = Some(queue);
+        Some(frames)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        lock(&self.camera.seats).taken.remove(&self.key);
+    }
+}
+
+/// Captures frames on time for ever. Ends only when its task is ended.
+pub(crate) async fn run(camera: Arc<Camera>, mut random: Random) {
+    let interval_us = 1_000_000 / u64::from(camera.options.fps);
+    let clip_us = 10_000_000;
+    let phase_us = camera.options.phase.map_or_else(|| random.next_u64() % clip_us, micros);
+    let start_frame = phase_us / interval_us % u64::from(u16::MAX);
+    let mut producer = Producer::new(&camera.options, camera.clips.clone(), camera.epoch_us, start_frame, random);
+    let mut schedule = Schedule::new(camera.epoch_us + phase_us % interval_us, camera.options.fps);
+    loop {
+        // Waits for one frame interval at most.
+        tokio::time::sleep_until(camera.clock.instant(schedule.due_us())).await;
+        capture(&camera, &mut producer, schedule.due_us());
+        schedule.advance(camera.clock.now_us());
+    }
+}
+
+fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) {
+    let Some(plan) = camera.faults().plan() else { return };
+    let sequence = camera.history().push(captured_us);
+    match producer.next(&plan, sequence, captured_us, camera.watched()) {
+        Ok(Some(frame)) => {
+            let mut faults = camera.faults();
+            faults.drop_packets = faults.drop_packets.saturating_sub(frame.packets_dropped);
+            drop(faults);
+            camera.publish(&Arc::new(frame));
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(camera = camera.options.id, sequence, ?error, "a frame could not be made into RTP packets")
+        }
+    }
+}
+
+/// When frames are due: the n-th at start + n / fps, without drift.
+#[derive(Debug)]
+struct Schedule {
+    start_us: u64,
+    frames: u64,
+    fps: u64,
+}
+
+impl Schedule {
+    fn new(start_us: u64, fps: u32) -> Self {
+        Self { start_us, frames: 0, fps: u64::from(fps) }
+    }
+
+    fn due_us(&self) -> u64 {
+        self.start_us + self.frames * 1_000_000 / self.fps
+    }
+
+    /// On to the next frame; past those that are late by more than [`LATE_MAX`].
+    fn advance(&mut self, now_us: u64) {
+        self.frames += 1;
+        if now_us.saturating_sub(self.due_us()) > micros(LATE_MAX) {
+            self.frames = (now_us - self.start_us) * self.fps / 1_000_000 + 1;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each holder leaves the value whole, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_due_without_drift() {
+        let mut schedule = Schedule::new(1_000, 30);
+        for _ in 0..30 {
+            schedule.advance(0);
+        }
+        assert_eq!(schedule.due_us(), 1_001_000);
+    }
+
+    #[test]
+    fn a_little_late_catches_up_and_very_late_leaves_out() {
+        let mut schedule = Schedule::new(0, 25);
+        schedule.advance(1_500_000);
+        assert_eq!(schedule.due_us(), 40_000);
+        schedule.advance(10_000_000);
+        assert_eq!(schedule.due_us(), 10_040_000);
+    }
+}

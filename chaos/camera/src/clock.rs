@@ -1,0 +1,31 @@
+//! The cameras' clock: the wall time at the start of the server, then steady, so that a stepped system clock shows no gap in a camera's time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    wall_us: u64,
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { wall_us: micros(wall), start: Instant::now() }
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub(crate) fn now_us(&self) -> u64 {
+        self.wall_us + micros(self.start.elapsed())
+    }
+
+    /// When it is `at_us` by this clock; its start for anything before it.
+    pub(crate) fn instant(&self, at_us: u64) -> Instant {
+        self.start + Duration::from_micros(at_us.saturating_sub(self.wall_us))
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,122 @@
+//! What a server of cameras is told at its start.
+
+use crate::auth::Credentials;
+use crate::clip::CLIP_GOP_FRAMES;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+pub(crate) const FPS_MAX: u32 = 120;
+pub(crate) const BITRATE_BPS_MAX: u64 = 100_000_000;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Port 0 takes any free port.
+    pub bind: SocketAddr,
+    pub cameras: Vec<CameraOptions>,
+    /// Fixes phases, session numbers and garbage; `None` for other ones in each run.
+    pub seed: Option<u64>,
+}
+
+impl Default for Options {
+    /// No camera, on a free port of loopback.
+    fn default() -> Self {
+        Self { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), cameras: Vec::new(), seed: None }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CameraOptions {
+    /// Served at `/cam/<id>`, and in every stamp.
+    pub id: u32,
+    /// Of the video's elementary stream, reached by padding; below the clip's own (about 250 kbit/s) it is the clip's.
+    pub bitrate_bps: u64,
+    pub fps: u32,
+    /// Frames from keyframe to keyframe, at most [`CLIP_GOP_FRAMES`].
+    pub gop_frames: u32,
+    /// How far into the clip the camera starts; `None` for anywhere, so that the keyframes of different cameras are not aligned.
+    pub phase: Option<Duration>,
+    pub credentials: Credentials,
+    /// A second track: a 500 Hz tone in G.711 mu-law.
+    pub audio: bool,
+    /// Sessions start at a keyframe instead of the current frame. Most real cameras start anywhere.
+    pub start_at_keyframe: bool,
+}
+
+impl CameraOptions {
+    /// 2 Mbit/s, 25 fps, a keyframe a second, any phase, no credentials, no audio.
+    #[must_use]
+    pub fn new(id: u32) -> Self {
+        Self {
+            id,
+            bitrate_bps: 2_000_000,
+            fps: 25,
+            gop_frames: CLIP_GOP_FRAMES,
+            phase: None,
+            credentials: Credentials::None,
+            audio: false,
+            start_at_keyframe: false,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OptionsError {
+    #[error("camera {0} is given twice: give each camera an id of its own")]
+    Twice(u32),
+    #[error("camera {camera}: {fps} fps is not within 1 to {FPS_MAX}")]
+    Fps { camera: u32, fps: u32 },
+    #[error("camera {camera}: a GOP of {frames} frames is not within 1 to {CLIP_GOP_FRAMES}")]
+    Gop { camera: u32, frames: u32 },
+    #[error("camera {camera}: {bps} bit/s is not within 1 to {BITRATE_BPS_MAX}")]
+    Bitrate { camera: u32, bps: u64 },
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), OptionsError> {
+        let mut seen = BTreeSet::new();
+        for camera in &self.cameras {
+            if !seen.insert(camera.id) {
+                return Err(OptionsError::Twice(camera.id));
+            }
+            camera.check()?;
+        }
+        Ok(())
+    }
+}
+
+impl CameraOptions {
+    fn check(&self) -> Result<(), OptionsError> {
+        let camera = self.id;
+        if !(1..=FPS_MAX).contains(&self.fps) {
+            return Err(OptionsError::Fps { camera, fps: self.fps });
+        }
+        if !(1..=CLIP_GOP_FRAMES).contains(&self.gop_frames) {
+            return Err(OptionsError::Gop { camera, frames: self.gop_frames });
+        }
+        if !(1..=BITRATE_BPS_MAX).contains(&self.bitrate_bps) {
+            return Err(OptionsError::Bitrate { camera, bps: self.bitrate_bps });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl Fn(&mut CameraOptions)) -> Result<(), OptionsError> {
+        let mut camera = CameraOptions::new(4);
+        change(&mut camera);
+        Options { cameras: vec![CameraOptions::new(3), camera], ..Options::default() }.check()
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_refused() {
+        assert_eq!(with(|_| {}), Ok(()));
+        assert_eq!(with(|camera| camera.id = 3), Err(OptionsError::Twice(3)));
+        assert_eq!(with(|camera| camera.fps = 0), Err(OptionsError::Fps { camera: 4, fps: 0 }));
+        assert_eq!(with(|camera| camera.gop_frames = 26), Err(OptionsError::Gop { camera: 4, frames: 26 }));
+        assert_eq!(with(|camera| camera.bitrate_bps = 0), Err(OptionsError::Bitrate { camera: 4, bps: 0 }));
+    }
+}

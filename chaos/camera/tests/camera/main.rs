@@ -1,0 +1,8 @@
+//! The test cameras as a client sees them, over loopback.
+#![cfg(test)]
+
+mod client;
+mod decoding;
+mod faults;
+mod hostile;
+mod playing;
