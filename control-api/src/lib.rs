@@ -1,4 +1,20 @@
 //! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
+//!
+//! `fmp4`, `playback`, `range` and `validate` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
 
+mod auth;
+pub mod backend;
+pub mod error;
+mod extract;
 pub mod fmp4;
+pub mod limits;
+mod metrics;
+pub mod playback;
+pub mod range;
+mod routes;
+pub mod validate;
 pub mod wire;
+
+pub use backend::Backend;
+pub use error::{ApiError, ErrorKind};
+pub use routes::{Options, SetupError, router};

@@ -57,7 +57,7 @@ pub fn build_chunk(track: TrackKind, sequence: u32, start: Timestamp, frames: &[
 pub fn ntp_time(time: Timestamp) -> u64 {
     let seconds = time.micros().div_euclid(1_000_000).wrapping_add(NTP_TO_UNIX_S);
     let micros = time.micros().rem_euclid(1_000_000) as u64;
-    (seconds as u64 & 0xffff_ffff) << 32 | (micros << 32) / 1_000_000
+    ((seconds as u64 & 0xffff_ffff) << 32) | ((micros << 32) / 1_000_000)
 }
 
 fn sample_table(frames: &[Frame]) -> Result<Vec<TrunEntry>, Error> {

@@ -1,0 +1,63 @@
+//! What the API needs of the node that serves it. Any node answers for the whole cluster: the implementation forwards writes to the leader
+//! and fetches chunks from the node that holds them.
+
+use crate::error::ApiError;
+use crate::wire;
+use bytes::Bytes;
+use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use std::future::Future;
+
+pub type Result<T> = std::result::Result<T, ApiError>;
+
+/// The node behind the API. Implementations keep their own deadlines: a write ends within 2 s, as done, as [`crate::error::ErrorKind::NoLeader`],
+/// or as [`crate::error::ErrorKind::OutcomeUnknown`]; the API gives up on anything that takes longer than its own ([`crate::limits`]).
+pub trait Backend: Clone + Send + Sync + 'static {
+    fn cluster(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
+    /// Makes this node the first member of a new cluster; a conflict where it is a member already.
+    fn init_cluster(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
+    /// Joins the cluster that `peer` (`host:port`) belongs to; a conflict where this node is a member already.
+    fn join_cluster(&self, peer: String) -> impl Future<Output = Result<wire::Cluster>> + Send;
+
+    fn nodes(&self) -> impl Future<Output = Result<Vec<wire::Node>>> + Send;
+    /// Sets or lifts an operator's drain. Idempotent.
+    fn set_draining(&self, node: NodeId, draining: bool) -> impl Future<Output = Result<wire::Node>> + Send;
+
+    fn cameras(&self) -> impl Future<Output = Result<Vec<wire::Camera>>> + Send;
+    fn camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
+    /// `camera` has passed [`crate::validate::camera_spec`].
+    fn create_camera(&self, camera: wire::NewCamera) -> impl Future<Output = Result<wire::Camera>> + Send;
+    /// `patch` has passed [`crate::validate::check_patch`]; [`crate::validate::patched_spec`] applies it.
+    fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch)
+    -> impl Future<Output = Result<wire::Camera>> + Send;
+    /// Ends the camera's recording. What was recorded stays until retention deletes it.
+    fn delete_camera(&self, id: CameraId) -> impl Future<Output = Result<()>> + Send;
+
+    /// Spans and gaps that overlap `from..to`, cut to it.
+    fn timeline(
+        &self,
+        camera: CameraId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Future<Output = Result<wire::Timeline>> + Send;
+    /// The durable chunks of the whole cluster that overlap `from..to`, merged: per track sorted by start, without overlaps. Known for
+    /// deleted cameras too; not found where the camera never existed.
+    fn entries(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Future<Output = Result<Vec<ChunkEntry>>> + Send;
+    /// The gap ledger's entries that overlap `from..to`.
+    fn gaps(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> impl Future<Output = Result<Vec<Gap>>> + Send;
+    fn init(&self, camera: CameraId, id: InitId) -> impl Future<Output = Result<Bytes>> + Send;
+    /// The payload of a chunk, from whichever node holds it, checked against its checksum.
+    fn read(&self, chunk: &ChunkEntry) -> impl Future<Output = Result<Bytes>> + Send;
+
+    /// Whether this node can do its work now; else why not, in words for the operator.
+    fn ready(&self) -> impl Future<Output = std::result::Result<(), String>> + Send;
+    /// Where this node's metrics are registered; the API adds its own.
+    fn metrics(&self) -> prometheus::Registry;
+}

@@ -1,0 +1,153 @@
+//! What goes wrong, by what the caller does next, and the one place where it becomes a problem document (RFC 9457).
+
+use crate::wire::Problem;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+/// Content type of every error (RFC 9457, clause 3).
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// Seconds after which a caller may try again where there is no leader or no room.
+const RETRY_AFTER_S: &str = "1";
+
+/// What the caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Correct the request: it cannot be read (400).
+    Malformed,
+    /// Correct the request: it can be read and asks for what cannot be (422).
+    Invalid,
+    /// Send a token that is accepted (401).
+    Unauthorised,
+    /// Ask for something else: this does not exist (404).
+    NotFound,
+    /// Use one of the methods in `Allow` (405).
+    MethodNotAllowed,
+    /// Send less (413).
+    TooLarge,
+    /// Send JSON and say so (415).
+    UnsupportedMediaType,
+    /// Look at the present state first (409).
+    Conflict,
+    /// Try again: the cluster has no leader now; nothing was changed (503).
+    NoLeader,
+    /// Read before trying again: the change may or may not have happened (504).
+    OutcomeUnknown,
+    /// Try again later or elsewhere; nothing was changed (503).
+    Unavailable,
+    /// Do without it: the data was stored and is damaged (500).
+    Damaged,
+    /// Report it: this is a bug or a broken machine (500).
+    Internal,
+}
+
+impl ErrorKind {
+    /// Status, stable code and title.
+    fn meaning(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "The request cannot be read"),
+            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request asks for what cannot be"),
+            Self::Unauthorised => (StatusCode::UNAUTHORIZED, "unauthorised", "No valid token"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such thing"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This resource does not have that method")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The request body is not JSON")
+            }
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state does not allow it"),
+            Self::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no-leader", "The cluster has no leader"),
+            Self::OutcomeUnknown => {
+                (StatusCode::GATEWAY_TIMEOUT, "outcome-unknown", "It is not known whether the change happened")
+            }
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now"),
+            Self::Damaged => (StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored data is damaged"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        }
+    }
+
+    fn may_be_retried(self) -> bool {
+        matches!(self, Self::NoLeader | Self::Unavailable)
+    }
+}
+
+/// An error of the API. `detail` says what, where and what to do; it is shown to the caller, so it holds no secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct ApiError {
+    pub kind: ErrorKind,
+    /// Stable, for programs; finer than `kind` where that helps.
+    pub code: &'static str,
+    pub detail: String,
+}
+
+impl ApiError {
+    /// An error whose code is its kind's.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, code: kind.meaning().1, detail: detail.into() }
+    }
+
+    /// The same with a code of its own.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
+    }
+
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Malformed, detail)
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, detail)
+    }
+
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, detail)
+    }
+
+    pub fn damaged(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Damaged, detail)
+    }
+
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, detail)
+    }
+
+    /// The problem document of this error.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        let (status, _, title) = self.kind.meaning();
+        Problem {
+            kind: format!("urn:holdfast:problem:{}", self.code),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code.to_owned(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.kind.meaning().0;
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(code = self.code, "{}", self.detail);
+        }
+        let mut response = (status, axum::Json(self.problem())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+        if self.kind.may_be_retried() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if self.kind == ErrorKind::Unauthorised {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,59 @@
+//! Reads paths, queries and bodies; what cannot be read becomes a problem document.
+
+use crate::error::{ApiError, ErrorKind};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+/// A JSON body.
+pub(crate) struct Body<T>(pub(crate) T);
+
+/// A parameter of the path.
+pub(crate) struct Segment<T>(pub(crate) T);
+
+/// A query.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Json::from_request(request, state)
+            .await
+            .map(|Json(body)| Self(body))
+            .map_err(|rejection| body_error(&rejection))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Path::from_request_parts(parts, state).await;
+        read.map(|Path(value)| Self(value))
+            .map_err(|rejection| ApiError::malformed(format!("the path: {}", rejection.body_text())))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Query::from_request_parts(parts, state).await;
+        read.map(|Query(value)| Self(value))
+            .map_err(|rejection| ApiError::malformed(format!("the query: {}", rejection.body_text())))
+    }
+}
+
+fn body_error(rejection: &JsonRejection) -> ApiError {
+    let kind = match rejection.status() {
+        StatusCode::UNPROCESSABLE_ENTITY => ErrorKind::Invalid,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ErrorKind::UnsupportedMediaType,
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::TooLarge,
+        _ => ErrorKind::Malformed,
+    };
+    ApiError::new(kind, format!("the body: {}", rejection.body_text()))
+}

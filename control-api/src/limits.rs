@@ -1,0 +1,42 @@
+//! The API's bounds.
+
+use std::time::Duration;
+
+/// From a request's head to its answer's head.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+
+/// For one chunk to come from the node that holds it.
+pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For `/readyz` to find out.
+pub const READY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// For a client to send a request's head, first byte to last, and between requests of one connection.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+
+/// For a client to take one piece of a body before its connection is given up.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// For open connections to end when the server stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Connections that are open at once; more wait in the listener's backlog.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Requests that are being answered at once.
+pub const REQUESTS_MAX: usize = 256;
+
+/// Exports that run at once; each holds its list of chunks in memory.
+pub const EXPORTS_MAX: usize = 4;
+
+/// Bytes of a request body.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Chunks that are fetched ahead of the client.
+pub const READ_AHEAD_CHUNKS: usize = 4;
+
+/// Longest range of one timeline.
+pub const TIMELINE_RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// Longest range of one playlist or export.
+pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);

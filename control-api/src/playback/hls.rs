@@ -1,0 +1,199 @@
+//! Cuts a range into HLS segments at keyframes, and finds the chunks of one segment again when it is asked for.
+
+use super::export::interleave;
+use super::gate::{Admission, KeyframeGate, from_keyframe_before};
+use super::{GAP_MICROS_MIN, Tracks};
+use crate::range::Range;
+use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
+
+/// A segment is ended at the first keyframe after this time, in microseconds.
+pub const SEGMENT_MICROS_TARGET: i64 = 4_000_000;
+
+/// The inits that decode a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitPair {
+    pub video: InitId,
+    pub audio: Option<InitId>,
+}
+
+/// A segment of a playlist: the chunks that begin within `range` and are decoded with `inits`. Begins at a keyframe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub range: Range,
+    pub inits: InitPair,
+    /// Not a continuation of the segment before it.
+    pub discontinuity: bool,
+}
+
+/// An entry of a playlist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    Segment(Segment),
+    /// Nothing can be played here.
+    Gap(Range),
+}
+
+/// The playlist's items for a range, from entries that begin up to [`super::LOOKBACK`] before it.
+/// After the last segment only what the gap ledger knows is a gap: the rest may be on its way.
+#[must_use]
+pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range) -> Vec<Item> {
+    let mut segments = cut(&tracks.video, range);
+    assign_audio(&mut segments, &tracks.audio);
+    let mut items = Vec::with_capacity(segments.len() + 8);
+    let mut at = range.from;
+    for segment in segments {
+        if segment.range.from.micros_since(at) >= GAP_MICROS_MIN {
+            items.push(Item::Gap(Range { from: at, to: segment.range.from }));
+        }
+        at = segment.range.to;
+        items.push(Item::Segment(segment));
+    }
+    let known = gaps.iter().filter(|gap| gap.start <= range.to).map(|gap| gap.end.min(range.to)).max().unwrap_or(at);
+    if !items.is_empty() && known.micros_since(at) >= GAP_MICROS_MIN {
+        items.push(Item::Gap(Range { from: at, to: known }));
+    }
+    items
+}
+
+/// The chunks of one segment in the order in which they are sent. What was merged since the playlist was made may differ; chunks that need
+/// other inits than the playlist promised, and video that cannot be decoded, are left out.
+#[must_use]
+pub fn segment_chunks(tracks: &Tracks, range: Range, inits: InitPair) -> Vec<ChunkEntry> {
+    let within = |entry: &&ChunkEntry, init| {
+        range.from <= entry.meta.start && entry.meta.start < range.to && Some(entry.meta.init) == init
+    };
+    let mut gate = KeyframeGate::default();
+    let video = tracks
+        .video
+        .iter()
+        .filter(|entry| within(entry, Some(inits.video)) && gate.admit(&entry.meta) != Admission::Skip);
+    let audio = tracks.audio.iter().filter(|entry| within(entry, inits.audio));
+    interleave(video.copied().collect(), audio.copied().collect())
+}
+
+fn cut(video: &[ChunkEntry], range: Range) -> Vec<Segment> {
+    let mut gate = KeyframeGate::default();
+    let mut segments = Vec::new();
+    for entry in from_keyframe_before(video, range.from).iter().take_while(|entry| entry.meta.start < range.to) {
+        match gate.admit(&entry.meta) {
+            Admission::Skip => {}
+            Admission::Begin => begin(&mut segments, entry, true),
+            Admission::Continue => go_on(&mut segments, entry),
+        }
+    }
+    segments
+}
+
+fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, discontinuity: bool) {
+    let meta = &entry.meta;
+    if let Some(before) = segments.last_mut() {
+        // So that no chunk is in two segments.
+        before.range.to = before.range.to.min(meta.start);
+    }
+    let discontinuity = discontinuity && !segments.is_empty();
+    let range = Range { from: meta.start, to: meta.end() };
+    segments.push(Segment { range, inits: InitPair { video: meta.init, audio: None }, discontinuity });
+}
+
+fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
+    let meta = &entry.meta;
+    let Some(open) = segments.last_mut() else { return begin(segments, entry, true) };
+    let other_init = open.inits.video != meta.init;
+    let long_enough = meta.start.micros_since(open.range.from) >= SEGMENT_MICROS_TARGET;
+    if meta.is_keyframe() && (other_init || long_enough) {
+        open.range.to = meta.start;
+        begin(segments, entry, other_init);
+    } else {
+        open.range.to = open.range.to.max(meta.end());
+    }
+}
+
+/// Each segment takes the init of the first audio chunk that begins in it; one too short to have any takes its predecessor's.
+fn assign_audio(segments: &mut [Segment], audio: &[ChunkEntry]) {
+    let mut before: Option<InitPair> = None;
+    for segment in segments {
+        let first = audio.partition_point(|entry| entry.meta.start < segment.range.from);
+        let own = audio.get(first).filter(|entry| entry.meta.start < segment.range.to).map(|entry| entry.meta.init);
+        segment.inits.audio = own.or(before.filter(|_| !segment.discontinuity).and_then(|before| before.audio));
+        segment.discontinuity |= before.is_some_and(|before| before != segment.inits);
+        before = Some(segment.inits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::playback::testing::{session, starts_ms};
+    use holdfast_storage::ids::TrackKind::{Audio, Video};
+    use holdfast_storage::time::Timestamp;
+
+    fn range(from_ms: i64, to_ms: i64) -> Range {
+        Range { from: Timestamp(from_ms * 1000), to: Timestamp(to_ms * 1000) }
+    }
+
+    /// `from-to` in milliseconds, `!` before a discontinuity, `gap` before a gap.
+    fn sketch(items: &[Item]) -> Vec<String> {
+        let ms = |range: &Range| format!("{}-{}", range.from.micros() / 1000, range.to.micros() / 1000);
+        let show = |item: &Item| match item {
+            Item::Segment(segment) => format!("{}{}", if segment.discontinuity { "!" } else { "" }, ms(&segment.range)),
+            Item::Gap(range) => format!("gap {}", ms(range)),
+        };
+        items.iter().map(show).collect()
+    }
+
+    #[test]
+    fn segments_are_cut_at_the_first_keyframe_after_the_target() {
+        let video = session(1, Video, 1, 0, "KdKdKdKdKdKdKd");
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        assert_eq!(sketch(&items), ["0-4000", "4000-7000"]);
+    }
+
+    #[test]
+    fn gaps_and_discontinuities_are_told() {
+        let video =
+            [session(1, Video, 1, 1000, "Kdld"), session(2, Video, 1, 6000, "dKd"), session(1, Video, 1, 7500, "K")]
+                .concat();
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        assert_eq!(sketch(&items), ["gap 0-1000", "1000-2000", "gap 2000-6500", "!6500-7500", "!7500-8000"]);
+    }
+
+    #[test]
+    fn other_parameters_begin_a_segment_with_a_discontinuity() {
+        let mut video = session(1, Video, 1, 0, "KdKd");
+        video[2..].iter_mut().for_each(|entry| entry.meta.init = InitId(2));
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        assert_eq!(sketch(&items), ["0-1000", "!1000-2000"]);
+    }
+
+    #[test]
+    fn a_segment_too_short_for_audio_keeps_its_predecessors() {
+        let tracks =
+            Tracks { video: session(1, Video, 1, 0, "KdddddddK"), audio: session(1, Audio, 9, 100, "KKKKKKKK") };
+        let items = plan_playlist(&tracks, &[], range(0, 60_000));
+        assert_eq!(sketch(&items), ["0-4000", "4000-4500"]);
+        assert!(
+            items.iter().all(|item| matches!(
+                item,
+                Item::Segment(Segment { inits: InitPair { audio: Some(InitId(9)), .. }, .. })
+            ))
+        );
+    }
+
+    #[test]
+    fn the_segments_of_a_playlist_hold_every_playable_chunk_once() {
+        let video = [session(1, Video, 1, 0, "ddKdKdKddlKd"), session(2, Video, 1, 6500, "KdKdKdKdKdKdK")].concat();
+        let tracks = Tracks { video, audio: session(1, Audio, 2, 950, "KKKKKKKKKKKKKKKKKKKKKKK") };
+        let mut served = Vec::new();
+        for item in plan_playlist(&tracks, &[], range(0, 60_000)) {
+            if let Item::Segment(segment) = item {
+                let chunks = segment_chunks(&tracks, segment.range, segment.inits);
+                assert!(chunks[0].meta.is_keyframe() && chunks[0].meta.track == Video);
+                served.extend(chunks.into_iter().filter(|chunk| chunk.meta.track == Video));
+            }
+        }
+        let mut gate = KeyframeGate::default();
+        let playable: Vec<_> =
+            tracks.video.iter().filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
+        assert_eq!(starts_ms(&served), starts_ms(&playable));
+    }
+}

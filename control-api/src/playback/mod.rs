@@ -1,0 +1,74 @@
+//! What of a camera's merged chunks is played, in which order and at which times. Pure: plans over [`ChunkEntry`]s; `routes` fetches and sends.
+
+pub mod export;
+pub mod gate;
+pub mod hls;
+pub mod playlist;
+pub mod rebase;
+
+use holdfast_storage::chunk::ChunkEntry;
+use holdfast_storage::ids::TrackKind;
+use std::time::Duration;
+
+/// How far before the asked range entries are looked for, so that playback can begin at the keyframe before it.
+pub const LOOKBACK: Duration = Duration::from_secs(10);
+
+/// Time without video that counts as a gap in what is played, in microseconds: longer than what jitter and a low frame rate leave between two chunks.
+pub const GAP_MICROS_MIN: i64 = 200_000;
+
+/// The entries of a stream by track.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tracks {
+    pub video: Vec<ChunkEntry>,
+    pub audio: Vec<ChunkEntry>,
+}
+
+impl Tracks {
+    /// Splits merged entries by track; metadata is not played.
+    #[must_use]
+    pub fn of(entries: Vec<ChunkEntry>) -> Self {
+        let (video, rest): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.meta.track == TrackKind::Video);
+        Self { video, audio: rest.into_iter().filter(|entry| entry.meta.track == TrackKind::Audio).collect() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Entries for planners' tests, written down as sessions of chunks.
+
+    use super::*;
+    use holdfast_storage::chunk::{ChunkLocation, ChunkMeta, InitId};
+    use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind};
+    use holdfast_storage::time::Timestamp;
+
+    /// A session's chunks of half a second from `start_ms`; each letter is one: `K` begins with a keyframe, `d` does not, `L` and `l` are the
+    /// same after a loss, `.` is a chunk that is not there.
+    pub(crate) fn session(node: u64, track: TrackKind, init: u64, start_ms: i64, chunks: &str) -> Vec<ChunkEntry> {
+        let entry = |(index, letter): (usize, char)| {
+            let meta = ChunkMeta {
+                camera: CameraId(1),
+                stream: StreamKind::Main,
+                track,
+                node: NodeId(node),
+                epoch: Epoch(1),
+                rank: Rank::Owner,
+                session: SessionId(start_ms as u64),
+                sequence: index as u32,
+                init: InitId(init),
+                start: Timestamp((start_ms + index as i64 * 500) * 1000),
+                duration_us: 500_000,
+                frames: 12,
+                keyframe_crc: letter.is_ascii_uppercase().then_some(7),
+                after_loss: letter.eq_ignore_ascii_case(&'l'),
+            };
+            let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset: index as u64, payload_bytes: 100 };
+            (letter != '.').then_some(ChunkEntry { meta, location })
+        };
+        chunks.chars().enumerate().filter_map(entry).collect()
+    }
+
+    pub(crate) fn starts_ms(entries: &[ChunkEntry]) -> Vec<i64> {
+        entries.iter().map(|entry| entry.meta.start.micros() / 1000).collect()
+    }
+}

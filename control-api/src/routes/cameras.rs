@@ -1,0 +1,50 @@
+//! `/api/v1/cameras`: what is recorded.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::extract::{Body, Segment};
+use crate::validate;
+use crate::wire::{Camera, CameraPatch, NewCamera};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use holdfast_storage::ids::CameraId;
+
+pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<Camera>>> {
+    app.backend.cameras().await.map(Json)
+}
+
+pub(super) async fn show<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+) -> Result<Json<Camera>> {
+    app.backend.camera(id).await.map(Json)
+}
+
+pub(super) async fn create<B: Backend>(
+    State(app): State<App<B>>,
+    Body(new): Body<NewCamera>,
+) -> Result<impl IntoResponse> {
+    validate::camera_spec(new.clone())?;
+    let camera = app.backend.create_camera(new).await?;
+    let location = format!("/api/v1/cameras/{}", camera.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(camera)))
+}
+
+pub(super) async fn change<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Body(patch): Body<CameraPatch>,
+) -> Result<Json<Camera>> {
+    validate::check_patch(&patch)?;
+    app.backend.patch_camera(id, patch).await.map(Json)
+}
+
+/// The footage stays until retention deletes it.
+pub(super) async fn remove<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+) -> Result<StatusCode> {
+    app.backend.delete_camera(id).await.map(|()| StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,37 @@
+//! `/api/v1/cluster`: the cluster as the answering node sees it, and how a node gets into one.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::error::ApiError;
+use crate::extract::Body;
+use crate::wire::{Cluster, InitCluster, JoinCluster};
+use axum::Json;
+use axum::extract::State;
+
+pub(super) async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>> {
+    app.backend.cluster().await.map(Json)
+}
+
+pub(super) async fn init<B: Backend>(
+    State(app): State<App<B>>,
+    Body(InitCluster {}): Body<InitCluster>,
+) -> Result<Json<Cluster>> {
+    app.backend.init_cluster().await.map(Json)
+}
+
+pub(super) async fn join<B: Backend>(
+    State(app): State<App<B>>,
+    Body(join): Body<JoinCluster>,
+) -> Result<Json<Cluster>> {
+    check_peer(&join.peer)?;
+    app.backend.join_cluster(join.peer).await.map(Json)
+}
+
+fn check_peer(peer: &str) -> Result<()> {
+    let parts = peer.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    match parts {
+        Some((host, Ok(port))) if !host.is_empty() && port != 0 => Ok(()),
+        _ => Err(ApiError::invalid(format!("`peer` is {peer:?}; give the peer address of a member as host:port"))
+            .code("peer-invalid")),
+    }
+}

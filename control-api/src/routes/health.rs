@@ -1,0 +1,34 @@
+//! `/healthz`, `/readyz` and `/metrics`: for machines on the site's network, open to all of them. They tell nothing of cameras' contents.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::error::ApiError;
+use crate::limits::READY_DEADLINE;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use prometheus::{Encoder, TextEncoder};
+
+/// The process lives and answers.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// The node can do its work now.
+pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<&'static str> {
+    let late = Err(format!("no answer within {} s", READY_DEADLINE.as_secs()));
+    match tokio::time::timeout(READY_DEADLINE, app.backend.ready()).await.unwrap_or(late) {
+        Ok(()) => Ok("ready\n"),
+        Err(why) => Err(ApiError::unavailable(why).code("not-ready")),
+    }
+}
+
+/// Prometheus text format, version 0.0.4.
+pub(super) async fn metrics<B: Backend>(State(app): State<App<B>>) -> Result<impl IntoResponse> {
+    let (mut page, encoder) = (Vec::new(), TextEncoder::new());
+    let families = app.backend.metrics().gather();
+    encoder
+        .encode(&families, &mut page)
+        .map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, encoder.format_type().to_owned())], page))
+}

@@ -1,0 +1,149 @@
+//! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
+
+use super::App;
+use super::chunk_stream::{ChunkStream, merged_init};
+use crate::backend::{Backend, Result};
+use crate::error::ApiError;
+use crate::extract::{Params, Segment};
+use crate::limits::PLAYBACK_RANGE_MAX;
+use crate::playback::hls::{InitPair, Item, plan_playlist, segment_chunks};
+use crate::playback::playlist::{Request, init_of_name, write_playlist};
+use crate::playback::rebase::Rebaser;
+use crate::playback::{LOOKBACK, Tracks};
+use crate::range::Range;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use holdfast_storage::chunk::InitId;
+use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A range whose end is younger than this may still grow: chunks become durable up to a second after their time.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+const MEDIA_TYPE: &str = "video/mp4";
+
+/// Init segments are named by their content.
+const FOREVER: &str = "private, max-age=31536000, immutable";
+/// What is played of a range may change while nodes come back with what they recorded.
+const NEVER: &str = "no-store";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlaylistQuery {
+    from: Option<String>,
+    to: Option<String>,
+    #[serde(default = "main_stream")]
+    stream: StreamKind,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InitQuery {
+    video: String,
+    audio: Option<String>,
+    #[serde(rename = "stream")]
+    _stream: Option<StreamKind>,
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SegmentQuery {
+    /// In microseconds since the Unix epoch, as `to` and `base`.
+    from: i64,
+    to: i64,
+    base: i64,
+    video: String,
+    audio: Option<String>,
+    #[serde(default = "main_stream")]
+    stream: StreamKind,
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+pub(super) fn main_stream() -> StreamKind {
+    StreamKind::Main
+}
+
+pub(super) async fn playlist<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(query): Params<PlaylistQuery>,
+) -> Result<impl IntoResponse> {
+    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), PLAYBACK_RANGE_MAX)?;
+    let growing = range.to.plus(SETTLED_AFTER) > (app.now)();
+    let request = Request { range, stream: query.stream, token: query.token.as_deref(), growing };
+    let entries = app.backend.entries(id, query.stream, request.base(), range.to).await?;
+    let gaps = if growing { Vec::new() } else { app.backend.gaps(id, range.from, range.to).await? };
+    let mut items = plan_playlist(&Tracks::of(entries), &gaps, range);
+    if growing {
+        // Only what will not change may be listed: the last segment may not have ended.
+        items.pop_if(|last| matches!(last, Item::Segment(_)));
+        if items.iter().all(|item| matches!(item, Item::Gap(_))) {
+            items.clear();
+        }
+    }
+    if items.is_empty() && !growing {
+        return Err(no_footage(id, range));
+    }
+    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], write_playlist(&items, &request)))
+}
+
+pub(super) async fn init<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(query): Params<InitQuery>,
+) -> Result<impl IntoResponse> {
+    let inits = init_pair(&query.video, query.audio.as_deref())?;
+    let merged = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, FOREVER)], merged.bytes))
+}
+
+pub(super) async fn segment<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(query): Params<SegmentQuery>,
+) -> Result<impl IntoResponse> {
+    let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYBACK_RANGE_MAX + LOOKBACK)?;
+    let inits = init_pair(&query.video, query.audio.as_deref())?;
+    let entries = app.backend.entries(id, query.stream, range.from, range.to).await?;
+    let chunks = segment_chunks(&Tracks::of(entries), range, inits);
+    if chunks.is_empty() {
+        return Err(no_footage(id, range));
+    }
+    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), None);
+    let first = stream
+        .next()
+        .await
+        .ok_or_else(|| ApiError::damaged(format!("all footage from {} to {}", range.from, range.to)))??;
+    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], stream.into_body(vec![first])))
+}
+
+/// What `EXT-X-GAP` entries point at: nothing, and players do not ask for it.
+pub(super) async fn gap() -> ApiError {
+    ApiError::not_found("nothing was recorded here (EXT-X-GAP); skip this entry").code("gap")
+}
+
+pub(super) fn no_footage(camera: CameraId, range: Range) -> ApiError {
+    let detail = format!(
+        "camera {camera} has nothing that can be played from {} to {}; its timeline shows what there is",
+        range.from, range.to
+    );
+    ApiError::not_found(detail).code("no-footage")
+}
+
+fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
+    Ok(InitPair { video: init_id("video", video)?, audio: audio.map(|audio| init_id("audio", audio)).transpose()? })
+}
+
+fn init_id(field: &str, name: &str) -> Result<InitId> {
+    init_of_name(name)
+        .ok_or_else(|| ApiError::malformed(format!("`{field}` is {name:?}; take the URIs of the playlist as they are")))
+}

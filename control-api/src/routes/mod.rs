@@ -1,0 +1,127 @@
+//! The router: every route once, and what all of them pass through. One file is one resource.
+
+mod cameras;
+mod chunk_stream;
+mod cluster;
+mod export;
+mod health;
+mod hls;
+mod nodes;
+mod timeline;
+
+use crate::auth;
+use crate::backend::Backend;
+use crate::error::{ApiError, ErrorKind};
+use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
+use crate::metrics::{self, RequestMetrics};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use holdfast_consensus::model::Secret;
+use holdfast_storage::time::Timestamp;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// How the API is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Opens everything under `/api/v1`.
+    pub admin_token: Secret,
+    /// The wall clock; decides whether a playlist's range has ended.
+    pub now: fn() -> Timestamp,
+}
+
+/// Why the API cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("the admin token is empty; set one, it opens the whole API")]
+    EmptyToken,
+    #[error("the API's metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct App<B> {
+    pub(crate) backend: B,
+    pub(crate) now: fn() -> Timestamp,
+    pub(crate) exports: Arc<Semaphore>,
+}
+
+/// Every route of a node.
+///
+/// # Errors
+/// See [`SetupError`].
+pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupError> {
+    if options.admin_token.0.is_empty() {
+        return Err(SetupError::EmptyToken);
+    }
+    let request_metrics = RequestMetrics::register(&backend.metrics())?;
+    let app = App { backend, now: options.now, exports: Arc::new(Semaphore::new(EXPORTS_MAX)) };
+    let open = Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready::<B>))
+        .route("/metrics", get(health::metrics::<B>));
+    let guarded = api::<B>().route_layer(from_fn_with_state(options.admin_token, auth::authorise));
+    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+    Ok(open
+        .merge(guarded)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(requests, bound))
+        .layer(from_fn_with_state(request_metrics, metrics::observe))
+        .with_state(app))
+}
+
+fn api<B: Backend>() -> Router<App<B>> {
+    Router::new()
+        .route("/api/v1/cluster", get(cluster::show::<B>))
+        .route("/api/v1/cluster/init", post(cluster::init::<B>))
+        .route("/api/v1/cluster/join", post(cluster::join::<B>))
+        .route("/api/v1/nodes", get(nodes::list::<B>))
+        .route("/api/v1/nodes/{id}/drain", post(nodes::drain::<B>).delete(nodes::undrain::<B>))
+        .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
+        .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
+        .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))
+        .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
+        .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))
+        .route("/api/v1/cameras/{id}/hls/segment.m4s", get(hls::segment::<B>))
+        .route("/api/v1/cameras/{id}/hls/gap.m4s", get(hls::gap))
+        .route("/api/v1/cameras/{id}/export.mp4", get(export::download::<B>))
+}
+
+/// Bounds the number of requests in work and the time that each may take.
+async fn bound(State(requests): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = requests.try_acquire() else {
+        let detail = format!("this node is answering {REQUESTS_MAX} requests; try again, or ask another node");
+        return ApiError::unavailable(detail).code("overloaded").into_response();
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await.unwrap_or_else(|_| late(reads).into_response())
+}
+
+fn late(reads: bool) -> ApiError {
+    let seconds = REQUEST_DEADLINE.as_secs();
+    if reads {
+        return ApiError::unavailable(format!("no answer within {seconds} s; try again, or ask another node"));
+    }
+    let detail = format!(
+        "no answer within {seconds} s; read the resource to see whether the change happened before trying again"
+    );
+    ApiError::new(ErrorKind::OutcomeUnknown, detail)
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("there is no {}; docs/api.md lists every route", uri.path())).code("unknown-route")
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        ErrorKind::MethodNotAllowed,
+        format!("{} does not have {method}; the Allow header lists what it has", uri.path()),
+    )
+}
