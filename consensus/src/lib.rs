@@ -1,4 +1,27 @@
 //! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through here.
+//!
+//! Pure, no clock and no I/O: [`state`] (what a command does), [`liveness`] (who is alive), [`placement`] (who should record what),
+//! [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`], over openraft.
 
+mod auth;
+pub mod command;
+mod consensus;
+pub mod desired;
 pub mod heartbeat;
+mod join;
+pub mod liveness;
+mod membership;
 pub mod model;
+pub mod peer;
+pub mod placement;
+mod raft;
+mod routes;
+pub mod state;
+pub mod steward;
+pub mod table;
+pub mod validate;
+
+pub use auth::peer_auth;
+pub use consensus::{Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE, WriteError};
+pub use join::{JOIN_DEADLINE, JoinError, Joined, join};
+pub use membership::VOTERS_MAX;

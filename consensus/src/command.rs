@@ -1,0 +1,225 @@
+//! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
+
+use crate::model::{CameraSpec, Duty, NodeSpec};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// One entry of the Raft log. Times are the leader's wall clock, so that every replica applies the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// First entry of a new cluster: names it and makes its first member.
+    Initialize {
+        cluster: Uuid,
+        node: NodeSpec,
+    },
+    /// A new member. The same `attempt` asked twice is answered with the same id, so that a lost answer can be asked for again.
+    JoinNode {
+        spec: NodeSpec,
+        attempt: Uuid,
+    },
+    /// A member started: its addresses and capacity as they are now; ends `Duty::Stopping`.
+    ReportForDuty {
+        node: NodeId,
+        spec: NodeSpec,
+    },
+    SetDuty {
+        node: NodeId,
+        duty: Duty,
+    },
+    /// Refused while the node holds cameras, unless `force`: then its cameras are left without owner until they are placed again.
+    RemoveNode {
+        node: NodeId,
+        force: bool,
+        at: Timestamp,
+    },
+    CreateCamera(CameraSpec),
+    /// `expect_revision`: refuse unless the camera is still at this revision.
+    UpdateCamera {
+        camera: CameraId,
+        spec: CameraSpec,
+        expect_revision: Option<u64>,
+    },
+    DeleteCamera {
+        camera: CameraId,
+    },
+    SetSettings(Settings),
+    /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the others apply.
+    Assign {
+        at: Timestamp,
+        changes: Vec<AssignmentChange>,
+    },
+}
+
+/// What the site's owner set for all cameras.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    pub retention_classes: Vec<RetentionClass>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let class = RetentionClass { name: "default".to_owned(), age_max_s: Some(30 * 24 * 3600), bytes_max: None };
+        Self { retention_classes: vec![class] }
+    }
+}
+
+/// How long footage of this class is kept; `None` means no limit but the disk's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionClass {
+    pub name: String,
+    /// Seconds.
+    pub age_max_s: Option<u64>,
+    /// Bytes on each node.
+    pub bytes_max: Option<u64>,
+}
+
+/// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and set).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignmentChange {
+    pub camera: CameraId,
+    pub expect: Epoch,
+    pub op: AssignmentOp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AssignmentOp {
+    /// First owner of a camera that nobody owns.
+    Place {
+        owner: NodeId,
+        mirror: Option<NodeId>,
+        successor: Option<NodeId>,
+    },
+    /// The owner is dead. `watermark`: the last that is known of what it made durable.
+    TakeOver {
+        owner: NodeId,
+        mirror: Option<NodeId>,
+        successor: Option<NodeId>,
+        watermark: Option<Timestamp>,
+    },
+    /// Reserves the next epoch for `to`, which records beside the owner until it has proved itself.
+    BeginHandoff {
+        to: NodeId,
+    },
+    /// `to` (the handoff of epoch `epoch`) proved itself, or its owner died: it is the owner now.
+    CompleteHandoff {
+        epoch: Epoch,
+        mirror: Option<NodeId>,
+        successor: Option<NodeId>,
+        watermark: Option<Timestamp>,
+    },
+    /// The handoff of epoch `epoch` is off; its epoch is never used again.
+    CancelHandoff {
+        epoch: Epoch,
+    },
+    SetSuccessor {
+        successor: Option<NodeId>,
+    },
+    SetMirror {
+        mirror: Option<NodeId>,
+    },
+    /// Capacity is short: a camera of higher priority takes the place. `watermark` as in `TakeOver`.
+    Shed {
+        watermark: Option<Timestamp>,
+    },
+}
+
+/// What became of a command that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    Done,
+    Node(NodeId),
+    Camera { camera: CameraId, revision: u64 },
+    Assigned { applied: usize, skipped: Vec<Skipped> },
+}
+
+/// An assignment change that came too late, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    pub camera: CameraId,
+    pub why: Rejection,
+}
+
+/// A command that the cluster refused. The same on every replica: it follows from the state and the command alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    #[error("there is no node {0}; list the nodes to see their ids")]
+    UnknownNode(NodeId),
+    #[error("there is no camera {0}; list the cameras to see their ids")]
+    UnknownCamera(CameraId),
+    #[error("a node named \"{0}\" is a member already; choose another name, or remove that node first")]
+    DuplicateNodeName(String),
+    #[error("a camera named \"{0}\" exists already; choose another name")]
+    DuplicateCameraName(String),
+    #[error("the cluster is initialized already; join it instead")]
+    AlreadyInitialized,
+    #[error("the cluster is not initialized; run `holdfast cluster init` on its first node")]
+    NotInitialized,
+    #[error("node {node} still records {cameras} cameras; drain it and try again, or force its removal")]
+    NodeHoldsCameras { node: NodeId, cameras: usize },
+    #[error("node {0} is the last one; a cluster keeps at least one node")]
+    LastNode(NodeId),
+    #[error("camera {camera} is at revision {actual}, not {expected}; read it again and repeat the change")]
+    StaleRevision { camera: CameraId, expected: u64, actual: u64 },
+    #[error("camera {camera} is at epoch {actual}, not {expected}: its assignment changed meanwhile")]
+    StaleEpoch { camera: CameraId, expected: Epoch, actual: Epoch },
+    #[error("camera {camera}: {why}")]
+    WrongAssignment { camera: CameraId, why: String },
+    #[error("{field}: {why}")]
+    Invalid { field: String, why: String },
+    #[error("there is no retention class \"{0}\"; add it to the settings first, or use another")]
+    UnknownRetentionClass(String),
+    #[error("at most {max} {what} are supported; remove one first")]
+    TooMany { what: String, max: usize },
+}
+
+impl Rejection {
+    /// Stable across versions; programs may depend on it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownNode(_) => "unknown_node",
+            Self::UnknownCamera(_) => "unknown_camera",
+            Self::DuplicateNodeName(_) => "duplicate_node_name",
+            Self::DuplicateCameraName(_) => "duplicate_camera_name",
+            Self::AlreadyInitialized => "already_initialized",
+            Self::NotInitialized => "not_initialized",
+            Self::NodeHoldsCameras { .. } => "node_holds_cameras",
+            Self::LastNode(_) => "last_node",
+            Self::StaleRevision { .. } => "stale_revision",
+            Self::StaleEpoch { .. } => "stale_epoch",
+            Self::WrongAssignment { .. } => "wrong_assignment",
+            Self::Invalid { .. } => "invalid",
+            Self::UnknownRetentionClass(_) => "unknown_retention_class",
+            Self::TooMany { .. } => "too_many",
+        }
+    }
+
+    pub(crate) fn invalid(field: &str, why: impl Into<String>) -> Self {
+        Self::Invalid { field: field.to_owned(), why: why.into() }
+    }
+
+    pub(crate) fn too_many(what: &str, max: usize) -> Self {
+        Self::TooMany { what: what.to_owned(), max }
+    }
+}
+
+impl fmt::Display for Command {
+    /// For logs: what it is about, never a source's address or password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Initialize { cluster, .. } => write!(f, "initialize cluster {cluster}"),
+            Self::JoinNode { spec, .. } => write!(f, "join node \"{}\"", spec.name),
+            Self::ReportForDuty { node, .. } => write!(f, "node {node} reports for duty"),
+            Self::SetDuty { node, duty } => write!(f, "set node {node} {duty:?}"),
+            Self::RemoveNode { node, force, .. } => write!(f, "remove node {node} (force: {force})"),
+            Self::CreateCamera(spec) => write!(f, "create camera \"{}\"", spec.name),
+            Self::UpdateCamera { camera, .. } => write!(f, "update camera {camera}"),
+            Self::DeleteCamera { camera } => write!(f, "delete camera {camera}"),
+            Self::SetSettings(_) => write!(f, "set settings"),
+            Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
+        }
+    }
+}

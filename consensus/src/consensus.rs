@@ -1,0 +1,470 @@
+//! The handle to what the cluster agrees on: read the state, write commands, know who leads.
+
+use crate::command::{Command, Rejection, Response};
+use crate::membership;
+use crate::model::{NodeSpec, Secret};
+use crate::peer::PeerClient;
+use crate::raft::fatal::FatalSignal;
+use crate::raft::log_store::LogStore;
+use crate::raft::network::Network;
+use crate::raft::state_machine::StateMachine;
+use crate::raft::{Outcome, Raft, TypeConfig};
+use crate::routes::{self, Envelope, WRITE, WriteAnswer, WriteRequest};
+use crate::state::ClusterState;
+use holdfast_storage::ids::NodeId;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::metrics::RaftMetrics;
+use openraft::{BasicNode, Config, ServerState, SnapshotPolicy};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use uuid::Uuid;
+
+/// A write is answered within this time, one way or another.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
+/// Kept back from the deadline, so that the answer is in time.
+const ANSWER_MARGIN: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+const INITIALIZE_DEADLINE: Duration = Duration::from_secs(10);
+const TRANSFER_DEADLINE: Duration = Duration::from_secs(2);
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Raft's timing, in milliseconds. Failover of recording does not wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    pub heartbeat_interval_ms: u64,
+    pub election_timeout_min_ms: u64,
+    pub election_timeout_max_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { heartbeat_interval_ms: 150, election_timeout_min_ms: 600, election_timeout_max_ms: 1_200 }
+    }
+}
+
+/// What a node with an identity opens its consensus with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub node: NodeId,
+    pub cluster: Uuid,
+    /// Holds `log/` and the snapshot; belongs to this node alone.
+    pub dir: PathBuf,
+    pub timing: Timing,
+    /// Shared by all members; not empty.
+    pub secret: Secret,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the cluster secret is empty; set one that all nodes share")]
+    NoSecret,
+    #[error("Raft folder {}: {error}", dir.display())]
+    Storage { dir: PathBuf, error: std::io::Error },
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(std::io::Error),
+    #[error("Raft timing does not fit together: {0}")]
+    Timing(String),
+    #[error("Raft did not start: {0}")]
+    Raft(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InitializeFailure {
+    #[error("this node is a member of a cluster already")]
+    AlreadyMember,
+    #[error("the first node of a cluster has id 1, not {0}")]
+    WrongId(NodeId),
+    #[error("{0}")]
+    Raft(String),
+    #[error("{0}")]
+    Write(WriteError),
+}
+
+/// Why a write brought nothing, or nothing certain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing was changed; try again.
+    #[error(
+        "the cluster has no leader now (too few of its voters reach each other); nothing was changed, recording goes on"
+    )]
+    NoLeader,
+    /// Read before trying again: it may or may not have been carried out.
+    #[error(
+        "the cluster did not confirm in time; whether the change was made is unknown: read it back before trying again"
+    )]
+    Unknown,
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    #[error("consensus has stopped on this node: {0}")]
+    Fatal(String),
+}
+
+/// Who leads and who votes, as this node knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub term: u64,
+    /// The last known one; it may be dead until an election shows it.
+    pub leader: Option<NodeId>,
+    /// This node is the leader.
+    pub is_leader: bool,
+    pub voters: Vec<NodeId>,
+}
+
+/// What became of one proposal.
+pub(crate) enum Proposal {
+    Applied {
+        outcome: Outcome,
+        index: u64,
+    },
+    /// Certainly not carried out: not the leader, or the leader is gone.
+    NotTaken,
+}
+
+/// Cheap to clone. Ends with [`Consensus::shutdown`].
+#[derive(Clone)]
+pub struct Consensus(Arc<Inner>);
+
+struct Inner {
+    node: NodeId,
+    cluster: Uuid,
+    secret: Secret,
+    raft: Raft,
+    state: watch::Receiver<Arc<ClusterState>>,
+    leadership: watch::Receiver<Leadership>,
+    fatal: FatalSignal,
+    client: PeerClient,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    #[cfg(test)]
+    fault: crate::raft::log_store::Fault,
+}
+
+impl Consensus {
+    /// Opens log and snapshot and takes part from then on. The state known at the last stop is there at once, leader or no leader.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let Options { node, cluster, dir, timing, secret } = options;
+        if secret.0.is_empty() {
+            return Err(OpenError::NoSecret);
+        }
+        let config = config(cluster, timing)?;
+        let fatal = FatalSignal::new();
+        let storage_failed = |error| OpenError::Storage { dir: dir.clone(), error };
+        let machine = StateMachine::open(&dir).map_err(storage_failed)?;
+        let log = LogStore::open(&dir.join("log"), fatal.clone()).map_err(storage_failed)?;
+        let client = PeerClient::new(secret.clone()).map_err(OpenError::Client)?;
+        let state = machine.subscribe();
+        let network = Network { me: node, cluster, client: client.clone(), state: state.clone() };
+        #[cfg(test)]
+        let fault = log.fault.clone();
+        let raft = Raft::new(node.0, config, network, log, machine)
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        let (leading, leadership) = watch::channel(Leadership::default());
+        let tasks = vec![
+            tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
+            tokio::spawn(membership::run(raft.clone(), state.clone())),
+        ];
+        let tasks = Mutex::new(tasks);
+        Ok(Self(Arc::new(Inner {
+            node,
+            cluster,
+            secret,
+            raft,
+            state,
+            leadership,
+            fatal,
+            client,
+            tasks,
+            #[cfg(test)]
+            fault,
+        })))
+    }
+
+    /// Makes a new cluster with this node as its only member.
+    ///
+    /// # Errors
+    /// See [`InitializeFailure`].
+    pub async fn initialize(&self, spec: NodeSpec) -> Result<(), InitializeFailure> {
+        if self.node() != NodeId(1) {
+            return Err(InitializeFailure::WrongId(self.node()));
+        }
+        let member = BTreeMap::from([(self.node().0, BasicNode::new(&spec.peer_addr))]);
+        match self.raft().initialize(member).await {
+            Ok(()) => {}
+            // An earlier attempt may have come only this far.
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) if self.state().cluster.is_none() => {}
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => return Err(InitializeFailure::AlreadyMember),
+            Err(error) => return Err(InitializeFailure::Raft(error.to_string())),
+        }
+        let command = Command::Initialize { cluster: self.cluster(), node: spec };
+        match self.write_by(command, Instant::now() + INITIALIZE_DEADLINE).await {
+            Ok(_) => Ok(()),
+            Err(WriteError::Rejected(Rejection::AlreadyInitialized)) => Err(InitializeFailure::AlreadyMember),
+            Err(error) => Err(InitializeFailure::Write(error)),
+        }
+    }
+
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    #[must_use]
+    pub fn cluster(&self) -> Uuid {
+        self.0.cluster
+    }
+
+    /// The state as this node knows it; may be older than the leader's.
+    #[must_use]
+    pub fn state(&self) -> Arc<ClusterState> {
+        self.0.state.borrow().clone()
+    }
+
+    /// Changes of the state, one for each batch of applied entries.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.0.state.clone()
+    }
+
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.0.leadership.clone()
+    }
+
+    /// Becomes `Some(why)` when vote or log could not be made durable: the process must stop.
+    #[must_use]
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.0.fatal.subscribe()
+    }
+
+    /// Carries out `command`, through the leader wherever it is; answers within [`WRITE_DEADLINE`]. What was written is in
+    /// [`Self::state`] of this node when it returns, unless this node lags by more than the deadline.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write(&self, command: Command) -> Result<Response, WriteError> {
+        self.write_by(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
+    }
+
+    async fn write_by(&self, command: Command, deadline: Instant) -> Result<Response, WriteError> {
+        let mut leadership = self.leadership();
+        loop {
+            let now = leadership.borrow_and_update().clone();
+            let proposal = match now.leader {
+                Some(_) if now.is_leader => self.propose(command.clone(), deadline).await?,
+                Some(leader) if leader != self.node() => self.forward(leader, command.clone(), deadline).await?,
+                _ => Proposal::NotTaken,
+            };
+            if let Proposal::Applied { outcome, index } = proposal {
+                self.catch_up(index, deadline).await;
+                return outcome.0.map_err(WriteError::Rejected);
+            }
+            if let Some(why) = self.0.fatal.raised() {
+                return Err(WriteError::Fatal(why));
+            }
+            if Instant::now() + RETRY_INTERVAL >= deadline {
+                return Err(WriteError::NoLeader);
+            }
+            // Whatever changes, or nothing: look again after a moment.
+            drop(timeout(RETRY_INTERVAL, leadership.changed()).await);
+        }
+    }
+
+    /// Proposes as the leader.
+    pub(crate) async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
+        match timeout_at(deadline, self.raft().client_write(command)).await {
+            Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Ok(Proposal::NotTaken),
+            Ok(Err(RaftError::Fatal(error))) => {
+                Err(WriteError::Fatal(self.0.fatal.raised().unwrap_or(error.to_string())))
+            }
+            Ok(Err(RaftError::APIError(_))) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    async fn forward(&self, leader: NodeId, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
+        let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let request = Envelope { cluster: self.cluster(), to: leader, body: WriteRequest { command, deadline_ms } };
+        match self.0.client.call(&addr, WRITE, &request, left).await {
+            Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
+            Ok(WriteAnswer::NotLeader | WriteAnswer::Fatal(_)) => Ok(Proposal::NotTaken),
+            Err(error) if error.is_unsent() => Ok(Proposal::NotTaken),
+            // Refused before it was looked at: another node or cluster is at that address, or it is shutting down.
+            Err(crate::peer::PeerError::Rejected { .. }) => Ok(Proposal::NotTaken),
+            Ok(WriteAnswer::Unknown) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    fn addr_of(&self, node: NodeId) -> Option<String> {
+        let known = self.0.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        known.or_else(|| {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_node(&node.0).map(|node| node.addr.clone())
+        })
+    }
+
+    /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what was written.
+    async fn catch_up(&self, index: u64, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // The write is done either way; a node that lags answers with an older state for a moment.
+        drop(self.raft().wait(Some(left)).applied_index_at_least(Some(index), "written").await);
+    }
+
+    /// Takes `node` out of the cluster; its cameras must be elsewhere unless `force`. `at`: the wall clock.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn remove(
+        &self,
+        node: NodeId,
+        force: bool,
+        at: holdfast_storage::time::Timestamp,
+    ) -> Result<Response, WriteError> {
+        self.write(Command::RemoveNode { node, force, at }).await
+    }
+
+    /// On an orderly stop: hands leadership to the voter that is furthest. Whether another node leads (or this one never did).
+    pub async fn transfer_leadership(&self) -> bool {
+        let mut leadership = self.leadership();
+        if !leadership.borrow().is_leader {
+            return true;
+        }
+        let Some(heir) = self.furthest_voter() else { return false };
+        if self.raft().trigger().transfer_leader(heir).await.is_err() {
+            return false;
+        }
+        let moved = leadership.wait_for(|now| !now.is_leader && now.leader.is_some_and(|leader| leader != self.node()));
+        timeout(TRANSFER_DEADLINE, moved).await.is_ok_and(|moved| moved.is_ok())
+    }
+
+    fn furthest_voter(&self) -> Option<u64> {
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        let others =
+            metrics.replication?.into_iter().filter(|(node, _)| *node != self.node().0 && voters.contains(node));
+        others.max_by_key(|(_, matched)| matched.map(|id| id.index)).map(|(node, _)| node)
+    }
+
+    /// `/raft/*`, `/write` and `/join`, authorised by the cluster's secret; for the peer listener's root.
+    pub fn peer_routes(&self) -> axum::Router {
+        routes::router(self.clone(), self.0.secret.clone())
+    }
+
+    /// Stops taking part. Everything acknowledged is durable already.
+    pub async fn shutdown(&self) {
+        let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(JoinHandle::abort);
+        match timeout(SHUTDOWN_DEADLINE, self.raft().shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "Raft ended badly"),
+            Err(_) => tracing::warn!("Raft did not end within {SHUTDOWN_DEADLINE:?}"),
+        }
+    }
+
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.0.raft
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fault(&self) -> &crate::raft::log_store::Fault {
+        &self.0.fault
+    }
+}
+
+fn config(cluster: Uuid, timing: Timing) -> Result<Arc<Config>, OpenError> {
+    let config = Config {
+        cluster_name: cluster.to_string(),
+        heartbeat_interval: timing.heartbeat_interval_ms,
+        election_timeout_min: timing.election_timeout_min_ms,
+        election_timeout_max: timing.election_timeout_max_ms,
+        install_snapshot_timeout: 10_000,
+        max_payload_entries: 64,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(1_000),
+        max_in_snapshot_log_to_keep: 200,
+        purge_batch_size: 64,
+        replication_lag_threshold: 2_000,
+        enable_pre_vote: Some(true),
+        backoff: "100ms 200ms ..1s".to_owned(),
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|error| OpenError::Timing(error.to_string()))
+}
+
+/// Turns openraft's metrics into [`Leadership`] and the fatal signal; ends with Raft.
+async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
+    let mut metrics = raft.metrics();
+    loop {
+        let now = metrics.borrow_watched().clone();
+        if let Err(openraft::errors::Fatal::StorageError(error)) = &now.running_state {
+            fatal.raise(format!("Raft's storage failed: {error}"));
+        }
+        let next = leadership_of(&now);
+        leadership.send_if_modified(|before| {
+            let changed = *before != next;
+            *before = next;
+            changed
+        });
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+    Leadership {
+        term: metrics.current_term,
+        leader: metrics.current_leader.map(NodeId),
+        is_leader: metrics.state == ServerState::Leader,
+        voters: metrics.membership_config.voter_ids().map(NodeId).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Settings;
+    use crate::model::Role;
+    use std::sync::atomic::Ordering;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failed_fsync_stops_the_node_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = Secret("only for tests".into());
+        let options = Options {
+            node: NodeId(1),
+            cluster: Uuid::new_v4(),
+            dir: dir.path().into(),
+            timing: Timing::default(),
+            secret,
+        };
+        let consensus = Consensus::open(options).await.unwrap();
+        let spec = NodeSpec {
+            name: "n1".into(),
+            peer_addr: "127.0.0.1:9".into(),
+            api_addr: "127.0.0.1:9".into(),
+            role: Role::Recorder,
+            failure_domain: String::new(),
+            camera_capacity: 1,
+        };
+        consensus.initialize(spec).await.unwrap();
+        let mut fatal = consensus.fatal();
+        assert_eq!(*fatal.borrow(), None);
+        consensus.fault().armed.store(true, Ordering::SeqCst);
+        let lost = consensus.write(Command::SetSettings(Settings::default())).await.unwrap_err();
+        assert!(matches!(lost, WriteError::Fatal(_) | WriteError::Unknown), "{lost}");
+        timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
+        let after = consensus.write(Command::SetSettings(Settings::default())).await.unwrap_err();
+        assert!(matches!(&after, WriteError::Fatal(why) if why.contains("fsync failed")), "{after}");
+    }
+}

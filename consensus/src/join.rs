@@ -1,0 +1,60 @@
+//! Becoming a member, before a node has an identity: ask any member for an id.
+
+use crate::command::Rejection;
+use crate::model::{NodeSpec, Secret};
+use crate::peer::{PeerClient, PeerError};
+use crate::routes::{JOIN, JoinAnswer, JoinRequest};
+use holdfast_storage::ids::NodeId;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// Long enough for an election in the middle.
+pub const JOIN_DEADLINE: Duration = Duration::from_secs(15);
+const ASK_DEADLINE: Duration = Duration::from_secs(4);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The identity that a new member stores before it opens `Consensus`. The id is never given out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub node: NodeId,
+    pub cluster: Uuid,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    #[error("the cluster refused: {0}")]
+    Rejected(Rejection),
+    /// If the cluster lists a node of this name nevertheless, remove it before the next attempt.
+    #[error("could not join through {peer} within {JOIN_DEADLINE:?}: {why}")]
+    Unavailable { peer: String, why: String },
+    #[error("could not join through {peer}: {error}")]
+    Peer { peer: String, error: PeerError },
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(std::io::Error),
+}
+
+/// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same question until [`JOIN_DEADLINE`].
+///
+/// # Errors
+/// See [`JoinError`].
+pub async fn join(peer: &str, spec: NodeSpec, secret: Secret) -> Result<Joined, JoinError> {
+    let client = PeerClient::new(secret).map_err(JoinError::Client)?;
+    let request = JoinRequest { spec, attempt: Uuid::new_v4() };
+    let give_up_at = Instant::now() + JOIN_DEADLINE;
+    loop {
+        let why = match client.call::<_, JoinAnswer>(peer, JOIN, &request, ASK_DEADLINE).await {
+            Ok(JoinAnswer::Joined { node, cluster }) => return Ok(Joined { node, cluster }),
+            Ok(JoinAnswer::Rejected(rejection)) => return Err(JoinError::Rejected(rejection)),
+            Ok(JoinAnswer::Unavailable(why)) => why,
+            Err(error @ (PeerError::Rejected { .. } | PeerError::Garbled { .. })) => {
+                return Err(JoinError::Peer { peer: peer.to_owned(), error });
+            }
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() + ASK_AGAIN_AFTER > give_up_at {
+            return Err(JoinError::Unavailable { peer: peer.to_owned(), why });
+        }
+        sleep(ASK_AGAIN_AFTER).await;
+    }
+}

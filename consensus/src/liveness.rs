@@ -1,0 +1,155 @@
+//! Who is alive, from heartbeats, refused connections and the passing of time. Pure: time comes in as a monotonic `Duration` since the process started.
+
+use crate::heartbeat::SUSPECT_AFTER;
+use holdfast_storage::ids::NodeId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A tick this late means that this process itself was not running (stopped, starved, suspended): its silence proves nothing about others.
+pub const TICK_LATE_MAX: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Alive,
+    /// `since` on the monotonic clock of this process.
+    Suspect {
+        since: Duration,
+        why: Why,
+    },
+    /// Not heard of yet, and not long enough to suspect it.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing heard for [`SUSPECT_AFTER`].
+    Silence,
+    /// Its machine refused the connection: the process is gone.
+    Refused,
+}
+
+impl Verdict {
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        self == Self::Alive
+    }
+
+    #[must_use]
+    pub fn is_suspect(self) -> bool {
+        matches!(self, Self::Suspect { .. })
+    }
+}
+
+/// What a heartbeat told beyond "alive".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    First,
+    Usual,
+    /// It was suspect until now.
+    Returned,
+    /// Another process than before: whatever the old one recorded, it has stopped.
+    Restarted,
+    /// Sent by a process that a newer one has replaced; ignored.
+    Stale,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Peer {
+    heard: Option<Heard>,
+    /// Stays until it is heard again: a grace period never turns a suspect into a live node.
+    suspect: Option<(Duration, Why)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    boot: u64,
+    at: Duration,
+}
+
+/// One node's view of the others.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    me: NodeId,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Silence before this does not count.
+    grace_from: Duration,
+    ticked_at: Duration,
+}
+
+impl Liveness {
+    /// `now`: everyone gets a full interval from here.
+    #[must_use]
+    pub fn new(me: NodeId, now: Duration) -> Self {
+        Self { me, peers: BTreeMap::new(), grace_from: now, ticked_at: now }
+    }
+
+    pub fn heartbeat(&mut self, now: Duration, from: NodeId, boot: u64) -> Seen {
+        let was_suspect = self.verdict(now, from).is_suspect();
+        let peer = self.peers.entry(from).or_default();
+        let seen = match peer.heard {
+            None => Seen::First,
+            Some(heard) if boot < heard.boot => return Seen::Stale,
+            Some(heard) if boot > heard.boot => Seen::Restarted,
+            Some(_) if was_suspect => Seen::Returned,
+            Some(_) => Seen::Usual,
+        };
+        *peer = Peer { heard: Some(Heard { boot, at: now }), suspect: None };
+        seen
+    }
+
+    /// A new connection to `node` was refused: proof at once, also in a grace period.
+    pub fn refused(&mut self, now: Duration, node: NodeId) {
+        self.peers.entry(node).or_default().suspect.get_or_insert((now, Why::Refused));
+    }
+
+    /// To be called at least every [`TICK_LATE_MAX`] / 2, before verdicts are asked for; a late tick gives everyone a full interval.
+    pub fn tick(&mut self, now: Duration) {
+        let late = now.saturating_sub(self.ticked_at) > TICK_LATE_MAX;
+        self.ticked_at = now;
+        if late { self.grace_from = now } else { self.mark_silent(now) }
+    }
+
+    /// A new leader judges those that it does not suspect already by what it hears from now on.
+    pub fn leader_changed(&mut self, now: Duration) {
+        self.mark_silent(now);
+        self.grace_from = now;
+    }
+
+    /// Forgets nodes that are no members any more.
+    pub fn keep(&mut self, is_member: impl Fn(NodeId) -> bool) {
+        self.peers.retain(|node, _| is_member(*node));
+    }
+
+    #[must_use]
+    pub fn verdict(&self, now: Duration, node: NodeId) -> Verdict {
+        if node == self.me {
+            return Verdict::Alive;
+        }
+        let peer = self.peers.get(&node).copied().unwrap_or_default();
+        match peer.suspect.or_else(|| self.silence(now, &peer)) {
+            Some((since, why)) => Verdict::Suspect { since, why },
+            None if peer.heard.is_some() => Verdict::Alive,
+            None => Verdict::Unknown,
+        }
+    }
+
+    /// The verdict on each of `nodes`.
+    #[must_use]
+    pub fn verdicts(&self, now: Duration, nodes: impl Iterator<Item = NodeId>) -> BTreeMap<NodeId, Verdict> {
+        nodes.map(|node| (node, self.verdict(now, node))).collect()
+    }
+
+    fn mark_silent(&mut self, now: Duration) {
+        let silent: Vec<(NodeId, (Duration, Why))> =
+            self.peers.iter().filter_map(|(node, peer)| Some((*node, self.silence(now, peer)?))).collect();
+        for (node, silence) in silent {
+            self.peers.entry(node).or_default().suspect.get_or_insert(silence);
+        }
+    }
+
+    fn silence(&self, now: Duration, peer: &Peer) -> Option<(Duration, Why)> {
+        let quiet_from = peer.heard.map_or(self.grace_from, |heard| heard.at.max(self.grace_from));
+        let since = quiet_from + SUSPECT_AFTER;
+        (now >= since).then_some((since, Why::Silence))
+    }
+}

@@ -1,0 +1,133 @@
+//! Calls to other members: HTTP POST with a postcard body, the cluster's secret as bearer token, a deadline each.
+
+use crate::model::Secret;
+use serde::{Serialize, de::DeserializeOwned};
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+/// Longer than any answer that a member gives (a snapshot goes in a request).
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Text of a refusal that is kept.
+const REFUSAL_BYTES_MAX: usize = 512;
+const IDLE_PER_PEER_MAX: usize = 8;
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Why a call to a member failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// Its machine answers that nothing listens there: the process is gone. Nothing was sent.
+    #[error("{addr} refused the connection: no node listens there")]
+    Refused { addr: String },
+    /// No connection (no route, name not found, connection timed out). Nothing was sent.
+    #[error("{addr} cannot be reached: {why}")]
+    Unreachable { addr: String, why: String },
+    /// No answer in time; the request may have been carried out.
+    #[error("{addr} did not answer within {deadline:?}")]
+    Timeout { addr: String, deadline: Duration },
+    /// The connection broke; the request may have been carried out.
+    #[error("the connection to {addr} broke: {why}")]
+    Closed { addr: String, why: String },
+    #[error("{addr} answered {status}: {message}")]
+    Rejected { addr: String, status: u16, message: String },
+    /// The two do not speak the same version.
+    #[error("{addr} answered what cannot be read: {why}; do all nodes run the same version?")]
+    Garbled { addr: String, why: String },
+}
+
+impl PeerError {
+    /// Whether the request certainly was not carried out.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Unreachable { .. })
+    }
+}
+
+/// Cheap to clone; connections are kept and shared.
+#[derive(Clone, Debug)]
+pub struct PeerClient {
+    http: reqwest::Client,
+    secret: Secret,
+}
+
+impl PeerClient {
+    /// # Errors
+    /// The HTTP client cannot be set up (no file descriptors left, for instance).
+    pub fn new(secret: Secret) -> io::Result<Self> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tcp_nodelay(true)
+            .pool_max_idle_per_host(IDLE_PER_PEER_MAX)
+            .pool_idle_timeout(IDLE_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(io::Error::other)?;
+        Ok(Self { http, secret })
+    }
+
+    /// Posts `request` to `path` at `addr` (`host:port`) and reads the answer, all within `deadline`.
+    ///
+    /// # Errors
+    /// See [`PeerError`]; [`PeerError::is_unsent`] tells whether trying again is safe.
+    pub async fn call<Req: Serialize, Resp: DeserializeOwned>(
+        &self,
+        addr: &str,
+        path: &str,
+        request: &Req,
+        deadline: Duration,
+    ) -> Result<Resp, PeerError> {
+        let body = postcard::to_allocvec(request).map_err(|error| garbled(addr, error))?;
+        let exchange = self.exchange(addr, path, body, deadline);
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(answer) => postcard::from_bytes(&answer?).map_err(|error| garbled(addr, error)),
+            Err(_) => Err(PeerError::Timeout { addr: addr.to_owned(), deadline }),
+        }
+    }
+
+    async fn exchange(&self, addr: &str, path: &str, body: Vec<u8>, deadline: Duration) -> Result<Vec<u8>, PeerError> {
+        let request = self.http.post(format!("http://{addr}{path}")).bearer_auth(&self.secret.0).timeout(deadline);
+        let mut response = request.body(body).send().await.map_err(|error| classify(addr, deadline, &error))?;
+        let status = response.status();
+        let bytes_max = if status.is_success() { ANSWER_BYTES_MAX } else { REFUSAL_BYTES_MAX };
+        let mut answer = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| classify(addr, deadline, &error))? {
+            if answer.len() + part.len() > bytes_max {
+                break;
+            }
+            answer.extend_from_slice(&part);
+        }
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let message = String::from_utf8_lossy(&answer).into_owned();
+        Err(PeerError::Rejected { addr: addr.to_owned(), status: status.as_u16(), message })
+    }
+}
+
+fn garbled(addr: &str, error: postcard::Error) -> PeerError {
+    PeerError::Garbled { addr: addr.to_owned(), why: error.to_string() }
+}
+
+fn classify(addr: &str, deadline: Duration, error: &reqwest::Error) -> PeerError {
+    let addr = addr.to_owned();
+    let why = root_cause(error);
+    match io_kind(error) {
+        Some(io::ErrorKind::ConnectionRefused) => PeerError::Refused { addr },
+        _ if error.is_connect() => PeerError::Unreachable { addr, why },
+        _ if error.is_builder() => PeerError::Unreachable { addr, why },
+        _ if error.is_timeout() => PeerError::Timeout { addr, deadline },
+        _ => PeerError::Closed { addr, why },
+    }
+}
+
+fn sources<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |source: &&'a (dyn std::error::Error + 'static)| (*source).source())
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    sources(error).filter_map(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind).last()
+}
+
+fn root_cause(error: &reqwest::Error) -> String {
+    sources(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}

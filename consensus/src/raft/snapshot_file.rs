@@ -1,0 +1,125 @@
+//! The latest snapshot as a file: magic, CRC-32 of the rest, then meta data and state in postcard. Written beside, fsynced, then renamed over the old one.
+
+use super::SnapshotMeta;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Format 1 of the snapshot file.
+const MAGIC: &[u8; 8] = b"HFSNAP01";
+const HEADER_BYTES: usize = MAGIC.len() + 4;
+
+/// A state in postcard, with what Raft needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotImage {
+    pub(crate) meta: SnapshotMeta,
+    #[serde(with = "as_bytes")]
+    pub(crate) state: Vec<u8>,
+}
+
+/// Where one node's snapshot lies. Clones share the lock that orders writers.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotFile {
+    path: PathBuf,
+    written: Arc<Mutex<()>>,
+}
+
+impl SnapshotFile {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { path: dir.join("snapshot"), written: Arc::default() }
+    }
+
+    /// `None` where there never was one.
+    ///
+    /// # Errors
+    /// It cannot be read, or its CRC does not match: the log before it is purged, so the node cannot start from what it has.
+    pub(crate) fn read(&self) -> io::Result<Option<SnapshotImage>> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        decode(&bytes).map(Some).ok_or_else(|| {
+            let path = self.path.display();
+            let what = format!(
+                "snapshot {path} is damaged; remove this node from the cluster, clear its Raft folder and join again"
+            );
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    }
+
+    /// Replaces the snapshot, unless the file is newer already.
+    pub(crate) fn write(&self, image: &SnapshotImage) -> io::Result<()> {
+        let _one_writer = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.read()?.is_some_and(|there| there.meta.last_log_id > image.meta.last_log_id) {
+            return Ok(());
+        }
+        let beside = self.path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        file.write_all(&encode(image)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        let dir = self.path.parent().ok_or_else(|| io::Error::other("the snapshot has no folder"))?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+fn encode(image: &SnapshotImage) -> io::Result<Vec<u8>> {
+    let body = postcard::to_allocvec(image).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+fn decode(bytes: &[u8]) -> Option<SnapshotImage> {
+    let (crc, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    postcard::from_bytes(body).ok()
+}
+
+/// Postcard writes a `Vec<u8>` one element at a time; this writes it at once.
+mod as_bytes {
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+    use std::fmt;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+
+    struct Bytes;
+
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
+            let mut bytes = Vec::new();
+            while let Some(byte) = seq.next_element()? {
+                bytes.push(byte);
+            }
+            Ok(bytes)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Applies committed entries to [`ClusterState`] and publishes the result, once for each batch. The state lives in memory; snapshot plus log rebuild it.
+
+use super::snapshot_file::{SnapshotFile, SnapshotImage};
+use super::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::command::Response;
+use crate::state::ClusterState;
+use futures::{Stream, TryStreamExt};
+use openraft::OptionalSend;
+use openraft::entry::EntryPayload;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub(crate) type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, Vec<u8>>;
+
+pub(crate) struct StateMachine {
+    state: ClusterState,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    file: SnapshotFile,
+    published: watch::Sender<Arc<ClusterState>>,
+}
+
+impl StateMachine {
+    /// Starts from the snapshot in `dir`, if there is one.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let file = SnapshotFile::new(dir);
+        let image = file.read()?;
+        let mut machine = Self {
+            state: ClusterState::default(),
+            applied: None,
+            membership: StoredMembership::default(),
+            file,
+            published: watch::Sender::new(Arc::default()),
+        };
+        if let Some(image) = image {
+            machine.take(&image.meta, &image.state)?;
+        }
+        Ok(machine)
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.published.subscribe()
+    }
+
+    fn take(&mut self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<()> {
+        self.state = postcard::from_bytes(state).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a snapshot cannot be read ({error}): is it of a newer version?"),
+            )
+        })?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.published.send_replace(Arc::new(self.state.clone()));
+    }
+
+    fn apply_entry(&mut self, entry: Entry) -> Outcome {
+        self.applied = Some(entry.log_id);
+        match entry.payload {
+            EntryPayload::Blank => Outcome(Ok(Response::Done)),
+            EntryPayload::Normal(command) => Outcome(self.state.apply(command)),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership);
+                Outcome(Ok(Response::Done))
+            }
+        }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = Vec<u8>;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    /// Answers only after publishing, so that whoever wrote reads what was written.
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut answers = Vec::new();
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let outcome = self.apply_entry(entry);
+            answers.extend(responder.map(|responder| (responder, outcome)));
+        }
+        self.publish();
+        answers.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
+        Builder { meta, state: self.state.clone(), file: self.file.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Vec<u8>) -> io::Result<()> {
+        self.take(meta, &snapshot)?;
+        let image = SnapshotImage { meta: meta.clone(), state: snapshot };
+        let file = self.file.clone();
+        blocking(move || file.write(&image)).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<RaftSnapshot>> {
+        let file = self.file.clone();
+        let image = blocking(move || file.read()).await?;
+        Ok(image.map(|image| Snapshot { meta: image.meta, snapshot: image.state }))
+    }
+}
+
+/// A view of the state at one entry, to be written out while later entries are applied.
+pub(crate) struct Builder {
+    meta: SnapshotMeta,
+    state: ClusterState,
+    file: SnapshotFile,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Vec<u8>;
+
+    async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
+        let (meta, state, file) = (self.meta.clone(), self.state.clone(), self.file.clone());
+        let image = blocking(move || {
+            let state = postcard::to_allocvec(&state).map_err(io::Error::other)?;
+            let image = SnapshotImage { meta, state };
+            file.write(&image).map(|()| image)
+        });
+        let SnapshotImage { meta, state } = image.await?;
+        Ok(Snapshot { meta, snapshot: state })
+    }
+}
+
+/// Runs file work off the runtime's threads. No deadline: a snapshot is complete or it is not there.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

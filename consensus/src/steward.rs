@@ -1,0 +1,319 @@
+//! What the leader does about what it sees: a function of the replicated state and of the nodes' reports, run a few times a second. It proposes nothing where nothing must change.
+//!
+//! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
+//! successors and mirrors of what is well. A dead node's cameras go out in one log entry.
+
+mod memory;
+
+pub use memory::{FAILING_MAX, MOVE_INTERVAL, STALLED_MAX, TARGET_BACKOFF};
+
+use crate::command::{AssignmentChange, AssignmentOp, Command};
+use crate::heartbeat::{Progress, RecorderState};
+use crate::liveness::Verdict;
+use crate::model::{Assignment, Handoff, Protection};
+use crate::placement::{Placement, Planner, by_priority};
+use crate::state::ClusterState;
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
+use memory::Memory;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A handoff's target must show a durable keyframe within this time.
+pub const HANDOFF_MAX: Duration = Duration::from_secs(15);
+/// Handoffs away from one node at a time: each opens a second connection to a camera.
+pub const HANDOFFS_PER_NODE_MAX: usize = 16;
+/// Changes in one log entry.
+pub const CHANGES_PER_COMMAND_MAX: usize = 4_096;
+
+/// What the leader sees in one round.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The leader's wall clock; stamped into commands.
+    pub now: Timestamp,
+    /// The leader's monotonic clock; times the leader's patience.
+    pub uptime: Duration,
+    pub state: &'a ClusterState,
+    /// A node that is missing here counts as [`Verdict::Unknown`].
+    pub verdicts: &'a BTreeMap<NodeId, Verdict>,
+    /// The latest of each recorder; of dead nodes too, for their last watermark.
+    pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
+}
+
+/// Remembers only its patience between rounds; a new leader starts with a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Steward {
+    memory: Memory,
+}
+
+impl Steward {
+    /// The commands to propose now, in order. The next round must see their effect (or their failure) in the state.
+    pub fn decide(&mut self, input: &Input<'_>) -> Vec<Command> {
+        self.memory.forget(input.uptime, |camera| input.state.cameras.contains(camera));
+        let cameras = by_priority(input.state, input.state.cameras.keys().collect());
+        let mut round = Round::new(input, &mut self.memory);
+        let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
+        orphans.into_iter().for_each(|camera| round.rescue(camera));
+        others.into_iter().for_each(|camera| round.tend(camera));
+        let commands = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
+        commands.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() }).collect()
+    }
+}
+
+struct Round<'a> {
+    input: &'a Input<'a>,
+    memory: &'a mut Memory,
+    planner: Planner<'a>,
+    handoffs_from: BTreeMap<NodeId, usize>,
+    /// Cameras that could be shed, the least important last; filled when first needed.
+    victims: Option<Vec<CameraId>>,
+    changes: Vec<AssignmentChange>,
+}
+
+impl<'a> Round<'a> {
+    fn new(input: &'a Input<'a>, memory: &'a mut Memory) -> Self {
+        let is_alive = |node| input.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive());
+        let planner = Planner::new(input.state, is_alive);
+        let mut handoffs_from = BTreeMap::new();
+        for assignment in input.state.assignments.values().filter(|assignment| assignment.handoff.is_some()) {
+            assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
+        }
+        Self { input, memory, planner, handoffs_from, victims: None, changes: Vec::new() }
+    }
+
+    fn verdict(&self, node: NodeId) -> Verdict {
+        self.input.verdicts.get(&node).copied().unwrap_or(Verdict::Unknown)
+    }
+
+    /// Dead as far as the leader can tell, or no member.
+    fn is_lost(&self, node: NodeId) -> bool {
+        self.verdict(node).is_suspect() || !self.input.state.nodes.contains(node)
+    }
+
+    fn is_orphan(&self, camera: CameraId) -> bool {
+        self.assignment(camera).is_some_and(|assignment| assignment.owner.is_none_or(|owner| self.is_lost(owner)))
+    }
+
+    fn assignment(&self, camera: CameraId) -> Option<&'a Assignment> {
+        self.input.state.assignments.get(camera)
+    }
+
+    fn protection(&self, camera: CameraId) -> Protection {
+        self.input.state.cameras.get(camera).map_or(Protection::Standard, |camera| camera.spec.protection)
+    }
+
+    fn progress(&self, node: NodeId, camera: CameraId) -> Option<&'a Progress> {
+        self.input.progress.get(&(node, camera))
+    }
+
+    fn watermark(&self, node: Option<NodeId>, camera: CameraId) -> Option<Timestamp> {
+        self.progress(node?, camera)?.watermark
+    }
+
+    fn propose(&mut self, camera: CameraId, now: &Assignment, op: AssignmentOp) {
+        self.changes.push(AssignmentChange { camera, expect: now.epoch, op });
+    }
+
+    /// A camera without a living owner.
+    fn rescue(&mut self, camera: CameraId) {
+        let Some(now) = self.assignment(camera) else { return };
+        if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, handoff)) {
+            return self.complete(camera, now, handoff);
+        }
+        let Some(owner) = self.heir(camera, now).or_else(|| self.shed_for(camera)) else { return };
+        self.planner.remove(now);
+        let placed = self.around(camera, now, owner);
+        let Placement { owner, mirror, successor } = placed;
+        let op = match now.owner {
+            None => AssignmentOp::Place { owner, mirror, successor },
+            Some(lost) => {
+                AssignmentOp::TakeOver { owner, mirror, successor, watermark: self.watermark(Some(lost), camera) }
+            }
+        };
+        self.enter(placed);
+        self.propose(camera, now, op);
+    }
+
+    /// A handoff's target that lives inherits from a dead owner without more proof: it is connecting already.
+    fn can_inherit(&self, camera: CameraId, handoff: &Handoff) -> bool {
+        self.planner.is_fit(handoff.to) && !self.fails(camera, handoff)
+    }
+
+    fn fails(&self, camera: CameraId, handoff: &Handoff) -> bool {
+        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+        report.is_some_and(|progress| progress.state == RecorderState::Failing)
+    }
+
+    /// Who takes an orphan: its mirror records it already, its successor may, else whoever has room.
+    fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
+        let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
+        let successor = now.successor.filter(|successor| self.planner.is_fit(*successor));
+        let successor = successor.filter(|successor| {
+            let records = self.progress(*successor, camera).is_some_and(|progress| progress.epoch == now.epoch);
+            records || self.planner.room(*successor) > 0
+        });
+        let refused = self.memory.refused(self.input.uptime, camera);
+        let anyone = || self.planner.owner(&refused).or_else(|| self.planner.owner(&[]));
+        mirror.or(successor).or_else(anyone)
+    }
+
+    /// Makes room for `camera` by letting go of the least important one, if that is less important. Answers where the room is.
+    fn shed_for(&mut self, camera: CameraId) -> Option<NodeId> {
+        let priority = self.input.state.cameras.get(camera)?.spec.priority;
+        let victim = *self.victims().last()?;
+        if self.input.state.cameras.get(victim)?.spec.priority >= priority {
+            return None;
+        }
+        self.victims().pop();
+        let now = self.assignment(victim)?;
+        self.planner.remove(now);
+        let watermark = self.watermark(now.owner, victim);
+        self.propose(victim, now, AssignmentOp::Shed { watermark });
+        now.owner
+    }
+
+    fn victims(&mut self) -> &mut Vec<CameraId> {
+        let (state, planner) = (self.input.state, &self.planner);
+        self.victims.get_or_insert_with(|| {
+            let held = state.assignments.iter().filter(|(_, now)| now.owner.is_some_and(|owner| planner.is_fit(owner)));
+            by_priority(state, held.map(|(camera, _)| camera).collect())
+        })
+    }
+
+    /// Mirror and successor for `owner`, as they are where they still fit, avoiding nodes that failed with this camera.
+    fn around(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Placement {
+        let keep: Vec<NodeId> = [now.mirror, now.successor].into_iter().flatten().collect();
+        let protection = self.protection(camera);
+        let refused = self.memory.refused(self.input.uptime, camera);
+        let careful = self.planner.around(owner, protection, &keep, &refused);
+        if careful.successor.is_some() { careful } else { self.planner.around(owner, protection, &keep, &[]) }
+    }
+
+    fn enter(&mut self, placed: Placement) {
+        let Placement { owner, mirror, successor } = placed;
+        self.planner.add(&Assignment { owner: Some(owner), mirror, successor, ..Assignment::default() });
+    }
+
+    /// A camera whose owner is not known to be dead.
+    fn tend(&mut self, camera: CameraId) {
+        if self.victims.as_ref().is_some_and(|_| self.changes.iter().any(|change| change.camera == camera)) {
+            return; // shed in this round
+        }
+        let Some(now) = self.assignment(camera) else { return };
+        let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };
+        let report = self.progress(owner, camera);
+        let failed = self.memory.has_failed(self.input.uptime, camera, (owner, now.epoch), report);
+        if let Some(handoff) = now.handoff {
+            return self.tend_handoff(camera, now, handoff);
+        }
+        let leaves = !self.planner.is_fit(owner);
+        let fails = failed && self.memory.may_move(self.input.uptime, camera);
+        if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
+            return;
+        }
+        self.tend_beside(camera, now, owner);
+    }
+
+    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
+        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+        let waited = self.input.now.micros_since(handoff.since);
+        // A wall clock that was stepped back would otherwise make a handoff last for ever.
+        let expired = waited.unsigned_abs() > HANDOFF_MAX.as_micros() as u64;
+        if self.verdict(handoff.to) == Verdict::Unknown && !expired {
+            return;
+        }
+        if !self.planner.is_fit(handoff.to) || self.fails(camera, &handoff) {
+            self.cancel(camera, now, handoff);
+        } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
+            self.complete(camera, now, handoff);
+        } else if expired {
+            self.cancel(camera, now, handoff);
+        }
+    }
+
+    fn complete(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
+        let watermark = self.watermark(now.owner, camera);
+        self.planner.remove(now);
+        let placed = self.around(camera, now, handoff.to);
+        self.enter(placed);
+        let Placement { mirror, successor, .. } = placed;
+        let epoch = handoff.epoch;
+        self.propose(camera, now, AssignmentOp::CompleteHandoff { epoch, mirror, successor, watermark });
+    }
+
+    fn cancel(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
+        self.memory.refuse(self.input.uptime, camera, handoff.to);
+        self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });
+    }
+
+    /// Whether a move was begun (or must wait its turn); not where there is nowhere to go.
+    fn begin_handoff(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, fails: bool) -> bool {
+        let Some(to) = self.target(camera, now, owner) else { return false };
+        let under_way = self.handoffs_from.entry(owner).or_default();
+        if *under_way >= HANDOFFS_PER_NODE_MAX {
+            return true;
+        }
+        *under_way += 1;
+        if fails {
+            self.memory.moved(self.input.uptime, camera);
+            self.memory.refuse(self.input.uptime, camera, owner);
+        }
+        self.planner.add(&Assignment { owner: Some(to), ..Assignment::default() });
+        self.propose(camera, now, AssignmentOp::BeginHandoff { to });
+        true
+    }
+
+    /// Where to move: the successor, else the least loaded other node, else the mirror.
+    fn target(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
+        let mut avoid = self.memory.refused(self.input.uptime, camera);
+        avoid.push(owner);
+        let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
+        let successor = now.successor.filter(|node| is_open(node) && self.planner.room(*node) > 0);
+        let mirror = now.mirror.filter(is_open);
+        let others: Vec<NodeId> = avoid.iter().copied().chain(now.mirror).collect();
+        successor.or_else(|| self.planner.owner(&others)).or(mirror)
+    }
+
+    /// Names a mirror and a successor where there is none that lives, and somebody could be.
+    fn tend_beside(&mut self, camera: CameraId, now: &Assignment, owner: NodeId) {
+        let mirror = self.wanted_mirror(camera, now, owner);
+        if mirror != now.mirror {
+            self.propose(camera, now, AssignmentOp::SetMirror { mirror });
+        }
+        let successor = self.wanted_successor(now, owner, mirror);
+        let left = now.successor.filter(|successor| Some(*successor) != mirror);
+        if successor != left {
+            self.propose(camera, now, AssignmentOp::SetSuccessor { successor });
+        }
+        if (mirror, successor) != (now.mirror, now.successor) {
+            self.planner.remove(now);
+            self.enter(Placement { owner, mirror, successor });
+        }
+    }
+
+    fn wanted_mirror(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
+        if self.protection(camera) == Protection::Standard {
+            return None;
+        }
+        if now.mirror.is_some_and(|mirror| self.may_stay(mirror)) {
+            return now.mirror;
+        }
+        let domain = self.planner.domain(owner);
+        let promoted = now.successor.filter(|node| self.planner.is_fit(*node) && self.planner.domain(*node) != domain);
+        promoted.or_else(|| self.planner.mirror(domain, &[owner])).or(now.mirror)
+    }
+
+    fn wanted_successor(&self, now: &Assignment, owner: NodeId, mirror: Option<NodeId>) -> Option<NodeId> {
+        let left = now.successor.filter(|successor| Some(*successor) != mirror);
+        if left.is_some_and(|successor| self.may_stay(successor)) {
+            return left;
+        }
+        let taken: Vec<NodeId> = [owner].into_iter().chain(mirror).collect();
+        let domains = taken.iter().map(|node| self.planner.domain(*node)).collect();
+        self.planner.successor(owner, &taken, &domains).or(left)
+    }
+
+    fn may_stay(&self, node: NodeId) -> bool {
+        self.planner.is_fit(node) || self.verdict(node) == Verdict::Unknown
+    }
+}

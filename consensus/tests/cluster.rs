@@ -1,0 +1,264 @@
+//! Three nodes in one process on loopback: join, write through any node, lose the leader, lose the quorum, restart.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+
+use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Secret, Source, Transport};
+use holdfast_consensus::{Consensus, JoinError, Options, Timing, WRITE_DEADLINE, WriteError, join};
+use holdfast_storage::ids::{CameraId, NodeId};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// Far beyond what any step takes: a failing test ends, a slow machine does not fail it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct TestNode {
+    consensus: Consensus,
+    dir: TempDir,
+    spec: NodeSpec,
+    server: JoinHandle<()>,
+}
+
+fn secret() -> Secret {
+    Secret("only for tests".into())
+}
+
+fn node_spec(name: &str, addr: &str) -> NodeSpec {
+    NodeSpec {
+        name: name.into(),
+        peer_addr: addr.into(),
+        api_addr: addr.into(),
+        role: Role::Recorder,
+        failure_domain: name.into(),
+        camera_capacity: 100,
+    }
+}
+
+fn camera(name: &str) -> Command {
+    let url = format!("rtsp://10.0.0.1/{name}");
+    Command::CreateCamera(CameraSpec {
+        name: name.into(),
+        source: Source { url, username: None, password: None, transport: Transport::Tcp },
+        protection: Protection::Standard,
+        priority: 100,
+        retention_class: "default".into(),
+        labels: Default::default(),
+    })
+}
+
+async fn open(dir: &Path, node: NodeId, cluster: Uuid) -> Consensus {
+    let options = Options { node, cluster, dir: dir.to_owned(), timing: Timing::default(), secret: secret() };
+    let opened = Instant::now();
+    loop {
+        // The log's lock is released when the last task of a stopped node has ended.
+        match Consensus::open(options.clone()).await {
+            Ok(consensus) => return consensus,
+            Err(error) if opened.elapsed() > PATIENCE => panic!("{error}"),
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn serve(consensus: &Consensus, listener: TcpListener) -> JoinHandle<()> {
+    let routes = consensus.peer_routes();
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() })
+}
+
+impl TestNode {
+    async fn first() -> Self {
+        let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let spec = node_spec("n1", &listener.local_addr().unwrap().to_string());
+        let consensus = open(dir.path(), NodeId(1), Uuid::new_v4()).await;
+        let server = serve(&consensus, listener);
+        consensus.initialize(spec.clone()).await.unwrap();
+        Self { consensus, dir, spec, server }
+    }
+
+    async fn joining(name: &str, through: &Self) -> Self {
+        let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
+        let joined = join(&through.spec.peer_addr, spec.clone(), secret()).await.unwrap();
+        assert_eq!(joined.cluster, through.consensus.cluster());
+        let consensus = open(dir.path(), joined.node, joined.cluster).await;
+        let server = serve(&consensus, listener);
+        Self { consensus, dir, spec, server }
+    }
+
+    /// Gone without a goodbye: its port is closed first, so that nobody hears of it.
+    async fn kill(self) -> Stopped {
+        self.server.abort();
+        drop(self.server.await);
+        self.consensus.shutdown().await;
+        let (node, cluster) = (self.consensus.node(), self.consensus.cluster());
+        Stopped { node, cluster, dir: self.dir, spec: self.spec }
+    }
+
+    async fn voters(&self, count: usize) {
+        let mut leadership = self.consensus.leadership();
+        let enough = leadership.wait_for(|now| now.voters.len() == count && now.leader.is_some());
+        tokio::time::timeout(PATIENCE, enough).await.expect("the voters never came together").unwrap();
+    }
+
+    fn is_leader(&self) -> bool {
+        self.consensus.leadership().borrow().is_leader
+    }
+
+    fn cameras(&self) -> Vec<CameraId> {
+        self.consensus.state().cameras.keys().collect()
+    }
+}
+
+struct Stopped {
+    node: NodeId,
+    cluster: Uuid,
+    dir: TempDir,
+    spec: NodeSpec,
+}
+
+impl Stopped {
+    async fn restart(self) -> TestNode {
+        let consensus = open(self.dir.path(), self.node, self.cluster).await;
+        let listener = TcpListener::bind(&self.spec.peer_addr).await.unwrap();
+        let server = serve(&consensus, listener);
+        TestNode { consensus, dir: self.dir, spec: self.spec, server }
+    }
+}
+
+async fn three() -> Vec<TestNode> {
+    let first = TestNode::first().await;
+    let second = TestNode::joining("n2", &first).await;
+    let third = TestNode::joining("n3", &second).await;
+    let nodes = vec![first, second, third];
+    for node in &nodes {
+        node.voters(3).await;
+    }
+    nodes
+}
+
+/// Writes until it is taken: a new leader may need an election first.
+async fn write_soon(node: &TestNode, command: Command) -> Response {
+    let started = Instant::now();
+    loop {
+        match node.consensus.write(command.clone()).await {
+            Ok(response) => return response,
+            Err(WriteError::Rejected(Rejection::DuplicateCameraName(_))) => return Response::Done,
+            Err(error) if started.elapsed() > PATIENCE => panic!("{error}"),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_through_any_node_and_outlive_the_leader() {
+    let mut nodes = three().await;
+    let follower = nodes.iter().find(|node| !node.is_leader()).unwrap();
+    let written = follower.consensus.write(camera("front")).await.unwrap();
+    assert_eq!(written, Response::Camera { camera: CameraId(1), revision: 1 });
+    assert_eq!(follower.cameras(), [CameraId(1)], "what was written through a node can be read from it");
+    let again = follower.consensus.write(camera("front")).await;
+    assert_eq!(again, Err(WriteError::Rejected(Rejection::DuplicateCameraName("front".into()))));
+
+    let at = nodes.iter().position(TestNode::is_leader).unwrap();
+    let dead = nodes.remove(at).kill().await;
+    write_soon(&nodes[0], camera("back")).await;
+    eventually("both survivors have both cameras", || nodes.iter().all(|node| node.cameras().len() == 2)).await;
+    assert!(nodes.iter().any(TestNode::is_leader));
+
+    let returned = dead.restart().await;
+    assert!(returned.cameras().contains(&CameraId(1)), "the state of before is there at once");
+    eventually("the returned node catches up", || returned.cameras().len() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_quorum_writes_fail_in_time_and_the_state_stays() {
+    let mut nodes = three().await;
+    nodes[0].consensus.write(camera("front")).await.unwrap();
+    let alone = nodes.remove(0);
+    eventually("the camera is everywhere", || nodes.iter().all(|node| node.cameras().len() == 1)).await;
+    for node in nodes {
+        node.kill().await;
+    }
+    for attempt in 0..3 {
+        let asked = Instant::now();
+        let error = alone.consensus.write(camera("back")).await.unwrap_err();
+        assert!(asked.elapsed() < WRITE_DEADLINE + Duration::from_millis(500), "{attempt}: {:?}", asked.elapsed());
+        assert!(matches!(error, WriteError::NoLeader | WriteError::Unknown), "{error}");
+    }
+    let error = alone.consensus.write(camera("back")).await.unwrap_err();
+    assert_eq!(error, WriteError::NoLeader, "a leader that lost its quorum says so once its lease is over");
+    assert_eq!(alone.cameras(), [CameraId(1)]);
+
+    // Alone after a restart, with no leader in sight, it knows what it knew.
+    let alone = alone.kill().await.restart().await;
+    assert_eq!(alone.cameras(), [CameraId(1)]);
+    assert_eq!(alone.consensus.state().nodes.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_leader_hands_over_and_a_removed_node_leaves_the_vote() {
+    let nodes = three().await;
+    let leader = nodes.iter().find(|node| node.is_leader()).unwrap();
+    let before = leader.consensus.node();
+    assert!(leader.consensus.transfer_leadership().await);
+    let now = leader.consensus.leadership().borrow().leader;
+    assert!(now.is_some_and(|now| now != before), "{now:?}");
+
+    let at = holdfast_storage::time::Timestamp(1);
+    let remove = Command::RemoveNode { node: before, force: false, at };
+    let other = nodes.iter().find(|node| node.consensus.node() != before).unwrap();
+    assert_eq!(write_soon(other, remove).await, Response::Done);
+    other.voters(2).await;
+    assert_eq!(other.consensus.state().nodes.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_and_namesakes_do_not_join() {
+    let first = TestNode::first().await;
+    let spec = node_spec("n2", "127.0.0.1:9");
+    let stranger = join(&first.spec.peer_addr, spec, Secret("guessed".into())).await.unwrap_err();
+    assert!(stranger.to_string().contains("401"), "{stranger}");
+    let namesake = join(&first.spec.peer_addr, node_spec("n1", "127.0.0.1:9"), secret()).await.unwrap_err();
+    assert!(matches!(namesake, JoinError::Rejected(Rejection::DuplicateNodeName(_))), "{namesake}");
+    assert_eq!(first.consensus.state().nodes.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_never_starts_does_not_block_writes() {
+    let first = TestNode::first().await;
+    let joined = join(&first.spec.peer_addr, node_spec("ghost", "127.0.0.1:9"), secret()).await.unwrap();
+    assert_eq!(joined.node, NodeId(2));
+    sleep(Duration::from_secs(1)).await;
+    first.consensus.write(camera("front")).await.unwrap();
+    assert_eq!(first.consensus.leadership().borrow().voters, [NodeId(1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_starts_from_snapshot_and_log() {
+    let first = TestNode::first().await;
+    first.consensus.write(camera("front")).await.unwrap();
+    let settings = holdfast_consensus::command::Settings::default();
+    // More entries than a snapshot's interval, so that the log's beginning is purged.
+    for _ in 0..1_300 {
+        first.consensus.write(Command::SetSettings(settings.clone())).await.unwrap();
+    }
+    first.consensus.write(camera("back")).await.unwrap();
+    let before = first.consensus.state();
+    let stopped = first.kill().await;
+    assert!(stopped.dir.path().join("snapshot").exists());
+    let again = stopped.restart().await;
+    assert_eq!(again.consensus.state(), before);
+    write_soon(&again, camera("side")).await;
+}
