@@ -1,5 +1,7 @@
 //! The house rules as a test: what STYLE and DESIGN ask for, and no reviewer should have to look for.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "tidy/crates.rs"]
 mod crates;
 #[path = "tidy/documents.rs"]
