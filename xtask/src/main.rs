@@ -1,1 +1,28 @@
-fn main() {}
+//! `cargo xtask`: the project's own chores. Needs nothing but the standard library, so that it builds in a second.
+
+mod debian;
+mod steps;
+mod verify;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  verify   run every check that CI runs (cargo xtask verify --help)";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["verify", rest @ ..] => verify::run(rest),
+        ["-h" | "--help" | "help"] => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}

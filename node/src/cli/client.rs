@@ -15,8 +15,10 @@ use url::Url;
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request with a small answer may take in all. A node answers without a leader within 2 s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request with a small answer may take in all: longer than a node takes at most, so that its own answer is heard.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+const _: () = assert!(REQUEST_TIMEOUT.as_secs() > holdfast_control_api::limits::REQUEST_DEADLINE.as_secs());
 
 /// How long a download may stand still.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);

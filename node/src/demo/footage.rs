@@ -13,6 +13,10 @@ const WINDOW: Duration = Duration::from_secs(120);
 /// By how much neighbouring windows overlap: an export begins and ends at frames near the times asked for. Frames found twice count once.
 const OVERLAP: Duration = Duration::from_secs(5);
 
+/// A node runs a few exports at a time and refuses more; how often and how long to ask again.
+const RETRIES_MAX: u32 = 40;
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
 /// The largest export of one window, in bytes.
 const EXPORT_BYTES_MAX: usize = 1 << 30;
 
@@ -47,7 +51,7 @@ fn windows(from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, T
 
 async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<u8>, CliError> {
     let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
-    let mut response = api.download(&["cameras", &camera.to_string(), "export.mp4"], &query).await?;
+    let mut response = open(api, camera, &query).await?;
     let broken = |error: reqwest::Error| CliError::failed(format!("the export of camera {camera} broke off: {error}"));
     let mut file = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(broken)? {
@@ -59,6 +63,17 @@ async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> 
         file.extend_from_slice(&piece);
     }
     Ok(file)
+}
+
+async fn open(api: &Api, camera: CameraId, query: &[(&str, &str)]) -> Result<reqwest::Response, CliError> {
+    let mut retries = 0;
+    loop {
+        match api.download(&["cameras", &camera.to_string(), "export.mp4"], query).await {
+            Err(error) if error.kind == ExitKind::Unavailable && retries < RETRIES_MAX => retries += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
 }
 
 /// The stamps of all samples of a fragmented MP4, in its order.
@@ -77,6 +92,30 @@ fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
+    use holdfast_storage::ids::TrackKind;
+
+    #[test]
+    fn stamps_are_found_in_every_chunk_of_a_file() {
+        let stamp = |sequence| Stamp { camera: 4, sequence, captured_us: 9 };
+        let frame = |sequence| {
+            let nal = stamp(sequence).encode(0);
+            let length = u32::try_from(nal.len()).unwrap().to_be_bytes();
+            Frame {
+                data: [&length[..], &nal].concat().into(),
+                decode_time: sequence * 3600,
+                duration: 3600,
+                composition_offset: 0,
+                keyframe: sequence == 0,
+            }
+        };
+        let chunk = |sequence: u64| {
+            build_chunk(TrackKind::Video, 1, Timestamp(0), &[frame(sequence), frame(sequence + 1)]).unwrap().concat()
+        };
+        let file = [&[0, 0, 0, 8][..], b"ftyp", &chunk(0), &chunk(2)].concat();
+        assert_eq!(stamps_of(&file).unwrap(), [0, 1, 2, 3].map(stamp));
+        assert!(stamps_of(&file[..file.len() - 1]).is_err());
+    }
 
     #[test]
     fn windows_cover_the_range_and_overlap() {

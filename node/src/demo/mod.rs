@@ -3,6 +3,7 @@
 //! What is decided is apart from what is done: `script` says when to kill, restart and end, `view` what changed, `report` what was
 //! lost; `session` does it, with `cluster` for the processes and `footage` for what the cluster serves.
 
+pub mod binary;
 pub mod cluster;
 mod footage;
 mod keys;

@@ -1,0 +1,271 @@
+//! The binary as a user runs it: what it prints, where, and its exit codes, against an API with canned answers.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use futures::StreamExt;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// What the API was asked to change.
+type Changes = Arc<Mutex<Vec<Value>>>;
+
+struct Api {
+    url: String,
+    changes: Changes,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Api {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let changes = Changes::default();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = routes(changes.clone());
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self { url, changes, runtime }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        // Within the runtime's context, so that it outlives the call.
+        let _runtime = self.runtime.enter();
+        holdfast(&[&["--api", &self.url], args].concat(), Some(TOKEN))
+    }
+}
+
+fn holdfast(args: &[&str], token: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    for name in ["HOLDFAST_API", "HOLDFAST_ADMIN_TOKEN", "HOLDFAST_CLUSTER_SECRET", "HOLDFAST_CAMERA_PASSWORD"] {
+        command.env_remove(name);
+    }
+    command.args(args).envs(token.map(|token| ("HOLDFAST_ADMIN_TOKEN", token))).output().unwrap()
+}
+
+fn routes(changes: Changes) -> Router {
+    let api = Router::new()
+        .route("/cluster", get(|| async { Json(cluster()) }))
+        .route(
+            "/cluster/init",
+            post(|| async { problem(409, "The present state does not allow it", "a member already") }),
+        )
+        .route("/cluster/join", post(|| async { problem(503, "The cluster has no leader", "asked node2") }))
+        .route("/nodes", get(|| async { Json(json!([node()])) }))
+        .route("/nodes/{id}/drain", post(note).delete(note))
+        .route("/cameras", get(|| async { Json(json!([camera(), yard()])) }).post(add))
+        .route("/cameras/{id}", delete(note))
+        .route("/cameras/{id}/timeline", get(|| async { Json(timeline()) }))
+        .route("/cameras/{id}/export.mp4", get(export));
+    Router::new().nest("/api/v1", api).layer(axum::middleware::from_fn(authorise)).with_state(changes)
+}
+
+async fn authorise(request: Request, next: axum::middleware::Next) -> Response {
+    let expected = format!("Bearer {TOKEN}");
+    if request.headers().get(header::AUTHORIZATION).is_some_and(|value| *value == *expected) {
+        next.run(request).await
+    } else {
+        problem(401, "No valid token", "send one")
+    }
+}
+
+async fn note(State(changes): State<Changes>, request: Request) -> StatusCode {
+    changes.lock().unwrap().push(json!(format!("{} {}", request.method(), request.uri().path())));
+    StatusCode::NO_CONTENT
+}
+
+async fn add(State(changes): State<Changes>, Json(body): Json<Value>) -> Response {
+    changes.lock().unwrap().push(body);
+    (StatusCode::CREATED, Json(camera())).into_response()
+}
+
+/// Camera 1 has footage; the others' breaks off.
+async fn export(UrlPath(id): UrlPath<u32>) -> Response {
+    let pieces = [Ok("first "), if id == 1 { Ok("second") } else { Err(std::io::Error::other("broken")) }];
+    // The head must be on its way before the end, or the answer as a whole fails.
+    let slowly = futures::stream::iter(pieces).then(|piece| async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        piece
+    });
+    Body::from_stream(slowly).into_response()
+}
+
+fn problem(status: u16, title: &str, detail: &str) -> Response {
+    let body = json!({"type": "urn:x", "title": title, "status": status, "detail": detail, "code": "x"});
+    (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+}
+
+fn node() -> Value {
+    json!({"id": 1, "name": "north", "role": "recorder", "duty": "active", "voter": true, "alive": true, "peer_addr": "a:1",
+        "api_addr": "a:2", "failure_domain": "", "camera_capacity": 500, "cameras": 1})
+}
+
+fn cluster() -> Value {
+    json!({"id": "c-1", "this_node": 1, "leader": null, "term": 3, "voters": [1], "nodes": [node()], "cameras": 2, "cameras_recording": 1})
+}
+
+fn camera() -> Value {
+    json!({"id": 1, "name": "gate", "source": {"url": "rtsp://h/1", "username": null, "has_password": false, "transport": "tcp"},
+        "protection": "standard", "priority": 100, "retention_class": "default", "labels": {},
+        "assignment": {"epoch": 4, "owner": 1, "mirror": null, "successor": null, "moving_to": null},
+        "recording": {"state": "recording", "node": 1, "watermark": "2026-11-22T10:00:00Z", "error": null}})
+}
+
+fn yard() -> Value {
+    let mut yard = camera();
+    (yard["id"], yard["name"]) = (json!(2), json!("yard"));
+    yard
+}
+
+fn timeline() -> Value {
+    json!({"camera": 1, "from": "2026-11-22T10:00:00Z", "to": "2026-11-22T11:00:00Z",
+        "spans": [{"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T10:30:00.5Z", "node": 1, "epoch": 4, "rank": "owner", "available": false}],
+        "gaps": [{"start": "2026-11-22T10:30:00.5Z", "end": "2026-11-22T11:00:00Z", "cause": "camera_stalled", "node": null}]})
+}
+
+fn stdout(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The exit code and standard error of a command that failed and printed nothing else.
+fn failure(output: &Output) -> (i32, String) {
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    (output.status.code().unwrap(), String::from_utf8(output.stderr.clone()).unwrap())
+}
+
+#[test]
+fn data_is_a_table_or_json() {
+    let api = Api::start();
+    let table = stdout(&api.run(&["camera", "list"]));
+    assert!(table.starts_with("ID  NAME  STATE") && table.contains("1   gate  recording  north"), "{table}");
+    let json: Value = serde_json::from_str(&stdout(&api.run(&["camera", "list", "--json"]))).unwrap();
+    assert_eq!(json[0]["assignment"]["epoch"], 4);
+    let shown: Value = serde_json::from_str(&stdout(&api.run(&["--json", "camera", "show", "gate"]))).unwrap();
+    assert_eq!(shown["id"], 1);
+    assert!(stdout(&api.run(&["cluster", "status"])).contains("none: changes fail, recording goes on"));
+    let nodes: Value = serde_json::from_str(&stdout(&api.run(&["nodes", "list", "--json"]))).unwrap();
+    assert_eq!(nodes[0]["name"], "north");
+}
+
+#[test]
+fn the_timeline_shows_spans_and_gaps_in_order() {
+    let text = stdout(&Api::start().run(&["timeline", "gate", "--from", "-2h"]));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[1].starts_with("recorded") && lines[1].contains("1800.500") && lines[1].ends_with("its node is down"),
+        "{text}"
+    );
+    assert!(lines[2].starts_with("GAP") && lines[2].contains("camera_stalled"), "{text}");
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let api = Api::start();
+    let (code, text) = failure(&api.run(&["cluster", "init"]));
+    assert_eq!((code, text.as_str()), (1, "error: The present state does not allow it: a member already\n"));
+    assert_eq!(failure(&api.run(&["camera", "list", "--frobnicate"])).0, 2);
+    assert_eq!(failure(&api.run(&["timeline", "gate", "--from", "now", "--to", "-1h"])).0, 2);
+    let (code, text) = failure(&api.run(&["camera", "show", "nobody"]));
+    assert!(code == 3 && text.contains("no camera has the name or number `nobody`"), "{text}");
+    let (code, text) = failure(&api.run(&["cluster", "join", "--peer", "node2:8481"]));
+    assert!(code == 4 && text.contains("hint: recording goes on"), "{text}");
+    let (code, text) = failure(&holdfast(&["--api", "http://127.0.0.1:1", "nodes", "list"], Some(TOKEN)));
+    assert!(code == 4 && text.contains("cannot reach http://127.0.0.1:1/: ") && text.contains("refused"), "{text}");
+}
+
+#[test]
+fn a_missing_token_is_explained_and_a_token_file_is_read() {
+    let api = Api::start();
+    let (code, text) = failure(&holdfast(&["--api", &api.url, "nodes", "list"], None));
+    assert!(code == 1 && text.contains("--token-file or HOLDFAST_ADMIN_TOKEN"), "{text}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    stdout(&holdfast(&["--api", &api.url, "--token-file", file.to_str().unwrap(), "nodes", "list"], None));
+}
+
+#[test]
+fn changes_reach_the_api() {
+    let api = Api::start();
+    let dir = tempfile::tempdir().unwrap();
+    let password = dir.path().join("password");
+    std::fs::write(&password, "geheim\n").unwrap();
+    let add = ["camera", "add", "--name", "gate", "--url", "rtsp://h/1", "--username", "u", "--label", "site=north"];
+    let added = stdout(&api.run(&[&add[..], &["--password-file", password.to_str().unwrap()]].concat()));
+    assert_eq!(added, "added camera 1 (gate)\n");
+    stdout(&api.run(&["camera", "remove", "gate"]));
+    stdout(&api.run(&["nodes", "drain", "north"]));
+    stdout(&api.run(&["nodes", "undrain", "1"]));
+    let changes = api.changes.lock().unwrap();
+    assert_eq!((&changes[0]["source"]["password"], &changes[0]["labels"]["site"]), (&json!("geheim"), &json!("north")));
+    assert_eq!(changes[1..], ["DELETE /cameras/1", "POST /nodes/1/drain", "DELETE /nodes/1/drain"]);
+}
+
+#[test]
+fn an_export_appears_whole_or_not_at_all() {
+    let api = Api::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out.mp4");
+    let export =
+        |more: &[&str]| api.run(&[&["export", "gate", "--from", "-1m", "-o", file.to_str().unwrap()], more].concat());
+    assert!(stdout(&export(&[])).ends_with("(12 bytes)\n"));
+    assert_eq!(std::fs::read(&file).unwrap(), b"first second");
+    let (code, text) = failure(&export(&[]));
+    assert!(code == 1 && text.contains("--force replaces it"), "{text}");
+    stdout(&export(&["--force"]));
+    let broken = dir.path().join("broken.mp4");
+    let (code, text) = failure(&api.run(&["export", "yard", "--from", "-1m", "-o", broken.to_str().unwrap()]));
+    assert!(code == 1 && text.contains("the export broke off"), "{text}");
+    assert_eq!(names(dir.path()), ["out.mp4"]);
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_configuration_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("node.toml");
+    let check = |text: &str, more: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        holdfast(&[&["config", "check", file.to_str().unwrap()], more].concat(), None)
+    };
+    let good = check("name = \"a\"\ndata_dir = \"d\"\n", &[]);
+    assert!(stdout(&good).contains("is valid\nwarning: no cluster secret"));
+    let bad = check("name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n", &["--json"]);
+    let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
+    assert_eq!(
+        (bad.status.code(), &report["problems"][0]["line"], &report["valid"]),
+        (Some(1), &json!(3), &json!(false))
+    );
+}
+
+#[test]
+fn a_node_without_secrets_or_with_a_bad_configuration_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("node.toml");
+    let serve = || failure(&holdfast(&["serve", "--config", file.to_str().unwrap()], Some(TOKEN)));
+    assert!(serve().1.contains("node.toml: cannot be read"));
+    std::fs::write(&file, "name = \"a\"\ndata_dir = \"d\"\n").unwrap();
+    let (code, text) = serve();
+    assert!(
+        code == 1 && text.contains("set `cluster.secret_file` in the configuration or the environment variable"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_node_does_not_outlive_the_parent_it_was_told_of() {
+    let (code, text) = failure(&holdfast(&["serve", "--config", "x", "--parent-pid", "1"], None));
+    assert!(code == 1 && text.contains("the parent process 1 is gone"), "{text}");
+}

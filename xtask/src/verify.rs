@@ -1,0 +1,120 @@
+//! `cargo xtask verify`: format, lints, tests and interop tests, in this order, with a summary at the end.
+
+use crate::debian::{self, Packages};
+use crate::steps::{Outcome, Steps};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+Usage: cargo xtask verify [--quick] [--keep-going]
+
+Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, interop tests.
+As root it installs the Debian packages that the interop tests need; else it prints the line that would, and leaves
+those tests out.
+
+  --quick        without the interop tests
+  --keep-going   run the remaining steps after one has failed
+
+Exit codes: 0 passed, 1 a step failed, 2 wrong usage";
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    quick: bool,
+    keep_going: bool,
+}
+
+pub(crate) fn run(args: &[&str]) -> ExitCode {
+    if args.iter().any(|arg| matches!(*arg, "-h" | "--help")) {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    match parse(args) {
+        Ok(options) => verify(&options),
+        Err(unknown) => {
+            eprintln!("unknown argument `{unknown}`\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parse<'a>(args: &[&'a str]) -> Result<Options, &'a str> {
+    let mut options = Options::default();
+    for arg in args {
+        match *arg {
+            "--quick" => options.quick = true,
+            "--keep-going" => options.keep_going = true,
+            unknown => return Err(unknown),
+        }
+    }
+    Ok(options)
+}
+
+fn verify(options: &Options) -> ExitCode {
+    let mut steps = Steps::new(options.keep_going);
+    steps.command("format", cargo(&["fmt", "--all", "--check"]));
+    steps.command("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    // The integration tests start the binary that lies beside them.
+    steps.command("build", cargo(&["build", "-p", "holdfast"]));
+    // Without interop tests: these are ignored unless asked for.
+    steps.command("tests", if has_nextest() { cargo(&["nextest", "run", "--workspace"]) } else { plain_tests() });
+    steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
+    if options.quick {
+        steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
+    } else {
+        interop(&mut steps);
+    }
+    steps.summary()
+}
+
+fn interop(steps: &mut Steps) {
+    match steps.step("debian packages", || debian::ensure(&debian::INTEROP)) {
+        Some(Packages::Present) => steps.command("interop", interop_tests()),
+        Some(Packages::Missing { install_line }) => {
+            steps.note("interop", Outcome::LeftOut(format!("needs packages; as root: {install_line}")));
+        }
+        None => {}
+    }
+}
+
+fn plain_tests() -> Command {
+    cargo(&["test", "--workspace", "--lib", "--bins", "--examples", "--tests", "--no-fail-fast"])
+}
+
+/// The targets `tests/tests/interop*.rs`. Their tests need foreign programs and are marked `#[ignore]`.
+fn interop_tests() -> Command {
+    cargo(&["test", "-p", "holdfast-tests", "--test", "interop*", "--", "--include-ignored"])
+}
+
+fn has_nextest() -> bool {
+    let asked = cargo(&["nextest", "--version"]).output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(root());
+    command
+}
+
+/// The workspace's folder, also when called from within it.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_understood_or_named() {
+        assert_eq!(parse(&[]), Ok(Options::default()));
+        assert_eq!(parse(&["--keep-going", "--quick"]), Ok(Options { quick: true, keep_going: true }));
+        assert_eq!(parse(&["--fast"]), Err("--fast"));
+    }
+
+    #[test]
+    fn the_root_holds_the_workspace() {
+        assert!(root().join("xtask/Cargo.toml").exists());
+    }
+}
