@@ -198,6 +198,7 @@ fn view_error(error: ViewError) -> ApiError {
     let detail = error.to_string();
     match error {
         ViewError::Local(error) if error.is_damage() => ApiError::damaged(detail),
+        ViewError::Local(error) if error.is_passing() => ApiError::unavailable(detail),
         ViewError::Local(_) => ApiError::internal(detail),
         ViewError::NoInit => ApiError::unavailable(detail),
         ViewError::Peer(_) => ApiError::unavailable(detail),

@@ -3,10 +3,11 @@
 use super::host::Host;
 use super::member::Member;
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_storage::VolumeStats;
+use holdfast_storage::Stats;
+use holdfast_storage::disk::IoMode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts};
+use prometheus::{CounterVec, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
 
 /// # Errors
@@ -131,13 +132,34 @@ fn cluster(member: &Member) -> Families {
 }
 
 /// A gauge for each volume: name, help, and how to read it from the volume's figures.
-type VolumeGauge = (&'static str, &'static str, fn(&VolumeStats) -> f64);
+type VolumeGauge = (&'static str, &'static str, fn(&Stats) -> f64);
 
 const VOLUME_GAUGES: &[VolumeGauge] = &[
     ("holdfast_volume_free_bytes", "Room left in the volume's filesystem.", |stats| stats.free_bytes as f64),
-    ("holdfast_volume_segments_count", "Segments on the volume.", |stats| stats.segments as f64),
-    ("holdfast_volume_stored_bytes", "Bytes in the volume's segments.", |stats| stats.stored_bytes as f64),
-    ("holdfast_volume_queued_bytes", "Bytes received and not yet written.", |stats| stats.queued_bytes as f64),
+    ("holdfast_volume_size_bytes", "Size of the volume's filesystem.", |stats| stats.total_bytes as f64),
+    ("holdfast_volume_sealed_bytes", "Bytes in sealed segments.", |stats| stats.sealed_bytes as f64),
+    ("holdfast_volume_sealed_segments_count", "Sealed segments.", |stats| stats.segments_sealed as f64),
+    ("holdfast_volume_unlisted_segments_count", "Segments of former processes that are not listed yet.", |stats| {
+        stats.segments_to_recover.saturating_sub(stats.segments_recovered + stats.segments_refused) as f64
+    }),
+    ("holdfast_volume_queued_bytes", "Bytes received and not yet handed to the kernel.", |stats| stats.queued_bytes as f64),
+    ("holdfast_volume_last_flush_seconds", "How long the last flush took.", |stats| stats.flush_us_last as f64 / 1e6),
+    ("holdfast_volume_failed_info", "1 where the volume has failed.", |stats| f64::from(u8::from(stats.failed.is_some()))),
+    ("holdfast_volume_full_info", "1 while the disk is full and nothing may be deleted.", |stats| {
+        f64::from(u8::from(stats.has_no_space))
+    }),
+    ("holdfast_volume_direct_io_info", "1 where the volume is written through io_uring with O_DIRECT, 0 for plain I/O.", |stats| {
+        f64::from(u8::from(stats.io_mode.is_some_and(|mode| mode != IoMode::Plain)))
+    }),
+];
+
+const VOLUME_COUNTERS: &[VolumeGauge] = &[
+    ("holdfast_volume_written_bytes_total", "Bytes handed to the kernel, padding included.", |stats| stats.written_bytes as f64),
+    ("holdfast_volume_flushes_total", "Flushes.", |stats| stats.flushes as f64),
+    ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
+    ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| stats.damaged_batches as f64),
+    ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| stats.damaged_reads as f64),
+    ("holdfast_volume_catalogue_rebuilds_total", "Catalogues rebuilt from segments.", |stats| stats.catalogue_rebuilds.into()),
 ];
 
 fn volumes(member: &Member) -> Families {
@@ -146,10 +168,16 @@ fn volumes(member: &Member) -> Families {
     for (name, help, read) in VOLUME_GAUGES {
         let gauge = GaugeVec::new(Opts::new(*name, *help), &["volume"])?;
         for (index, stats) in stats.iter().enumerate() {
-            let gauge: Gauge = gauge.with_label_values(&[&index.to_string()]);
-            gauge.set(read(stats));
+            gauge.with_label_values(&[&index.to_string()]).set(read(stats));
         }
         families.extend(gauge.collect());
+    }
+    for (name, help, read) in VOLUME_COUNTERS {
+        let counter = CounterVec::new(Opts::new(*name, *help), &["volume"])?;
+        for (index, stats) in stats.iter().enumerate() {
+            counter.with_label_values(&[&index.to_string()]).inc_by(read(stats));
+        }
+        families.extend(counter.collect());
     }
     Ok(families)
 }

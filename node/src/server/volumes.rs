@@ -1,16 +1,18 @@
 //! This node's volumes as one store. A camera's recordings of one node go to one volume while that volume works.
 
 use super::reads::{Range, Recorded};
-use crate::config::{Config, Io};
+use crate::config::{Config, DEFAULT_RETENTION_CLASS, Io};
 use crate::recorder::sink::{RecordSink, SinkError};
+use crate::recorder::status::{Identity, Status};
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, InitId, Record};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
-use holdfast_storage::{AppendError, IoChoice, RetentionClass, VolumeHandle, VolumeOptions, VolumeStats, Watermark};
+use holdfast_storage::disk::IoChoice;
+use holdfast_storage::{AppendError, ClassId, RetentionClass, Stats, Volume, VolumeHandle, VolumeOptions, Watermark};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -33,43 +35,65 @@ impl ReadError {
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self, Self::Store(holdfast_storage::Error::Damaged { .. }))
     }
+
+    /// It will be there soon: the catalogue is being rebuilt.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Store(holdfast_storage::Error::Catalogue { .. }))
+    }
+}
+
+/// One volume as this node uses it.
+struct Attached {
+    handle: VolumeHandle,
+    failed: watch::Receiver<Option<Arc<str>>>,
+    /// For classes that this node's configuration does not have.
+    default_class: ClassId,
+}
+
+impl Attached {
+    fn failure(&self) -> Option<Arc<str>> {
+        self.failed.borrow().clone()
+    }
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Volumes {
-    handles: Arc<[VolumeHandle]>,
+    attached: Arc<[Attached]>,
     reads: Arc<Semaphore>,
 }
 
 impl Volumes {
-    /// Opens every configured volume; recording can begin when this returns.
+    /// Opens every configured volume; recording can begin when this returns. Blocks for some milliseconds per volume.
     ///
     /// # Errors
     /// The first volume that cannot be opened.
     pub(crate) fn open(config: &Config, node: NodeId, cluster: Uuid) -> Result<Self, holdfast_storage::Error> {
         let paths = config.volume_paths();
-        let handles = paths.into_iter().enumerate().map(|(index, path)| {
-            let index = u16::try_from(index).unwrap_or(u16::MAX);
-            holdfast_storage::Volume::open(options(config, VolumeOptions { index, ..VolumeOptions::new(path, node, cluster) }))
+        let attached = paths.into_iter().zip(0..).map(|(path, index)| {
+            attach(options(config, VolumeOptions { index, ..VolumeOptions::new(path, node, cluster) }))
         });
-        let handles = handles.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { handles: handles.into(), reads: Arc::new(Semaphore::new(READS_MAX)) })
+        let attached = attached.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { attached: attached.into(), reads: Arc::new(Semaphore::new(READS_MAX)) })
+    }
+
+    fn handles(&self) -> Vec<VolumeHandle> {
+        self.attached.iter().map(|attached| attached.handle.clone()).collect()
     }
 
     /// The volume that records `camera`: the same one as long as it works, else the next that does.
-    fn volume_of(&self, camera: CameraId) -> &VolumeHandle {
-        let count = self.handles.len();
+    fn volume_of(&self, camera: CameraId) -> &Attached {
+        let count = self.attached.len();
         let first = camera.0 as usize % count;
-        let candidates = (0..count).map(|step| &self.handles[(first + step) % count]);
-        candidates.into_iter().find(|handle| handle.failure().is_none()).unwrap_or(&self.handles[first])
+        let mut candidates = (0..count).map(|step| &self.attached[(first + step) % count]);
+        candidates.find(|attached| attached.failure().is_none()).unwrap_or(&self.attached[first])
     }
 
     pub(crate) async fn recorded(&self, range: Range) -> Result<Recorded, ReadError> {
-        let handles = Arc::clone(&self.handles);
+        let handles = self.handles();
         self.read_disk(move || {
             let mut recorded = Recorded::default();
-            for handle in handles.iter() {
+            for handle in &handles {
                 recorded.spans.extend(handle.spans(range.camera, range.stream, range.from, range.to)?);
                 recorded.gaps.extend(handle.gaps(range.camera, range.stream, range.from, range.to)?);
             }
@@ -79,10 +103,10 @@ impl Volumes {
     }
 
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
-        let handles = Arc::clone(&self.handles);
+        let handles = self.handles();
         self.read_disk(move || {
             let mut entries = Vec::new();
-            for handle in handles.iter() {
+            for handle in &handles {
                 entries.extend(handle.entries(range.camera, range.stream, range.from, range.to)?);
             }
             Ok(entries)
@@ -91,10 +115,10 @@ impl Volumes {
     }
 
     pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ReadError> {
-        let handles = Arc::clone(&self.handles);
+        let handles = self.handles();
         self.read_disk(move || {
             let mut missing = Err(ReadError::NoVolume(0));
-            for handle in handles.iter() {
+            for handle in &handles {
                 match handle.init(camera, init) {
                     Ok(bytes) => return Ok(bytes),
                     Err(error) => missing = Err(error.into()),
@@ -106,8 +130,8 @@ impl Volumes {
     }
 
     pub(crate) async fn read(&self, location: ChunkLocation) -> Result<Bytes, ReadError> {
-        let handle = self.handles.get(usize::from(location.volume)).cloned();
-        let handle = handle.ok_or(ReadError::NoVolume(location.volume))?;
+        let attached = self.attached.get(usize::from(location.volume)).ok_or(ReadError::NoVolume(location.volume))?;
+        let handle = attached.handle.clone();
         self.read_disk(move || Ok(handle.read(&location)?)).await
     }
 
@@ -125,16 +149,15 @@ impl Volumes {
     }
 
     /// How far this identity's recording of the camera is durable.
-    fn watermark(&self, camera: CameraId, identity: crate::recorder::status::Identity) -> Option<Watermark> {
-        let marks = self
-            .handles
-            .iter()
-            .filter_map(|handle| handle.watermark_of(camera, StreamKind::Main, identity.epoch, identity.rank));
+    fn watermark(&self, camera: CameraId, identity: Identity) -> Option<Watermark> {
+        let Identity { epoch, rank } = identity;
+        let marks = self.attached.iter().map(|attached| &attached.handle);
+        let marks = marks.filter_map(|handle| handle.watermark_of(camera, StreamKind::Main, epoch, rank));
         marks.max_by_key(|mark| mark.durable_end)
     }
 
     /// What the heartbeat tells of one recorder: only what is durable counts.
-    pub(crate) fn progress(&self, status: crate::recorder::status::Status) -> Progress {
+    pub(crate) fn progress(&self, status: Status) -> Progress {
         let mark = self.watermark(status.camera, status.identity);
         let failed = self.volume_of(status.camera).failure();
         let state = match (&failed, status.state) {
@@ -153,14 +176,14 @@ impl Volumes {
         }
     }
 
-    pub(crate) fn stats(&self) -> Vec<VolumeStats> {
-        self.handles.iter().map(VolumeHandle::stats).collect()
+    pub(crate) fn stats(&self) -> Vec<Stats> {
+        self.attached.iter().map(|attached| attached.handle.stats()).collect()
     }
 
     /// Whether at least one volume takes records; else why not.
     pub(crate) fn writable(&self) -> Result<(), String> {
-        let failures: Vec<_> = self.handles.iter().filter_map(VolumeHandle::failure).collect();
-        if failures.len() < self.handles.len() {
+        let failures: Vec<_> = self.attached.iter().filter_map(Attached::failure).collect();
+        if failures.len() < self.attached.len() {
             return Ok(());
         }
         Err(failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
@@ -171,7 +194,7 @@ impl Volumes {
     /// # Errors
     /// The first volume that failed; the others are closed all the same.
     pub(crate) async fn close(&self) -> Result<(), holdfast_storage::Error> {
-        let closed = futures::future::join_all(self.handles.iter().map(VolumeHandle::close)).await;
+        let closed = futures::future::join_all(self.attached.iter().map(|attached| attached.handle.close())).await;
         closed.into_iter().collect()
     }
 }
@@ -183,14 +206,33 @@ impl RecordSink for Volumes {
             Record::Init(init) => init.camera,
             Record::Gap(gap) => gap.camera,
         };
-        let volume = self.volume_of(camera);
-        let class = volume.class(retention_class).unwrap_or_else(|| volume.default_class());
-        volume.append(class, record).map_err(|error| match error {
+        let Attached { handle, default_class, .. } = self.volume_of(camera);
+        let class = handle.class(retention_class).unwrap_or(*default_class);
+        handle.append(class, record).map_err(|error| match error {
             AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
             AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
             AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
         })
     }
+}
+
+/// Opens a volume and watches over it.
+fn attach(options: VolumeOptions) -> Result<Attached, holdfast_storage::Error> {
+    let path = options.path.clone();
+    let (volume, handle) = Volume::open(options)?;
+    tokio::spawn(async move {
+        match volume.run().await {
+            Ok(()) => tracing::info!(path = %path.display(), "volume closed"),
+            Err(error) => tracing::error!(%error, "volume failed; its cameras go elsewhere"),
+        }
+    });
+    let default_class = handle.class(DEFAULT_RETENTION_CLASS).ok_or_else(no_default_class)?;
+    Ok(Attached { failed: handle.failed(), handle, default_class })
+}
+
+fn no_default_class() -> holdfast_storage::Error {
+    let problem = format!("a class \"{DEFAULT_RETENTION_CLASS}\" is needed, for cameras that name none");
+    holdfast_storage::Error::Options { option: "retention", problem }
 }
 
 fn options(config: &Config, base: VolumeOptions) -> VolumeOptions {
