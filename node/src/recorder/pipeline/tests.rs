@@ -4,6 +4,7 @@ use super::*;
 use crate::ingest::media::VideoCodec;
 use crate::recorder::mux;
 use bytes::Bytes;
+use holdfast_storage::chunk::ChunkMeta;
 use holdfast_storage::ids::{Epoch, Rank};
 use std::sync::Mutex;
 
