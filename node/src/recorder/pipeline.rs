@@ -9,7 +9,7 @@ use super::gaps::Ledger;
 use super::mux::Mux;
 use super::sink::{RecordSink, SinkError};
 use super::status::{Counters, Identity, StatusCell};
-use super::track::Track;
+use super::track::{NotStored, Track};
 use crate::ingest::clock::beside_video;
 use crate::ingest::error::SessionError;
 use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
@@ -339,12 +339,13 @@ impl Pipeline {
         self.write_gaps();
     }
 
-    fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &SinkError) {
+    fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &NotStored) {
         self.count(|counters| &counters.shed_chunks, 1);
         self.context.status.failing(error.to_string());
         let cause = match error {
-            SinkError::Full => GapCause::Overload,
-            SinkError::Failed(_) => GapCause::VolumeFailed,
+            NotStored::Sink(SinkError::Full) => GapCause::Overload,
+            NotStored::Sink(SinkError::Failed(_)) => GapCause::VolumeFailed,
+            NotStored::Mux(_) => GapCause::Unknown,
         };
         if kind == TrackKind::Video {
             self.ledger.note(start, end, cause);

@@ -1,6 +1,7 @@
 //! One track of a recording: its clock, its open chunk, its init segment and the number of its next chunk.
 
 use super::chunker::{Chunker, Cut, Limits};
+use super::mux;
 use super::pipeline::Context;
 use super::sink::SinkError;
 use super::status::Identity;
@@ -9,6 +10,15 @@ use crate::ingest::media::SenderReport;
 use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{SessionId, TrackKind};
 use holdfast_storage::time::Timestamp;
+
+/// Why a chunk was not stored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotStored {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("a chunk was left out: {0}")]
+    Mux(#[from] mux::Error),
+}
 
 pub(super) struct Track {
     kind: TrackKind,
@@ -62,16 +72,26 @@ impl Track {
         identity: Identity,
         session: SessionId,
         cut: Cut,
-    ) -> Result<(), SinkError> {
-        let stored = self.store_init(context).and_then(|()| {
-            let chunk = self.chunk(context, identity, session, &cut);
-            context.sink.append(&context.retention_class, Record::Chunk(chunk))
-        });
+    ) -> Result<(), NotStored> {
+        let stored = self.try_store(context, identity, session, &cut);
         match stored {
             Ok(()) => self.sequence = self.sequence.saturating_add(1),
             Err(_) => self.chunker.mark_loss(),
         }
         stored
+    }
+
+    fn try_store(
+        &mut self,
+        context: &Context,
+        identity: Identity,
+        session: SessionId,
+        cut: &Cut,
+    ) -> Result<(), NotStored> {
+        let parts = context.mux.chunk(self.kind, self.sequence, cut.start, &cut.frames)?;
+        self.store_init(context)?;
+        let meta = self.meta(context, identity, session, cut);
+        Ok(context.sink.append(&context.retention_class, Record::Chunk(Chunk { meta, parts }))?)
     }
 
     fn store_init(&mut self, context: &Context) -> Result<(), SinkError> {
@@ -82,8 +102,8 @@ impl Track {
         Ok(())
     }
 
-    fn chunk(&self, context: &Context, identity: Identity, session: SessionId, cut: &Cut) -> Chunk {
-        let meta = ChunkMeta {
+    fn meta(&self, context: &Context, identity: Identity, session: SessionId, cut: &Cut) -> ChunkMeta {
+        ChunkMeta {
             camera: context.camera,
             stream: context.stream,
             track: self.kind,
@@ -98,7 +118,6 @@ impl Track {
             frames: u32::try_from(cut.frames.len()).unwrap_or(u32::MAX),
             keyframe_crc: cut.keyframe_crc,
             after_loss: cut.after_loss,
-        };
-        Chunk { meta, parts: context.mux.chunk(self.kind, self.chunker.timescale(), self.sequence, &cut.frames) }
+        }
     }
 }

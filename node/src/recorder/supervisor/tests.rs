@@ -146,9 +146,15 @@ impl Mux for PanickingMux {
         PlainMux.init(parameters)
     }
 
-    fn chunk(&self, track: TrackKind, timescale: u32, sequence: u32, frames: &[mux::Frame]) -> Vec<Bytes> {
+    fn chunk(
+        &self,
+        track: TrackKind,
+        sequence: u32,
+        start: Timestamp,
+        frames: &[mux::Frame],
+    ) -> Result<Vec<Bytes>, mux::Error> {
         assert!(sequence < 2 || self.0.swap(true, Relaxed), "garbage from a camera");
-        PlainMux.chunk(track, timescale, sequence, frames)
+        PlainMux.chunk(track, sequence, start, frames)
     }
 }
 
