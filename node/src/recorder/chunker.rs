@@ -14,6 +14,8 @@ use holdfast_storage::time::Timestamp;
 const FRAME_US_DEFAULT: i64 = 40_000;
 /// The longest that a frame can last, in microseconds; a longer time without a frame is a gap.
 const FRAME_US_MAX: i64 = 3_000_000;
+/// Frames of a chunk: enough for 500 ms of any sane stream, and a bound for those that are not.
+pub const CHUNK_FRAMES_MAX: usize = 512;
 /// A hole between two chunks that is worth an entry in the gap ledger, in microseconds.
 const HOLE_US_MIN: i64 = 100_000;
 
@@ -21,13 +23,14 @@ const HOLE_US_MIN: i64 = 100_000;
 pub struct Limits {
     pub duration_us: i64,
     pub bytes: usize,
+    pub frames: usize,
     /// A chunk ends when no frame came for this long.
     pub idle_us: i64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { duration_us: 500_000, bytes: CHUNK_BYTES_MAX, idle_us: 600_000 }
+        Self { duration_us: 500_000, bytes: CHUNK_BYTES_MAX, frames: CHUNK_FRAMES_MAX, idle_us: 600_000 }
     }
 }
 
@@ -164,7 +167,8 @@ impl Chunker {
         let keyframe = frame.keyframe && self.track == TrackKind::Video;
         let longer_us = frame.decode.micros_since(first.decode) + frame.length_us.unwrap_or(span_us);
         let larger = self.open_bytes + frame.data.len();
-        if keyframe || longer_us > self.limits.duration_us || larger > self.limits.bytes {
+        let full = larger > self.limits.bytes || self.open.len() >= self.limits.frames;
+        if keyframe || full || longer_us > self.limits.duration_us {
             return self.close(frame.decode);
         }
         None

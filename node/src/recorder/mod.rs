@@ -13,3 +13,4 @@ pub mod sink;
 pub mod status;
 pub mod supervisor;
 pub mod task;
+mod track;

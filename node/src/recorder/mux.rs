@@ -3,6 +3,7 @@
 use crate::ingest::media::TrackParameters;
 use bytes::Bytes;
 use holdfast_storage::ids::TrackKind;
+use holdfast_storage::time::Timestamp;
 
 /// One sample of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub struct Frame {
     pub keyframe: bool,
 }
 
-/// A track's parameters that no init segment can be made of.
+/// What cannot be expressed in MP4.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no init segment can be made of the track's parameters: {0}")]
+#[error("it cannot be written as MP4: {0}")]
 pub struct Error(pub String);
 
 pub trait Mux: Send + Sync {
@@ -31,6 +32,9 @@ pub trait Mux: Send + Sync {
     /// The parameters are damaged or not supported.
     fn init(&self, parameters: &TrackParameters) -> Result<Bytes, Error>;
 
-    /// A chunk (`prft`+`moof`+`mdat`) in parts; a frame's bytes are a part of their own and are not copied.
-    fn chunk(&self, track: TrackKind, timescale: u32, sequence: u32, frames: &[Frame]) -> Vec<Bytes>;
+    /// A chunk (`prft`+`moof`+`mdat`) of a track that starts at `start`, in parts; a frame's bytes are a part of their own and are not copied.
+    ///
+    /// # Errors
+    /// The frames cannot be expressed, which the chunker's limits exclude.
+    fn chunk(&self, track: TrackKind, sequence: u32, start: Timestamp, frames: &[Frame]) -> Result<Vec<Bytes>, Error>;
 }

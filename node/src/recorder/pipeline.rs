@@ -4,16 +4,17 @@
 //! stepped: then a new one begins at the next keyframe, anchored to the new wall time but never before the end of what was recorded
 //! (see [`crate::ingest::wall`]). A change of identity ends chunks, not the session.
 
-use super::chunker::{Chunker, Cut, Limits, TimedFrame};
+use super::chunker::{Cut, Limits, TimedFrame};
 use super::gaps::Ledger;
 use super::mux::Mux;
 use super::sink::{RecordSink, SinkError};
 use super::status::{Counters, Identity, StatusCell};
-use crate::ingest::clock::{TrackClock, beside_video};
+use super::track::{NotStored, Track};
+use crate::ingest::clock::beside_video;
 use crate::ingest::error::SessionError;
-use crate::ingest::media::{MediaFrame, SenderReport, SessionItem, TrackParameters};
+use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
 use crate::ingest::wall::WallClock;
-use holdfast_storage::chunk::{Chunk, ChunkMeta, FRAME_BYTES_MAX, Gap, GapCause, Init, InitId, Record};
+use holdfast_storage::chunk::{FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -69,19 +70,6 @@ pub struct Pipeline {
     last_session: SessionId,
     video: Option<Track>,
     audio: Option<Track>,
-}
-
-struct Track {
-    kind: TrackKind,
-    chunker: Chunker,
-    clock: TrackClock,
-    report: Option<SenderReport>,
-    init: Init,
-    init_id: InitId,
-    /// The sink has taken the init segment in this session.
-    init_stored: bool,
-    sequence: u32,
-    lost: bool,
 }
 
 impl Pipeline {
@@ -255,24 +243,10 @@ impl Pipeline {
         self.emit(kind, cut);
         match self.track(kind).filter(|track| track.chunker.timescale() == timescale) {
             Some(track) if track.init_id == init_id => {}
-            Some(track) => (track.init, track.init_id, track.init_stored) = (init, init_id, false),
-            None => *self.slot(kind) = Some(self.new_track(init, timescale)),
+            Some(track) => track.set_init(init),
+            None => *self.slot(kind) = Some(Track::new(init, timescale, self.context.limits, self.floor())),
         }
         Ok(())
-    }
-
-    fn new_track(&self, init: Init, timescale: u32) -> Track {
-        Track {
-            kind: init.track,
-            chunker: Chunker::new(init.track, timescale, self.context.limits),
-            clock: TrackClock::new(timescale, self.floor()),
-            report: None,
-            init_id: init.id(),
-            init,
-            init_stored: false,
-            sequence: 0,
-            lost: false,
-        }
     }
 
     /// Learns of steps of the wall clock; at a keyframe, or when that takes too long, a new session begins.
@@ -298,9 +272,7 @@ impl Pipeline {
         let restarted = self.wall.time_of(now.instant);
         tracing::warn!(camera = %self.context.camera, system = %now.wall, used = %restarted, "the system's wall clock stepped");
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
-            track.clock = TrackClock::new(track.chunker.timescale(), floor);
-            track.report = None;
-            track.chunker.restart();
+            track.restart_clock(floor);
         }
         self.ledger.rebase(before, restarted);
         match (self.session, self.recorded_until) {
@@ -328,7 +300,7 @@ impl Pipeline {
         let session = SessionId(named.max(self.last_session.0 + 1));
         (self.session, self.last_session) = (Some(session), session);
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
-            (track.sequence, track.init_stored) = (0, false);
+            track.begin_session();
         }
         if self.ledger.is_open() {
             self.ledger.close(start);
@@ -367,12 +339,13 @@ impl Pipeline {
         self.write_gaps();
     }
 
-    fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &SinkError) {
+    fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &NotStored) {
         self.count(|counters| &counters.shed_chunks, 1);
         self.context.status.failing(error.to_string());
         let cause = match error {
-            SinkError::Full => GapCause::Overload,
-            SinkError::Failed(_) => GapCause::VolumeFailed,
+            NotStored::Sink(SinkError::Full) => GapCause::Overload,
+            NotStored::Sink(SinkError::Failed(_)) => GapCause::VolumeFailed,
+            NotStored::Mux(_) => GapCause::Unknown,
         };
         if kind == TrackKind::Video {
             self.ledger.note(start, end, cause);
@@ -410,49 +383,6 @@ impl Pipeline {
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, by: u64) {
         counter(&self.context.status.counters).fetch_add(by, Relaxed);
         counter(&self.context.totals).fetch_add(by, Relaxed);
-    }
-}
-
-impl Track {
-    /// Appends the chunk; only one that was taken uses up a number of the sequence.
-    fn store(&mut self, context: &Context, identity: Identity, session: SessionId, cut: Cut) -> Result<(), SinkError> {
-        let stored = self.store_init(context).and_then(|()| {
-            let chunk = self.chunk(context, identity, session, &cut);
-            context.sink.append(&context.retention_class, Record::Chunk(chunk))
-        });
-        match stored {
-            Ok(()) => self.sequence = self.sequence.saturating_add(1),
-            Err(_) => self.chunker.mark_loss(),
-        }
-        stored
-    }
-
-    fn store_init(&mut self, context: &Context) -> Result<(), SinkError> {
-        if !self.init_stored {
-            context.sink.append(&context.retention_class, Record::Init(self.init.clone()))?;
-            self.init_stored = true;
-        }
-        Ok(())
-    }
-
-    fn chunk(&self, context: &Context, identity: Identity, session: SessionId, cut: &Cut) -> Chunk {
-        let meta = ChunkMeta {
-            camera: context.camera,
-            stream: context.stream,
-            track: self.kind,
-            node: context.node,
-            epoch: identity.epoch,
-            rank: identity.rank,
-            session,
-            sequence: self.sequence,
-            init: self.init_id,
-            start: cut.start,
-            duration_us: cut.duration_us,
-            frames: u32::try_from(cut.frames.len()).unwrap_or(u32::MAX),
-            keyframe_crc: cut.keyframe_crc,
-            after_loss: cut.after_loss,
-        };
-        Chunk { meta, parts: context.mux.chunk(self.kind, self.chunker.timescale(), self.sequence, &cut.frames) }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Supervisor {
     options: Options,
     services: Services,
     desired: watch::Receiver<Desired>,
+    /// Whoever says what is desired is gone; what it said last goes on being recorded (DESIGN rule 1).
+    undirected: bool,
     requests: mpsc::Receiver<ShutDown>,
     shared: Arc<Shared>,
     recorders: BTreeMap<CameraId, Entry>,
@@ -84,7 +86,8 @@ enum Event {
     Ended(CameraId, Result<(), JoinError>),
     Rested,
     ShutDown(ShutDown),
-    /// Whoever says what is desired, or may shut down, is gone.
+    Undirected,
+    /// All handles are gone: nobody could stop it any more.
     Orphaned,
 }
 
@@ -99,6 +102,7 @@ impl Supervisor {
             options,
             services,
             desired,
+            undirected: false,
             requests,
             shared,
             recorders: BTreeMap::new(),
@@ -113,7 +117,7 @@ impl Supervisor {
         self.recorded_until.insert(camera, until);
     }
 
-    /// Runs until shut down, or until the sender of what is desired and all handles are gone; then stops all recorders.
+    /// Runs until shut down, or until all handles are gone; then stops all recorders.
     pub async fn run(mut self) {
         self.desired.mark_changed();
         loop {
@@ -143,7 +147,7 @@ impl Supervisor {
                 // The watching tasks only await; they neither panic nor are they aborted before shutdown.
                 Err(error) => unreachable!("a watcher of a recorder failed: {error}"),
             },
-            changed = self.desired.changed() => changed.map_or(Event::Orphaned, |()| Event::Changed),
+            changed = self.desired.changed(), if !self.undirected => changed.map_or(Event::Undirected, |()| Event::Changed),
             () = sleep_until(rested_at.unwrap_or_else(Instant::now)), if rested_at.is_some() => Event::Rested,
         }
     }
@@ -153,6 +157,10 @@ impl Supervisor {
             Event::Changed | Event::ShutDown(_) | Event::Orphaned => {}
             Event::Ended(camera, outcome) => self.ended(camera, outcome),
             Event::Rested => self.wake_rested(Instant::now()),
+            Event::Undirected => {
+                tracing::error!("nobody says any more what to record; the last known assignments go on being recorded");
+                self.undirected = true;
+            }
         }
         let desired = self.desired.borrow_and_update().clone();
         let running = self.recorders.iter().map(|(id, entry)| (*id, entry.running.clone())).collect();

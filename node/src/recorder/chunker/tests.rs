@@ -56,6 +56,14 @@ fn a_chunk_is_no_larger_than_its_limit_unless_one_frame_is() {
 }
 
 #[test]
+fn a_chunk_has_a_bounded_number_of_frames() {
+    let mut chunker = video();
+    let tiny = |n: i64| TimedFrame { decode: START.plus_micros(n * 20), ..sized(0, n == 0, 1) };
+    let cuts: Vec<_> = (0..1200).filter_map(|n| chunker.push(tiny(n), false).cut).collect();
+    assert_eq!(cuts.iter().map(|cut| cut.frames.len()).collect::<Vec<_>>(), [CHUNK_FRAMES_MAX; 2]);
+}
+
+#[test]
 fn a_chunk_ends_when_no_frame_comes_and_its_last_frame_lasts_like_the_one_before() {
     let mut chunker = video();
     stream(&mut chunker, 3, 25);

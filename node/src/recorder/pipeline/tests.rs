@@ -4,6 +4,7 @@ use super::*;
 use crate::ingest::media::VideoCodec;
 use crate::recorder::mux;
 use bytes::Bytes;
+use holdfast_storage::chunk::ChunkMeta;
 use holdfast_storage::ids::{Epoch, Rank};
 use std::sync::Mutex;
 
@@ -11,6 +12,9 @@ pub(crate) const START: Timestamp = Timestamp(1_795_341_600_000_000);
 
 /// Writes nothing but lengths; the frames' own bytes are the parts.
 pub(crate) struct PlainMux;
+
+/// A frame that it cannot express.
+const INEXPRESSIBLE: &[u8] = b"inexpressible";
 
 impl Mux for PlainMux {
     fn init(&self, parameters: &TrackParameters) -> Result<Bytes, mux::Error> {
@@ -20,9 +24,18 @@ impl Mux for PlainMux {
         }
     }
 
-    fn chunk(&self, _: TrackKind, _: u32, sequence: u32, frames: &[mux::Frame]) -> Vec<Bytes> {
+    fn chunk(
+        &self,
+        _: TrackKind,
+        sequence: u32,
+        _: Timestamp,
+        frames: &[mux::Frame],
+    ) -> Result<Vec<Bytes>, mux::Error> {
+        if frames.iter().any(|frame| frame.data == INEXPRESSIBLE) {
+            return Err(mux::Error("test".to_owned()));
+        }
         let header = Bytes::copy_from_slice(&sequence.to_be_bytes());
-        std::iter::once(header).chain(frames.iter().map(|frame| frame.data.clone())).collect()
+        Ok(std::iter::once(header).chain(frames.iter().map(|frame| frame.data.clone())).collect())
     }
 }
 
@@ -271,6 +284,17 @@ fn a_failed_volume_is_named_as_the_cause() {
     let first = story.sink.records.lock().unwrap().iter().position(|record| matches!(record, Record::Chunk(_)));
     let init = story.sink.records.lock().unwrap().iter().position(|record| matches!(record, Record::Init(_)));
     assert!(init < first, "the init segment was offered again");
+}
+
+#[test]
+fn a_chunk_that_cannot_be_expressed_is_left_out_and_known() {
+    let mut story = story();
+    story.stream(0, 1000);
+    story.push(MediaFrame { data: Bytes::from_static(INEXPRESSIBLE), ..story.frame(1000, true) });
+    story.stream(1040, 3000);
+    story.pipeline.finish(story.now(3000));
+    assert_eq!(story.sink.gaps(), [(1000, 1480, GapCause::Unknown)]);
+    assert_eq!(story.status.read().counts.shed_chunks, 1);
 }
 
 #[test]

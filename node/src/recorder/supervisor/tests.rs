@@ -146,9 +146,15 @@ impl Mux for PanickingMux {
         PlainMux.init(parameters)
     }
 
-    fn chunk(&self, track: TrackKind, timescale: u32, sequence: u32, frames: &[mux::Frame]) -> Vec<Bytes> {
+    fn chunk(
+        &self,
+        track: TrackKind,
+        sequence: u32,
+        start: Timestamp,
+        frames: &[mux::Frame],
+    ) -> Result<Vec<Bytes>, mux::Error> {
         assert!(sequence < 2 || self.0.swap(true, Relaxed), "garbage from a camera");
-        PlainMux.chunk(track, timescale, sequence, frames)
+        PlainMux.chunk(track, sequence, start, frames)
     }
 }
 
@@ -193,4 +199,16 @@ async fn a_new_epoch_keeps_the_session_and_a_new_source_replaces_it() {
     assert!(promoted.session == first.session && last.session > first.session);
     assert!(chunks.windows(2).all(|pair| pair[0].end() <= pair[1].start));
     assert_eq!(sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(), [GapCause::RecorderStopped]);
+}
+
+#[tokio::test]
+async fn recording_goes_on_when_nobody_says_any_more_what_to_record() {
+    let camera = ScriptedCamera::start(Script::default());
+    let mut site = site(Arc::new(PlainMux));
+    site.desire(&[(1, want(&camera, 1))]);
+    site.recording(1, 10).await;
+    site.desired = watch::channel(Desired::new()).0;
+    site.recording(1, 60).await;
+    let sink = site.end().await;
+    assert_eq!(sink.gaps(), []);
 }

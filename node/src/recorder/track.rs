@@ -1,0 +1,123 @@
+//! One track of a recording: its clock, its open chunk, its init segment and the number of its next chunk.
+
+use super::chunker::{Chunker, Cut, Limits};
+use super::mux;
+use super::pipeline::Context;
+use super::sink::SinkError;
+use super::status::Identity;
+use crate::ingest::clock::TrackClock;
+use crate::ingest::media::SenderReport;
+use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::ids::{SessionId, TrackKind};
+use holdfast_storage::time::Timestamp;
+
+/// Why a chunk was not stored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotStored {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("a chunk was left out: {0}")]
+    Mux(#[from] mux::Error),
+}
+
+pub(super) struct Track {
+    kind: TrackKind,
+    pub(super) chunker: Chunker,
+    pub(super) clock: TrackClock,
+    pub(super) report: Option<SenderReport>,
+    init: Init,
+    pub(super) init_id: InitId,
+    /// The sink has taken the init segment in this session.
+    init_stored: bool,
+    sequence: u32,
+    pub(super) lost: bool,
+}
+
+impl Track {
+    /// A track whose frames are not stamped before `floor`.
+    pub(super) fn new(init: Init, timescale: u32, limits: Limits, floor: Timestamp) -> Self {
+        Self {
+            kind: init.track,
+            chunker: Chunker::new(init.track, timescale, limits),
+            clock: TrackClock::new(timescale, floor),
+            report: None,
+            init_id: init.id(),
+            init,
+            init_stored: false,
+            sequence: 0,
+            lost: false,
+        }
+    }
+
+    pub(super) fn set_init(&mut self, init: Init) {
+        (self.init_id, self.init_stored) = (init.id(), false);
+        self.init = init;
+    }
+
+    pub(super) fn begin_session(&mut self) {
+        (self.sequence, self.init_stored) = (0, false);
+    }
+
+    /// Forgets how RTP time relates to wall time. Its chunks must have been flushed.
+    pub(super) fn restart_clock(&mut self, floor: Timestamp) {
+        self.clock = TrackClock::new(self.chunker.timescale(), floor);
+        self.report = None;
+        self.chunker.restart();
+    }
+
+    /// Appends the chunk; only one that was taken uses up a number of the sequence.
+    pub(super) fn store(
+        &mut self,
+        context: &Context,
+        identity: Identity,
+        session: SessionId,
+        cut: Cut,
+    ) -> Result<(), NotStored> {
+        let stored = self.try_store(context, identity, session, &cut);
+        match stored {
+            Ok(()) => self.sequence = self.sequence.saturating_add(1),
+            Err(_) => self.chunker.mark_loss(),
+        }
+        stored
+    }
+
+    fn try_store(
+        &mut self,
+        context: &Context,
+        identity: Identity,
+        session: SessionId,
+        cut: &Cut,
+    ) -> Result<(), NotStored> {
+        let parts = context.mux.chunk(self.kind, self.sequence, cut.start, &cut.frames)?;
+        self.store_init(context)?;
+        let meta = self.meta(context, identity, session, cut);
+        Ok(context.sink.append(&context.retention_class, Record::Chunk(Chunk { meta, parts }))?)
+    }
+
+    fn store_init(&mut self, context: &Context) -> Result<(), SinkError> {
+        if !self.init_stored {
+            context.sink.append(&context.retention_class, Record::Init(self.init.clone()))?;
+            self.init_stored = true;
+        }
+        Ok(())
+    }
+
+    fn meta(&self, context: &Context, identity: Identity, session: SessionId, cut: &Cut) -> ChunkMeta {
+        ChunkMeta {
+            camera: context.camera,
+            stream: context.stream,
+            track: self.kind,
+            node: context.node,
+            epoch: identity.epoch,
+            rank: identity.rank,
+            session,
+            sequence: self.sequence,
+            init: self.init_id,
+            start: cut.start,
+            duration_us: cut.duration_us,
+            frames: u32::try_from(cut.frames.len()).unwrap_or(u32::MAX),
+            keyframe_crc: cut.keyframe_crc,
+            after_loss: cut.after_loss,
+        }
+    }
+}
