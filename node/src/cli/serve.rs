@@ -4,6 +4,7 @@ use super::args::ServeArgs;
 use super::error::CliError;
 use super::logging;
 use crate::config::{Config, Secrets};
+use crate::server;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
@@ -14,16 +15,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let secrets =
         Secrets::load(&config, |name| std::env::var(name).ok()).map_err(|error| CliError::failed(error.to_string()))?;
     logging::init(&config.log)?;
-    serve(config, secrets)
-}
-
-/// Runs the node until it is told to stop.
-///
-/// # Errors
-/// Always, until the composition root is wired in here.
-fn serve(config: Config, secrets: Secrets) -> Result<(), CliError> {
-    drop((config, secrets));
-    Err(CliError::failed("not wired"))
+    server::serve(config, secrets).map_err(|error| CliError::failed(error.to_string()))
 }
 
 /// Has the kernel kill this process when its parent dies, so that a killed demo or test leaves no nodes behind.

@@ -5,20 +5,7 @@ use bytes::Bytes;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 
-/// One sample of a chunk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// NAL units with four-byte lengths, or raw audio.
-    pub data: Bytes,
-    /// Ticks of the track's timescale since the Unix epoch.
-    pub decode_time: u64,
-    /// Ticks.
-    pub duration: u32,
-    /// Presentation minus decode time, in ticks.
-    pub composition_offset: i32,
-    /// A sync sample (ISO/IEC 14496-12, 8.6.2). Every audio frame is one.
-    pub keyframe: bool,
-}
+pub use holdfast_control_api::fmp4::Frame;
 
 /// What cannot be expressed in MP4.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

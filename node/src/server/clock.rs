@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Wall time now, and monotonic time since this process started.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     started: Instant,
     boot: Timestamp,
 }
@@ -13,25 +13,25 @@ pub struct Clock {
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self { started: Instant::now(), boot: Timestamp::from_system(SystemTime::now()) }
     }
 
     /// When this process started, in microseconds since the Unix epoch; tells one run of a node from the next.
     #[must_use]
-    pub fn boot(&self) -> u64 {
+    pub(crate) fn boot(&self) -> u64 {
         u64::try_from(self.boot.micros()).unwrap_or(0)
     }
 
     #[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
     #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_system(SystemTime::now())
     }
 
     /// Time since the process started; never goes back.
     #[must_use]
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 }

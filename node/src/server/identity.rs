@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub cluster: Uuid,
     pub node: NodeId,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
+pub(crate) enum IdentityError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is damaged ({source}); restore it from a backup, or remove this node and join it anew with an empty data directory")]
@@ -34,7 +34,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the file exists and cannot be read or parsed.
-    pub fn load(data_dir: &Path) -> Result<Option<Self>, IdentityError> {
+    pub(crate) fn load(data_dir: &Path) -> Result<Option<Self>, IdentityError> {
         let path = Self::path(data_dir);
         let text = match fs::read(&path) {
             Ok(text) => text,
@@ -48,7 +48,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the directory cannot be written or synced.
-    pub fn save(&self, data_dir: &Path) -> Result<(), IdentityError> {
+    pub(crate) fn save(&self, data_dir: &Path) -> Result<(), IdentityError> {
         let path = Self::path(data_dir);
         self.write_durably(data_dir, &path).map_err(|source| IdentityError::Write { path, source })
     }

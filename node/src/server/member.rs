@@ -42,7 +42,7 @@ const CHUNK_IDLE_US: i64 = 100_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     #[error("{0}")]
     Volume(#[from] holdfast_storage::Error),
     #[error("{0}")]

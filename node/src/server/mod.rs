@@ -53,7 +53,7 @@ pub enum ServeError {
 
 /// Why a node stops.
 enum Reason {
-    Signal(&'static str),
+    Signal,
     /// Consensus cannot go on.
     Fatal(String),
 }
@@ -103,7 +103,7 @@ async fn run(config: Config, secrets: Secrets) -> Result<(), ServeError> {
     }
     match (reason, stopped) {
         (Reason::Fatal(why), _) => Err(ServeError::Fatal(why)),
-        (Reason::Signal(_), stopped) => stopped.map_err(ServeError::Stop),
+        (Reason::Signal, stopped) => stopped.map_err(ServeError::Stop),
     }
 }
 
@@ -128,7 +128,7 @@ async fn wait(host: &Host, signals: &mut Signals) -> Reason {
     tokio::select! {
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
-            Reason::Signal(name)
+            Reason::Signal
         }
         why = fatal => {
             tracing::error!(%why, "consensus cannot go on");
@@ -139,7 +139,7 @@ async fn wait(host: &Host, signals: &mut Signals) -> Reason {
 
 async fn stop_member(host: &Host, reason: &Reason) -> Result<(), String> {
     match host.member() {
-        Some(member) => member.stop(matches!(reason, Reason::Signal(_))).await,
+        Some(member) => member.stop(matches!(reason, Reason::Signal)).await,
         None => Ok(()),
     }
 }

@@ -38,14 +38,7 @@ impl Mux for CmafMux {
         .map_err(|error| Error(error.to_string()))
     }
 
-    fn chunk(
-        &self,
-        track: TrackKind,
-        timescale: u32,
-        sequence: u32,
-        frames: &[Frame],
-    ) -> Result<Vec<Bytes>, Error> {
-        let start = frames.first().map_or(Timestamp::MIN, |frame| Timestamp::from_ticks(frame.decode_time, timescale));
+    fn chunk(&self, track: TrackKind, sequence: u32, start: Timestamp, frames: &[Frame]) -> Result<Vec<Bytes>, Error> {
         fmp4::build_chunk(track, sequence, start, frames).map_err(|error| Error(error.to_string()))
     }
 }

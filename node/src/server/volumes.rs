@@ -21,7 +21,7 @@ const READS_MAX: usize = 16;
 const SECONDS_PER_DAY: u64 = 24 * 3600;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error("{0}")]
     Store(#[from] holdfast_storage::Error),
     #[error("volume {0} is not configured on this node any more")]
