@@ -42,7 +42,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         to: Timestamp,
     ) -> impl Future<Output = Result<wire::Timeline>> + Send;
     /// The durable chunks of the whole cluster that overlap `from..to`, merged: per track sorted by start, without overlaps. Known for
-    /// deleted cameras too; not found where the camera never existed.
+    /// deleted cameras too; not found where the camera never existed. Chunks on nodes that cannot be reached now are not among them: they would
+    /// break every export of their range off, and without them others' recordings may fill it.
     fn entries(
         &self,
         camera: CameraId,

@@ -1,5 +1,6 @@
 //! The API's bounds.
 
+use holdfast_storage::chunk::ChunkEntry;
 use std::time::Duration;
 
 /// From a request's head to its answer's head.
@@ -40,3 +41,14 @@ pub const TIMELINE_RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// Longest range of one playlist or export.
 pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);
+
+/// Chunks of a stream in a second, both tracks together.
+const CHUNKS_PER_SECOND: usize = 4;
+
+/// What the lists of all running exports may take together, in bytes.
+const EXPORT_LISTS_BYTES_MAX: usize = 48 << 20;
+
+const _: () = assert!(
+    PLAYBACK_RANGE_MAX.as_secs() as usize * CHUNKS_PER_SECOND * size_of::<ChunkEntry>() * EXPORTS_MAX
+        <= EXPORT_LISTS_BYTES_MAX
+);

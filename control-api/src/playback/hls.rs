@@ -160,6 +160,13 @@ mod tests {
     }
 
     #[test]
+    fn where_recorders_overlap_a_little_no_instant_is_in_two_segments() {
+        let video = [session(1, Video, 1, 0, "Kd"), session(2, Video, 1, 900, "Kd")].concat();
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        assert_eq!(sketch(&items), ["0-900", "!900-1900"]);
+    }
+
+    #[test]
     fn other_parameters_begin_a_segment_with_a_discontinuity() {
         let mut video = session(1, Video, 1, 0, "KdKd");
         video[2..].iter_mut().for_each(|entry| entry.meta.init = InitId(2));

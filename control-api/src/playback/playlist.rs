@@ -212,8 +212,12 @@ mod tests {
         let gaps = |segment: &&m3u8_rs::MediaSegment| segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
         assert_eq!(playlist.segments.iter().filter(gaps).count(), 2 + 3);
         assert!(playlist.segments[0].map.is_some(), "the first entry stands under a map");
-        assert!(playlist.segments.iter().all(|segment| segment.duration.round() <= playlist.target_duration as f32));
+        let fits = |playlist: &MediaPlaylist| {
+            playlist.segments.iter().all(|segment| segment.duration.round() <= playlist.target_duration as f32)
+        };
+        assert!(fits(&playlist));
         let day = parsed(&[segment(0, 4000, 1, false), Item::Gap(range(4000, 24 * 3_600_000))], false);
+        assert!(fits(&day), "{}", day.target_duration);
         assert!(day.segments.len() as i64 <= GAP_ENTRIES_MAX + 2);
     }
 
