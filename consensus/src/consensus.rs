@@ -1,5 +1,10 @@
 //! The handle to what the cluster agrees on: read the state, write commands, know who leads.
 
+mod write;
+
+pub(crate) use write::Proposal;
+pub use write::{WRITE_DEADLINE, WriteError};
+
 use crate::command::{Command, Rejection, Response};
 use crate::membership;
 use crate::model::{NodeSpec, Secret};
@@ -8,12 +13,12 @@ use crate::raft::fatal::FatalSignal;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
 use crate::raft::state_machine::StateMachine;
-use crate::raft::{Outcome, Raft, TypeConfig};
-use crate::routes::{self, Envelope, WRITE, WriteAnswer, WriteRequest};
+use crate::raft::{Raft, TypeConfig};
+use crate::routes;
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::errors::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
 use openraft::{BasicNode, Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
@@ -22,16 +27,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-/// A write is answered within this time, one way or another.
-pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
-/// Kept back from the deadline, so that the answer is in time.
-const ANSWER_MARGIN: Duration = Duration::from_millis(100);
-const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 const INITIALIZE_DEADLINE: Duration = Duration::from_secs(10);
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(2);
+/// A voter that answered a heartbeat within this time can take over leadership.
+const RECENT: Duration = Duration::from_millis(600);
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Raft's timing, in milliseconds. Failover of recording does not wait for it.
@@ -72,6 +74,8 @@ pub enum OpenError {
     Timing(String),
     #[error("Raft did not start: {0}")]
     Raft(String),
+    #[error("Raft folder {} belongs to cluster {found}, not {expected}; give this node a folder of its own", dir.display())]
+    WrongCluster { dir: PathBuf, found: Uuid, expected: Uuid },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,25 +90,6 @@ pub enum InitializeFailure {
     Write(WriteError),
 }
 
-/// Why a write brought nothing, or nothing certain.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// Nothing was changed; try again.
-    #[error(
-        "the cluster has no leader now (too few of its voters reach each other); nothing was changed, recording goes on"
-    )]
-    NoLeader,
-    /// Read before trying again: it may or may not have been carried out.
-    #[error(
-        "the cluster did not confirm in time; whether the change was made is unknown: read it back before trying again"
-    )]
-    Unknown,
-    #[error("{0}")]
-    Rejected(#[from] Rejection),
-    #[error("consensus has stopped on this node: {0}")]
-    Fatal(String),
-}
-
 /// Who leads and who votes, as this node knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
@@ -113,17 +98,8 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
     /// This node is the leader.
     pub is_leader: bool,
+    /// More than half of these must live. A newcomer is among them once its vote is committed.
     pub voters: Vec<NodeId>,
-}
-
-/// What became of one proposal.
-pub(crate) enum Proposal {
-    Applied {
-        outcome: Outcome,
-        index: u64,
-    },
-    /// Certainly not carried out: not the leader, or the leader is gone.
-    NotTaken,
 }
 
 /// Cheap to clone. Ends with [`Consensus::shutdown`].
@@ -167,6 +143,9 @@ impl Consensus {
         let raft = Raft::new(node.0, config, network, log, machine)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
+        if let Some(found) = state.borrow().cluster.filter(|found| *found != cluster) {
+            return Err(OpenError::WrongCluster { dir, found, expected: cluster });
+        }
         let (leading, leadership) = watch::channel(Leadership::default());
         let tasks = vec![
             tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
@@ -245,82 +224,6 @@ impl Consensus {
         self.0.fatal.subscribe()
     }
 
-    /// Carries out `command`, through the leader wherever it is; answers within [`WRITE_DEADLINE`]. What was written is in
-    /// [`Self::state`] of this node when it returns, unless this node lags by more than the deadline.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub async fn write(&self, command: Command) -> Result<Response, WriteError> {
-        self.write_by(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
-    }
-
-    async fn write_by(&self, command: Command, deadline: Instant) -> Result<Response, WriteError> {
-        let mut leadership = self.leadership();
-        loop {
-            let now = leadership.borrow_and_update().clone();
-            let proposal = match now.leader {
-                Some(_) if now.is_leader => self.propose(command.clone(), deadline).await?,
-                Some(leader) if leader != self.node() => self.forward(leader, command.clone(), deadline).await?,
-                _ => Proposal::NotTaken,
-            };
-            if let Proposal::Applied { outcome, index } = proposal {
-                self.catch_up(index, deadline).await;
-                return outcome.0.map_err(WriteError::Rejected);
-            }
-            if let Some(why) = self.0.fatal.raised() {
-                return Err(WriteError::Fatal(why));
-            }
-            if Instant::now() + RETRY_INTERVAL >= deadline {
-                return Err(WriteError::NoLeader);
-            }
-            // Whatever changes, or nothing: look again after a moment.
-            drop(timeout(RETRY_INTERVAL, leadership.changed()).await);
-        }
-    }
-
-    /// Proposes as the leader.
-    pub(crate) async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
-        match timeout_at(deadline, self.raft().client_write(command)).await {
-            Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
-            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Ok(Proposal::NotTaken),
-            Ok(Err(RaftError::Fatal(error))) => {
-                Err(WriteError::Fatal(self.0.fatal.raised().unwrap_or(error.to_string())))
-            }
-            Ok(Err(RaftError::APIError(_))) | Err(_) => Err(WriteError::Unknown),
-        }
-    }
-
-    async fn forward(&self, leader: NodeId, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
-        let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken) };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let request = Envelope { cluster: self.cluster(), to: leader, body: WriteRequest { command, deadline_ms } };
-        match self.0.client.call(&addr, WRITE, &request, left).await {
-            Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
-            Ok(WriteAnswer::NotLeader | WriteAnswer::Fatal(_)) => Ok(Proposal::NotTaken),
-            Err(error) if error.is_unsent() => Ok(Proposal::NotTaken),
-            // Refused before it was looked at: another node or cluster is at that address, or it is shutting down.
-            Err(crate::peer::PeerError::Rejected { .. }) => Ok(Proposal::NotTaken),
-            Ok(WriteAnswer::Unknown) | Err(_) => Err(WriteError::Unknown),
-        }
-    }
-
-    fn addr_of(&self, node: NodeId) -> Option<String> {
-        let known = self.0.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
-        known.or_else(|| {
-            let metrics = self.raft().metrics();
-            let metrics = metrics.borrow_watched();
-            metrics.membership_config.membership().get_node(&node.0).map(|node| node.addr.clone())
-        })
-    }
-
-    /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what was written.
-    async fn catch_up(&self, index: u64, deadline: Instant) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // The write is done either way; a node that lags answers with an older state for a moment.
-        drop(self.raft().wait(Some(left)).applied_index_at_least(Some(index), "written").await);
-    }
-
     /// Takes `node` out of the cluster; its cameras must be elsewhere unless `force`. `at`: the wall clock.
     ///
     /// # Errors
@@ -348,12 +251,19 @@ impl Consensus {
         timeout(TRANSFER_DEADLINE, moved).await.is_ok_and(|moved| moved.is_ok())
     }
 
+    /// The voter with the most complete log among those that answered lately; a dead one can be as far as the living.
     fn furthest_voter(&self) -> Option<u64> {
+        use openraft::async_runtime::Instant as _;
         let metrics = self.raft().metrics().borrow_watched().clone();
+        let heard = metrics.heartbeat.unwrap_or_default();
+        let is_recent = |node: &u64| heard.get(node).copied().flatten().is_some_and(|at| at.elapsed() < RECENT);
         let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
         let others =
             metrics.replication?.into_iter().filter(|(node, _)| *node != self.node().0 && voters.contains(node));
-        others.max_by_key(|(_, matched)| matched.map(|id| id.index)).map(|(node, _)| node)
+        others
+            .filter(|(node, _)| is_recent(node))
+            .max_by_key(|(_, matched)| matched.map(|id| id.index))
+            .map(|(node, _)| node)
     }
 
     /// `/raft/*`, `/write` and `/join`, authorised by the cluster's secret; for the peer listener's root.
@@ -370,6 +280,12 @@ impl Consensus {
             Ok(Err(error)) => tracing::warn!(%error, "Raft ended badly"),
             Err(_) => tracing::warn!("Raft did not end within {SHUTDOWN_DEADLINE:?}"),
         }
+    }
+
+    /// Why Raft does not run on this node any more.
+    pub(crate) fn stopped(&self) -> Option<String> {
+        let running = self.raft().metrics().borrow_watched().running_state.clone();
+        self.0.fatal.raised().or_else(|| running.err().map(|error| error.to_string()))
     }
 
     pub(crate) fn raft(&self) -> &Raft {
@@ -422,11 +338,13 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
 }
 
 fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+    // While voters change, the old ones decide until the new set is committed.
+    let voters = metrics.committed_membership_config.membership().get_joint_config().first();
     Leadership {
         term: metrics.current_term,
         leader: metrics.current_leader.map(NodeId),
         is_leader: metrics.state == ServerState::Leader,
-        voters: metrics.membership_config.voter_ids().map(NodeId).collect(),
+        voters: voters.into_iter().flatten().copied().map(NodeId).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which node should record which camera: capacity, failure domains, priority, even spread, least movement. Pure: nothing here reads a clock.
 
-use crate::model::{Assignment, Camera, Duty, Node, Protection, Role};
+use crate::model::{Assignment, Camera, Duty, Node, Role};
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::cmp::Reverse;
@@ -76,22 +76,15 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// Completes a placement whose owner is chosen. `keep` names recorders to leave where they are if they still fit.
+    /// Completes a placement whose owner is chosen; the camera itself is out of the books. `mirror`, the one of before, stays if it can; a
+    /// new one is named later, once every camera has an owner: a mirror never takes the place of a camera's only recorder.
     #[must_use]
-    pub fn around(&self, owner: NodeId, protection: Protection, keep: &[NodeId], avoid: &[NodeId]) -> Placement {
+    pub fn around(&self, owner: NodeId, mirror: Option<NodeId>, avoid: &[NodeId]) -> Placement {
         let domain = self.domain(owner);
-        let mut taken = avoid.to_vec();
-        taken.push(owner);
-        let wants_mirror = protection == Protection::Gapless;
-        let kept = keep
-            .iter()
-            .copied()
-            .find(|node| !taken.contains(node) && self.is_fit(*node) && self.domain(*node) != domain);
-        let mirror = if wants_mirror { kept.or_else(|| self.mirror(domain, &taken)) } else { None };
-        taken.extend(mirror);
+        let mirror = mirror.filter(|node| *node != owner && self.room(*node) > 0 && self.domain(*node) != domain);
+        let taken: Vec<NodeId> = avoid.iter().copied().chain([owner]).chain(mirror).collect();
         let domains = [owner].into_iter().chain(mirror).map(|node| self.domain(node)).collect();
-        let successor = self.successor(owner, &taken, &domains);
-        Placement { owner, mirror, successor }
+        Placement { owner, mirror, successor: self.successor(owner, &taken, &domains) }
     }
 
     #[must_use]
@@ -160,12 +153,13 @@ pub struct Survival {
     pub lost: Vec<CameraId>,
 }
 
-/// Whether every camera would still be recorded if `node` died now: those that it owns must fit on the others. What has no owner already is lost too.
+/// Whether every camera would still be recorded if `node` died now: those that no living node would own must fit on the others.
 pub fn survives_loss_of(state: &ClusterState, node: NodeId, is_alive: impl Fn(NodeId) -> bool) -> Survival {
-    let mut planner = Planner::new(state, |id| id != node && is_alive(id));
+    let lives = |id| id != node && is_alive(id);
+    let mut planner = Planner::new(state, lives);
     let orphans = state.assignments.iter().filter(|(_, assignment)| {
         let mirrored = assignment.mirror.is_some_and(|mirror| planner.is_fit(mirror));
-        assignment.owner.is_none_or(|owner| owner == node) && !mirrored
+        !assignment.owner.is_some_and(lives) && !mirrored
     });
     let orphans = by_priority(state, orphans.map(|(camera, _)| camera).collect());
     let lost = orphans.into_iter().filter(|_| {

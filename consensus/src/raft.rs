@@ -12,6 +12,10 @@ use crate::command::{Command, Rejection, Response};
 use openraft::BasicNode;
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
 use serde::{Deserialize, Serialize};
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
 
 openraft::declare_raft_types!(
     /// Node ids are those of [`holdfast_storage::ids::NodeId`], its number alone.
@@ -24,6 +28,12 @@ pub(crate) type Vote = VoteOf<TypeConfig>;
 pub(crate) type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
 pub(crate) type StoredMembership = StoredMembershipOf<TypeConfig>;
 pub(crate) type Raft = openraft::Raft<TypeConfig, state_machine::StateMachine>;
+
+/// Makes `dir` readable by this user alone: log and snapshot hold the cameras' passwords.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700))
+}
 
 /// What applying an entry answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -63,9 +63,11 @@ pub(crate) enum WriteAnswer {
         outcome: Outcome,
         index: u64,
     },
-    NotLeader,
+    /// `leader`: who is, as far as the asked node knows.
+    NotLeader {
+        leader: Option<NodeId>,
+    },
     Unknown,
-    Fatal(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -172,11 +174,14 @@ async fn transfer_leader(State(consensus): State<Consensus>, body: Bytes) -> Ans
 
 async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let WriteRequest { command, deadline_ms } = open(&consensus, &body)?;
+    if let Some(why) = consensus.stopped() {
+        return Err(stopped(why));
+    }
     let deadline = Instant::now() + Duration::from_millis(deadline_ms);
     answer(&match consensus.propose(command, deadline).await {
         Ok(Proposal::Applied { outcome, index }) => WriteAnswer::Applied { outcome, index },
-        Ok(Proposal::NotTaken) => WriteAnswer::NotLeader,
-        Err(WriteError::Fatal(why)) => WriteAnswer::Fatal(why),
+        Ok(Proposal::NotTaken { leader }) => WriteAnswer::NotLeader { leader },
+        // Also where Raft stopped meanwhile: the entry may be in its log.
         Err(_) => WriteAnswer::Unknown,
     })
 }

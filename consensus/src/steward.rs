@@ -145,14 +145,11 @@ impl<'a> Round<'a> {
         report.is_some_and(|progress| progress.state == RecorderState::Failing)
     }
 
-    /// Who takes an orphan: its mirror records it already, its successor may, else whoever has room.
+    /// Who takes an orphan: its mirror records it already, its successor may; else, or where that one is full, whoever has room.
     fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
         let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
         let successor = now.successor.filter(|successor| self.planner.is_fit(*successor));
-        let successor = successor.filter(|successor| {
-            let records = self.progress(*successor, camera).is_some_and(|progress| progress.epoch == now.epoch);
-            records || self.planner.room(*successor) > 0
-        });
+        let successor = successor.filter(|successor| self.planner.room(*successor) > 0);
         let refused = self.memory.refused(self.input.uptime, camera);
         let anyone = || self.planner.owner(&refused).or_else(|| self.planner.owner(&[]));
         mirror.or(successor).or_else(anyone)
@@ -182,13 +179,12 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Mirror and successor for `owner`, as they are where they still fit, avoiding nodes that failed with this camera.
+    /// The mirror that is there already and a successor for `owner`, if possible not one that failed with this camera.
     fn around(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Placement {
-        let keep: Vec<NodeId> = [now.mirror, now.successor].into_iter().flatten().collect();
-        let protection = self.protection(camera);
+        let mirror = now.mirror.filter(|_| self.protection(camera) == Protection::Gapless);
         let refused = self.memory.refused(self.input.uptime, camera);
-        let careful = self.planner.around(owner, protection, &keep, &refused);
-        if careful.successor.is_some() { careful } else { self.planner.around(owner, protection, &keep, &[]) }
+        let careful = self.planner.around(owner, mirror, &refused);
+        if careful.successor.is_some() { careful } else { self.planner.around(owner, mirror, &[]) }
     }
 
     fn enter(&mut self, placed: Placement) {
@@ -301,7 +297,8 @@ impl<'a> Round<'a> {
             return now.mirror;
         }
         let domain = self.planner.domain(owner);
-        let promoted = now.successor.filter(|node| self.planner.is_fit(*node) && self.planner.domain(*node) != domain);
+        let may_mirror = |node: &NodeId| self.planner.room(*node) > 0 && self.planner.domain(*node) != domain;
+        let promoted = now.successor.filter(may_mirror);
         promoted.or_else(|| self.planner.mirror(domain, &[owner])).or(now.mirror)
     }
 

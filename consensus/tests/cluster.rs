@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
-use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::command::{Command, Rejection, Response, Settings};
 use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Secret, Source, Transport};
-use holdfast_consensus::{Consensus, JoinError, Options, Timing, WRITE_DEADLINE, WriteError, join};
+use holdfast_consensus::peer::{PeerClient, PeerError};
+use holdfast_consensus::{Consensus, JoinError, OpenError, Options, Timing, WRITE_DEADLINE, WriteError, join};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::path::Path;
 use std::time::Duration;
@@ -249,7 +250,7 @@ async fn a_member_that_never_starts_does_not_block_writes() {
 async fn a_restart_starts_from_snapshot_and_log() {
     let first = TestNode::first().await;
     first.consensus.write(camera("front")).await.unwrap();
-    let settings = holdfast_consensus::command::Settings::default();
+    let settings = Settings::default();
     // More entries than a snapshot's interval, so that the log's beginning is purged.
     for _ in 0..1_300 {
         first.consensus.write(Command::SetSettings(settings.clone())).await.unwrap();
@@ -261,4 +262,68 @@ async fn a_restart_starts_from_snapshot_and_log() {
     let again = stopped.restart().await;
     assert_eq!(again.consensus.state(), before);
     write_soon(&again, camera("side")).await;
+
+    // A newcomer cannot be caught up by the log alone any more.
+    let second = TestNode::joining("n2", &again).await;
+    eventually("the newcomer has the snapshot and the log after it", || second.cameras().len() == 3).await;
+    second.voters(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_reports_its_new_address_to_a_leader_it_never_met() {
+    let mut nodes = three().await;
+    let away = nodes.iter().position(|node| !node.is_leader()).unwrap();
+    let mut away = nodes.remove(away).kill().await;
+    let leader = nodes.iter().find(|node| node.is_leader()).unwrap();
+    // Until it no longer counts as one that answers.
+    sleep(Duration::from_secs(1)).await;
+    assert!(leader.consensus.transfer_leadership().await);
+    write_soon(&nodes[0], camera("front")).await;
+
+    let moved = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    away.spec.peer_addr = moved.clone();
+    let returned = away.restart().await;
+    let report = Command::ReportForDuty { node: returned.consensus.node(), spec: returned.spec.clone() };
+    assert_eq!(write_soon(&returned, report).await, Response::Done);
+    eventually("the leader finds it at its new address", || returned.cameras().len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_another_cluster_is_refused() {
+    let stopped = TestNode::first().await.kill().await;
+    let options = Options {
+        node: NodeId(1),
+        cluster: Uuid::new_v4(),
+        dir: stopped.dir.path().into(),
+        timing: Timing::default(),
+        secret: secret(),
+    };
+    let started = Instant::now();
+    loop {
+        match Consensus::open(options.clone()).await.err().unwrap() {
+            OpenError::WrongCluster { found, .. } => return assert_eq!(found, stopped.cluster),
+            other => assert!(started.elapsed() < PATIENCE, "{other}"),
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
+    let first = TestNode::first().await;
+    let client = PeerClient::new(secret()).unwrap();
+    let deadline = Duration::from_secs(5);
+    // As a forwarded write is laid out: cluster, node, (command, milliseconds).
+    let write = |cluster, node| (cluster, node, (Command::SetSettings(Settings::default()), 1_000_u64));
+    let cluster = first.consensus.cluster();
+    for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
+        let sent = client.call::<_, ()>(&first.spec.peer_addr, "/write", &write(cluster, node), deadline).await;
+        assert!(matches!(sent, Err(PeerError::Rejected { status: 421, .. })), "{sent:?}");
+    }
+    client.call::<_, ()>(&first.spec.peer_addr, "/write", &write(cluster, NodeId(1)), deadline).await.unwrap();
+
+    let oversized = client.call::<_, ()>(&first.spec.peer_addr, "/raft/vote", &"x".repeat(100_000), deadline).await;
+    assert!(matches!(oversized, Err(PeerError::Rejected { status: 413, .. })), "{oversized:?}");
+    let garbage = client.call::<_, ()>(&first.spec.peer_addr, "/raft/vote", &7_u8, deadline).await;
+    assert!(matches!(garbage, Err(PeerError::Rejected { status: 400, .. })), "{garbage:?}");
 }

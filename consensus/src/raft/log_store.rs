@@ -121,7 +121,7 @@ impl LogStore {
     /// # Errors
     /// The directory is locked by another process, cannot be read or written, or holds a damaged record before the last.
     pub(crate) fn open(dir: &Path, fatal: FatalSignal) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        super::private_dir(dir)?;
         let path = dir.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))?;
         let mut config = raft_log::Config::new(path);
         config.wal.chunk_max_size = Some(CHUNK_BYTES_MAX);

@@ -26,7 +26,7 @@ pub(crate) struct StateMachine {
 impl StateMachine {
     /// Starts from the snapshot in `dir`, if there is one.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(dir)?;
+        super::private_dir(dir)?;
         let file = SnapshotFile::new(dir);
         let image = file.read()?;
         let mut machine = Self {

@@ -83,6 +83,20 @@ async fn vote_log_and_commit_survive_a_reopen() {
 }
 
 #[tokio::test]
+async fn only_this_user_reads_what_holds_passwords() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let raft = dir.path().join("raft");
+    fs::create_dir(&raft).unwrap();
+    fs::set_permissions(&raft, fs::Permissions::from_mode(0o755)).unwrap();
+    let _machine = StateMachine::open(&raft).unwrap();
+    let _log = open(&raft);
+    for path in [raft.clone(), raft.join("log")] {
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+    }
+}
+
+#[tokio::test]
 async fn a_second_process_cannot_open_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path());

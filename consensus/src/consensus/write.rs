@@ -1,0 +1,161 @@
+//! The write path: from any node to the leader's log and back, within a deadline, and honest about what is not known.
+
+use super::Consensus;
+use crate::command::{Command, Rejection, Response};
+use crate::peer::PeerError;
+use crate::raft::Outcome;
+use crate::routes::{Envelope, WRITE, WriteAnswer, WriteRequest};
+use holdfast_storage::ids::NodeId;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, RaftError};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// A write is answered within this time, one way or another.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(2);
+/// Kept back from the deadline, so that the answer is in time.
+const ANSWER_MARGIN: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Why a write brought nothing, or nothing certain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing was changed; try again.
+    #[error(
+        "the cluster has no leader now (too few of its voters reach each other); nothing was changed, recording goes on"
+    )]
+    NoLeader,
+    /// Read before trying again: it may or may not have been carried out.
+    #[error(
+        "the cluster did not confirm in time; whether the change was made is unknown: read it back before trying again"
+    )]
+    Unknown,
+    #[error("{0}")]
+    Rejected(#[from] Rejection),
+    #[error("consensus has stopped on this node: {0}")]
+    Fatal(String),
+}
+
+/// What became of one proposal.
+pub(crate) enum Proposal {
+    Applied {
+        outcome: Outcome,
+        index: u64,
+    },
+    /// Certainly not carried out: not the leader, or the leader is gone. `leader`: who is, as far as the asked node knows.
+    NotTaken {
+        leader: Option<NodeId>,
+    },
+}
+
+/// Whom to ask next: the leader that was named last, then each member in turn, for a node that was away knows an old leader.
+#[derive(Debug, Default)]
+struct Route {
+    hint: Option<NodeId>,
+    asked: usize,
+}
+
+impl Route {
+    fn next(&mut self, leader: Option<NodeId>, me: NodeId, members: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+        if let Some(hint) = self.hint.take() {
+            return Some(hint);
+        }
+        self.asked += 1;
+        if self.asked % 2 == 1 {
+            return leader;
+        }
+        let others: Vec<NodeId> = members.filter(|member| *member != me).collect();
+        others.get((self.asked / 2 - 1) % others.len().max(1)).copied()
+    }
+}
+
+impl Consensus {
+    /// Carries out `command`, through the leader wherever it is; answers within [`WRITE_DEADLINE`]. What was written is in
+    /// [`Self::state`] of this node when it returns, unless this node lags by more than the deadline.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write(&self, command: Command) -> Result<Response, WriteError> {
+        self.write_by(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
+    }
+
+    pub(super) async fn write_by(&self, command: Command, deadline: Instant) -> Result<Response, WriteError> {
+        let mut leadership = self.leadership();
+        let mut route = Route::default();
+        loop {
+            let now = leadership.borrow_and_update().clone();
+            let target = if now.is_leader {
+                Some(self.node())
+            } else {
+                route.next(now.leader, self.node(), self.state().nodes.keys())
+            };
+            let proposal = match target {
+                Some(target) if target == self.node() => self.propose(command.clone(), deadline).await?,
+                Some(target) => self.forward(target, command.clone(), deadline).await?,
+                None => Proposal::NotTaken { leader: None },
+            };
+            match proposal {
+                Proposal::Applied { outcome, index } => {
+                    self.catch_up(index, deadline).await;
+                    return outcome.0.map_err(WriteError::Rejected);
+                }
+                Proposal::NotTaken { leader } => {
+                    route.hint = leader.filter(|leader| Some(*leader) != target && *leader != self.node())
+                }
+            }
+            if let Some(why) = self.stopped() {
+                return Err(WriteError::Fatal(why));
+            }
+            if Instant::now() + RETRY_INTERVAL >= deadline {
+                return Err(WriteError::NoLeader);
+            }
+            // Whatever changes, or nothing: look again after a moment.
+            drop(timeout(RETRY_INTERVAL, leadership.changed()).await);
+        }
+    }
+
+    /// Proposes as the leader.
+    pub(crate) async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
+        match timeout_at(deadline, self.raft().client_write(command)).await {
+            Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+                Ok(Proposal::NotTaken { leader: to.leader_id.map(NodeId) })
+            }
+            Ok(Err(RaftError::Fatal(error))) => {
+                Err(WriteError::Fatal(self.0.fatal.raised().unwrap_or(error.to_string())))
+            }
+            Ok(Err(RaftError::APIError(_))) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    async fn forward(&self, leader: NodeId, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
+        let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken { leader: None }) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let request = Envelope { cluster: self.cluster(), to: leader, body: WriteRequest { command, deadline_ms } };
+        match self.0.client.call(&addr, WRITE, &request, left).await {
+            Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
+            Ok(WriteAnswer::NotLeader { leader }) => Ok(Proposal::NotTaken { leader }),
+            Err(error) if error.is_unsent() => Ok(Proposal::NotTaken { leader: None }),
+            // Refused before it was looked at: another node or cluster is at that address, or it is shutting down.
+            Err(PeerError::Rejected { .. }) => Ok(Proposal::NotTaken { leader: None }),
+            Ok(WriteAnswer::Unknown) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    fn addr_of(&self, node: NodeId) -> Option<String> {
+        let known = self.0.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        known.or_else(|| {
+            let metrics = self.raft().metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_node(&node.0).map(|node| node.addr.clone())
+        })
+    }
+
+    /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what was written.
+    async fn catch_up(&self, index: u64, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // The write is done either way; a node that lags answers with an older state for a moment.
+        drop(self.raft().wait(Some(left)).applied_index_at_least(Some(index), "written").await);
+    }
+}
