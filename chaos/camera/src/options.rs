@@ -31,6 +31,7 @@ pub struct CameraOptions {
     pub id: u32,
     /// Of the video's elementary stream, reached by padding; below the clip's own (about 250 kbit/s) it is the clip's.
     pub bitrate_bps: u64,
+    /// Frames a second. The clips' parameter sets say 25 whatever this is; RTP timestamps and the SDP tell the truth.
     pub fps: u32,
     /// Frames from keyframe to keyframe, at most [`CLIP_GOP_FRAMES`].
     pub gop_frames: u32,

@@ -118,3 +118,13 @@ pub(crate) fn sequences(stamps: &[Stamp]) -> Vec<u64> {
 pub(crate) fn neighbours(stamps: &[Stamp]) -> bool {
     stamps.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1)
 }
+
+/// Waits until `met`, within [`PATIENCE`].
+pub(crate) async fn until(met: impl Fn() -> bool) {
+    let waiting = async {
+        while !met() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it did not come true in time");
+}

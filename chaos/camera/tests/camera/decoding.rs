@@ -1,6 +1,6 @@
 //! What the cameras send is decoded by somebody else's decoder without a complaint.
 
-use crate::client::server;
+use crate::client::{server, until};
 use holdfast_camera::{Handle, Picture};
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,9 +31,7 @@ async fn ffprobe_follows_a_change_of_parameters() {
     }
     let (handle, camera) = server(|camera| camera.start_at_keyframe = true).await;
     let change = tokio::spawn(async move {
-        while camera.sessions() == 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until(|| camera.sessions() > 0).await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         camera.set_picture(Picture::Small);
     });

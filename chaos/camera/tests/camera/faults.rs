@@ -1,7 +1,8 @@
 //! Each fault does what it says, no more: the stamps stay true and the session lives unless the fault ends it.
 
-use crate::client::{Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp};
+use crate::client::{Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp, until};
 use holdfast_camera::{Picture, SdpKind, Stamp, TimestampKind, count};
+use retina::client::SetupOptions;
 use std::time::Duration;
 
 #[tokio::test]
@@ -128,9 +129,7 @@ async fn garbage_spoils_as_many_frames_as_asked_for_and_no_more() {
         }
     }
     assert!(spoiled);
-    while camera.sent().end < ordered + 5 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(|| camera.sent().end >= ordered + 5).await;
     assert!(neighbours(&Player::play(&handle, tcp()).await.stamps(20).await));
 }
 
@@ -160,7 +159,9 @@ async fn a_camera_that_is_off_is_not_found() {
 async fn sessions_are_refused_and_those_that_play_go_on() {
     let (handle, camera) = server(|_| {}).await;
     let mut player = Player::play(&handle, tcp()).await;
+    let mut described = describe(&handle, None).await.unwrap();
     camera.refuse_sessions(true);
+    assert_eq!(status(&described.setup(0, SetupOptions::default().transport(tcp())).await.unwrap_err()), 503);
     assert_eq!(status(&describe(&handle, None).await.err().unwrap()), 503);
     assert!(neighbours(&player.stamps(10).await));
 }
@@ -172,9 +173,7 @@ async fn no_more_sessions_than_the_limit_and_a_place_comes_free() {
     let first = Player::play(&handle, tcp()).await;
     assert_eq!(status(&Player::try_play(&handle, tcp(), None).await.err().unwrap()), 453);
     drop(first);
-    while camera.sessions() > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(|| camera.sessions() == 0).await;
     Player::play(&handle, tcp()).await.stamps(1).await;
 }
 

@@ -1,8 +1,7 @@
 //! Clients that misbehave: none of them stalls the camera or another client.
 
-use crate::client::{PATIENCE, Player, neighbours, server, tcp};
+use crate::client::{PATIENCE, Player, neighbours, server, tcp, until};
 use holdfast_camera::Handle;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -19,6 +18,7 @@ async fn a_client_that_does_not_read_loses_its_session_and_stalls_nobody() {
         stamps.extend(player.stamps(5).await);
         assert!(stamps.len() < 500, "the slow session still lives");
     }
+    assert_eq!(camera.sessions_shed(), 1);
     stamps.extend(player.stamps(5).await);
     assert!(neighbours(&stamps));
 }
@@ -82,12 +82,7 @@ async fn a_connection_that_breaks_gives_its_place_back() {
     let mut stream = TcpStream::connect(handle.address()).await.unwrap();
     play_by_hand(&handle, &mut stream).await;
     drop(stream);
-    let gone = async {
-        while camera.sessions() > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, gone).await.expect("the session outlived its connection");
+    until(|| camera.sessions() == 0).await;
 }
 
 /// Sets up and plays camera 1 over this connection, and gives the session's id.

@@ -1,6 +1,6 @@
 //! Retina plays the cameras: stamps, transports, credentials, several sessions.
 
-use crate::client::{self, Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp};
+use crate::client::{Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp, until};
 use holdfast_camera::{CameraOptions, CameraServer, Credentials, Error, Options};
 use retina::codec::CodecItem;
 use std::time::Duration;
@@ -30,6 +30,16 @@ async fn the_bitrate_is_as_set_and_keyframes_come_once_a_second() {
         assert!(bits.abs_diff(bitrate_bps * 2) < bitrate_bps / 5, "{bits} bits in 2 s at {bitrate_bps} bit/s");
         assert_eq!(frames.iter().filter(|frame| frame.is_random_access_point()).count(), 2);
     }
+}
+
+#[tokio::test]
+async fn frame_rate_and_gop_are_as_set() {
+    let (handle, _camera) = server(|camera| (camera.fps, camera.gop_frames) = (50, 10)).await;
+    let frames = Player::play(&handle, tcp()).await.frames(60).await;
+    assert!(frames.windows(2).all(|pair| pair[1].timestamp().timestamp() - pair[0].timestamp().timestamp() == 1800));
+    let keyframes: Vec<u64> =
+        frames.iter().filter(|frame| frame.is_random_access_point()).map(|frame| stamp_of(frame).sequence).collect();
+    assert!(keyframes.len() >= 5 && keyframes.windows(2).all(|pair| pair[1] - pair[0] == 10), "{keyframes:?}");
 }
 
 #[tokio::test]
@@ -145,13 +155,4 @@ async fn stopping_frees_the_port_and_ends_the_sessions() {
     while player.item().await.is_some_and(|item| item.is_ok()) {}
     assert_eq!(camera.sessions(), 0);
     CameraServer::bind(Options { bind: address, ..Options::default() }).await.unwrap();
-}
-
-async fn until(met: impl Fn() -> bool) {
-    let waiting = async {
-        while !met() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(client::PATIENCE, waiting).await.expect("it did not come true in time");
 }
