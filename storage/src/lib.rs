@@ -1,8 +1,40 @@
 //! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue and retention.
 //!
-//! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing in them reads a clock or does I/O.
+//! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing in them reads a clock or does I/O, nor does
+//! anything in `format`, `index`, `retention`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
+//! catalogue, which is sled's and can be deleted at any time.
 
+mod catalogue;
 pub mod chunk;
+pub mod clock;
+pub mod disk;
+mod error;
+pub mod format;
+mod identity;
 pub mod ids;
+mod index;
+mod intake;
+mod keeper;
+mod layout;
+pub mod offline;
+mod options;
+mod reader;
+pub mod retention;
+mod scan;
+mod seal;
+mod shared;
+mod stats;
 pub mod time;
 pub mod timeline;
+mod volume;
+mod watermark;
+mod writer;
+
+pub use error::{AppendError, Error};
+pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
+pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
+pub use scan::Scan;
+pub use stats::Stats;
+pub use volume::{Volume, VolumeHandle};
+pub use watermark::Watermark;
+pub use writer::{BATCH_BYTES_MAX, BUFFERS, WRITES_IN_FLIGHT_MAX};

@@ -1,8 +1,20 @@
 //! What of a camera was recorded when. Pure: merges what several nodes recorded into one continuous view.
 
-use crate::ids::{Epoch, NodeId, Rank};
+mod merge;
+#[cfg(test)]
+mod tests;
+
+pub use merge::merge;
+
+use crate::chunk::{ChunkEntry, ChunkMeta};
+use crate::ids::{Epoch, NodeId, Rank, TrackKind};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// The shortest interval without a frame that counts as a hole, in microseconds, unless the chunks around it are consecutive in their session.
+pub const HOLE_US_MIN: i64 = 100_000;
 
 /// An interval that one node recorded without interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,4 +24,126 @@ pub struct Span {
     pub node: NodeId,
     pub epoch: Epoch,
     pub rank: Rank,
+}
+
+/// Who recorded a chunk, in the order in which readers prefer them: the higher epoch, then the lower rank, then the lower node id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Recorder {
+    epoch: Reverse<Epoch>,
+    rank: Rank,
+    node: NodeId,
+}
+
+impl Recorder {
+    pub(crate) fn of(meta: &ChunkMeta) -> Self {
+        Self { epoch: Reverse(meta.epoch), rank: meta.rank, node: meta.node }
+    }
+
+    fn of_span(span: &Span) -> Self {
+        Self { epoch: Reverse(span.epoch), rank: span.rank, node: span.node }
+    }
+}
+
+/// The intervals of `entries`, sorted by start, one per recorder and interruption. Video decides where there is any.
+#[must_use]
+pub fn spans_of(entries: &[ChunkEntry]) -> Vec<Span> {
+    let metas: Vec<ChunkMeta> = entries.iter().map(|entry| entry.meta).collect();
+    spans_of_metas(&metas)
+}
+
+/// As [`spans_of`].
+pub(crate) fn spans_of_metas(metas: &[ChunkMeta]) -> Vec<Span> {
+    let has_video = metas.iter().any(|meta| meta.track == TrackKind::Video);
+    let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkMeta>> = BTreeMap::new();
+    for meta in metas.iter().filter(|meta| !has_video || meta.track == TrackKind::Video) {
+        by_recorder.entry((Recorder::of(meta), meta.track)).or_default().push(*meta);
+    }
+    let mut spans: Vec<Span> = by_recorder.into_values().flat_map(fold_spans).collect();
+    spans.sort_by_key(|span| (span.start, Recorder::of_span(span)));
+    if has_video { spans } else { join_touching(spans) }
+}
+
+/// The spans of one recorder's chunks of one track.
+fn fold_spans(mut metas: Vec<ChunkMeta>) -> Vec<Span> {
+    metas.sort_by_key(|meta| (meta.start, meta.session, meta.sequence));
+    let mut spans: Vec<Span> = Vec::new();
+    let mut previous: Option<ChunkMeta> = None;
+    for meta in metas {
+        match (spans.last_mut(), previous) {
+            (Some(span), Some(before)) if continues(&before, span.end, &meta) => span.end = span.end.max(meta.end()),
+            _ => spans.push(Span {
+                start: meta.start,
+                end: meta.end(),
+                node: meta.node,
+                epoch: meta.epoch,
+                rank: meta.rank,
+            }),
+        }
+        previous = Some(meta);
+    }
+    spans
+}
+
+/// Whether there is no hole between a span that `before` ends and `next`.
+fn continues(before: &ChunkMeta, end: Timestamp, next: &ChunkMeta) -> bool {
+    before.is_followed_by(next) || next.start.micros_since(end) <= HOLE_US_MIN
+}
+
+fn join_touching(spans: Vec<Span>) -> Vec<Span> {
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last) if touches(last, &span) => last.end = last.end.max(span.end),
+            _ => joined.push(span),
+        }
+    }
+    joined
+}
+
+fn touches(last: &Span, next: &Span) -> bool {
+    Recorder::of_span(last) == Recorder::of_span(next) && next.start.micros_since(last.end) <= HOLE_US_MIN
+}
+
+/// One view of a whole camera from the spans of all its recorders: never two at once, the preferred recorder wherever it recorded,
+/// the others where it did not.
+#[must_use]
+pub fn merge_spans(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.retain(|span| span.end > span.start);
+    spans.sort_by_key(|span| (Recorder::of_span(span), span.start));
+    let mut view: Vec<Span> = Vec::new();
+    for span in spans {
+        let pieces: Vec<Span> = uncovered(&view, span.start, span.end)
+            .into_iter()
+            .map(|(start, end)| Span { start, end, ..span })
+            .collect();
+        view.extend(pieces);
+        view.sort_by_key(|span| span.start);
+    }
+    join_touching(view)
+}
+
+/// The parts of `[from, to)` that no span covers. `spans` are sorted and do not overlap.
+fn uncovered(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+    let mut free = Vec::new();
+    let mut at = from;
+    let first = spans.partition_point(|span| span.end <= from);
+    for span in spans[first..].iter().take_while(|span| span.start < to) {
+        if span.start > at {
+            free.push((at, span.start));
+        }
+        at = at.max(span.end);
+    }
+    if at < to {
+        free.push((at, to));
+    }
+    free
+}
+
+/// The intervals of `[from, to)` longer than [`HOLE_US_MIN`] that no span covers; at the edges of the window any length counts that is longer.
+#[must_use]
+pub fn holes(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+    let view = merge_spans(spans.to_vec());
+    let mut holes = uncovered(&view, from, to);
+    holes.retain(|(start, end)| end.micros_since(*start) > HOLE_US_MIN);
+    holes
 }

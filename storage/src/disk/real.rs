@@ -1,0 +1,269 @@
+//! The disk of this machine.
+
+use super::plain::{self, PlainFile, blocking};
+use super::probe::{Choice, choose};
+use super::uring::{self, Buffer, Pool, UringFile};
+use super::{BatchDisk, DirEntry, Disk, DiskFile, IoChoice, IoMode, LocalFuture, Space, WriterHost};
+use crate::writer::{BATCH_BYTES_MAX, BUFFERS};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::task::LocalSet;
+
+/// Threads that plain I/O may use at once: one for each write in flight, one for a sync, one for the next segment.
+const PLAIN_THREADS_MAX: usize = crate::writer::WRITES_IN_FLIGHT_MAX + 2;
+
+/// Entries of the submission queue; more than the operations that a writer ever has in flight.
+const RING_ENTRIES: u32 = 64;
+
+pub struct RealDisk {
+    choice: Choice,
+}
+
+impl RealDisk {
+    /// Finds out what works in `dir`, and says in the log, once, if that is less than what was wanted.
+    ///
+    /// # Errors
+    /// io_uring was demanded and is refused.
+    pub fn new(choice: IoChoice, dir: &Path) -> io::Result<Self> {
+        let choice = choose(choice, dir)?;
+        if let Choice::Plain(Some(why)) = &choice {
+            tracing::warn!(volume = %dir.display(), why, "recording with plain I/O instead of io_uring");
+        }
+        Ok(Self { choice })
+    }
+}
+
+impl Disk for RealDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)?;
+        sync_dir(path)?;
+        path.parent().map_or(Ok(()), sync_dir)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        std::fs::read_dir(path)?.map(|entry| dir_entry(&entry?)).collect()
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(File::open(path)?)))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(File::options().read(true).write(true).open(path)?)))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let next = path.with_extension("next");
+        std::fs::write(&next, bytes)?;
+        File::open(&next)?.sync_all()?;
+        std::fs::rename(&next, path)?;
+        path.parent().map_or(Ok(()), sync_dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+    }
+}
+
+fn dir_entry(entry: &std::fs::DirEntry) -> io::Result<DirEntry> {
+    let meta = entry.metadata()?;
+    Ok(DirEntry { name: entry.file_name().to_string_lossy().into_owned(), bytes: meta.len(), is_dir: meta.is_dir() })
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn advise_random(&self) {
+        if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, Advice::Random) {
+            tracing::debug!(%error, "fadvise is refused");
+        }
+    }
+}
+
+impl WriterHost for RealDisk {
+    type Batch = RealBatchDisk;
+
+    fn run_writer(&self, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+        match self.choice {
+            Choice::Uring => run_uring(body),
+            Choice::Plain(_) => run_plain(body),
+        }
+    }
+}
+
+fn run_uring(body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+    let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRIES))?;
+    runtime.block_on(async {
+        let (mode, pool) = match Pool::registered(BUFFERS, BATCH_BYTES_MAX) {
+            Ok(pool) => (IoMode::UringRegistered, pool),
+            Err(error) => {
+                tracing::info!(%error, "the kernel registers no buffers for this process; writing from unregistered ones");
+                (IoMode::Uring, Pool::plain(BUFFERS, BATCH_BYTES_MAX))
+            }
+        };
+        body(RealBatchDisk { mode, pool }).await;
+    });
+    Ok(())
+}
+
+fn run_plain(body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(PLAIN_THREADS_MAX)
+        .thread_name("holdfast-plain-io")
+        .build()?;
+    let pool = Pool::plain(BUFFERS, BATCH_BYTES_MAX);
+    LocalSet::new().block_on(&runtime, body(RealBatchDisk { mode: IoMode::Plain, pool }));
+    Ok(())
+}
+
+/// The writer's half of [`RealDisk`].
+pub struct RealBatchDisk {
+    mode: IoMode,
+    pool: Pool,
+}
+
+#[derive(Clone)]
+pub enum RealBatchFile {
+    Uring(UringFile),
+    Plain(PlainFile),
+}
+
+impl BatchDisk for RealBatchDisk {
+    type File = RealBatchFile;
+    type Buffer = Buffer;
+
+    fn mode(&self) -> IoMode {
+        self.mode
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<Buffer> {
+        if bytes > BATCH_BYTES_MAX { Some(Buffer::single(bytes)) } else { self.pool.take() }
+    }
+
+    fn create(
+        &self,
+        path: &Path,
+        header: Vec<u8>,
+        allocated_bytes: u64,
+    ) -> impl Future<Output = io::Result<RealBatchFile>> + 'static {
+        let (path, is_direct) = (path.to_owned(), self.mode != IoMode::Plain);
+        async move {
+            let file = blocking(move || create_file(&path, &header, allocated_bytes, is_direct)).await?;
+            Ok(if is_direct {
+                RealBatchFile::Uring(Rc::new(tokio_uring::fs::File::from_std(file)))
+            } else {
+                RealBatchFile::Plain(Arc::new(file))
+            })
+        }
+    }
+
+    fn allocate(
+        &self,
+        file: &RealBatchFile,
+        offset: u64,
+        bytes: u64,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
+        let file = file.clone();
+        async move {
+            match file {
+                RealBatchFile::Uring(file) => file.fallocate(offset, bytes, 0).await,
+                RealBatchFile::Plain(file) => blocking(move || fallocate(&file, offset, bytes)).await,
+            }
+        }
+    }
+
+    fn write(
+        &self,
+        file: &RealBatchFile,
+        buffer: Buffer,
+        bytes: usize,
+        offset: u64,
+    ) -> impl Future<Output = (io::Result<()>, Buffer)> + 'static {
+        let write: Pin<Box<dyn Future<Output = (io::Result<()>, Buffer)>>> = match file.clone() {
+            RealBatchFile::Uring(file) => Box::pin(uring::write(file, buffer, bytes, offset)),
+            RealBatchFile::Plain(file) => Box::pin(plain::write(file, buffer, bytes, offset)),
+        };
+        write
+    }
+
+    fn sync(&self, file: &RealBatchFile) -> impl Future<Output = io::Result<()>> + 'static {
+        let file = file.clone();
+        async move {
+            match file {
+                RealBatchFile::Uring(file) => file.sync_data().await,
+                RealBatchFile::Plain(file) => plain::sync(file).await,
+            }
+        }
+    }
+}
+
+fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, bytes) {
+        // Some filesystems cannot reserve; writes then extend the file as they come.
+        Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// A failed attempt leaves no file behind, so that it can be repeated.
+fn create_file(path: &Path, header: &[u8], allocated_bytes: u64, is_direct: bool) -> io::Result<File> {
+    let result = try_create(path, header, allocated_bytes, is_direct);
+    if let Err(error) = &result
+        && error.kind() != io::ErrorKind::AlreadyExists
+        && let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a segment that could not be opened stays behind");
+    }
+    result
+}
+
+fn try_create(path: &Path, header: &[u8], allocated_bytes: u64, is_direct: bool) -> io::Result<File> {
+    let file = File::options().write(true).create_new(true).open(path)?;
+    fallocate(&file, 0, allocated_bytes)?;
+    file.write_all_at(header, 0)?;
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), sync_dir)?;
+    if !is_direct {
+        return Ok(file);
+    }
+    drop(file);
+    Ok(File::from(rustix::fs::open(path, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())?))
+}

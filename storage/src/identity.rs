@@ -1,0 +1,89 @@
+//! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second process out.
+
+use crate::Error;
+use crate::disk::Disk;
+use crate::layout::Layout;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use uuid::Uuid;
+
+const LAYOUT_VERSION: u16 = 1;
+
+/// `volume.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    version: u16,
+    pub(crate) volume: Uuid,
+    pub(crate) cluster: Uuid,
+}
+
+/// Reads the directory's identity, or gives it one. `of_segment` is what a segment's header tells where the file was lost.
+pub(crate) fn identify(
+    disk: &dyn Disk,
+    layout: &Layout,
+    cluster: Uuid,
+    of_segment: impl FnOnce() -> Option<(Uuid, Uuid)>,
+) -> Result<Identity, Error> {
+    let path = layout.identity();
+    let identity = match disk.open_read(&path) {
+        Ok(file) => {
+            let bytes = file.bytes().map_err(Error::io("read", &path))?;
+            let mut text = vec![0; usize::try_from(bytes.min(4096)).unwrap_or(0)];
+            file.read_exact_at(&mut text, 0).map_err(Error::io("read", &path))?;
+            decode(&text).ok()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    };
+    let is_stored = identity.is_some();
+    let identity = identity.unwrap_or_else(|| {
+        let (volume, cluster) = of_segment().unwrap_or_else(|| (Uuid::new_v4(), cluster));
+        Identity { version: LAYOUT_VERSION, volume, cluster }
+    });
+    if identity.cluster != cluster {
+        return Err(Error::ForeignVolume { path: layout.root.clone(), found: identity.cluster, expected: cluster });
+    }
+    if !is_stored {
+        disk.replace(&path, &encode(&identity)).map_err(Error::io("write", &path))?;
+    }
+    Ok(identity)
+}
+
+/// One line of text, so that an operator can read it.
+fn encode(identity: &Identity) -> Vec<u8> {
+    let Identity { version, volume, cluster } = identity;
+    format!("{{\"version\":{version},\"volume\":\"{volume}\",\"cluster\":\"{cluster}\"}}\n").into_bytes()
+}
+
+fn decode(text: &[u8]) -> Result<Identity, serde_json::Error> {
+    serde_json::from_slice(text)
+}
+
+/// Keeps other processes out for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) fn take(layout: &Layout) -> Result<Self, Error> {
+        let path = layout.lock();
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = options.map_err(Error::io("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                let read = file.take(32).read_to_string(&mut pid);
+                let pid = read.ok().map_or("unknown", |_| pid.trim()).to_owned();
+                return Err(Error::Locked { path: layout.root.clone(), pid });
+            }
+            Err(error) => return Err(Error::io("lock", &path)(error.into())),
+        }
+        file.set_len(0).map_err(Error::io("write", &path))?;
+        writeln!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,170 @@
+//! What one segment holds. Pure: the writer fills it as batches become durable, recovery from what it finds, sealing writes it out.
+
+use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
+use crate::format::Decoded;
+use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
+use crate::time::Timestamp;
+use crate::timeline::{Span, spans_of_metas};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One track of one stream of one camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TrackKey {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub track: TrackKind,
+}
+
+/// A chunk within its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRow {
+    pub meta: ChunkMeta,
+    /// Of the record in the file, in bytes.
+    pub offset: u64,
+    pub payload_bytes: u32,
+}
+
+impl ChunkRow {
+    #[must_use]
+    pub fn entry(&self, volume: u16, segment: SegmentId) -> ChunkEntry {
+        let location = ChunkLocation { volume, segment, offset: self.offset, payload_bytes: self.payload_bytes };
+        ChunkEntry { meta: self.meta, location }
+    }
+
+    fn overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
+        overlaps(self.meta.start, self.meta.end(), from, to)
+    }
+}
+
+/// Whether `[start, end)` and `[from, to)` have an instant in common; an empty interval counts as its start.
+#[must_use]
+pub(crate) fn overlaps(start: Timestamp, end: Timestamp, from: Timestamp, to: Timestamp) -> bool {
+    start < to && (end > from || start >= from)
+}
+
+/// An init segment within its segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitRow {
+    pub key: TrackKey,
+    pub id: InitId,
+    pub offset: u64,
+    pub bytes: u32,
+}
+
+/// A span and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamSpan {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub span: Span,
+}
+
+/// One record's place in the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    Chunk(ChunkRow),
+    Init(InitRow),
+    Gap(Gap),
+}
+
+impl Row {
+    /// The row of a record that was read at `offset`; `None` for a kind that this release does not know.
+    #[must_use]
+    pub fn of(decoded: &Decoded<'_>, offset: u64) -> Option<Self> {
+        match *decoded {
+            Decoded::Chunk { meta, payload } => {
+                Some(Self::Chunk(ChunkRow { meta, offset, payload_bytes: payload.len() as u32 }))
+            }
+            Decoded::Init { camera, stream, track, id, payload } => {
+                let key = TrackKey { camera, stream, track };
+                Some(Self::Init(InitRow { key, id, offset, bytes: payload.len() as u32 }))
+            }
+            Decoded::Gap(gap) => Some(Self::Gap(gap)),
+            Decoded::Unknown { .. } => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentIndex {
+    tracks: BTreeMap<TrackKey, Vec<ChunkRow>>,
+    inits: Vec<InitRow>,
+    gaps: Vec<Gap>,
+    chunks: usize,
+}
+
+impl SegmentIndex {
+    pub fn add(&mut self, row: Row) {
+        match row {
+            Row::Chunk(row) => self.add_chunk(row),
+            Row::Init(row) => self.inits.push(row),
+            Row::Gap(gap) => self.gaps.push(gap),
+        }
+    }
+
+    fn add_chunk(&mut self, row: ChunkRow) {
+        let meta = &row.meta;
+        let key = TrackKey { camera: meta.camera, stream: meta.stream, track: meta.track };
+        self.tracks.entry(key).or_default().push(row);
+        self.chunks += 1;
+    }
+
+    #[must_use]
+    pub fn tracks(&self) -> &BTreeMap<TrackKey, Vec<ChunkRow>> {
+        &self.tracks
+    }
+
+    #[must_use]
+    pub fn inits(&self) -> &[InitRow] {
+        &self.inits
+    }
+
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Number of chunks of all tracks.
+    #[must_use]
+    pub fn chunks(&self) -> usize {
+        self.chunks
+    }
+
+    /// The chunks of all tracks of a stream that overlap `[from, to)`, track by track in the order of writing.
+    pub fn rows(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = &ChunkRow> {
+        let first = TrackKey { camera, stream, track: TrackKind::Video };
+        let last = TrackKey { camera, stream, track: TrackKind::Metadata };
+        self.tracks.range(first..=last).flat_map(|(_, rows)| rows).filter(move |row| row.overlaps(from, to))
+    }
+
+    /// The spans of one stream, by its video where it has any.
+    #[must_use]
+    pub fn spans_of(&self, camera: CameraId, stream: StreamKind) -> Vec<Span> {
+        let metas: Vec<ChunkMeta> =
+            self.rows(camera, stream, Timestamp::MIN, Timestamp::MAX).map(|row| row.meta).collect();
+        spans_of_metas(&metas)
+    }
+
+    /// The spans of every stream.
+    #[must_use]
+    pub fn spans(&self) -> Vec<StreamSpan> {
+        let mut streams: Vec<_> = self.tracks.keys().map(|key| (key.camera, key.stream)).collect();
+        streams.dedup();
+        let spans_of = |(camera, stream)| {
+            self.spans_of(camera, stream).into_iter().map(move |span| StreamSpan { camera, stream, span })
+        };
+        streams.into_iter().flat_map(spans_of).collect()
+    }
+
+    #[must_use]
+    pub fn init(&self, camera: CameraId, id: InitId) -> Option<InitRow> {
+        self.inits.iter().rev().find(|row| row.key.camera == camera && row.id == id).copied()
+    }
+}

@@ -1,0 +1,117 @@
+//! The way from recorders to the writer: a queue bounded by bytes. Appending takes no lock and never waits.
+
+use crate::AppendError;
+use crate::chunk::Record;
+use crate::format::{RECORD_PAYLOAD_BYTES_MAX, encoded_bytes};
+use crate::options::ClassId;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+/// What a record costs beyond its bytes while it waits, so that tiny ones are bounded too.
+const RECORD_OVERHEAD_BYTES: u64 = 256;
+
+/// The writer is woken early when so much has come.
+const WAKE_BYTES: u64 = 1 << 20;
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Record(ClassId, Record),
+    /// Make everything before durable and visible, then answer.
+    Flush(oneshot::Sender<()>),
+    /// As `Flush`, then stop.
+    Close(oneshot::Sender<()>),
+}
+
+/// Shared by the handles and the writer.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bytes_max: u64,
+    queued_bytes: AtomicU64,
+    /// Much has come, or somebody waits for an answer.
+    pub(crate) hurry: Notify,
+    pub(crate) has_no_space: AtomicBool,
+    /// Why the writer failed.
+    pub(crate) failure: OnceLock<Arc<str>>,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            queued_bytes: AtomicU64::new(0),
+            hurry: Notify::new(),
+            has_no_space: AtomicBool::new(false),
+            failure: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn queued_bytes(&self) -> u64 {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The writer has copied the record.
+    pub(crate) fn release(&self, record: &Record) {
+        self.queued_bytes.fetch_sub(cost(record), Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), AppendError> {
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.bytes_max {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            let is_disk_full = self.has_no_space.load(Ordering::Relaxed);
+            return Err(if is_disk_full {
+                AppendError::NoSpace
+            } else {
+                AppendError::Full { bytes_max: self.bytes_max }
+            });
+        }
+        if before < WAKE_BYTES && before + bytes >= WAKE_BYTES {
+            self.hurry.notify_one();
+        }
+        Ok(())
+    }
+}
+
+fn cost(record: &Record) -> u64 {
+    encoded_bytes(record) as u64 + RECORD_OVERHEAD_BYTES
+}
+
+/// The recorders' end.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    pub(crate) budget: Arc<Budget>,
+    sender: mpsc::UnboundedSender<Request>,
+}
+
+impl Intake {
+    /// The queue itself has no length of its own: every entry is charged to the budget first.
+    pub(crate) fn new(bytes_max: u64) -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { budget: Arc::new(Budget::new(bytes_max)), sender }, receiver)
+    }
+
+    pub(crate) fn append(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
+        let bytes = encoded_bytes(&record);
+        if bytes > RECORD_PAYLOAD_BYTES_MAX {
+            return Err(AppendError::TooLong { bytes });
+        }
+        if let Some(reason) = self.budget.failure.get() {
+            return Err(AppendError::Failed(Arc::clone(reason)));
+        }
+        let cost = cost(&record);
+        self.budget.take(cost)?;
+        self.sender.send(Request::Record(class, record)).map_err(|_| {
+            self.budget.queued_bytes.fetch_sub(cost, Ordering::Relaxed);
+            self.budget.failure.get().map_or(AppendError::Closed, |reason| AppendError::Failed(Arc::clone(reason)))
+        })
+    }
+
+    /// `false` where the writer has stopped.
+    pub(crate) fn ask(&self, request: Request) -> bool {
+        let is_sent = self.sender.send(request).is_ok();
+        self.budget.hurry.notify_one();
+        is_sent
+    }
+}

@@ -1,0 +1,429 @@
+//! The keeper of one volume: a thread that seals segments, catalogues those of former processes, and deletes what retention lets go.
+//!
+//! Recording never waits for it. `step` does one bounded piece of work: sealing first, then room, then recovery.
+
+use crate::Error;
+use crate::catalogue::{Broken, Catalogue};
+use crate::format::{Footer, FooterHead, Trailer};
+use crate::ids::SegmentId;
+use crate::options::RetentionClass;
+use crate::retention::{FreeSpace, Reason, SegmentFacts, plan_deletions};
+use crate::scan::scan;
+use crate::seal::{Sealed, read_sealed, seal};
+use crate::shared::{Known, OpenSegment, Shared, read, write};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+/// How often retention looks.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long to leave a catalogue that could not be opened, or a footer that could not be written.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Nothing more comes into this segment.
+    Seal(SegmentId),
+    /// The disk is full.
+    Reclaim,
+    /// The writer has stopped.
+    Stop,
+}
+
+/// A segment file that was there when the volume was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) id: SegmentId,
+    pub(crate) class: Arc<str>,
+    pub(crate) bytes: u64,
+}
+
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    jobs: Receiver<Job>,
+    /// By id, oldest first.
+    to_recover: VecDeque<Found>,
+    to_seal: VecDeque<SegmentId>,
+    seal_at: Instant,
+    open_catalogue_at: Instant,
+    retention_at: Instant,
+    recover_at: Instant,
+    is_first_listing: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<Shared>, jobs: Receiver<Job>, mut found: Vec<Found>) -> Self {
+        found.sort_by_key(|found| found.id);
+        shared.counters.segments_to_recover.store(found.len() as u64, Ordering::Relaxed);
+        let now = Instant::now();
+        Self {
+            shared,
+            jobs,
+            to_recover: found.into(),
+            to_seal: VecDeque::new(),
+            seal_at: now,
+            open_catalogue_at: now,
+            retention_at: now,
+            recover_at: now,
+            is_first_listing: true,
+        }
+    }
+
+    /// Runs until the writer has stopped and its segments are sealed.
+    pub(crate) fn run(mut self) {
+        loop {
+            match self.next_job() {
+                Ok(Job::Seal(id)) => self.to_seal.push_back(id),
+                Ok(Job::Reclaim) => self.reclaim(),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => self.step(),
+            }
+        }
+        self.finish();
+    }
+
+    fn next_job(&mut self) -> Result<Job, RecvTimeoutError> {
+        let now = Instant::now();
+        let is_busy = (!self.to_recover.is_empty() && self.has_catalogue() && self.recover_at <= now)
+            || (!self.to_seal.is_empty() && self.seal_at <= now)
+            || (!self.has_catalogue() && self.open_catalogue_at <= now);
+        if is_busy {
+            return self.jobs.try_recv().map_err(|error| match error {
+                TryRecvError::Empty => RecvTimeoutError::Timeout,
+                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+            });
+        }
+        let mut wait = self.retention_at.saturating_duration_since(now);
+        if !self.to_seal.is_empty() {
+            wait = wait.min(self.seal_at.saturating_duration_since(now));
+        }
+        self.jobs.recv_timeout(wait)
+    }
+
+    fn step(&mut self) {
+        let now = Instant::now();
+        if self.shared.is_catalogue_suspect.swap(false, Ordering::Relaxed) {
+            self.rebuild_catalogue(&Broken("a reader found it damaged".to_owned()));
+        }
+        if self.seal_at <= now && self.seal_next() {
+            return;
+        }
+        if self.retention_at <= now {
+            self.retention_at = now + RETENTION_INTERVAL;
+            self.retain();
+        } else if !self.has_catalogue() && self.open_catalogue_at <= now {
+            self.open_catalogue();
+        } else if self.has_catalogue()
+            && self.recover_at <= now
+            && let Some(found) = self.to_recover.pop_back()
+        {
+            self.recover(&found);
+        }
+    }
+
+    fn finish(&mut self) {
+        while !self.to_seal.is_empty() && self.seal_next() {}
+        if let Some(catalogue) = self.catalogue()
+            && let Err(error) = catalogue.flush()
+        {
+            tracing::warn!(%error, "the catalogue was not flushed; it is rebuilt if need be");
+        }
+        *write(&self.shared.catalogue) = None;
+    }
+
+    fn catalogue(&self) -> Option<Arc<Catalogue>> {
+        read(&self.shared.catalogue).clone()
+    }
+
+    fn has_catalogue(&self) -> bool {
+        read(&self.shared.catalogue).is_some()
+    }
+
+    /// Opens the catalogue, deleting it first if it is damaged, and drops from the work list what it lists already.
+    fn open_catalogue(&mut self) {
+        self.open_catalogue_at = Instant::now() + RETRY_INTERVAL;
+        let path = self.shared.layout.catalogue();
+        let open = || {
+            let catalogue = Catalogue::open(&path, self.shared.volume)?;
+            let listed = catalogue.segments()?;
+            Ok::<_, Broken>((catalogue, listed))
+        };
+        let opened = open().or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "the catalogue is damaged: rebuilding it from the segments");
+            self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
+            delete_dir(&path)?;
+            open()
+        });
+        match opened {
+            Ok((catalogue, listed)) => self.use_catalogue(catalogue, listed),
+            Err(error) => tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened"),
+        }
+    }
+
+    fn use_catalogue(&mut self, catalogue: Catalogue, mut listed: BTreeMap<SegmentId, Known>) {
+        if self.is_first_listing {
+            self.is_first_listing = false;
+            self.drop_listed(&mut listed);
+        }
+        for id in listed.keys() {
+            if let Err(error) = catalogue.remove(*id, None) {
+                return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
+            }
+        }
+        *write(&self.shared.catalogue) = Some(Arc::new(catalogue));
+    }
+
+    /// Files that are listed with their present length need no recovery. Leaves in `listed` what has no such file.
+    fn drop_listed(&mut self, listed: &mut BTreeMap<SegmentId, Known>) {
+        let mut known = write(&self.shared.known);
+        self.to_recover.retain(|found| {
+            let is_same = |known: &Known| known.bytes == found.bytes && known.class == found.class;
+            if !listed.get(&found.id).is_some_and(is_same) {
+                return true;
+            }
+            known.extend(listed.remove_entry(&found.id));
+            false
+        });
+        self.shared.counters.segments_to_recover.store(self.to_recover.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Throws the catalogue away; everything that was listed is read again.
+    fn rebuild_catalogue(&mut self, error: &Broken) {
+        tracing::warn!(%error, "rebuilding the catalogue from the segments");
+        self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
+        *write(&self.shared.catalogue) = None;
+        self.open_catalogue_at = Instant::now() + RETRY_INTERVAL;
+        if let Err(error) = delete_dir(&self.shared.layout.catalogue()) {
+            tracing::error!(%error, "the damaged catalogue cannot be deleted");
+        }
+        let known = std::mem::take(&mut *write(&self.shared.known));
+        let again = known.into_iter().map(|(id, known)| Found { id, class: known.class, bytes: known.bytes });
+        self.to_recover.extend(again);
+        self.to_recover.make_contiguous().sort_by_key(|found| found.id);
+        self.shared.counters.segments_to_recover.fetch_add(self.to_recover.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Seals the next segment. `false` where there is none, or it has to wait.
+    fn seal_next(&mut self) -> bool {
+        let Some(id) = self.to_seal.front().copied() else { return false };
+        let Some(segment) = read(&self.shared.open).get(&id).cloned() else {
+            self.to_seal.pop_front();
+            return true;
+        };
+        match self.seal_open(id, &segment) {
+            Ok((trailer, head)) => {
+                self.to_seal.pop_front();
+                self.list(&segment.class, &trailer, &head);
+                write(&self.shared.open).remove(&id);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(segment = %id, %error, "the segment is not sealed yet");
+                self.seal_at = Instant::now() + RETRY_INTERVAL;
+                if matches!(error, Error::NoSpace { .. }) {
+                    self.reclaim();
+                }
+                false
+            }
+        }
+    }
+
+    fn seal_open(&self, id: SegmentId, segment: &OpenSegment) -> Result<(Trailer, FooterHead), Error> {
+        let path = self.shared.layout.segment(&segment.class, id);
+        let state = read(&segment.state);
+        let footer = Footer {
+            segment: id,
+            volume: self.shared.volume,
+            offset: state.data_end,
+            closed_at: state.closed_at,
+            batches: state.batches,
+            damaged_batches: 0,
+        };
+        let (head, trailer) = seal(&*self.shared.disk, &path, &footer, &state.index)?;
+        Ok((trailer, head))
+    }
+
+    /// Puts a sealed segment on the list. Where the catalogue is away, the segment is read again once it is back.
+    fn list(&mut self, class: &Arc<str>, trailer: &Trailer, head: &FooterHead) {
+        let id = trailer.segment;
+        let bytes = trailer.file_bytes();
+        match self.catalogue().map(|catalogue| catalogue.insert(class, trailer, head)) {
+            Some(Ok(())) => {
+                let known = Known { class: Arc::clone(class), bytes, closed_at: trailer.closed_at };
+                write(&self.shared.known).insert(id, known);
+            }
+            Some(Err(error)) => {
+                self.rebuild_catalogue(&error);
+                self.to_recover.push_back(Found { id, class: Arc::clone(class), bytes });
+            }
+            None => self.to_recover.push_back(Found { id, class: Arc::clone(class), bytes }),
+        }
+    }
+
+    /// Lists one segment of a former process, sealing it first if need be.
+    fn recover(&mut self, found: &Found) {
+        let path = self.shared.layout.segment(&found.class, found.id);
+        match self.read_or_seal(found, &path) {
+            Ok((trailer, head)) => {
+                self.list(&found.class, &trailer, &head);
+                self.shared.counters.segments_recovered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error @ Error::NoSpace { .. }) => {
+                tracing::warn!(segment = %found.id, %error, "no room to close a recovered segment; trying again");
+                self.recover_at = Instant::now() + RETRY_INTERVAL;
+                self.to_recover.push_back(found.clone());
+            }
+            Err(error) => {
+                self.shared.counters.refused_segments.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "a segment is left untouched and not listed");
+            }
+        }
+    }
+
+    fn read_or_seal(&self, found: &Found, path: &Path) -> Result<(Trailer, FooterHead), Error> {
+        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        check_header_version(&*file, path)?;
+        let reason = match read_sealed(&*file, path)? {
+            Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok((trailer, head)),
+            Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
+            Sealed::No(reason) => reason.to_string(),
+        };
+        let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
+        let damaged = scan.damaged_batches;
+        self.shared.counters.damaged_batches.fetch_add(u64::from(damaged), Ordering::Relaxed);
+        tracing::info!(segment = %found.id, chunks = scan.index.chunks(), damaged, %reason, "recovered a segment that was not closed");
+        let footer = Footer {
+            segment: found.id,
+            volume: self.shared.volume,
+            offset: scan.data_end,
+            closed_at: scan.closed_at,
+            batches: scan.batches,
+            damaged_batches: damaged,
+        };
+        let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
+        Ok((trailer, head))
+    }
+
+    /// Deletes what the limits say.
+    fn retain(&mut self) {
+        let space = match self.shared.disk.space(&self.shared.layout.root) {
+            Ok(space) => space,
+            Err(error) => return tracing::warn!(%error, "the filesystem does not tell its free space"),
+        };
+        self.shared.counters.free_bytes.store(space.free_bytes, Ordering::Relaxed);
+        self.shared.counters.total_bytes.store(space.total_bytes, Ordering::Relaxed);
+        let free = FreeSpace { free_bytes: space.free_bytes, free_bytes_min: self.shared.options.free_bytes_min };
+        // While older segments may be unknown, age and size would pick the wrong ones.
+        let is_complete = self.has_catalogue() && self.to_recover.is_empty();
+        if !is_complete && free.free_bytes < free.free_bytes_min {
+            self.recover_oldest();
+        }
+        let classes: &[RetentionClass] = if is_complete { &self.shared.options.retention } else { &[] };
+        let plan = self.plan(classes, free);
+        self.delete_planned(&plan);
+    }
+
+    /// Makes room for the writer, whatever the limits.
+    fn reclaim(&mut self) {
+        self.recover_oldest();
+        let least = FreeSpace { free_bytes: 0, free_bytes_min: crate::writer::ALLOCATE_STEP_BYTES };
+        let plan = self.plan(&[], least);
+        if self.delete_planned(&plan) == 0 {
+            tracing::error!(volume = %self.shared.layout.root.display(), "the disk is full and no segment may be deleted: make room");
+        }
+    }
+
+    /// Before anything is deleted for want of room, the oldest has to be known.
+    fn recover_oldest(&mut self) {
+        let oldest_known = read(&self.shared.known).keys().next().copied();
+        if self.has_catalogue()
+            && let Some(found) = self.to_recover.front()
+            && oldest_known.is_none_or(|known| found.id < known)
+            && let Some(found) = self.to_recover.pop_front()
+        {
+            self.recover(&found);
+        }
+    }
+
+    fn plan(&self, classes: &[RetentionClass], space: FreeSpace) -> Vec<(SegmentId, Reason)> {
+        let known = read(&self.shared.known);
+        let open: Vec<_> = read(&self.shared.open)
+            .iter()
+            .map(|(id, segment)| (*id, Arc::clone(&segment.class), read(&segment.state).data_end))
+            .collect();
+        let now = self.shared.clock.now();
+        let sealed = known.iter().map(|(id, known)| SegmentFacts {
+            id: *id,
+            class: &known.class,
+            bytes: known.bytes,
+            closed_at: known.closed_at,
+            is_deletable: true,
+        });
+        let open = open.iter().map(|(id, class, bytes)| SegmentFacts {
+            id: *id,
+            class,
+            bytes: *bytes,
+            closed_at: now,
+            is_deletable: false,
+        });
+        plan_deletions(&sealed.chain(open).collect::<Vec<_>>(), classes, space, now)
+    }
+
+    fn delete_planned(&mut self, plan: &[(SegmentId, Reason)]) -> usize {
+        plan.iter().filter(|(id, reason)| self.delete(*id, *reason)).count()
+    }
+
+    /// Takes the file away first: a row without a file is cleaned up at the next start, a file without a row is listed again.
+    fn delete(&mut self, id: SegmentId, reason: Reason) -> bool {
+        let Some(known) = read(&self.shared.known).get(&id).cloned() else { return false };
+        let path = self.shared.layout.segment(&known.class, id);
+        let head = self.read_head(&path);
+        if let Err(error) = self.shared.disk.remove(&path) {
+            tracing::error!(path = %path.display(), %error, "a segment cannot be deleted");
+            return false;
+        }
+        tracing::info!(segment = %id, class = %known.class, bytes = known.bytes, %reason, "deleted a segment");
+        write(&self.shared.known).remove(&id);
+        self.shared.caches.forget(id);
+        self.shared.counters.deleted_segments.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.deleted_bytes.fetch_add(known.bytes, Ordering::Relaxed);
+        if let Some(Err(error)) = self.catalogue().map(|catalogue| catalogue.remove(id, head.as_ref())) {
+            self.rebuild_catalogue(&error);
+        }
+        true
+    }
+
+    fn read_head(&self, path: &Path) -> Option<FooterHead> {
+        let file = self.shared.disk.open_read(path).ok()?;
+        match read_sealed(&*file, path) {
+            Ok(Sealed::Yes(_, head)) => Some(head),
+            Ok(Sealed::No(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// A header of a newer version means hands off. A damaged one does not: its batches may be sound.
+fn check_header_version(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
+    use crate::format::{BLOCK_BYTES, FormatError, SegmentHeader};
+    let mut block = vec![0; BLOCK_BYTES];
+    match file.read_exact_at(&mut block, 0) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(()),
+        other => other.map_err(Error::io("read", path))?,
+    }
+    match SegmentHeader::decode(&block) {
+        Err(source @ FormatError::Version { .. }) => Err(Error::Format { path: path.to_owned(), source }),
+        _ => Ok(()),
+    }
+}
+
+fn delete_dir(path: &Path) -> Result<(), Broken> {
+    let deleted = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match deleted {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),
+        _ => Ok(()),
+    }
+}

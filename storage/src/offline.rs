@@ -1,0 +1,309 @@
+//! Looking into segment files without a running volume. Everything here only reads.
+
+use crate::Error;
+use crate::chunk::InitId;
+use crate::disk::{Disk, DiskFile, IoChoice, RealDisk};
+use crate::format::{BLOCK, BLOCK_BYTES, Decoded, FormatError, SegmentHeader, decode_record};
+use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
+use crate::index::SegmentIndex;
+use crate::layout::parse_path;
+use crate::scan::{Scan, scan};
+use crate::seal::{Sealed, read_sealed};
+use crate::time::Timestamp;
+use crate::timeline::Span;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a segment file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub segment: SegmentId,
+    /// From the header, or from the path where the header is damaged.
+    pub class: String,
+    /// `None` where the header block is damaged.
+    pub node: Option<crate::ids::NodeId>,
+    pub volume: Option<uuid::Uuid>,
+    pub cluster: Option<uuid::Uuid>,
+    pub opened_at: Option<Timestamp>,
+    /// When the last batch was written.
+    pub closed_at: Timestamp,
+    pub is_sealed: bool,
+    pub file_bytes: u64,
+    pub batches: u32,
+    pub damaged_batches: u32,
+    pub chunks: u64,
+    pub streams: Vec<StreamSummary>,
+}
+
+/// One stream's part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSummary {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub chunks: u64,
+    pub payload_bytes: u64,
+    pub spans: Vec<Span>,
+}
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub is_header_sound: bool,
+    /// `None`: not sealed, which is no damage. `Some(false)`: the footer is damaged or does not match the batches.
+    pub is_footer_sound: Option<bool>,
+    pub batches: u32,
+    pub damaged_batches: u32,
+    /// Chunks whose checksum was verified.
+    pub chunks_sound: u64,
+    /// Chunks that the footer lists and that are not there intact.
+    pub chunks_lost: u64,
+    /// Whose chunks are lost, and from when to when.
+    pub lost: Vec<LostChunk>,
+}
+
+impl Report {
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.is_header_sound
+            && self.is_footer_sound != Some(false)
+            && self.damaged_batches == 0
+            && self.chunks_lost == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostChunk {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub track: TrackKind,
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// What [`extract`] hands over, in order: an init segment before the first chunk that needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extracted {
+    Init { track: TrackKind, stream: StreamKind, id: InitId, bytes: Bytes },
+    Chunk { meta: crate::chunk::ChunkMeta, payload: Bytes },
+}
+
+struct Opened {
+    file: Arc<dyn DiskFile>,
+    file_bytes: u64,
+    segment: SegmentId,
+    header: Option<SegmentHeader>,
+}
+
+/// The header names the segment, or the file's name where the header is damaged.
+fn open(path: &Path) -> Result<Opened, Error> {
+    let disk = RealDisk::new(IoChoice::Plain, path).map_err(Error::io("open", path))?;
+    let file = disk.open_read(path).map_err(Error::io("open", path))?;
+    let file_bytes = file.bytes().map_err(Error::io("read", path))?;
+    let mut block = vec![0; BLOCK_BYTES];
+    if file_bytes < BLOCK {
+        return Err(Error::format(path)(FormatError::Short { what: "segment" }));
+    }
+    file.read_exact_at(&mut block, 0).map_err(Error::io("read", path))?;
+    let header = match SegmentHeader::decode(&block) {
+        Ok(header) => Some(header),
+        Err(source @ FormatError::Version { .. }) => return Err(Error::format(path)(source)),
+        Err(source) if parse_path(path).is_none() => return Err(Error::format(path)(source)),
+        Err(_) => None,
+    };
+    let of_path = parse_path(path).map(|(id, _)| id);
+    let Some(segment) = header.as_ref().map(|header| header.segment).or(of_path) else {
+        return Err(Error::format(path)(FormatError::Magic { what: "segment" }));
+    };
+    Ok(Opened { file, file_bytes, segment, header })
+}
+
+fn scan_all(opened: &Opened, path: &Path) -> Result<Scan, Error> {
+    scan(&*opened.file, opened.segment).map_err(Error::io("read", path))?.map_err(Error::format(path))
+}
+
+/// Tells what a segment file holds: from its footer, or by reading all of it where it has none.
+///
+/// # Errors
+/// It is no segment, of a newer version, or cannot be read.
+pub fn inspect(path: &Path) -> Result<Summary, Error> {
+    let opened = open(path)?;
+    let header = opened.header.clone();
+    let summary = Summary {
+        segment: opened.segment,
+        class: header.as_ref().map_or_else(|| class_of(path), |header| header.class.clone()),
+        node: header.as_ref().map(|header| header.node),
+        volume: header.as_ref().map(|header| header.volume),
+        cluster: header.as_ref().map(|header| header.cluster),
+        opened_at: header.as_ref().map(|header| header.opened_at),
+        closed_at: Timestamp(0),
+        is_sealed: false,
+        file_bytes: opened.file_bytes,
+        batches: 0,
+        damaged_batches: 0,
+        chunks: 0,
+        streams: Vec::new(),
+    };
+    match read_sealed(&*opened.file, path)? {
+        Sealed::Yes(trailer, head) => Ok(Summary {
+            closed_at: trailer.closed_at,
+            is_sealed: true,
+            batches: trailer.batches,
+            damaged_batches: trailer.damaged_batches,
+            chunks: trailer.chunks,
+            streams: streams(
+                head.tracks.iter().map(|table| (table.key, u64::from(table.rows), table.payload_bytes)),
+                &head.spans,
+            ),
+            ..summary
+        }),
+        Sealed::No(_) => {
+            let scan = scan_all(&opened, path)?;
+            let bytes = |rows: &Vec<crate::ChunkRow>| rows.iter().map(|row| u64::from(row.payload_bytes)).sum();
+            let tracks = scan.index.tracks().iter().map(|(key, rows)| (*key, rows.len() as u64, bytes(rows)));
+            Ok(Summary {
+                closed_at: scan.closed_at,
+                batches: scan.batches,
+                damaged_batches: scan.damaged_batches,
+                chunks: scan.index.chunks() as u64,
+                streams: streams(tracks, &scan.index.spans()),
+                ..summary
+            })
+        }
+    }
+}
+
+fn class_of(path: &Path) -> String {
+    parse_path(path).map_or_else(String::new, |(_, class)| class.to_owned())
+}
+
+fn streams(
+    tracks: impl Iterator<Item = (crate::TrackKey, u64, u64)>,
+    spans: &[crate::StreamSpan],
+) -> Vec<StreamSummary> {
+    let mut streams: Vec<StreamSummary> = Vec::new();
+    for (key, chunks, payload_bytes) in tracks {
+        match streams.last_mut() {
+            Some(last) if (last.camera, last.stream) == (key.camera, key.stream) => {
+                last.chunks += chunks;
+                last.payload_bytes += payload_bytes;
+            }
+            _ => streams.push(StreamSummary {
+                camera: key.camera,
+                stream: key.stream,
+                chunks,
+                payload_bytes,
+                spans: spans
+                    .iter()
+                    .filter(|row| (row.camera, row.stream) == (key.camera, key.stream))
+                    .map(|row| row.span)
+                    .collect(),
+            }),
+        }
+    }
+    streams
+}
+
+/// Reads everything and checks every checksum. `progress` is told the bytes done and in all.
+///
+/// # Errors
+/// It is no segment, of a newer version, or cannot be read. Damage is no error: it is in the report.
+pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report, Error> {
+    let opened = open(path)?;
+    let total = opened.file_bytes;
+    let scan = scan_all(&opened, path)?;
+    progress(scan.data_end.min(total), total);
+    let mut report = Report {
+        is_header_sound: opened.header.is_some(),
+        batches: scan.batches,
+        damaged_batches: scan.damaged_batches,
+        chunks_sound: scan.index.chunks() as u64,
+        ..Report::default()
+    };
+    if let Sealed::Yes(_, head) = read_sealed(&*opened.file, path)? {
+        report.is_footer_sound = Some(true);
+        for table in &head.tracks {
+            check_table(&opened, path, table, &scan.index, &mut report)?;
+        }
+    } else if ends_like_a_seal(&opened, path)? {
+        report.is_footer_sound = Some(false);
+    }
+    progress(total, total);
+    Ok(report)
+}
+
+/// Every row of the table must be a chunk that the scan found.
+fn check_table(
+    opened: &Opened,
+    path: &Path,
+    table: &crate::format::TrackTable,
+    index: &SegmentIndex,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let mut bytes = vec![0; table.bytes()];
+    opened.file.read_exact_at(&mut bytes, table.offset).map_err(Error::io("read", path))?;
+    let Ok(rows) = crate::format::decode_table(table, &bytes) else {
+        report.is_footer_sound = Some(false);
+        return Ok(());
+    };
+    let found: BTreeSet<u64> = index.tracks().get(&table.key).into_iter().flatten().map(|row| row.offset).collect();
+    for row in rows.iter().filter(|row| !found.contains(&row.offset)) {
+        let (start, end) = (row.meta.start, row.meta.end());
+        let crate::TrackKey { camera, stream, track } = table.key;
+        report.chunks_lost += 1;
+        report.lost.push(LostChunk { camera, stream, track, start, end });
+    }
+    Ok(())
+}
+
+/// Whether the last block is a trailer, sound or not.
+fn ends_like_a_seal(opened: &Opened, path: &Path) -> Result<bool, Error> {
+    let mut magic = [0; 8];
+    let at = opened.file_bytes - BLOCK;
+    opened.file.read_exact_at(&mut magic, at).map_err(Error::io("read", path))?;
+    Ok(&magic == b"HOLDFEND")
+}
+
+/// Hands over one camera's init segments and sound chunks, in the order of writing. Returns the number of chunks.
+///
+/// # Errors
+/// It is no segment, of a newer version, cannot be read, or `sink` failed.
+pub fn extract<E: From<Error>>(
+    path: &Path,
+    camera: CameraId,
+    mut sink: impl FnMut(Extracted) -> Result<(), E>,
+) -> Result<u64, E> {
+    let opened = open(path)?;
+    let scan = scan_all(&opened, path)?;
+    let mut places: Vec<u64> =
+        scan.index.inits().iter().filter(|row| row.key.camera == camera).map(|row| row.offset).collect();
+    let mine = scan.index.tracks().iter().filter(|(key, _)| key.camera == camera);
+    places.extend(mine.flat_map(|(_, rows)| rows).map(|row| row.offset));
+    places.sort_unstable();
+    let mut chunks = 0;
+    for offset in places {
+        let record = read_record(&opened, path, offset)?;
+        match decode_record(&record).map_err(Error::format(path))?.0 {
+            Decoded::Chunk { meta, payload } => {
+                chunks += 1;
+                sink(Extracted::Chunk { meta, payload: Bytes::copy_from_slice(payload) })?;
+            }
+            Decoded::Init { stream, track, id, payload, .. } => {
+                sink(Extracted::Init { track, stream, id, bytes: Bytes::copy_from_slice(payload) })?;
+            }
+            Decoded::Gap(_) | Decoded::Unknown { .. } => {}
+        }
+    }
+    Ok(chunks)
+}
+
+fn read_record(opened: &Opened, path: &Path, offset: u64) -> Result<Vec<u8>, Error> {
+    let mut head = [0; crate::format::RECORD_HEAD_BYTES];
+    opened.file.read_exact_at(&mut head, offset).map_err(Error::io("read", path))?;
+    let span = crate::format::span_of(&head).map_err(Error::format(path))?;
+    let mut record = vec![0; span.bytes()];
+    opened.file.read_exact_at(&mut record, offset).map_err(Error::io("read", path))?;
+    Ok(record)
+}

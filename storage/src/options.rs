@@ -1,0 +1,105 @@
+//! What can be set of a volume.
+
+use crate::Error;
+use crate::disk::IoChoice;
+use crate::format::CLASS_NAME_BYTES_MAX;
+use crate::ids::NodeId;
+use std::path::PathBuf;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Most retention classes of one volume; each has a segment open.
+pub const CLASSES_MAX: usize = 16;
+
+/// A retention class of one volume, as [`crate::VolumeHandle::class`] names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub(crate) u16);
+
+/// How long one class of recordings stays on a volume. Whichever limit is reached first deletes the oldest segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionClass {
+    /// 1 to 64 of `a-z 0-9 - _`: it names a directory.
+    pub name: String,
+    /// From the last write of a segment.
+    pub age_max: Option<Duration>,
+    pub bytes_max: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct VolumeOptions {
+    /// The data directory; made if it does not exist.
+    pub path: PathBuf,
+    /// Index of the volume in the node's configuration; goes into every [`crate::chunk::ChunkLocation`].
+    pub index: u16,
+    pub node: NodeId,
+    /// The cluster that the recordings belong to; a directory of another cluster is refused.
+    pub cluster: Uuid,
+    pub io: IoChoice,
+    /// How often written records are made durable, with one flush for all cameras.
+    pub flush_interval: Duration,
+    /// How long a record may wait for others before it is handed to the kernel. A killed process loses no more than this.
+    pub write_delay: Duration,
+    /// A segment is closed after so long.
+    pub segment_time_max: Duration,
+    /// A segment is closed at this size in bytes.
+    pub segment_bytes_max: u64,
+    /// Records that may wait in memory, in bytes; beyond, [`crate::AppendError::Full`].
+    pub buffer_bytes_max: u64,
+    pub retention: Vec<RetentionClass>,
+    /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
+    pub free_bytes_min: u64,
+}
+
+impl VolumeOptions {
+    /// The defaults, with one class `default` without limits of its own.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, node: NodeId, cluster: Uuid) -> Self {
+        Self {
+            path: path.into(),
+            index: 0,
+            node,
+            cluster,
+            io: IoChoice::Auto,
+            flush_interval: Duration::from_millis(500),
+            write_delay: Duration::from_millis(20),
+            segment_time_max: Duration::from_secs(60),
+            segment_bytes_max: 4 << 30,
+            buffer_bytes_max: 64 << 20,
+            retention: vec![RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: None }],
+            free_bytes_min: 1 << 30,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let wrong = |option, problem: &str| Err(Error::Options { option, problem: problem.to_owned() });
+        if self.retention.is_empty() || self.retention.len() > CLASSES_MAX {
+            return wrong("retention", "between 1 and 16 classes are possible");
+        }
+        if let Some(class) = self.retention.iter().find(|class| !is_class_name(&class.name)) {
+            return wrong("retention", &format!("{:?} is no class name: use 1 to 64 of a-z 0-9 - _", class.name));
+        }
+        let mut names: Vec<_> = self.retention.iter().map(|class| &class.name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return wrong("retention", "two classes have the same name");
+        }
+        if self.flush_interval.is_zero() {
+            return wrong("flush_interval", "must be longer than zero");
+        }
+        if self.segment_bytes_max < SEGMENT_BYTES_MIN {
+            return wrong("segment_bytes_max", "must be at least 2 MiB, so that two batches fit");
+        }
+        if self.buffer_bytes_max < BUFFER_BYTES_MIN {
+            return wrong("buffer_bytes_max", "must be at least 16 MiB, so that the longest record fits");
+        }
+        Ok(())
+    }
+}
+
+const SEGMENT_BYTES_MIN: u64 = 2 << 20;
+const BUFFER_BYTES_MIN: u64 = 16 << 20;
+
+pub(crate) fn is_class_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    (1..=CLASS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
+}

@@ -1,0 +1,243 @@
+//! Reading what is durable: entries, spans, gaps, init segments, payloads. All of it blocks on the disk.
+
+mod caches;
+
+pub(crate) use caches::Caches;
+
+use crate::Error;
+use crate::catalogue::{Broken, Catalogue, StreamRow};
+use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
+use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
+use crate::ids::{CameraId, SegmentId, StreamKind};
+use crate::index::overlaps;
+use crate::shared::{Shared, read};
+use crate::time::Timestamp;
+use crate::timeline::{Span, spans_of};
+use crate::watermark::Watermark;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Shared {
+    /// The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    pub(crate) fn entries(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<ChunkEntry>, Error> {
+        let (mut entries, seen) = self.open_entries(camera, stream, from, to);
+        for row in self.rows(camera, stream, from, to)?.iter().filter(|row| !seen.contains(&row.segment)) {
+            for table in row.tables.iter().filter(|table| overlaps(table.start, table.end, from, to)) {
+                match self.table(row.segment, table) {
+                    Ok(rows) => entries.extend(rows.iter().filter(|entry| is_within(entry, from, to))),
+                    // Retention was faster.
+                    Err(Error::NoSegment { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        entries.sort_by_key(|entry| (entry.meta.start, entry.meta.track, entry.meta.session, entry.meta.sequence));
+        Ok(entries)
+    }
+
+    fn open_entries(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> (Vec<ChunkEntry>, BTreeSet<SegmentId>) {
+        let (mut entries, mut seen) = (Vec::new(), BTreeSet::new());
+        for (id, segment) in read(&self.open).iter() {
+            let state = read(&segment.state);
+            let rows = state.index.rows(camera, stream, from, to);
+            entries.extend(rows.map(|row| row.entry(self.options.index, *id)));
+            seen.insert(*id);
+        }
+        (entries, seen)
+    }
+
+    pub(crate) fn spans(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Span>, Error> {
+        let (open, seen) = self.open_entries(camera, stream, from, to);
+        let rows = self.rows(camera, stream, from, to)?;
+        let sealed = rows.iter().filter(|row| !seen.contains(&row.segment)).flat_map(|row| row.spans.iter().copied());
+        let spans: Vec<Span> = spans_of(&open).into_iter().chain(sealed).collect();
+        Ok(clip(join(spans), from, to))
+    }
+
+    pub(crate) fn gaps(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Gap>, Error> {
+        let mut gaps: Vec<Gap> = Vec::new();
+        for segment in read(&self.open).values() {
+            let state = read(&segment.state);
+            let is_mine = |gap: &&Gap| gap.camera == camera && gap.stream == stream;
+            let here = state.index.gaps().iter().filter(is_mine);
+            gaps.extend(here.filter(|gap| overlaps(gap.start, gap.end, from, to)));
+        }
+        if from < to {
+            gaps.extend(self.ask_catalogue(|catalogue| catalogue.gaps(camera, stream, from, to))?);
+        }
+        gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
+        gaps.dedup();
+        Ok(gaps)
+    }
+
+    /// The newest watermark of this process, or what a former one left behind.
+    pub(crate) fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
+        let newest = read(&self.watermarks).newest(camera, stream);
+        newest.or_else(|| {
+            let row = self.ask_catalogue(|catalogue| catalogue.last_row(camera, stream)).ok()??;
+            let span = row.spans.iter().max_by_key(|span| (span.epoch, std::cmp::Reverse(span.rank), span.end))?;
+            let first_keyframe = Some(span.start);
+            Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end: span.end, first_keyframe })
+        })
+    }
+
+    pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
+        let open = read(&self.open)
+            .iter()
+            .rev()
+            .find_map(|(segment, open)| Some((*segment, read(&open.state).index.init(camera, id)?.offset)));
+        let place = match open {
+            Some(place) => place,
+            None => self
+                .ask_catalogue(|catalogue| catalogue.init(camera, id))?
+                .map(|place| (place.segment, place.offset))
+                .ok_or(Error::NoInit { camera, id: id.0 })?,
+        };
+        let record = self.record(place.0, place.1)?;
+        match decode_record(&record) {
+            Ok((Decoded::Init { id: found, payload, .. }, _)) if found == id => Ok(Bytes::copy_from_slice(payload)),
+            Ok(_) => Err(self.damaged(place.0, place.1, FormatError::Invalid { what: "init segment" })),
+            Err(reason) => Err(self.damaged(place.0, place.1, reason)),
+        }
+    }
+
+    /// A chunk's payload, checked.
+    pub(crate) fn payload(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
+        let ChunkLocation { segment, offset, .. } = *location;
+        let record = Bytes::from(self.record(segment, offset)?);
+        match decode_record(&record) {
+            Ok((Decoded::Chunk { payload, .. }, _)) if payload.len() == location.payload_bytes as usize => {
+                Ok(record.slice_ref(payload))
+            }
+            Ok(_) => Err(self.damaged(segment, offset, FormatError::Invalid { what: "chunk" })),
+            Err(reason) => Err(self.damaged(segment, offset, reason)),
+        }
+    }
+
+    /// The bytes of one record, unchecked but for its length.
+    fn record(&self, segment: SegmentId, offset: u64) -> Result<Vec<u8>, Error> {
+        let (file, path) = self.file(segment)?;
+        let mut head = [0; RECORD_HEAD_BYTES];
+        file.read_exact_at(&mut head, offset).map_err(Error::io("read", &path))?;
+        let span = span_of(&head).map_err(|reason| self.damaged(segment, offset, reason))?;
+        let mut record = vec![0; span.bytes()];
+        match file.read_exact_at(&mut record, offset) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(self.damaged(segment, offset, FormatError::Short { what: "record" }))
+            }
+            other => other.map_err(Error::io("read", &path)).map(|()| record),
+        }
+    }
+
+    fn damaged(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
+        self.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
+        Error::Damaged { segment, offset, reason }
+    }
+
+    fn rows(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<StreamRow>, Error> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        self.ask_catalogue(|catalogue| catalogue.rows(camera, stream, from, to))
+    }
+
+    /// While the catalogue is being opened there is an error rather than half an answer.
+    fn ask_catalogue<T>(&self, ask: impl FnOnce(&Catalogue) -> Result<T, Broken>) -> Result<T, Error> {
+        let problem = |problem: String| Error::Catalogue { path: self.layout.catalogue(), problem };
+        let catalogue = read(&self.catalogue).clone().ok_or_else(|| problem("it is not open yet".to_owned()))?;
+        ask(&catalogue).map_err(|error| {
+            self.is_catalogue_suspect.store(true, Ordering::Relaxed);
+            problem(error.to_string())
+        })
+    }
+
+    /// One track's chunks of a sealed segment. A damaged table is read from the batches instead.
+    fn table(&self, segment: SegmentId, table: &TrackTable) -> Result<Arc<Vec<ChunkEntry>>, Error> {
+        if let Some(rows) = self.caches.table(segment, table.key) {
+            return Ok(rows);
+        }
+        let (file, path) = self.file(segment)?;
+        let mut bytes = vec![0; table.bytes()];
+        file.read_exact_at(&mut bytes, table.offset).map_err(Error::io("read", &path))?;
+        let rows = decode_table(table, &bytes).map_err(|reason| self.damaged(segment, table.offset, reason))?;
+        let entries = rows.into_iter().map(|row| row.entry(self.options.index, segment)).collect();
+        Ok(self.caches.keep_table(segment, table.key, entries))
+    }
+
+    fn file(&self, segment: SegmentId) -> Result<(Arc<dyn crate::disk::DiskFile>, std::path::PathBuf), Error> {
+        let path = self.segment_path(segment).ok_or(Error::NoSegment { segment })?;
+        if let Some(file) = self.caches.file(segment) {
+            return Ok((file, path));
+        }
+        let file = self.disk.open_read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::NoSegment { segment },
+            _ => Error::io("open", &path)(error),
+        })?;
+        if read(&self.open).contains_key(&segment) {
+            file.advise_random();
+        }
+        Ok((self.caches.keep_file(segment, file), path))
+    }
+}
+
+const _: () = assert!(BLOCK > RECORD_HEAD_BYTES as u64);
+
+fn is_within(entry: &ChunkEntry, from: Timestamp, to: Timestamp) -> bool {
+    overlaps(entry.meta.start, entry.meta.end(), from, to)
+}
+
+/// Joins the spans of one recorder that go on from one segment to the next.
+fn join(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_by_key(|span| (span.node, span.epoch, span.rank, span.start));
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last)
+                if (last.node, last.epoch, last.rank) == (span.node, span.epoch, span.rank)
+                    && span.start.micros_since(last.end) <= crate::timeline::HOLE_US_MIN =>
+            {
+                last.end = last.end.max(span.end);
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined.sort_by_key(|span| (span.start, span.epoch, span.rank, span.node));
+    joined
+}
+
+fn clip(spans: Vec<Span>, from: Timestamp, to: Timestamp) -> Vec<Span> {
+    let clipped = spans.into_iter().map(|span| Span { start: span.start.max(from), end: span.end.min(to), ..span });
+    clipped.filter(|span| span.start < span.end).collect()
+}

@@ -1,0 +1,127 @@
+//! Reads a segment file that has no footer: keeps every sound record, skips and counts what is damaged. Changes nothing.
+
+use crate::disk::DiskFile;
+use crate::format::{
+    BATCH_HEADER_BYTES, BLOCK, BLOCK_BYTES, BatchHead, FormatError, RECORD_HEAD_BYTES, decode_batch_head,
+    decode_record, span_of, verify_body,
+};
+use crate::ids::SegmentId;
+use crate::index::{Row, SegmentIndex};
+use crate::time::Timestamp;
+use std::io;
+
+/// Files are read in pieces of this size, or of one batch where that is longer.
+const READ_BYTES: usize = 1 << 20;
+
+/// No batch is longer: the longest record with its headers, rounded up.
+const BATCH_READ_BYTES_MAX: usize = crate::format::RECORD_PAYLOAD_BYTES_MAX + (1 << 20);
+
+const FOOTER_MAGIC: &[u8] = b"HFFT";
+
+/// What a scan found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    pub index: SegmentIndex,
+    pub batches: u32,
+    /// Places where something other than zeros was no sound batch.
+    pub damaged_batches: u32,
+    /// When the last sound batch was written.
+    pub closed_at: Timestamp,
+    /// End of the last thing that is neither zeros nor a footer: a new footer may go here.
+    pub data_end: u64,
+}
+
+/// A window of the file that moves forward.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    file_bytes: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The bytes from `offset`, as many as are wanted or the file has.
+    fn at(&mut self, offset: u64, wanted: usize) -> io::Result<&[u8]> {
+        let have = self.start..self.start + self.bytes.len() as u64;
+        let left = self.file_bytes.saturating_sub(offset);
+        let wanted = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if offset < have.start || offset + wanted as u64 > have.end {
+            let length = wanted.max(READ_BYTES).min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.bytes.resize(length, 0);
+            self.file.read_exact_at(&mut self.bytes, offset)?;
+            self.start = offset;
+        }
+        let at = (offset - self.start) as usize;
+        Ok(&self.bytes[at..at + wanted])
+    }
+}
+
+/// What is at a block boundary.
+enum Found {
+    Batch(BatchHead),
+    Newer(FormatError),
+    Footer,
+    Zeros,
+    Junk,
+}
+
+/// Scans everything behind the header block. `segment` is what the batches must belong to.
+///
+/// # Errors
+/// The file cannot be read (outer), or holds a batch of a newer format version (inner): then it must be left untouched.
+pub(crate) fn scan(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Result<Scan, FormatError>> {
+    let file_bytes = file.bytes()?;
+    let mut window = Window { file, file_bytes, start: 0, bytes: Vec::new() };
+    let mut scan = Scan { data_end: BLOCK, ..Scan::default() };
+    let mut offset = BLOCK;
+    let mut is_within_damage = false;
+    while offset < file_bytes {
+        match classify(window.at(offset, BLOCK_BYTES)?, segment) {
+            Found::Batch(head) => {
+                take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?);
+                offset += head.padded_bytes() as u64;
+                is_within_damage = false;
+                scan.data_end = offset.min(file_bytes.next_multiple_of(BLOCK));
+            }
+            Found::Newer(error) => return Ok(Err(error)),
+            Found::Footer => break,
+            Found::Zeros => offset += BLOCK,
+            Found::Junk => {
+                scan.damaged_batches += u32::from(!is_within_damage);
+                is_within_damage = true;
+                offset += BLOCK;
+                scan.data_end = offset;
+            }
+        }
+    }
+    Ok(Ok(scan))
+}
+
+fn classify(block: &[u8], segment: SegmentId) -> Found {
+    match decode_batch_head(block) {
+        Ok(head) if head.segment == segment && head.padded_bytes() <= BATCH_READ_BYTES_MAX => Found::Batch(head),
+        Err(error @ FormatError::Version { .. }) => Found::Newer(error),
+        _ if block.starts_with(FOOTER_MAGIC) => Found::Footer,
+        _ if block.iter().all(|byte| *byte == 0) => Found::Zeros,
+        _ => Found::Junk,
+    }
+}
+
+/// Takes over the sound records of a batch. Each is trusted for its own checksum, so a damaged batch may still yield some.
+fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) {
+    scan.damaged_batches += u32::from(verify_body(head, batch).is_err());
+    scan.batches += 1;
+    scan.closed_at = scan.closed_at.max(head.created_at);
+    let body_end = batch.len().min(head.bytes as usize);
+    let mut at = BATCH_HEADER_BYTES;
+    while at + RECORD_HEAD_BYTES <= body_end {
+        let rest = &batch[at..body_end];
+        if let Ok((decoded, _)) = decode_record(rest)
+            && let Some(row) = Row::of(&decoded, offset + at as u64)
+        {
+            scan.index.add(row);
+        }
+        let Ok(span) = span_of(rest) else { return };
+        at += span.padded();
+    }
+}

@@ -1,0 +1,114 @@
+//! The state of one volume that its writer, its keeper and its readers share.
+
+use crate::catalogue::Catalogue;
+use crate::clock::Clock;
+use crate::disk::{Disk, IoMode};
+use crate::ids::SegmentId;
+use crate::index::SegmentIndex;
+use crate::layout::Layout;
+use crate::options::VolumeOptions;
+use crate::reader::Caches;
+use crate::time::Timestamp;
+use crate::watermark::Watermarks;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// A segment that this process opened, or one that it recovers, until its footer is catalogued.
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) class: Arc<str>,
+    pub(crate) state: RwLock<OpenState>,
+}
+
+/// What of an open segment is durable.
+#[derive(Debug, Default)]
+pub(crate) struct OpenState {
+    pub(crate) index: SegmentIndex,
+    pub(crate) batches: u32,
+    /// End of the last durable batch.
+    pub(crate) data_end: u64,
+    pub(crate) closed_at: Timestamp,
+}
+
+/// A sealed and indexed segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) class: Arc<str>,
+    pub(crate) bytes: u64,
+    pub(crate) closed_at: Timestamp,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_us_last: AtomicU64,
+    pub(crate) flush_us_max: AtomicU64,
+    pub(crate) flush_us_sum: AtomicU64,
+    pub(crate) damaged_batches: AtomicU64,
+    pub(crate) damaged_reads: AtomicU64,
+    pub(crate) refused_segments: AtomicU64,
+    pub(crate) deleted_segments: AtomicU64,
+    pub(crate) deleted_bytes: AtomicU64,
+    pub(crate) chunks_without_init: AtomicU64,
+    pub(crate) segments_to_recover: AtomicU64,
+    pub(crate) segments_recovered: AtomicU64,
+    pub(crate) catalogue_rebuilds: AtomicU32,
+    pub(crate) free_bytes: AtomicU64,
+    pub(crate) total_bytes: AtomicU64,
+}
+
+pub(crate) struct Shared {
+    pub(crate) options: VolumeOptions,
+    pub(crate) layout: Layout,
+    /// The volume's own id.
+    pub(crate) volume: Uuid,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) open: RwLock<BTreeMap<SegmentId, Arc<OpenSegment>>>,
+    pub(crate) known: RwLock<BTreeMap<SegmentId, Known>>,
+    pub(crate) watermarks: RwLock<Watermarks>,
+    /// `None` while it is being opened or rebuilt.
+    pub(crate) catalogue: RwLock<Option<Arc<Catalogue>>>,
+    /// A reader found the catalogue broken.
+    pub(crate) is_catalogue_suspect: AtomicBool,
+    pub(crate) caches: Caches,
+    pub(crate) counters: Counters,
+    pub(crate) io_mode: Mutex<Option<IoMode>>,
+    pub(crate) failed: watch::Sender<Option<Arc<str>>>,
+    /// Number of batches that are durable and indexed.
+    pub(crate) published: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn class_name(&self, class: usize) -> &str {
+        &self.options.retention[class].name
+    }
+
+    /// Where a segment is, if it is known.
+    pub(crate) fn segment_path(&self, id: SegmentId) -> Option<PathBuf> {
+        let open = read(&self.open).get(&id).map(|segment| Arc::clone(&segment.class));
+        let class = open.or_else(|| read(&self.known).get(&id).map(|known| Arc::clone(&known.class)))?;
+        Some(self.layout.segment(&class, id))
+    }
+}
+
+/// Locks for reading. A holder that panicked has left plain data behind, which is as good as it was.
+pub(crate) fn read<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`read`], for writing.
+pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`read`], for a mutex.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

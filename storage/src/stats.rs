@@ -1,0 +1,91 @@
+//! What a volume tells of itself, for metrics and the console.
+
+use crate::disk::IoMode;
+use crate::shared::{Shared, lock, read};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A snapshot. Counters count from the opening of the volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// `None` until the writer's thread is up.
+    pub io_mode: Option<IoMode>,
+    /// Bytes handed to the kernel in batches, padding included.
+    pub written_bytes: u64,
+    pub batches: u64,
+    pub flushes: u64,
+    pub flush_us_last: u64,
+    pub flush_us_max: u64,
+    pub flush_us_sum: u64,
+    /// Records that wait in memory.
+    pub queued_bytes: u64,
+    pub queued_bytes_max: u64,
+    /// Segments that this process writes or has not sealed yet.
+    pub segments_open: u64,
+    /// Sealed and listed.
+    pub segments_sealed: u64,
+    /// Bytes of the sealed segments.
+    pub sealed_bytes: u64,
+    /// Segments of former processes that were not listed when the catalogue was opened; recovery is over when as many are recovered or refused.
+    pub segments_to_recover: u64,
+    pub segments_recovered: u64,
+    /// Left untouched: of a newer format, or unreadable.
+    pub segments_refused: u64,
+    pub segments_deleted: u64,
+    pub deleted_bytes: u64,
+    /// Found damaged by recovery.
+    pub damaged_batches: u64,
+    /// Chunks that a reader asked for and did not get because their checksum fails.
+    pub damaged_reads: u64,
+    pub chunks_without_init: u64,
+    pub catalogue_rebuilds: u32,
+    pub is_catalogue_open: bool,
+    /// Of the filesystem, as retention saw it last.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+    /// The disk is full and nothing could be deleted so far.
+    pub has_no_space: bool,
+    pub failed: Option<String>,
+}
+
+impl Stats {
+    /// Whether every segment of former processes is listed, or refused.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.is_catalogue_open && self.segments_recovered + self.segments_refused >= self.segments_to_recover
+    }
+}
+
+pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) -> Stats {
+    let counters = &shared.counters;
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let known = read(&shared.known);
+    Stats {
+        io_mode: *lock(&shared.io_mode),
+        written_bytes: load(&counters.written_bytes),
+        batches: load(&counters.batches),
+        flushes: load(&counters.flushes),
+        flush_us_last: load(&counters.flush_us_last),
+        flush_us_max: load(&counters.flush_us_max),
+        flush_us_sum: load(&counters.flush_us_sum),
+        queued_bytes,
+        queued_bytes_max: shared.options.buffer_bytes_max,
+        segments_open: read(&shared.open).len() as u64,
+        segments_sealed: known.len() as u64,
+        sealed_bytes: known.values().map(|known| known.bytes).sum(),
+        segments_to_recover: load(&counters.segments_to_recover),
+        segments_recovered: load(&counters.segments_recovered),
+        segments_refused: load(&counters.refused_segments),
+        segments_deleted: load(&counters.deleted_segments),
+        deleted_bytes: load(&counters.deleted_bytes),
+        damaged_batches: load(&counters.damaged_batches),
+        damaged_reads: load(&counters.damaged_reads),
+        chunks_without_init: load(&counters.chunks_without_init),
+        catalogue_rebuilds: counters.catalogue_rebuilds.load(Ordering::Relaxed),
+        is_catalogue_open: read(&shared.catalogue).is_some(),
+        free_bytes: load(&counters.free_bytes),
+        total_bytes: load(&counters.total_bytes),
+        has_no_space,
+        failed: shared.failed.borrow().as_deref().map(str::to_owned),
+    }
+}

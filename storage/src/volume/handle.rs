@@ -1,0 +1,167 @@
+//! What recorders and readers hold of a volume.
+
+use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
+use crate::ids::{CameraId, Epoch, Rank, StreamKind};
+use crate::intake::{Intake, Request};
+use crate::options::{ClassId, VolumeOptions};
+use crate::shared::{Shared, read};
+use crate::stats::{self, Stats};
+use crate::time::Timestamp;
+use crate::timeline::Span;
+use crate::watermark::Watermark;
+use crate::{AppendError, Error};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{oneshot, watch};
+
+/// Cheap to clone. Dropping all handles abandons the volume without a flush: [`VolumeHandle::close`] is the orderly way.
+#[derive(Clone)]
+pub struct VolumeHandle {
+    shared: Arc<Shared>,
+    intake: Intake,
+}
+
+impl VolumeHandle {
+    pub(super) fn new(shared: Arc<Shared>, intake: Intake) -> Self {
+        Self { shared, intake }
+    }
+
+    #[must_use]
+    pub fn options(&self) -> &VolumeOptions {
+        &self.shared.options
+    }
+
+    /// The retention class of this name, if the volume has it. Look it up once per recorder.
+    #[must_use]
+    pub fn class(&self, name: &str) -> Option<ClassId> {
+        let index = self.shared.options.retention.iter().position(|class| class.name == name)?;
+        u16::try_from(index).ok().map(ClassId)
+    }
+
+    /// Hands a record over; it is on its way to the disk, not yet durable. Neither waits nor locks. A recorder appends its init segment
+    /// before the first chunk that needs it; later segments repeat it by themselves.
+    ///
+    /// # Errors
+    /// The buffer is full, the record is too long, or the volume takes no more.
+    pub fn append(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
+        self.intake.append(class, record)
+    }
+
+    /// Everything appended before is durable and visible on return. Waits as long as the disk does: put a deadline on it.
+    ///
+    /// # Errors
+    /// The volume failed or was closed meanwhile.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.intake.ask(Request::Flush(answer));
+        answered.await.map_err(|_| self.gone())
+    }
+
+    /// Makes everything durable, then stops the volume's threads, sealing its segments; [`super::Volume::run`] returns once that is done. Nothing is
+    /// lost if the process ends right after this returns. Waits as long as the disk does: put a deadline on it.
+    ///
+    /// # Errors
+    /// The volume failed before everything was durable, or was closed already.
+    pub async fn close(&self) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.intake.ask(Request::Close(answer));
+        answered.await.map_err(|_| self.gone())
+    }
+
+    fn gone(&self) -> Error {
+        let path = self.shared.layout.root.clone();
+        match self.intake.budget.failure.get() {
+            Some(reason) => Error::Failed { path, reason: Arc::clone(reason) },
+            None => Error::Closed { path },
+        }
+    }
+
+    /// Why the volume failed, once it has.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.shared.failed.subscribe()
+    }
+
+    /// Changes after each flush, when watermarks may have moved. The value counts durable batches.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
+    }
+
+    /// How far a stream is durable, of the newest epoch. What a former process recorded counts too (that look-up may read the catalogue).
+    #[must_use]
+    pub fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
+        self.shared.watermark(camera, stream)
+    }
+
+    /// As [`Self::watermark`], of one recorder of this process.
+    #[must_use]
+    pub fn watermark_of(&self, camera: CameraId, stream: StreamKind, epoch: Epoch, rank: Rank) -> Option<Watermark> {
+        read(&self.shared.watermarks).of(camera, stream, epoch, rank)
+    }
+
+    /// The durable chunks of all tracks of a stream that overlap `[from, to)`, by start. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The catalogue is not open, or a segment cannot be read.
+    pub fn entries(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<ChunkEntry>, Error> {
+        self.shared.entries(camera, stream, from, to)
+    }
+
+    /// What was recorded of a stream within `[from, to)`, clipped to it, one span per recorder and interruption. Blocks on the catalogue.
+    ///
+    /// # Errors
+    /// The catalogue is not open.
+    pub fn spans(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Span>, Error> {
+        self.shared.spans(camera, stream, from, to)
+    }
+
+    /// The gap ledger of a stream within `[from, to)`, not clipped. Blocks on the catalogue.
+    ///
+    /// # Errors
+    /// The catalogue is not open.
+    pub fn gaps(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Gap>, Error> {
+        self.shared.gaps(camera, stream, from, to)
+    }
+
+    /// The init segment of this id. Blocks on the disk.
+    ///
+    /// # Errors
+    /// It is not here, damaged, or cannot be read.
+    pub fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
+        self.shared.init(camera, id)
+    }
+
+    /// The payload of a chunk, its checksum verified. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The segment is gone, the chunk is damaged, or it cannot be read.
+    pub fn read(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
+        self.shared.payload(location)
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let budget = &self.intake.budget;
+        stats::collect(&self.shared, budget.queued_bytes(), budget.has_no_space.load(Ordering::Relaxed))
+    }
+}

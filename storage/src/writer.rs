@@ -1,0 +1,35 @@
+//! The writer of one volume: one thread, whatever the number of cameras.
+//!
+//! A payload's bytes are copied once here, from the parts that the recorder received into the aligned buffer that the disk reads, and are summed on the way;
+//! the kernel copies nothing more (`O_DIRECT`). Records wait at most `write_delay` for others; a batch of 1 MiB goes at once. Up to four writes are in
+//! flight, one sync per `flush_interval` covers everything, and only what a sync has covered is published: received ≥ written ≥ durable ≥ indexed.
+//!
+//! `plan` and `ledger` decide, `run` is the event loop, `fill` builds batches, `segment` opens files.
+
+mod fill;
+mod ledger;
+mod plan;
+mod run;
+mod segment;
+
+pub(crate) use run::{Start, Writer};
+
+/// The length that batches grow to under load.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Writes that the disk works on at a time.
+pub const WRITES_IN_FLIGHT_MAX: usize = 4;
+
+/// Buffers of [`BATCH_BYTES_MAX`]: those in flight, and as many being filled or waiting.
+pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
+
+/// Room is reserved in steps of this size, so that writes need not extend the file.
+pub(crate) const ALLOCATE_STEP_BYTES: u64 = 64 << 20;
+
+/// The step is halved down to this when the disk is nearly full.
+pub(crate) const ALLOCATE_BYTES_MIN: u64 = 2 << 20;
+
+/// How long the writer waits before it tries again when the disk is full.
+pub(crate) const NO_SPACE_RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+
+const _: () = assert!(ALLOCATE_BYTES_MIN > BATCH_BYTES_MAX as u64 && BUFFERS > WRITES_IN_FLIGHT_MAX);

@@ -1,0 +1,209 @@
+//! Building batches: where a record goes, and what must go before it.
+
+use super::BATCH_BYTES_MAX;
+use super::plan::SegmentLimits;
+use super::run::Writer;
+use super::segment::Slot;
+use crate::chunk::{Init, InitId, Record};
+use crate::disk::BatchDisk;
+use crate::format::{BATCH_HEADER_BYTES, BatchBuilder, encoded_bytes, padded};
+use crate::ids::{CameraId, SegmentId};
+use crate::index::{ChunkRow, InitRow, Row, TrackKey};
+use crate::time::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// An init segment that no chunk has needed for so long is forgotten; a session that comes back brings it again.
+const INIT_KEPT_US: i64 = 3_600_000_000;
+
+/// A batch that is being filled. It has its place in its segment already.
+pub(super) struct Filling<B> {
+    pub(super) segment: SegmentId,
+    pub(super) buffer: B,
+    pub(super) builder: BatchBuilder,
+    pub(super) offset: u64,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A batch that waits for its file or its turn.
+pub(super) struct Ready<B> {
+    pub(super) sequence: u64,
+    pub(super) segment: SegmentId,
+    pub(super) buffer: B,
+    pub(super) bytes: usize,
+    pub(super) offset: u64,
+}
+
+/// What to publish of a batch once it is durable.
+pub(super) struct Contents {
+    pub(super) rows: Vec<Row>,
+    pub(super) end: u64,
+    pub(super) created_at: Timestamp,
+}
+
+/// The init segments in use, to be repeated in every new segment.
+#[derive(Default)]
+pub(super) struct Inits {
+    known: HashMap<(CameraId, InitId), (Init, Timestamp)>,
+}
+
+impl Inits {
+    pub(super) fn note(&mut self, record: &Record, now: Timestamp) {
+        match record {
+            Record::Init(init) => {
+                self.known.insert((init.camera, init.id()), (init.clone(), now));
+            }
+            Record::Chunk(chunk) => {
+                if let Some((_, used_at)) = self.known.get_mut(&(chunk.meta.camera, chunk.meta.init)) {
+                    *used_at = now;
+                }
+            }
+            Record::Gap(_) => {}
+        }
+    }
+
+    /// The init segment that decodes `record`, if it is a chunk and the recorder has brought it.
+    fn of(&self, record: &Record) -> Option<Init> {
+        let Record::Chunk(chunk) = record else { return None };
+        self.known.get(&(chunk.meta.camera, chunk.meta.init)).map(|(init, _)| init.clone())
+    }
+
+    fn forget_unused(&mut self, now: Timestamp) {
+        self.known.retain(|_, (_, used_at)| now.micros_since(*used_at) < INIT_KEPT_US);
+    }
+}
+
+impl<D: BatchDisk> Writer<D> {
+    /// Puts a record into its class's batch. Gives it back while no buffer is free.
+    pub(super) fn place(&mut self, class: usize, record: Record) -> Result<(), Record> {
+        let Ok(init) = self.room_for(class, &record) else { return Err(record) };
+        if let Some(init) = init {
+            self.push(class, &Record::Init(init));
+        }
+        self.inits.note(&record, self.shared.clock.now());
+        self.push(class, &record);
+        self.budget.release(&record);
+        Ok(())
+    }
+
+    /// Makes sure that `record`, and the init segment that has to precede it, fit into the class's batch. Returns that init segment.
+    fn room_for(&mut self, class: usize, record: &Record) -> Result<Option<Init>, NoBuffer> {
+        let init = self.inits.of(record);
+        let init_bytes = init.as_ref().map_or(0, |init| encoded_bytes(&Record::Init(init.clone())));
+        let bytes = init_bytes + encoded_bytes(record);
+        if self.filling[class].as_ref().is_some_and(|filling| !filling.has_room(bytes)) {
+            self.finish_batch(class);
+        }
+        if self.filling[class].is_none() {
+            self.begin_batch(class, padded(BATCH_HEADER_BYTES + bytes))?;
+        }
+        let is_missing = self.slot_of(class).is_some_and(|slot| slot.fill.missing_init(record).is_some());
+        if is_missing && init.is_none() {
+            self.complain_of_missing_init(record);
+        }
+        Ok(init.filter(|_| is_missing))
+    }
+
+    fn complain_of_missing_init(&self, record: &Record) {
+        let before = self.shared.counters.chunks_without_init.fetch_add(1, Ordering::Relaxed);
+        if let (0, Record::Chunk(chunk)) = (before, record) {
+            let camera = chunk.meta.camera;
+            tracing::error!(%camera, "a chunk came before its init segment; it is stored, but cannot be decoded");
+        }
+    }
+
+    /// Takes a buffer, and the next place in the class's segment; opens the next segment first where this one is full.
+    fn begin_batch(&mut self, class: usize, bytes: usize) -> Result<(), NoBuffer> {
+        let buffer = self.disk.buffer(bytes.max(BATCH_BYTES_MAX)).ok_or(NoBuffer)?;
+        let now = self.shared.clock.now();
+        let limits = SegmentLimits {
+            time_us_max: i64::try_from(self.shared.options.segment_time_max.as_micros()).unwrap_or(i64::MAX),
+            bytes_max: self.shared.options.segment_bytes_max,
+        };
+        if self.slot_of(class).is_some_and(|slot| slot.fill.is_full(bytes.max(BATCH_BYTES_MAX), limits, now)) {
+            self.retire(class);
+            self.inits.forget_unused(now);
+        }
+        if self.current[class].is_none() {
+            self.open_next(class, now);
+        }
+        let Some(slot) = self.slot_of(class) else { return Err(NoBuffer) };
+        let (segment, offset) = (slot.id, slot.fill.next_offset);
+        self.filling[class] =
+            Some(Filling { segment, buffer, builder: BatchBuilder::default(), offset, rows: Vec::new() });
+        Ok(())
+    }
+
+    fn open_next(&mut self, class: usize, now: Timestamp) {
+        let id = self.next_segment;
+        self.next_segment = SegmentId(id.0 + 1);
+        let name: Arc<str> = Arc::from(self.shared.class_name(class));
+        self.slots.insert(id, Slot::new(id, name, now));
+        self.current[class] = Some(id);
+        self.start_create(id);
+    }
+
+    fn push(&mut self, class: usize, record: &Record) {
+        let Some(filling) = &mut self.filling[class] else { return };
+        let at = filling.builder.push(record, &mut filling.buffer);
+        filling.rows.push(row_of(record, filling.offset + at as u64));
+        if let Some(slot) = self.slots.get_mut(&filling.segment) {
+            slot.fill.note(record);
+        }
+    }
+
+    /// Ends the class's batch, which then waits for its turn.
+    pub(super) fn finish_batch(&mut self, class: usize) {
+        let Some(mut filling) = self.filling[class].take() else { return };
+        let Some(slot) = self.slots.get_mut(&filling.segment) else { return };
+        let created_at = self.shared.clock.now();
+        let bytes = filling.builder.finish(
+            filling.segment,
+            self.shared.volume,
+            slot.fill.next_batch,
+            created_at,
+            &mut filling.buffer,
+        );
+        slot.fill.next_batch += 1;
+        slot.fill.next_offset += bytes as u64;
+        slot.unpublished += 1;
+        let contents = Contents { rows: filling.rows, end: slot.fill.next_offset, created_at };
+        let sequence = self.ledger.push(filling.segment, contents);
+        let Filling { segment, buffer, offset, .. } = filling;
+        self.ready.push_back(Ready { sequence, segment, buffer, bytes, offset });
+        self.note_dirty();
+    }
+
+    pub(super) fn finish_batches(&mut self) {
+        for class in 0..self.filling.len() {
+            self.finish_batch(class);
+        }
+    }
+
+    fn slot_of(&self, class: usize) -> Option<&Slot<D::File>> {
+        self.slots.get(&self.current[class]?)
+    }
+}
+
+/// All pooled buffers are in use.
+struct NoBuffer;
+
+impl<B: std::ops::Deref<Target = [u8]>> Filling<B> {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.builder.has_room(bytes, self.buffer.len())
+    }
+}
+
+fn row_of(record: &Record, offset: u64) -> Row {
+    match record {
+        Record::Chunk(chunk) => {
+            Row::Chunk(ChunkRow { meta: chunk.meta, offset, payload_bytes: chunk.payload_bytes() as u32 })
+        }
+        Record::Init(init) => {
+            let key = TrackKey { camera: init.camera, stream: init.stream, track: init.track };
+            Row::Init(InitRow { key, id: init.id(), offset, bytes: init.bytes.len() as u32 })
+        }
+        Record::Gap(gap) => Row::Gap(*gap),
+    }
+}

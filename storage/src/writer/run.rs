@@ -1,0 +1,475 @@
+//! The writer's event loop: `select` waits for the next thing to do, `apply` does it.
+
+use super::fill::{Contents, Filling, Inits, Ready};
+use super::ledger::Ledger;
+use super::plan::allocate_next;
+use super::segment::Slot;
+use super::{ALLOCATE_BYTES_MIN, ALLOCATE_STEP_BYTES, NO_SPACE_RETRY, WRITES_IN_FLIGHT_MAX};
+use crate::chunk::Record;
+use crate::disk::BatchDisk;
+use crate::ids::SegmentId;
+use crate::index::Row;
+use crate::intake::{Budget, Request};
+use crate::keeper::Job;
+use crate::shared::{OpenSegment, OpenState, Shared, read, write};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock, mpsc::Sender};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+/// What a writer is started with.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) requests: mpsc::UnboundedReceiver<Request>,
+    pub(crate) keeper: Sender<Job>,
+    pub(crate) next_segment: SegmentId,
+}
+
+/// An operation that has ended.
+enum Done<D: BatchDisk> {
+    Created(SegmentId, u64, io::Result<D::File>),
+    Allocated(SegmentId, u64, io::Result<()>),
+    Written(Ready<D::Buffer>, io::Result<()>),
+    Synced(Instant, io::Result<()>),
+}
+
+enum Action<D: BatchDisk> {
+    Done(Done<D>),
+    Request(Request),
+    /// Much has come, or somebody waits.
+    Hurry,
+    /// `write_delay` is over.
+    HandOver,
+    /// `flush_interval` is over.
+    Flush,
+    /// The disk was full; try again.
+    Retry,
+    /// All handles are gone.
+    Abandoned,
+}
+
+pub(crate) struct Writer<D: BatchDisk> {
+    pub(super) disk: D,
+    pub(super) shared: Arc<Shared>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) inits: Inits,
+    pub(super) slots: BTreeMap<SegmentId, Slot<D::File>>,
+    /// By class.
+    pub(super) current: Vec<Option<SegmentId>>,
+    /// By class.
+    pub(super) filling: Vec<Option<Filling<D::Buffer>>>,
+    pub(super) ready: VecDeque<Ready<D::Buffer>>,
+    pub(super) ledger: Ledger<Contents>,
+    pub(super) next_segment: SegmentId,
+    requests: mpsc::UnboundedReceiver<Request>,
+    keeper: Sender<Job>,
+    /// A record that waits for a buffer.
+    held: Option<(usize, Record)>,
+    operations: JoinSet<Done<D>>,
+    writes_in_flight: usize,
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+    hand_over_at: Option<Instant>,
+    flush_at: Option<Instant>,
+    retry_at: Option<Instant>,
+    is_closing: bool,
+}
+
+impl<D: BatchDisk> Writer<D> {
+    pub(crate) fn new(disk: D, start: Start) -> Self {
+        let classes = start.shared.options.retention.len();
+        Self {
+            disk,
+            shared: start.shared,
+            budget: start.budget,
+            inits: Inits::default(),
+            slots: BTreeMap::new(),
+            current: vec![None; classes],
+            filling: (0..classes).map(|_| None).collect(),
+            ready: VecDeque::new(),
+            ledger: Ledger::default(),
+            next_segment: start.next_segment,
+            requests: start.requests,
+            keeper: start.keeper,
+            held: None,
+            operations: JoinSet::new(),
+            writes_in_flight: 0,
+            waiting: Vec::new(),
+            hand_over_at: None,
+            flush_at: None,
+            retry_at: None,
+            is_closing: false,
+        }
+    }
+
+    /// Runs until the volume is closed, abandoned or failed.
+    pub(crate) async fn run(mut self) {
+        while !self.is_finished() {
+            let action = self.select().await;
+            if matches!(action, Action::Abandoned) {
+                break;
+            }
+            if let Err(reason) = self.apply(action) {
+                self.fail(&reason);
+                break;
+            }
+        }
+        self.requests.close();
+        if self.is_finished() {
+            (0..self.current.len()).for_each(|class| self.retire(class));
+        }
+        // Operations are never dropped: the kernel may still use their buffers. A disk that hangs holds this thread only.
+        while self.operations.join_next().await.is_some() {}
+    }
+
+    fn is_finished(&self) -> bool {
+        let is_filling = self.held.is_some() || self.filling.iter().any(Option::is_some);
+        self.is_closing && !is_filling && self.ledger.is_empty() && self.operations.is_empty()
+    }
+
+    /// Every branch may be dropped and polled again without loss.
+    async fn select(&mut self) -> Action<D> {
+        let is_idle = self.hand_over_at.is_none() && self.held.is_none() && !self.is_closing;
+        tokio::select! {
+            biased;
+            Some(done) = self.operations.join_next() => match done {
+                Ok(done) => Action::Done(done),
+                Err(error) => Action::Done(Done::Synced(Instant::now(), Err(io::Error::other(error)))),
+            },
+            () = at(self.retry_at) => Action::Retry,
+            () = at(self.flush_at) => Action::Flush,
+            () = at(self.hand_over_at) => Action::HandOver,
+            () = self.budget.hurry.notified(), if !is_idle => Action::Hurry,
+            request = self.requests.recv(), if is_idle => request.map_or(Action::Abandoned, Action::Request),
+        }
+    }
+
+    /// The error is the reason to give the volume up.
+    fn apply(&mut self, action: Action<D>) -> Result<(), String> {
+        match action {
+            Action::Done(done) => self.apply_done(done)?,
+            Action::Request(request) => {
+                self.take(request);
+                self.drain();
+            }
+            Action::Hurry => self.drain(),
+            Action::HandOver => {
+                self.hand_over_at = None;
+                self.drain();
+                self.finish_batches();
+                self.hand_over_at = None;
+            }
+            Action::Flush => {
+                self.flush_at = None;
+                self.ledger.want_flush();
+            }
+            Action::Retry => self.retry_at = None,
+            Action::Abandoned => {}
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// Starts everything that can start.
+    fn advance(&mut self) {
+        self.drain_held();
+        self.start_creates();
+        self.start_writes();
+        self.start_sync();
+        self.answer();
+    }
+
+    fn drain(&mut self) {
+        while self.held.is_none()
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.take(request);
+        }
+    }
+
+    fn drain_held(&mut self) {
+        if let Some((class, record)) = self.held.take() {
+            self.take(Request::Record(crate::options::ClassId(class as u16), record));
+            self.drain();
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Record(class, record) => {
+                let class = usize::from(class.0);
+                self.held = self.place(class, record).err().map(|record| (class, record));
+                if self.hand_over_at.is_none() {
+                    self.hand_over_at = Some(Instant::now() + self.shared.options.write_delay);
+                }
+            }
+            Request::Flush(answer) => self.flush(answer),
+            Request::Close(answer) => {
+                self.flush(answer);
+                self.is_closing = true;
+                self.requests.close();
+            }
+        }
+    }
+
+    fn flush(&mut self, answer: oneshot::Sender<()>) {
+        self.finish_batches();
+        self.ledger.want_flush();
+        self.waiting.push((self.ledger.next(), answer));
+    }
+
+    /// Called when a batch has been finished.
+    pub(super) fn note_dirty(&mut self) {
+        if self.flush_at.is_none() {
+            self.flush_at = Some(Instant::now() + self.shared.options.flush_interval);
+        }
+        if self.filling.iter().all(Option::is_none) {
+            self.hand_over_at = None;
+        }
+    }
+
+    pub(super) fn retire(&mut self, class: usize) {
+        let Some(slot) = self.current[class].take().and_then(|id| self.slots.get_mut(&id)) else { return };
+        slot.is_retired = true;
+        let id = slot.id;
+        self.seal_if_done(id);
+    }
+
+    /// Hands a segment to the keeper once nothing more comes and everything in it is published.
+    fn seal_if_done(&mut self, id: SegmentId) {
+        if self.slots.get(&id).is_some_and(|slot| slot.is_retired && slot.unpublished == 0 && !slot.is_busy) {
+            self.slots.remove(&id);
+            // Without a keeper the segment stays as it is, and is recovered at the next start.
+            self.keeper.send(Job::Seal(id)).ok();
+        }
+    }
+
+    fn start_creates(&mut self) {
+        let waiting: Vec<_> = self.slots.values().filter(|slot| slot.file.is_none()).map(|slot| slot.id).collect();
+        waiting.into_iter().for_each(|id| self.start_create(id));
+    }
+
+    pub(super) fn start_create(&mut self, id: SegmentId) {
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.is_busy && self.retry_at.is_none()) else {
+            return;
+        };
+        let header = match slot.header(&self.shared).encode() {
+            Ok(header) => header.to_vec(),
+            Err(error) => unreachable!("class names are checked when the volume opens: {error}"),
+        };
+        slot.is_busy = true;
+        let bytes = slot.allocate_step_bytes.min(self.shared.options.segment_bytes_max);
+        let create = self.disk.create(&self.shared.layout.segment(&slot.class_name, id), header, bytes);
+        self.operations.spawn_local(async move { Done::Created(id, bytes, create.await) });
+    }
+
+    /// Writes whatever has a file with room, in order within each segment's file and as many as may be in flight.
+    fn start_writes(&mut self) {
+        let mut waiting = VecDeque::with_capacity(self.ready.len());
+        while let Some(batch) = self.ready.pop_front() {
+            let is_turn = self.writes_in_flight < WRITES_IN_FLIGHT_MAX && self.retry_at.is_none();
+            if let Some(batch) = self.start_write(batch, is_turn) {
+                waiting.push_back(batch);
+            }
+        }
+        self.ready = waiting;
+    }
+
+    /// Gives the batch back if it has to wait.
+    fn start_write(&mut self, batch: Ready<D::Buffer>, is_turn: bool) -> Option<Ready<D::Buffer>> {
+        let end = batch.offset + batch.bytes as u64;
+        self.allocate_ahead(batch.segment, end);
+        let Some(slot) = self.slots.get(&batch.segment) else { return Some(batch) };
+        let Some(file) = slot.file.as_ref().filter(|_| is_turn && end <= slot.allocated_bytes) else {
+            return Some(batch);
+        };
+        self.writes_in_flight += 1;
+        let Ready { sequence, segment, buffer, bytes, offset } = batch;
+        let write = self.disk.write(file, buffer, bytes, offset);
+        self.operations.spawn_local(async move {
+            let (result, buffer) = write.await;
+            Done::Written(Ready { sequence, segment, buffer, bytes, offset }, result)
+        });
+        None
+    }
+
+    fn allocate_ahead(&mut self, id: SegmentId, end: u64) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(file) = slot.file.as_ref().filter(|_| !slot.is_busy && self.retry_at.is_none()) else { return };
+        // The last step of a segment is only taken if it is needed.
+        let is_near_end = slot.allocated_bytes >= self.shared.options.segment_bytes_max && end <= slot.allocated_bytes;
+        let Some(bytes) = allocate_next(slot.allocated_bytes, end, slot.allocate_step_bytes) else { return };
+        if is_near_end || (slot.is_retired && end <= slot.allocated_bytes) {
+            return;
+        }
+        slot.is_busy = true;
+        let allocate = self.disk.allocate(file, slot.allocated_bytes, bytes);
+        self.operations.spawn_local(async move { Done::Allocated(id, bytes, allocate.await) });
+    }
+
+    fn start_sync(&mut self) {
+        let Some(segments) = self.ledger.begin_sync() else { return };
+        let files = segments.iter().filter_map(|id| self.slots.get(id)?.file.as_ref());
+        let syncs: Vec<_> = files.map(|file| self.disk.sync(file)).collect();
+        let started = Instant::now();
+        self.operations.spawn_local(async move {
+            for sync in syncs {
+                if let Err(error) = sync.await {
+                    return Done::Synced(started, Err(error));
+                }
+            }
+            Done::Synced(started, Ok(()))
+        });
+    }
+
+    fn apply_done(&mut self, done: Done<D>) -> Result<(), String> {
+        match done {
+            Done::Created(id, bytes, result) => self.created(id, bytes, result),
+            Done::Allocated(id, bytes, result) => self.allocated(id, bytes, result),
+            Done::Written(batch, result) => self.written(batch, result),
+            Done::Synced(started, result) => {
+                result.map_err(|error| format!("flush: {error}"))?;
+                self.synced(started);
+                Ok(())
+            }
+        }
+    }
+
+    fn created(&mut self, id: SegmentId, bytes: u64, result: io::Result<D::File>) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+        slot.is_busy = false;
+        match result {
+            Ok(file) => {
+                slot.file = Some(file);
+                slot.allocated_bytes = bytes;
+                let class = Arc::clone(&slot.class_name);
+                let state = RwLock::new(OpenState { closed_at: slot.fill.opened_at, ..OpenState::default() });
+                write(&self.shared.open).insert(id, Arc::new(OpenSegment { class, state }));
+                self.has_space();
+                Ok(())
+            }
+            Err(error) => self.no_space_or(id, "open segment", error),
+        }
+    }
+
+    fn allocated(&mut self, id: SegmentId, bytes: u64, result: io::Result<()>) -> Result<(), String> {
+        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+        slot.is_busy = false;
+        match result {
+            Ok(()) => {
+                slot.allocated_bytes += bytes;
+                slot.allocate_step_bytes = ALLOCATE_STEP_BYTES;
+                self.seal_if_done(id);
+                self.has_space();
+                Ok(())
+            }
+            Err(error) => self.no_space_or(id, "reserve room in segment", error),
+        }
+    }
+
+    fn written(&mut self, batch: Ready<D::Buffer>, result: io::Result<()>) -> Result<(), String> {
+        self.writes_in_flight -= 1;
+        match result {
+            Ok(()) => {
+                self.ledger.written(batch.sequence);
+                self.shared.counters.written_bytes.fetch_add(batch.bytes as u64, Ordering::Relaxed);
+                self.shared.counters.batches.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                let id = batch.segment;
+                self.ready.push_front(batch);
+                self.no_space_or(id, "write segment", error)
+            }
+        }
+    }
+
+    /// A full disk is waited out, with less demanded each time; any other error is final.
+    fn no_space_or(&mut self, id: SegmentId, action: &str, error: io::Error) -> Result<(), String> {
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Err(format!("{action} {id}: {error}"));
+        }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.allocate_step_bytes = (slot.allocate_step_bytes / 2).max(ALLOCATE_BYTES_MIN);
+        }
+        if !self.budget.has_no_space.swap(true, Ordering::Relaxed) {
+            tracing::warn!(volume = %self.shared.options.path.display(), "the disk is full: deleting the oldest segments");
+        }
+        self.retry_at = Some(Instant::now() + NO_SPACE_RETRY);
+        self.keeper.send(Job::Reclaim).ok();
+        Ok(())
+    }
+
+    fn has_space(&mut self) {
+        self.budget.has_no_space.store(false, Ordering::Relaxed);
+    }
+
+    /// Publishes what the sync covered: the index first, then the watermarks, then the news.
+    fn synced(&mut self, started: Instant) {
+        self.count_flush(started.elapsed());
+        let durable = self.ledger.end_sync();
+        let mut done: Vec<SegmentId> = Vec::new();
+        for (id, contents) in &durable {
+            self.publish(*id, contents);
+            done.push(*id);
+        }
+        done.dedup();
+        done.into_iter().for_each(|id| self.seal_if_done(id));
+        self.shared.published.send_replace(self.ledger.published_below());
+    }
+
+    fn publish(&mut self, id: SegmentId, contents: &Contents) {
+        if let Some(segment) = read(&self.shared.open).get(&id) {
+            let mut state = write(&segment.state);
+            contents.rows.iter().for_each(|row| state.index.add(*row));
+            state.batches += 1;
+            state.data_end = contents.end;
+            state.closed_at = state.closed_at.max(contents.created_at);
+        }
+        let mut watermarks = write(&self.shared.watermarks);
+        for row in &contents.rows {
+            if let Row::Chunk(row) = row {
+                watermarks.observe(&row.meta);
+            }
+        }
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.unpublished -= 1;
+        }
+    }
+
+    fn count_flush(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let counters = &self.shared.counters;
+        counters.flushes.fetch_add(1, Ordering::Relaxed);
+        counters.flush_us_last.store(took_us, Ordering::Relaxed);
+        counters.flush_us_sum.fetch_add(took_us, Ordering::Relaxed);
+        counters.flush_us_max.fetch_max(took_us, Ordering::Relaxed);
+    }
+
+    fn answer(&mut self) {
+        let published_below = self.ledger.published_below();
+        for (_, answer) in self.waiting.extract_if(.., |(below, _)| *below <= published_below) {
+            // Whoever asked may have given up waiting.
+            answer.send(()).ok();
+        }
+    }
+
+    fn fail(&mut self, reason: &str) {
+        let reason: Arc<str> = Arc::from(reason);
+        tracing::error!(volume = %self.shared.options.path.display(), %reason, "the volume has failed and takes no more records");
+        self.budget.failure.get_or_init(|| Arc::clone(&reason));
+        self.shared.failed.send_replace(Some(reason));
+        self.waiting.clear();
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
