@@ -146,9 +146,3 @@ pub(crate) fn stored(handle: &VolumeHandle, camera: u32) -> Vec<u32> {
     };
     entries.iter().map(check).collect()
 }
-
-pub(crate) const MAIN: StreamKind = StreamKind::Main;
-
-pub(crate) fn camera(id: u32) -> CameraId {
-    CameraId(id)
-}
