@@ -1,10 +1,11 @@
 //! Wall time of frames: when they arrived, smoothed against RTP time, so that neither the reader's tick nor the network's jitter shows. Pure.
 //!
-//! The rule, per track: a line maps RTP time to wall time. The first frame anchors it. No frame can arrive before it was sent, so the line follows the
-//! *earliest* arrivals (a lower envelope):
-//! - a frame that arrives earlier than the line says moves the line back, by at most 0.5 % of the RTP time since the frame before; by at most 50 % during
-//!   the first 5 s after an anchor and while the line is more than 1 s late, so that the burst of old frames with which some servers begin settles soon;
-//! - a frame that arrives later moves it forward by at most 500 ppm (the difference of two crystals);
+//! The rule, per track: a line maps RTP time to wall time. No frame can arrive before it was sent, so the line follows the *earliest* arrivals
+//! (a lower envelope). The frames of a session's first moments anchor it together ([`TrackClock::settle`]); without them the first frame does. Then:
+//! - where a frame arrives more than 5 ms earlier than the line says, the line moves back to it, by at most 0.5 % of the RTP time that passes; by at most 50 %
+//!   for 5 s after a single frame anchored it or while it is more than 1 s late;
+//! - where all frames of 10 s arrived more than 5 ms later, it moves forward to the earliest, by at most 500 ppm (the difference of two crystals).
+//!   Within these 5 ms the spacing of frames is exactly the camera's;
 //! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals, or more than 1 s back), where frames have been more than 1 s late
 //!   for 1 s of arrivals (the camera's clock stood still), and at once where one is more than 5 s late. A network that holds frames back for a moment is none of these.
 //!
@@ -24,6 +25,12 @@ const SETTLING_US: i64 = 5_000_000;
 /// Backward slew: one part in this many of the elapsed RTP time.
 const EARLY_SLEW_DIVISOR: i64 = 200;
 const EARLY_SLEW_DIVISOR_SETTLING: i64 = 2;
+/// Differences that leave the line alone, in microseconds.
+const DEADBAND_US: i64 = 5_000;
+/// Over how long the earliest arrival is looked for before the line moves forward, in microseconds of arrival time.
+const WINDOW_US: i64 = 10_000_000;
+/// How far the first frames may place the line before the first one's arrival, in microseconds: no camera keeps a longer GOP to begin with.
+const BACKLOG_US_MAX: i64 = 20_000_000;
 /// Forward slew: one part in this many.
 const LATE_SLEW_DIVISOR: i64 = 2000;
 
@@ -43,6 +50,11 @@ struct Line {
     anchor_us: i64,
     settled_at_us: i64,
     late_since_us: Option<i64>,
+    /// How far the line has yet to move.
+    correction_us: i64,
+    /// The earliest arrival since `window_began_us`, relative to the line.
+    window_min_us: i64,
+    window_began_us: i64,
     last_rtp: i64,
     last_arrival_us: i64,
 }
@@ -68,10 +80,41 @@ impl TrackClock {
         1_000_000 / i64::from(timescale.max(1)) + 1
     }
 
-    /// Forgets the line: the next frame anchors anew, and not before `floor`.
-    pub fn reset(&mut self, floor: Timestamp) {
-        self.line = None;
-        self.last_decode_us = self.last_decode_us.max(floor.micros());
+    /// Whether there is a line already.
+    #[must_use]
+    pub fn is_anchored(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// Anchors the line by the first frames together (RTP time and arrival of each, in order): the earliest relative to its RTP time decides,
+    /// so that neither a late first frame nor a burst of old ones bends the beginning.
+    pub fn settle(&mut self, first_frames: &[(i64, Timestamp)]) {
+        let Some((rtp, arrival)) = first_frames.first().copied() else { return };
+        let arrival_us = arrival.micros();
+        let sent_us =
+            |(at, arrival): &(i64, Timestamp)| arrival.micros().saturating_sub(self.micros(at.saturating_sub(rtp)));
+        let plausible = |sent: &i64| (-BACKLOG_US_MAX..=0).contains(&sent.saturating_sub(arrival_us));
+        let earliest_us = first_frames.iter().map(sent_us).filter(plausible).min().unwrap_or(arrival_us);
+        let mut line = self.anchor(rtp, earliest_us);
+        if line.anchor_us == earliest_us {
+            line.settled_at_us = arrival_us;
+        }
+        line.last_arrival_us = arrival_us;
+        line.window_began_us = arrival_us;
+        self.line = Some(line);
+    }
+
+    /// The wall clock was set by `by_us`: the line goes with it. Nothing is stamped before `floor` any more.
+    pub fn shift(&mut self, by_us: i64, floor: Timestamp) {
+        if let Some(line) = &mut self.line {
+            for time_us in
+                [&mut line.anchor_us, &mut line.settled_at_us, &mut line.window_began_us, &mut line.last_arrival_us]
+            {
+                *time_us = time_us.saturating_add(by_us);
+            }
+            line.late_since_us = line.late_since_us.map(|since| since.saturating_add(by_us));
+        }
+        self.last_decode_us = floor.micros();
     }
 
     /// Stamps the frame of RTP time `rtp` that arrived at wall time `arrival`.
@@ -100,6 +143,9 @@ impl TrackClock {
             anchor_us: arrival_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale))),
             settled_at_us: arrival_us.saturating_add(SETTLING_US),
             late_since_us: None,
+            correction_us: 0,
+            window_min_us: i64::MAX,
+            window_began_us: arrival_us,
             last_rtp: rtp,
             last_arrival_us: arrival_us,
         }
@@ -122,8 +168,7 @@ impl TrackClock {
         if late_us < -JUMP_US {
             line.settled_at_us = arrival_us.saturating_add(SETTLING_US);
         }
-        line.anchor_us =
-            line.anchor_us.saturating_add(slew(late_us, rtp_step_us.max(0), arrival_us < line.settled_at_us));
+        line.correct(late_us, rtp_step_us.max(0), arrival_us);
         line.late_since_us = late_since_us;
         line.last_rtp = rtp;
         line.last_arrival_us = arrival_us;
@@ -140,10 +185,24 @@ impl TrackClock {
     }
 }
 
-/// How far the line moves for a frame that is `late_us` late (negative: early), in microseconds.
-fn slew(late_us: i64, elapsed_us: i64, settling: bool) -> i64 {
-    let early_divisor = if settling { EARLY_SLEW_DIVISOR_SETTLING } else { EARLY_SLEW_DIVISOR };
-    late_us.clamp(-(elapsed_us / early_divisor), elapsed_us / LATE_SLEW_DIVISOR)
+impl Line {
+    /// Moves the line for a frame that is `late_us` late (negative: early) and `elapsed_us` of RTP time after the one before.
+    fn correct(&mut self, late_us: i64, elapsed_us: i64, arrival_us: i64) {
+        self.window_min_us = self.window_min_us.min(late_us);
+        if late_us < -DEADBAND_US {
+            self.correction_us = late_us;
+        } else if arrival_us.saturating_sub(self.window_began_us) >= WINDOW_US {
+            let late = self.window_min_us > DEADBAND_US;
+            self.correction_us = if late { self.window_min_us } else { self.correction_us.min(0) };
+            (self.window_min_us, self.window_began_us) = (i64::MAX, arrival_us);
+        }
+        let settling = arrival_us < self.settled_at_us;
+        let early_divisor = if settling { EARLY_SLEW_DIVISOR_SETTLING } else { EARLY_SLEW_DIVISOR };
+        let moved_us = self.correction_us.clamp(-(elapsed_us / early_divisor), elapsed_us / LATE_SLEW_DIVISOR);
+        self.correction_us -= moved_us;
+        self.anchor_us = self.anchor_us.saturating_add(moved_us);
+        self.window_min_us = self.window_min_us.saturating_sub(moved_us);
+    }
 }
 
 /// The arrival time to assume for the audio frame of RTP time `rtp` so that it lies beside the video: by both tracks' sender reports and the video's line.

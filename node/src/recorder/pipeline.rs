@@ -24,6 +24,11 @@ use std::time::{Duration, Instant};
 /// How long a step of the wall clock may wait for a keyframe to begin a new session at.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A session's first frames are held for this long, so that they anchor its clock together. Shorter than a chunk: nothing is handed over later for it.
+const FIRST_WINDOW: Duration = Duration::from_millis(400);
+/// More first frames are not held.
+const FIRST_FRAMES_MAX: usize = 256;
+
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -66,6 +71,9 @@ pub struct Pipeline {
     recorded_until: Option<Timestamp>,
     /// When recording was asked for.
     began: Timestamp,
+    /// The first frames of a session, until they anchor its clock.
+    first: Vec<MediaFrame>,
+    anchored: bool,
     session: Option<SessionId>,
     last_session: SessionId,
     video: Option<Track>,
@@ -90,6 +98,8 @@ impl Pipeline {
             ledger,
             recorded_until: before.recorded_until,
             began,
+            first: Vec::new(),
+            anchored: false,
             session: None,
             last_session: SessionId(0),
             video: None,
@@ -140,6 +150,8 @@ impl Pipeline {
 
     /// The RTSP session is over, or none could be opened.
     pub fn session_lost(&mut self, cause: GapCause, now: Now) {
+        self.release();
+        self.anchored = false;
         self.flush();
         self.session = None;
         self.video = None;
@@ -151,6 +163,7 @@ impl Pipeline {
 
     /// Hands over what is left, when recording ends on purpose. An outage that is open ends now.
     pub fn finish(&mut self, now: Now) {
+        self.release();
         self.flush();
         self.session = None;
         if self.ledger.is_open() {
@@ -164,25 +177,55 @@ impl Pipeline {
         self.count(|counters| &counters.frame_bytes, frame.data.len() as u64);
         self.count(|counters| &counters.lost_packets, u64::from(frame.lost_packets));
         if let Some(parameters) = &frame.parameters {
+            if self.track(frame.track).is_some() {
+                // What is held was sent with the parameters before.
+                self.release();
+            }
             self.set_parameters(frame.track, parameters)?;
         }
+        if self.anchored {
+            self.take(frame);
+            return Ok(());
+        }
+        let window = self.first.first().map(|first| frame.received.saturating_duration_since(first.received));
+        self.first.push(frame);
+        if window.is_some_and(|window| window >= FIRST_WINDOW) || self.first.len() >= FIRST_FRAMES_MAX {
+            self.release();
+            self.anchored = true;
+        }
+        Ok(())
+    }
+
+    /// Anchors the clock by the frames that are held, and takes them.
+    fn release(&mut self) {
+        let first = std::mem::take(&mut self.first);
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let of_track = first.iter().filter(|frame| frame.track == kind);
+            let arrivals: Vec<_> = of_track.map(|frame| (frame.rtp, self.wall.time_of(frame.received))).collect();
+            if let Some(track) = self.track(kind).filter(|track| !track.clock.is_anchored()) {
+                track.clock.settle(&arrivals);
+            }
+        }
+        first.into_iter().for_each(|frame| self.take(frame));
+    }
+
+    fn take(&mut self, frame: MediaFrame) {
         self.follow_wall_clock(&frame);
         let arrival = self.wall.time_of(frame.received);
         if !self.accepts(&frame) {
             self.discard(frame.track);
-            return Ok(());
+            return;
         }
-        let Some(timed) = self.stamp(&frame, arrival) else { return Ok(()) };
+        let Some(timed) = self.stamp(&frame, arrival) else { return };
         if self.session.is_none() {
             if frame.track != TrackKind::Video || !frame.keyframe {
                 // Only its arrival counts: the clock has settled somewhat when the keyframe comes.
                 self.count(|counters| &counters.discarded_frames, 1);
-                return Ok(());
+                return;
             }
             self.begin_session(timed.decode);
         }
         self.record(frame.track, timed, frame.lost_packets > 0);
-        Ok(())
     }
 
     fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool) {
@@ -272,7 +315,7 @@ impl Pipeline {
         let restarted = self.wall.time_of(now.instant);
         tracing::warn!(camera = %self.context.camera, system = %now.wall, used = %restarted, "the system's wall clock stepped");
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
-            track.restart_clock(floor);
+            track.shift_clock(restarted.micros_since(before), floor);
         }
         self.ledger.rebase(before, restarted);
         match (self.session, self.recorded_until) {

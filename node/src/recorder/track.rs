@@ -58,10 +58,9 @@ impl Track {
         (self.sequence, self.init_stored) = (0, false);
     }
 
-    /// Forgets how RTP time relates to wall time. Its chunks must have been flushed.
-    pub(super) fn restart_clock(&mut self, floor: Timestamp) {
-        self.clock = TrackClock::new(self.chunker.timescale(), floor);
-        self.report = None;
+    /// The wall clock was set by `by_us`. The track's chunks must have been flushed.
+    pub(super) fn shift_clock(&mut self, by_us: i64, floor: Timestamp) {
+        self.clock.shift(by_us, floor);
         self.chunker.restart();
     }
 

@@ -50,6 +50,27 @@ fn a_first_frame_that_is_late_is_forgotten_soon() {
 }
 
 #[test]
+fn the_first_frames_together_anchor_at_the_earliest_and_leave_the_spacing_alone() {
+    let mut clock = clock();
+    let delays_us = [180_000, 141_000, 102_000, 64_000, 25_000, 2_000, 3_000, 2_500];
+    let frames: Vec<_> = (0_i64..).zip(delays_us).collect();
+    let arrival =
+        |(n, delay_us): &(i64, i64)| (1_000_000 + n * FRAME_TICKS, Timestamp(START_US + n * FRAME_US + delay_us));
+    clock.settle(&frames.iter().map(arrival).collect::<Vec<_>>());
+    for (n, delay_us) in frames {
+        assert_eq!(error_us(frame(&mut clock, n, delay_us), n), 2_000, "frame {n}");
+    }
+}
+
+#[test]
+fn in_the_steady_state_the_spacing_is_exactly_the_cameras() {
+    let mut clock = clock();
+    warm_up(&mut clock, 300);
+    let stamps: Vec<_> = (300..3000).map(|n| frame(&mut clock, n, n % 7 * 7_000).decode).collect();
+    assert!(stamps.windows(2).all(|pair| pair[1].micros_since(pair[0]) == FRAME_US));
+}
+
+#[test]
 fn a_burst_of_old_frames_at_the_start_settles_without_a_new_anchor() {
     let mut clock = clock();
     for n in 0..50 {
@@ -160,7 +181,7 @@ proptest! {
             let stamp = clock.stamp(n * FRAME_TICKS, Timestamp(START_US + sent_us));
             error = stamp.decode.micros() - START_US - sent_us;
         }
-        prop_assert!(error.abs() < 100, "{} us off", error);
+        prop_assert!(error.abs() < 10_000, "{} us off", error);
     }
 
     #[test]

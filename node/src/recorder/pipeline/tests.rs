@@ -194,6 +194,28 @@ fn a_session_begins_at_a_keyframe_and_is_numbered_without_holes() {
 }
 
 #[test]
+fn a_late_first_frame_does_not_bend_the_beginning() {
+    let mut story = story();
+    for ms in (1000..3000).step_by(40) {
+        let late_ms = (300 - (ms - 1000)).max(0);
+        let frame = MediaFrame { rtp: ms * 90, ..story.frame(ms + late_ms, ms % 1000 == 0) };
+        story.push(frame);
+    }
+    story.pipeline.finish(story.now(3000));
+    let chunks = story.video();
+    assert_whole(&chunks);
+    assert_eq!(times(&chunks)[0], (1000, 1480), "as they were sent, not as they came");
+}
+
+#[test]
+fn frames_that_are_still_held_when_the_session_is_lost_are_recorded() {
+    let mut story = story();
+    story.stream(0, 200);
+    story.lose(3200, GapCause::CameraStalled);
+    assert_eq!(times(&story.video()), [(0, 200)]);
+}
+
+#[test]
 fn a_lost_session_leaves_a_gap_from_the_last_frame_to_the_next_keyframe() {
     let mut story = story();
     story.stream(0, 2000);
