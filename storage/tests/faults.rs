@@ -1,0 +1,245 @@
+//! A disk that fails: the volume says so, and nothing that was reported durable is taken back.
+#![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
+
+mod support;
+
+use holdfast_storage::clock::SystemClock;
+use holdfast_storage::disk::{
+    BatchDisk, DirEntry, Disk, DiskFile, IoChoice, IoMode, LocalFuture, RealDisk, Space, WriterHost,
+};
+use holdfast_storage::{AppendError, Error, Volume, VolumeHandle, VolumeOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::*;
+
+/// Faults that can be switched on while a volume runs.
+#[derive(Default)]
+struct Faults {
+    sync_fails: AtomicBool,
+    write_fails: AtomicBool,
+    /// Clears when a file is removed.
+    is_full: AtomicBool,
+}
+
+impl Faults {
+    fn check_space(&self) -> io::Result<()> {
+        if self.is_full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+fn check(fault: &AtomicBool) -> io::Result<()> {
+    if fault.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
+}
+
+struct FaultyDisk {
+    inner: RealDisk,
+    faults: Arc<Faults>,
+}
+
+impl Disk for FaultyDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(path)
+    }
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.open_read(path)
+    }
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.inner.open_write(path)
+    }
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.inner.replace(path, bytes)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)?;
+        self.faults.is_full.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.inner.space(path)
+    }
+}
+
+type Inner = <RealDisk as WriterHost>::Batch;
+
+struct FaultyBatchDisk {
+    inner: Inner,
+    faults: Arc<Faults>,
+}
+
+impl WriterHost for FaultyDisk {
+    type Batch = FaultyBatchDisk;
+    fn run_writer(&self, body: Box<dyn FnOnce(FaultyBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+        let faults = Arc::clone(&self.faults);
+        self.inner.run_writer(Box::new(move |inner| body(FaultyBatchDisk { inner, faults })))
+    }
+}
+
+impl BatchDisk for FaultyBatchDisk {
+    type File = <Inner as BatchDisk>::File;
+    type Buffer = <Inner as BatchDisk>::Buffer;
+
+    fn mode(&self) -> IoMode {
+        self.inner.mode()
+    }
+    fn buffer(&self, bytes: usize) -> Option<Self::Buffer> {
+        self.inner.buffer(bytes)
+    }
+    fn create(
+        &self,
+        path: &Path,
+        header: Vec<u8>,
+        allocated_bytes: u64,
+    ) -> impl Future<Output = io::Result<Self::File>> + 'static {
+        let space = self.faults.check_space();
+        let create = self.inner.create(path, header, allocated_bytes);
+        async move {
+            space?;
+            create.await
+        }
+    }
+    fn allocate(&self, file: &Self::File, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
+        let space = self.faults.check_space();
+        let allocate = self.inner.allocate(file, offset, bytes);
+        async move {
+            space?;
+            allocate.await
+        }
+    }
+    fn write(
+        &self,
+        file: &Self::File,
+        buffer: Self::Buffer,
+        bytes: usize,
+        offset: u64,
+    ) -> impl Future<Output = (io::Result<()>, Self::Buffer)> + 'static {
+        let fault = self.faults.check_space().and_then(|()| check(&self.faults.write_fails));
+        let write = self.inner.write(file, buffer, bytes, offset);
+        async move {
+            let (result, buffer) = write.await;
+            (fault.and(result), buffer)
+        }
+    }
+    fn sync(&self, file: &Self::File) -> impl Future<Output = io::Result<()>> + 'static {
+        let faults = Arc::clone(&self.faults);
+        let sync = self.inner.sync(file);
+        async move {
+            sync.await?;
+            check(&faults.sync_fails)
+        }
+    }
+}
+
+fn open(dir: &Dir, options: VolumeOptions) -> (Volume, VolumeHandle, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let inner = RealDisk::new(IoChoice::Plain, dir.path()).unwrap();
+    let disk = Arc::new(FaultyDisk { inner, faults: Arc::clone(&faults) });
+    let (volume, handle) = Volume::open_on(options, disk, Arc::new(SystemClock)).unwrap();
+    (volume, handle, faults)
+}
+
+async fn fails_for_good(set: impl FnOnce(&Faults), said: &str) {
+    let dir = Dir::new();
+    let (volume, handle, faults) = open(&dir, dir.options());
+    record_chunks(&handle, 1, 0..4);
+    within(handle.flush()).await.unwrap();
+    await_recovery(&handle);
+    set(&faults);
+    record_chunks(&handle, 1, 4..8);
+    let error = within(handle.flush()).await.err().unwrap();
+    assert!(matches!(&error, Error::Failed { reason, .. } if reason.contains(said)), "{error}");
+    assert!(handle.failed().borrow().as_deref().is_some_and(|reason| reason.contains(said)));
+    let refused = handle.append(handle.class("default").unwrap(), chunk(1, 8, 10));
+    assert!(matches!(refused, Err(AppendError::Failed(_))), "{refused:?}");
+    let before = handle.watermark(support::camera(1), support::MAIN).unwrap().durable_end.0;
+    assert_eq!(before, T0 + 4 * CHUNK_US, "nothing is durable that the disk did not confirm");
+    assert!(matches!(within(volume.run()).await, Err(Error::Failed { .. })));
+
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    await_recovery(&handle);
+    assert!(stored(&handle, 1).len() >= 4);
+    close(volume, handle).await;
+}
+
+#[tokio::test]
+async fn a_failed_flush_stops_the_volume_and_publishes_nothing() {
+    fails_for_good(|faults| faults.sync_fails.store(true, Ordering::SeqCst), "flush: injected").await;
+}
+
+#[tokio::test]
+async fn a_failed_write_stops_the_volume_and_publishes_nothing() {
+    fails_for_good(|faults| faults.write_fails.store(true, Ordering::SeqCst), "write segment 1: injected").await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_out_and_nothing_accepted_is_lost() {
+    let dir = Dir::new();
+    let options = VolumeOptions { buffer_bytes_max: 16 << 20, ..dir.options() };
+    let (volume, handle, faults) = open(&dir, options);
+    faults.is_full.store(true, Ordering::SeqCst);
+    append(&handle, init(1));
+    let class = handle.class("default").unwrap();
+    let mut accepted = 0;
+    let refused = loop {
+        match handle.append(class, chunk(1, accepted, 1 << 19)) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 1000, "the buffer has no bound");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    assert_eq!(refused, AppendError::NoSpace);
+    assert!(handle.stats().has_no_space);
+    faults.is_full.store(false, Ordering::SeqCst);
+    within(handle.flush()).await.unwrap();
+    assert!(!handle.stats().has_no_space);
+    await_recovery(&handle);
+    assert_eq!(stored(&handle, 1), (0..accepted).collect::<Vec<_>>());
+    close(volume, handle).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_the_oldest_segment() {
+    let dir = Dir::new();
+    for round in 0..3 {
+        let (volume, handle) = Volume::open(dir.options()).unwrap();
+        record_chunks(&handle, 1, round * 4..round * 4 + 4);
+        close(volume, handle).await;
+    }
+    let (volume, handle, faults) = open(&dir, dir.options());
+    await_recovery(&handle);
+    faults.is_full.store(true, Ordering::SeqCst);
+    record_chunks(&handle, 1, 12..16);
+    within(handle.flush()).await.unwrap();
+    let stats = handle.stats();
+    assert!(stats.segments_deleted >= 1 && stored(&handle, 1).ends_with(&[12, 13, 14, 15]), "{stats:?}");
+    assert!(!stored(&handle, 1).contains(&0));
+    assert!(!dir.segments()[0].ends_with("0000000001.hfs"));
+    close(volume, handle).await;
+}
+
+#[tokio::test]
+async fn retention_deletes_by_size_and_what_is_gone_is_not_listed() {
+    let dir = Dir::new();
+    for round in 0..3 {
+        let (volume, handle) = Volume::open(dir.options()).unwrap();
+        record_chunks(&handle, 1, round * 4..round * 4 + 4);
+        close(volume, handle).await;
+    }
+    let mut options = dir.options();
+    options.retention[0].bytes_max = Some(120_000);
+    let (volume, handle) = Volume::open(options).unwrap();
+    await_recovery(&handle);
+    let started = std::time::Instant::now();
+    while handle.stats().segments_deleted == 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "retention does not run");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(stored(&handle, 1).first(), Some(&4));
+    close(volume, handle).await;
+}
