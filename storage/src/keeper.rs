@@ -175,6 +175,7 @@ impl Keeper {
             }
         }
         *write(&self.shared.catalogue) = Some(Arc::new(catalogue));
+        self.retention_at = Instant::now();
     }
 
     /// Files that are listed with their present length need no recovery. Leaves in `listed` what has no such file.

@@ -10,6 +10,7 @@ use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
 use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::index::overlaps;
+use crate::scan::scan;
 use crate::shared::{Shared, read};
 use crate::time::Timestamp;
 use crate::timeline::{Span, spans_of};
@@ -191,7 +192,14 @@ impl Shared {
         let (file, path) = self.file(segment)?;
         let mut bytes = vec![0; table.bytes()];
         file.read_exact_at(&mut bytes, table.offset).map_err(Error::io("read", &path))?;
-        let rows = decode_table(table, &bytes).map_err(|reason| self.damaged(segment, table.offset, reason))?;
+        let rows = match decode_table(table, &bytes) {
+            Ok(rows) => rows,
+            Err(reason) => {
+                tracing::warn!(%segment, %reason, "a chunk table is damaged: reading the segment's batches instead");
+                let scanned = scan(&*file, segment).map_err(Error::io("scan", &path))?.map_err(Error::format(&path))?;
+                scanned.index.tracks().get(&table.key).cloned().unwrap_or_default()
+            }
+        };
         let entries = rows.into_iter().map(|row| row.entry(self.options.index, segment)).collect();
         Ok(self.caches.keep_table(segment, table.key, entries))
     }

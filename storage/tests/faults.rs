@@ -232,7 +232,7 @@ async fn retention_deletes_by_size_and_what_is_gone_is_not_listed() {
         close(volume, handle).await;
     }
     let mut options = dir.options();
-    options.retention[0].bytes_max = Some(100_000);
+    options.retention[0].bytes_max = Some(120_000);
     let (volume, handle) = Volume::open(options).unwrap();
     await_recovery(&handle);
     let started = std::time::Instant::now();

@@ -96,7 +96,7 @@ mod tests {
         for bytes in [0, 1, 4096, 4097, 1 << 20] {
             let mut buffer = AlignedBuffer::new(bytes);
             assert_eq!(buffer.as_ptr() as usize % BLOCK_BYTES, 0);
-            assert!(buffer.len() >= bytes && buffer.len() % BLOCK_BYTES == 0 && !buffer.is_empty());
+            assert!(buffer.len() >= bytes && buffer.len().is_multiple_of(BLOCK_BYTES) && !buffer.is_empty());
             assert!(buffer.iter().all(|byte| *byte == 0));
             buffer.fill(7);
             assert_eq!(buffer[buffer.len() - 1], 7);

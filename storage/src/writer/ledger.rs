@@ -131,7 +131,7 @@ mod tests {
                         written.insert(sequence);
                     }
                     2 => ledger.want_flush(),
-                    3 => if ledger.begin_sync().is_some() { covered = written.clone(); },
+                    3 if ledger.begin_sync().is_some() => covered = written.clone(),
                     4 => for (_, number) in ledger.end_sync() {
                         prop_assert!(covered.contains(&number));
                         published.push(number);

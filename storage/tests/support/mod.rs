@@ -146,3 +146,9 @@ pub(crate) fn stored(handle: &VolumeHandle, camera: u32) -> Vec<u32> {
     };
     entries.iter().map(check).collect()
 }
+
+pub(crate) const MAIN: StreamKind = StreamKind::Main;
+
+pub(crate) fn camera(id: u32) -> CameraId {
+    CameraId(id)
+}
