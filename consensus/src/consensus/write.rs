@@ -138,7 +138,7 @@ impl Consensus {
             Ok(WriteAnswer::NotLeader { leader }) => Ok(Proposal::NotTaken { leader }),
             Err(error) if error.is_unsent() => Ok(Proposal::NotTaken { leader: None }),
             // Refused before it was looked at: another node or cluster is at that address, or it is shutting down.
-            Err(PeerError::Rejected { .. }) => Ok(Proposal::NotTaken { leader: None }),
+            Err(PeerError::Rejected { status, .. }) if status != 500 => Ok(Proposal::NotTaken { leader: None }),
             Ok(WriteAnswer::Unknown) | Err(_) => Err(WriteError::Unknown),
         }
     }
