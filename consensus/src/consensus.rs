@@ -1,5 +1,7 @@
 //! The handle to what the cluster agrees on: read the state, write commands, know who leads.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 mod write;
 
 pub(crate) use write::Proposal;

@@ -1,5 +1,7 @@
 //! Becoming a member, before a node has an identity: ask any member for an id.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use crate::command::Rejection;
 use crate::model::{NodeSpec, Secret};
 use crate::peer::{PeerClient, PeerError};

@@ -1,5 +1,7 @@
 //! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies are postcard, both ways.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use crate::auth::peer_auth;
 use crate::command::{Command, Rejection};
 use crate::consensus::{Consensus, Proposal, WriteError};

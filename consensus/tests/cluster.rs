@@ -1,5 +1,6 @@
 //! Three nodes in one process on loopback: join, write through any node, lose the leader, lose the quorum, restart.
 
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 use holdfast_consensus::command::{Command, Rejection, Response, Settings};

@@ -1,5 +1,7 @@
 //! The wall clock, injected: the one place of the store that reads it.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use crate::time::Timestamp;
 
 /// Tells the wall time. It may jump; nothing in the store measures intervals with it.

@@ -1,4 +1,6 @@
 //! A disk that fails: the volume says so, and nothing that was reported durable is taken back.
+
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
 mod support;

@@ -1,4 +1,6 @@
 //! What is found again after a crash, and after damage.
+
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
 mod support;

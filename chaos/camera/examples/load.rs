@@ -3,6 +3,8 @@
 //! One thread serves, another reads and counts. Prints one JSON line; `server_cores` is the serving thread's CPU time (user and kernel,
 //! delivery over loopback included) per second. Linux only.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use holdfast_camera::{CameraOptions, CameraServer, Handle, Options};
 use std::error::Error;
 use std::io::{self, Read, Write};

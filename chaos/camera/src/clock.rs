@@ -1,5 +1,7 @@
 //! The cameras' clock: the wall time at the start of the server, then steady, so that a stepped system clock shows no gap in a camera's time.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 

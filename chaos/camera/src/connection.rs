@@ -1,5 +1,7 @@
 //! One RTSP connection: reads requests, writes their answers, and delivers the frames of its session.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use crate::dialogue::{Cameras, Dialogue};
 use crate::producer::Frame;
 use crate::random::Random;

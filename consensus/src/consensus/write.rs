@@ -1,5 +1,7 @@
 //! The write path: from any node to the leader's log and back, within a deadline, and honest about what is not known.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use super::Consensus;
 use crate::command::{Command, Rejection, Response};
 use crate::peer::PeerError;

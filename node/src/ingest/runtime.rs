@@ -5,6 +5,8 @@
 //! sessions live on a lane that wakes at once. A ticked lane, too, wakes at once for a while when a session asks for it
 //! ([`Lane::wake_at_once`]): an RTSP handshake is half a dozen round trips, and a failover must not pay a tick for each.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use holdfast_consensus::model::Transport;
 use std::future::Future;
 use std::io;

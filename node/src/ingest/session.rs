@@ -1,5 +1,7 @@
 //! One RTSP session, from connecting to tearing down, with a deadline on each step.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use super::access_unit::is_keyframe;
 use super::error::{SessionError, Stage, classify};
 use super::media::{MediaFrame, SenderReport, SessionItem, TrackParameters};

@@ -2,13 +2,13 @@
 
 use super::{HEARTBEAT_PATH, LinkEvent};
 use bytes::Bytes;
+use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
+use holdfast_consensus::model::Secret;
+use holdfast_storage::ids::NodeId;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
-use holdfast_consensus::model::Secret;
-use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;

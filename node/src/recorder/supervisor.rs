@@ -1,5 +1,7 @@
 //! Starts, updates and stops recorders so that they match what is desired, and starts those again that panicked.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use super::pipeline::Before;
 use super::reconcile::{Action, DesiredRecording, Phase, Running, reconcile};
 use super::status::{Counters, Status, StatusCell};

@@ -1,5 +1,7 @@
 //! One recorder: sessions one after the other, with backoff, on an ingest lane until it is told to stop.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use super::chunker::Limits;
 use super::mux::Mux;
 use super::pipeline::{Before, Context, Now, Pipeline};

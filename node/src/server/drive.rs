@@ -5,10 +5,10 @@ use super::pilot::{Decision, Event, Pilot, Sight, TICK};
 use crate::link::{LinkEvent, Links};
 use crate::recorder::reconcile::DesiredRecording;
 use holdfast_consensus::command::Command;
-use holdfast_consensus::{Consensus, Leadership};
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Heartbeat, Progress};
 use holdfast_consensus::state::ClusterState;
+use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,10 +150,7 @@ impl Drive {
 }
 
 /// The recorders to run, with what they need to know of their cameras.
-fn recordings(
-    state: &ClusterState,
-    desired: &BTreeMap<CameraId, Desired>,
-) -> BTreeMap<CameraId, DesiredRecording> {
+fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -> BTreeMap<CameraId, DesiredRecording> {
     let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
     known
         .map(|(camera, desired)| {

@@ -50,9 +50,9 @@ fn push(pieces: &mut Vec<wire::Gap>, start: Timestamp, end: Timestamp, (cause, n
 /// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder that dies cannot write one.
 fn unledgered(start: Timestamp, end: Timestamp, tenures: &[Tenure]) -> (GapCause, Option<NodeId>) {
     let owner = tenures.iter().rfind(|tenure| tenure.from <= start).or(tenures.first());
-    let lost = tenures.iter().find(|tenure| {
-        tenure.until.is_some_and(|until| until.plus_micros(TAKEOVER_US_MAX) >= start && until <= end)
-    });
+    let lost = tenures
+        .iter()
+        .find(|tenure| tenure.until.is_some_and(|until| until.plus_micros(TAKEOVER_US_MAX) >= start && until <= end));
     match (lost, owner) {
         (Some(lost), _) => (GapCause::NodeDown, Some(lost.node)),
         (None, Some(owner)) => (GapCause::Unknown, Some(owner.node)),

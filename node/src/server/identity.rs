@@ -19,7 +19,9 @@ pub(crate) struct Identity {
 pub(crate) enum IdentityError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path} is damaged ({source}); restore it from a backup, or remove this node and join it anew with an empty data directory")]
+    #[error(
+        "{path} is damaged ({source}); restore it from a backup, or remove this node and join it anew with an empty data directory"
+    )]
     Damaged { path: PathBuf, source: serde_json::Error },
     #[error("cannot write {path}: {source}; make the data directory writable")]
     Write { path: PathBuf, source: io::Error },

@@ -240,11 +240,8 @@ async fn open_consensus(
 fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Options {
     let ingest = &config.ingest;
     let connect = Duration::from_millis(ingest.connect_timeout_ms);
-    let deadlines = Deadlines {
-        describe: connect,
-        stall: Duration::from_millis(ingest.stall_after_ms),
-        ..Deadlines::default()
-    };
+    let deadlines =
+        Deadlines { describe: connect, stall: Duration::from_millis(ingest.stall_after_ms), ..Deadlines::default() };
     let duration_us = i64::try_from(ingest.chunk_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
     let limits = Limits { duration_us, idle_us: duration_us.saturating_add(CHUNK_IDLE_US), ..Limits::default() };
     supervisor::Options {

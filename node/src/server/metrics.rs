@@ -50,12 +50,13 @@ impl Collector for NodeCollector {
 type Families = Result<Vec<MetricFamily>, prometheus::Error>;
 
 fn recorders(member: &Member) -> Families {
-    let gauge = IntGaugeVec::new(
-        Opts::new("holdfast_recorders_count", "Recorders of this node by what they do."),
-        &["state"],
-    )?;
-    let states =
-        [(RecorderState::Recording, "recording"), (RecorderState::Starting, "starting"), (RecorderState::Failing, "failing")];
+    let gauge =
+        IntGaugeVec::new(Opts::new("holdfast_recorders_count", "Recorders of this node by what they do."), &["state"])?;
+    let states = [
+        (RecorderState::Recording, "recording"),
+        (RecorderState::Starting, "starting"),
+        (RecorderState::Failing, "failing"),
+    ];
     let told = own_progress(member);
     for (state, name) in states {
         let count = told.iter().filter(|progress| progress.state == state).count();
@@ -74,13 +75,25 @@ fn totals(member: &Member) -> Families {
         ("holdfast_received_frames_total", "Frames received from cameras.", counts.frames),
         ("holdfast_received_bytes_total", "Bytes of the frames received from cameras.", counts.frame_bytes),
         ("holdfast_lost_packets_total", "RTP packets that never came.", counts.lost_packets),
-        ("holdfast_discarded_frames_total", "Frames before a session's first keyframe, and unusable ones.", counts.discarded_frames),
+        (
+            "holdfast_discarded_frames_total",
+            "Frames before a session's first keyframe, and unusable ones.",
+            counts.discarded_frames,
+        ),
         ("holdfast_appended_chunks_total", "Chunks handed to a volume.", counts.chunks),
         ("holdfast_shed_chunks_total", "Chunks that no volume took.", counts.shed_chunks),
         ("holdfast_opened_sessions_total", "RTSP sessions opened.", counts.sessions),
         ("holdfast_failed_sessions_total", "RTSP sessions lost, and attempts that failed.", counts.failures),
-        ("holdfast_recorder_panics_total", "Recorders that failed on what a camera sent and were started again.", counts.panics),
-        ("holdfast_clock_steps_total", "Steps of the wall clock that began a new recording session.", counts.clock_steps),
+        (
+            "holdfast_recorder_panics_total",
+            "Recorders that failed on what a camera sent and were started again.",
+            counts.panics,
+        ),
+        (
+            "holdfast_clock_steps_total",
+            "Steps of the wall clock that began a new recording session.",
+            counts.clock_steps,
+        ),
     ];
     let mut families = Vec::new();
     for (name, help, value) in counters {
@@ -93,7 +106,10 @@ fn totals(member: &Member) -> Families {
 
 fn lags(member: &Member, now: holdfast_storage::time::Timestamp) -> Families {
     let lag = GaugeVec::new(
-        Opts::new("holdfast_watermark_lag_seconds", "Age of the newest durable frame, for each camera that this node records."),
+        Opts::new(
+            "holdfast_watermark_lag_seconds",
+            "Age of the newest durable frame, for each camera that this node records.",
+        ),
         &["camera"],
     )?;
     for progress in own_progress(member) {
@@ -142,24 +158,38 @@ const VOLUME_GAUGES: &[VolumeGauge] = &[
     ("holdfast_volume_unlisted_segments_count", "Segments of former processes that are not listed yet.", |stats| {
         stats.segments_to_recover.saturating_sub(stats.segments_recovered + stats.segments_refused) as f64
     }),
-    ("holdfast_volume_queued_bytes", "Bytes received and not yet handed to the kernel.", |stats| stats.queued_bytes as f64),
+    ("holdfast_volume_queued_bytes", "Bytes received and not yet handed to the kernel.", |stats| {
+        stats.queued_bytes as f64
+    }),
     ("holdfast_volume_last_flush_seconds", "How long the last flush took.", |stats| stats.flush_us_last as f64 / 1e6),
-    ("holdfast_volume_failed_info", "1 where the volume has failed.", |stats| f64::from(u8::from(stats.failed.is_some()))),
+    ("holdfast_volume_failed_info", "1 where the volume has failed.", |stats| {
+        f64::from(u8::from(stats.failed.is_some()))
+    }),
     ("holdfast_volume_full_info", "1 while the disk is full and nothing may be deleted.", |stats| {
         f64::from(u8::from(stats.has_no_space))
     }),
-    ("holdfast_volume_direct_io_info", "1 where the volume is written through io_uring with O_DIRECT, 0 for plain I/O.", |stats| {
-        f64::from(u8::from(stats.io_mode.is_some_and(|mode| mode != IoMode::Plain)))
-    }),
+    (
+        "holdfast_volume_direct_io_info",
+        "1 where the volume is written through io_uring with O_DIRECT, 0 for plain I/O.",
+        |stats| f64::from(u8::from(stats.io_mode.is_some_and(|mode| mode != IoMode::Plain))),
+    ),
 ];
 
 const VOLUME_COUNTERS: &[VolumeGauge] = &[
-    ("holdfast_volume_written_bytes_total", "Bytes handed to the kernel, padding included.", |stats| stats.written_bytes as f64),
+    ("holdfast_volume_written_bytes_total", "Bytes handed to the kernel, padding included.", |stats| {
+        stats.written_bytes as f64
+    }),
     ("holdfast_volume_flushes_total", "Flushes.", |stats| stats.flushes as f64),
     ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
-    ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| stats.damaged_batches as f64),
-    ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| stats.damaged_reads as f64),
-    ("holdfast_volume_catalogue_rebuilds_total", "Catalogues rebuilt from segments.", |stats| stats.catalogue_rebuilds.into()),
+    ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| {
+        stats.damaged_batches as f64
+    }),
+    ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| {
+        stats.damaged_reads as f64
+    }),
+    ("holdfast_volume_catalogue_rebuilds_total", "Catalogues rebuilt from segments.", |stats| {
+        stats.catalogue_rebuilds.into()
+    }),
 ];
 
 fn volumes(member: &Member) -> Families {

@@ -23,17 +23,15 @@ impl Mux for CmafMux {
                     pixel_aspect: *pixel_aspect_ratio,
                 })
             }
-            TrackParameters::Audio { codec, config, channels, timescale } => {
-                fmp4::audio_init(&fmp4::AudioParameters {
-                    codec: match codec {
-                        AudioCodec::Aac => fmp4::AudioCodec::Aac { config: config.to_vec() },
-                        AudioCodec::Pcma => fmp4::AudioCodec::PcmAlaw,
-                        AudioCodec::Pcmu => fmp4::AudioCodec::PcmUlaw,
-                    },
-                    sample_rate_hz: *timescale,
-                    channels: *channels,
-                })
-            }
+            TrackParameters::Audio { codec, config, channels, timescale } => fmp4::audio_init(&fmp4::AudioParameters {
+                codec: match codec {
+                    AudioCodec::Aac => fmp4::AudioCodec::Aac { config: config.to_vec() },
+                    AudioCodec::Pcma => fmp4::AudioCodec::PcmAlaw,
+                    AudioCodec::Pcmu => fmp4::AudioCodec::PcmUlaw,
+                },
+                sample_rate_hz: *timescale,
+                channels: *channels,
+            }),
         }
         .map_err(|error| Error(error.to_string()))
     }

@@ -123,10 +123,8 @@ impl Pilot {
     fn replace_progress(&mut self, node: NodeId, recorders: Vec<Progress>) {
         let sight = Arc::make_mut(&mut self.sight);
         let kept = sight.progress.range((node, CameraId(0))..=(node, CameraId(u32::MAX)));
-        let ended: Vec<_> = kept
-            .filter(|((_, camera), _)| !self.state.cameras.contains(*camera))
-            .map(|(key, _)| *key)
-            .collect();
+        let ended: Vec<_> =
+            kept.filter(|((_, camera), _)| !self.state.cameras.contains(*camera)).map(|(key, _)| *key).collect();
         ended.iter().for_each(|key| drop(sight.progress.remove(key)));
         for progress in recorders {
             sight.progress.insert((node, progress.camera), progress);

@@ -59,7 +59,8 @@ impl View {
         let answers = self.recorded(range).await;
         let state = self.state.borrow().clone();
         let tenures = state.tenures(range.camera);
-        let silent: Vec<_> = answers.iter().filter(|answer| answer.answer.is_none()).map(|answer| answer.node).collect();
+        let silent: Vec<_> =
+            answers.iter().filter(|answer| answer.answer.is_none()).map(|answer| answer.node).collect();
         let recorded: Vec<_> = answers.into_iter().filter_map(|answer| answer.answer).collect();
         let ledger: Vec<Gap> = recorded.iter().flat_map(|recorded| recorded.gaps.iter().copied()).collect();
         let available = timeline::merge_spans(recorded.into_iter().flat_map(|recorded| recorded.spans).collect());
@@ -185,11 +186,7 @@ fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, 
 }
 
 /// A camera has no gap before it first had an owner, or was first recorded.
-fn known_holes(
-    holes: Vec<(Timestamp, Timestamp)>,
-    tenures: &[Tenure],
-    spans: &[Span],
-) -> Vec<(Timestamp, Timestamp)> {
+fn known_holes(holes: Vec<(Timestamp, Timestamp)>, tenures: &[Tenure], spans: &[Span]) -> Vec<(Timestamp, Timestamp)> {
     let first = tenures.iter().map(|tenure| tenure.from).chain(spans.iter().map(|span| span.start)).min();
     let Some(first) = first else { return Vec::new() };
     holes.into_iter().map(|(start, end)| (start.max(first), end)).filter(|(start, end)| start < end).collect()

@@ -1,5 +1,7 @@
 //! The writer's event loop: `select` waits for the next thing to do, `apply` does it.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use super::fill::{Contents, Filling, Inits, Ready};
 use super::ledger::Ledger;
 use super::plan::allocate_next;

@@ -1,4 +1,6 @@
 //! What the tests of the store share: made-up chunks, and a volume in a directory of its own.
+
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 

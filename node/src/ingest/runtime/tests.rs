@@ -1,5 +1,7 @@
 //! Sessions on real threads with real loopback sockets.
 
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,5 +1,7 @@
 //! A camera for tests that does what a script says: answers, refuses, keeps silent, freezes, talks garbage.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! A recorder's life as a story: frames in, records out, with time as a value.
 
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
+
 use super::*;
 use crate::ingest::media::VideoCodec;
 use crate::recorder::mux;

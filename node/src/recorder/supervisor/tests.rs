@@ -1,5 +1,7 @@
 //! Recorders on real threads against scripted cameras, with a sink in memory.
 
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
+
 use super::*;
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::media::TrackParameters;
