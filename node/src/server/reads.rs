@@ -53,8 +53,8 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
         .with_state(volumes)
 }
 
-fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Response> {
-    postcard::from_bytes(body).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()).into_response())
+fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Response>> {
+    postcard::from_bytes(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
 }
 
 fn encode<T: Serialize>(value: &T) -> Response {
@@ -74,28 +74,28 @@ fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Response {
 async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<Range>(&body) {
         Ok(range) => reply(volumes.recorded(range).await),
-        Err(rejection) => rejection,
+        Err(rejection) => *rejection,
     }
 }
 
 async fn entries(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<Range>(&body) {
         Ok(range) => reply::<Vec<ChunkEntry>, _>(volumes.entries(range).await),
-        Err(rejection) => rejection,
+        Err(rejection) => *rejection,
     }
 }
 
 async fn init(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<InitRequest>(&body) {
         Ok(request) => bytes(volumes.init(request.camera, request.init).await),
-        Err(rejection) => rejection,
+        Err(rejection) => *rejection,
     }
 }
 
 async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<ChunkLocation>(&body) {
         Ok(location) => bytes(volumes.read(location).await),
-        Err(rejection) => rejection,
+        Err(rejection) => *rejection,
     }
 }
 
