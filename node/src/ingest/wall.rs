@@ -5,8 +5,6 @@
 //! recorder calls [`WallClock::restart`] at a moment of its choosing (a keyframe). A restart never goes back before `floor`, the end of what was
 //! recorded: after a step back, recorded time therefore runs ahead of the wall clock, and returns to it at 500 ppm or at a later step.
 
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
-
 use holdfast_storage::time::Timestamp;
 use std::time::{Duration, Instant};
 
