@@ -132,7 +132,10 @@ impl Keeper {
         {
             tracing::warn!(%error, "the catalogue was not flushed; it is rebuilt if need be");
         }
-        *write(&self.shared.catalogue) = None;
+        // What a failed volume has durable can still be read.
+        if self.shared.failed.borrow().is_none() {
+            *write(&self.shared.catalogue) = None;
+        }
     }
 
     fn catalogue(&self) -> Option<Arc<Catalogue>> {
