@@ -342,10 +342,13 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
 fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
     // While voters change, the old ones decide until the new set is committed.
     let voters = metrics.committed_membership_config.membership().get_joint_config().first();
+    let is_leader = metrics.state == ServerState::Leader;
+    // A restarted leader finds its own vote in the log and leads nobody: openraft names it all the same.
+    let leader = metrics.current_leader.filter(|leader| is_leader || *leader != metrics.id);
     Leadership {
         term: metrics.current_term,
-        leader: metrics.current_leader.map(NodeId),
-        is_leader: metrics.state == ServerState::Leader,
+        leader: leader.map(NodeId),
+        is_leader,
         voters: voters.into_iter().flatten().copied().map(NodeId).collect(),
     }
 }

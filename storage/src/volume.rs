@@ -7,7 +7,7 @@ pub use handle::VolumeHandle;
 use crate::Error;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::BatchDisk as _;
-use crate::disk::{Disk, RealDisk, WriterHost};
+use crate::disk::{Disk, LocalFuture, RealDisk, WriterHost};
 use crate::format::{BLOCK_BYTES, SegmentHeader};
 use crate::identity::{Lock, identify};
 use crate::ids::SegmentId;
@@ -19,6 +19,7 @@ use crate::reader::Caches;
 use crate::shared::{Counters, Shared, lock};
 use crate::writer::{Start, Writer};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -160,13 +161,18 @@ fn spawn(name: &str, shared: &Shared, body: impl FnOnce() + Send + 'static) -> R
 fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &std::sync::mpsc::Sender<Job>) {
     let (shared, budget) = (Arc::clone(&start.shared), Arc::clone(&start.budget));
     let mode = Arc::clone(&shared);
-    let ran = disk.run_writer(Box::new(move |batch_disk| {
+    let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
         tracing::info!(volume = %mode.layout.root.display(), io = %batch_disk.mode(), "the volume is open");
         Box::pin(Writer::new(batch_disk, start).run())
-    }));
-    if let Err(error) = ran {
-        let reason: Arc<str> = Arc::from(format!("the writer cannot start: {error}"));
+    });
+    let problem = match catch_unwind(AssertUnwindSafe(|| disk.run_writer(body))) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("the writer cannot start: {error}")),
+        Err(_panic) => Some("the writer panicked: this is a bug".to_owned()),
+    };
+    if let Some(problem) = problem {
+        let reason: Arc<str> = Arc::from(problem);
         budget.failure.get_or_init(|| Arc::clone(&reason));
         shared.failed.send_replace(Some(reason));
     }

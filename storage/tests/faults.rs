@@ -161,6 +161,7 @@ async fn fails_for_good(set: impl FnOnce(&Faults), said: &str) {
     let before = handle.watermark(support::camera(1), support::MAIN).unwrap().durable_end.0;
     assert_eq!(before, T0 + 4 * CHUNK_US, "nothing is durable that the disk did not confirm");
     assert!(matches!(within(volume.run()).await, Err(Error::Failed { .. })));
+    assert_eq!(stored(&handle, 1), [0, 1, 2, 3], "what is durable can still be read");
 
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);

@@ -85,7 +85,9 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry]) {
         if hole_start >= run_end {
             return;
         }
-        if run_start < hole_end && hole_start < hole_end {
+        // Clocks differ: what sticks out by less than a hole adds nothing.
+        let adds = run_start.plus_micros(HOLE_US_MIN) < hole_end && hole_start.plus_micros(HOLE_US_MIN) < run_end;
+        if adds && hole_start < hole_end {
             at += splice(view, at, run);
         }
         at += 1;
@@ -103,14 +105,21 @@ fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry]) -> usize {
     if enter >= leave {
         return 0;
     }
-    if let Some(cut) = cut_before {
-        view[at - 1].truncate(cut);
-    }
     if cut_after > 0 {
         view[at].drain(..cut_after);
     }
     view.insert(at, run[enter..leave].to_vec());
-    1
+    match cut_before {
+        Some(0) => {
+            view.remove(at - 1);
+            0
+        }
+        Some(cut) => {
+            view[at - 1].truncate(cut);
+            1
+        }
+        None => 1,
+    }
 }
 
 fn is_entry(entry: &ChunkEntry) -> bool {
@@ -137,15 +146,15 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> (Option<usize>
         run[*enter].meta.start > start_of(before)
     });
     match covered {
-        Some(enter) => (Some(before.partition_point(|entry| entry.meta.start < run[enter].meta.start)), enter),
+        Some(enter) => (Some(leave_by_time(before, run[enter].meta.start)), enter),
         None => (None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
     }
 }
 
-/// The latest keyframe that both hold, but not the first of `before`: its index in each.
+/// The latest keyframe that both hold: its index in each.
 fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usize)> {
     let window = SHARED_KEYFRAME_US_MAX;
-    (1..before.len()).rev().filter(|index| before[*index].meta.is_keyframe()).find_map(|index| {
+    (0..before.len()).rev().filter(|index| before[*index].meta.is_keyframe()).find_map(|index| {
         let near = before[index].meta.start;
         let first = run.partition_point(|entry| entry.meta.start < near.plus_micros(-window));
         let same = run[first..]
