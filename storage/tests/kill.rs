@@ -1,4 +1,6 @@
 //! kill -9: what was handed to the kernel survives the process, flushed or not.
+
+#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
 mod support;

@@ -1,5 +1,7 @@
 //! The writer's event loop: `select` waits for the next thing to do, `apply` does it.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 mod outcome;
 
 use super::WRITES_IN_FLIGHT_MAX;

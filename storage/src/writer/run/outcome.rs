@@ -1,5 +1,7 @@
 //! What follows when an operation has ended: publication after a sync, another try on a full disk, or the volume's failure.
 
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
 use super::{Done, Writer};
 use crate::disk::BatchDisk;
 use crate::ids::SegmentId;
