@@ -8,6 +8,7 @@ use super::identity::Identity;
 use super::mux::CmafMux;
 use super::pilot::Sight;
 use super::reads::read_routes;
+use super::sink::VolumeSink;
 use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
@@ -100,7 +101,7 @@ impl Member {
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let services = task::Services {
             mux: Arc::new(CmafMux),
-            sink: Arc::new(volumes.clone()),
+            sink: Arc::new(VolumeSink { volumes: volumes.clone(), state: consensus.subscribe() }),
             ingest: ingest.handle(),
             admission: Admission::new(CONNECTING_MAX),
             totals: Arc::new(status::Counters::default()),

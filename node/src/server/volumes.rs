@@ -2,14 +2,13 @@
 
 use super::reads::{Range, Recorded};
 use crate::config::{Config, DEFAULT_RETENTION_CLASS, Io};
-use crate::recorder::sink::{RecordSink, SinkError};
 use crate::recorder::status::{Identity, Status};
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, InitId, Record};
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, InitId};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
-use holdfast_storage::{AppendError, ClassId, RetentionClass, Stats, Volume, VolumeHandle, VolumeOptions, Watermark};
+use holdfast_storage::{ClassId, RetentionClass, Stats, Volume, VolumeHandle, VolumeOptions, Watermark};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -43,11 +42,11 @@ impl ReadError {
 }
 
 /// One volume as this node uses it.
-struct Attached {
-    handle: VolumeHandle,
+pub(super) struct Attached {
+    pub(super) handle: VolumeHandle,
     failed: watch::Receiver<Option<Arc<str>>>,
     /// For classes that this node's configuration does not have.
-    default_class: ClassId,
+    pub(super) default_class: ClassId,
 }
 
 impl Attached {
@@ -82,7 +81,7 @@ impl Volumes {
     }
 
     /// The volume that records `camera`: the same one as long as it works, else the next that does.
-    fn volume_of(&self, camera: CameraId) -> &Attached {
+    pub(super) fn volume_of(&self, camera: CameraId) -> &Attached {
         let count = self.attached.len();
         let first = camera.0 as usize % count;
         let mut candidates = (0..count).map(|step| &self.attached[(first + step) % count]);
@@ -196,23 +195,6 @@ impl Volumes {
     pub(crate) async fn close(&self) -> Result<(), holdfast_storage::Error> {
         let closed = futures::future::join_all(self.attached.iter().map(|attached| attached.handle.close())).await;
         closed.into_iter().collect()
-    }
-}
-
-impl RecordSink for Volumes {
-    fn append(&self, retention_class: &str, record: Record) -> Result<(), SinkError> {
-        let camera = match &record {
-            Record::Chunk(chunk) => chunk.meta.camera,
-            Record::Init(init) => init.camera,
-            Record::Gap(gap) => gap.camera,
-        };
-        let Attached { handle, default_class, .. } = self.volume_of(camera);
-        let class = handle.class(retention_class).unwrap_or(*default_class);
-        handle.append(class, record).map_err(|error| match error {
-            AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
-            AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
-            AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
-        })
     }
 }
 

@@ -159,6 +159,12 @@ impl VolumeHandle {
         self.shared.payload(location)
     }
 
+    /// What waits in memory, of [`VolumeOptions::buffer_bytes_max`].
+    #[must_use]
+    pub fn queued_bytes(&self) -> u64 {
+        self.intake.budget.queued_bytes()
+    }
+
     #[must_use]
     pub fn stats(&self) -> Stats {
         let budget = &self.intake.budget;
