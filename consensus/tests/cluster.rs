@@ -174,6 +174,10 @@ async fn writes_go_through_any_node_and_outlive_the_leader() {
     assert_eq!(again, Err(WriteError::Rejected(Rejection::DuplicateCameraName("front".into()))));
 
     let at = nodes.iter().position(TestNode::is_leader).unwrap();
+    for (n, node) in nodes.iter().enumerate() {
+        let proposed = node.consensus.propose_as_leader(Command::SetSettings(Settings::default())).await;
+        assert_eq!(proposed, if n == at { Ok(Response::Done) } else { Err(WriteError::NoLeader) });
+    }
     let dead = nodes.remove(at).kill().await;
     write_soon(&nodes[0], camera("back")).await;
     eventually("both survivors have both cameras", || nodes.iter().all(|node| node.cameras().len() == 2)).await;
