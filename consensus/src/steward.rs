@@ -2,6 +2,9 @@
 //!
 //! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
 //! successors and mirrors of what is well. A dead node's cameras go out in one log entry.
+//!
+//! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
+//! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
 
 mod memory;
 
@@ -36,6 +39,8 @@ pub struct Input<'a> {
     pub state: &'a ClusterState,
     /// A node that is missing here counts as [`Verdict::Unknown`].
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
+    /// Raft's voters, the leader (alive in `verdicts`) among them. Without a majority of them alive nothing is decided.
+    pub voters: &'a [NodeId],
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
 }
@@ -51,6 +56,9 @@ impl Steward {
     /// The commands to propose now, in order. The next round must see their effect (or their failure) in the state.
     pub fn decide(&mut self, input: &Input<'_>) -> Vec<Command> {
         self.memory.forget(input.uptime, |camera| input.state.cameras.contains(camera));
+        if !self.memory.hears(input.uptime, hears_majority(input)) {
+            return Vec::new();
+        }
         let cameras = by_priority(input.state, input.state.cameras.keys().collect());
         let mut round = Round::new(input, &mut self.memory);
         let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
@@ -59,6 +67,11 @@ impl Steward {
         let commands = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
         commands.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() }).collect()
     }
+}
+
+fn hears_majority(input: &Input<'_>) -> bool {
+    let is_alive = |node: &&NodeId| input.verdicts.get(node).is_some_and(|verdict| verdict.is_alive());
+    input.voters.iter().filter(is_alive).count() * 2 > input.voters.len()
 }
 
 struct Round<'a> {

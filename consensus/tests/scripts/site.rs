@@ -33,6 +33,8 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u128,
+    /// All nodes where none are named.
+    voters: Vec<NodeId>,
 }
 
 fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
@@ -129,8 +131,13 @@ impl Site {
         new.map(|(camera, now)| show(camera, now) + "\n").collect()
     }
 
-    fn input(&self) -> Input<'_> {
+    fn voters(&self) -> Vec<NodeId> {
+        if self.voters.is_empty() { self.state.nodes.keys().collect() } else { self.voters.clone() }
+    }
+
+    fn input<'a>(&'a self, voters: &'a [NodeId]) -> Input<'a> {
         Input {
+            voters,
             now: self.wall(),
             uptime: self.now,
             state: &self.state,
@@ -142,7 +149,7 @@ impl Site {
     /// One round of the steward; what it proposes is committed.
     fn decide(&mut self) -> String {
         let mut steward = std::mem::take(&mut self.steward);
-        let commands = steward.decide(&self.input());
+        let commands = steward.decide(&self.input(&self.voters()));
         self.steward = steward;
         let mut text = String::new();
         for command in commands {
@@ -304,6 +311,12 @@ impl Runner for Site {
                 };
                 while let Some(node) = args.next_pos() {
                     self.verdicts.insert(node.parse()?, verdict);
+                }
+                String::new()
+            }
+            "voters" => {
+                while let Some(node) = args.next_pos() {
+                    self.voters.push(node.parse()?);
                 }
                 String::new()
             }
