@@ -33,6 +33,8 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u128,
+    /// Nodes whose disks have failed.
+    unfit: BTreeSet<NodeId>,
     /// All nodes where none are named.
     voters: Vec<NodeId>,
 }
@@ -142,6 +144,7 @@ impl Site {
             uptime: self.now,
             state: &self.state,
             verdicts: &self.verdicts,
+            unfit: &self.unfit,
             progress: &self.progress,
         }
     }
@@ -314,6 +317,19 @@ impl Runner for Site {
                 }
                 String::new()
             }
+            // This node cannot write, and its recorders say so; or can again.
+            "disk-fails" => {
+                let node = next(args)?;
+                self.unfit.insert(node);
+                self.broken.extend(self.state.cameras.keys().map(|camera| (node, camera)));
+                String::new()
+            }
+            "disk-mended" => {
+                let mended = next(args)?;
+                self.unfit.remove(&mended);
+                self.broken.retain(|(node, _)| *node != mended);
+                String::new()
+            }
             "voters" => {
                 while let Some(node) = args.next_pos() {
                     self.voters.push(node.parse()?);
@@ -350,7 +366,8 @@ impl Runner for Site {
             "desired" => self.show_desired(next(args)?),
             "survives" => {
                 let node = next(args)?;
-                let alive = |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive());
+                let alive =
+                    |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive()) && !self.unfit.contains(&id);
                 format!("lost: {:?}", survives_loss_of(&self.state, node, alive).lost)
             }
             name => self.state_command(name, args)?,
