@@ -44,11 +44,18 @@ pub struct Timing {
     pub heartbeat_interval_ms: u64,
     pub election_timeout_min_ms: u64,
     pub election_timeout_max_ms: u64,
+    /// A voter that answers nothing for this long gives its vote to a learner, if there is one to spare.
+    pub voter_absent_max_ms: u64,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_interval_ms: 150, election_timeout_min_ms: 600, election_timeout_max_ms: 1_200 }
+        Self {
+            heartbeat_interval_ms: 150,
+            election_timeout_min_ms: 600,
+            election_timeout_max_ms: 1_200,
+            voter_absent_max_ms: 600_000,
+        }
     }
 }
 
@@ -132,6 +139,7 @@ impl Consensus {
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
+        let voter_absent_max = Duration::from_millis(timing.voter_absent_max_ms);
         let config = config(cluster, timing)?;
         let fatal = FatalSignal::new();
         let storage_failed = |error| OpenError::Storage { dir: dir.clone(), error };
@@ -151,7 +159,7 @@ impl Consensus {
         let (leading, leadership) = watch::channel(Leadership::default());
         let tasks = vec![
             tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
-            tokio::spawn(membership::run(raft.clone(), state.clone())),
+            tokio::spawn(membership::run(raft.clone(), state.clone(), voter_absent_max)),
         ];
         let tasks = Mutex::new(tasks);
         Ok(Self(Arc::new(Inner {

@@ -6,7 +6,9 @@
 use holdfast_consensus::command::{Command, Rejection, Response, Settings};
 use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Secret, Source, Transport};
 use holdfast_consensus::peer::{PeerClient, PeerError};
-use holdfast_consensus::{Consensus, JoinError, OpenError, Options, Timing, WRITE_DEADLINE, WriteError, join};
+use holdfast_consensus::{
+    Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
+};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +56,8 @@ fn camera(name: &str) -> Command {
 }
 
 async fn open(dir: &Path, node: NodeId, cluster: Uuid) -> Consensus {
-    let options = Options { node, cluster, dir: dir.to_owned(), timing: Timing::default(), secret: secret() };
+    let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
+    let options = Options { node, cluster, dir: dir.to_owned(), timing, secret: secret() };
     let opened = Instant::now();
     loop {
         // The log's lock is released when the last task of a stopped node has ended.
@@ -228,6 +231,33 @@ async fn a_stopping_leader_hands_over_and_a_removed_node_leaves_the_vote() {
     assert_eq!(write_soon(other, remove).await, Response::Done);
     other.voters(2).await;
     assert_eq!(other.consensus.state().nodes.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_learner_gets_the_vote_of_a_voter_that_stays_away() {
+    let mut nodes = three().await;
+    for name in ["n4", "n5", "n6"] {
+        nodes.push(TestNode::joining(name, &nodes[0]).await);
+    }
+    for node in &nodes {
+        node.voters(VOTERS_MAX).await;
+    }
+    let voters = |node: &TestNode| node.consensus.leadership().borrow().voters.clone();
+    let learner =
+        nodes.iter().map(|node| node.consensus.node()).find(|node| !voters(&nodes[0]).contains(node)).unwrap();
+    let away = nodes.iter().position(|node| !node.is_leader() && node.consensus.node() != learner).unwrap();
+    let dead = nodes.remove(away).kill().await;
+    eventually("the learner votes in place of the dead", || {
+        nodes.iter().all(|node| {
+            let now = voters(node);
+            now.len() == VOTERS_MAX && now.contains(&learner) && !now.contains(&dead.node)
+        })
+    })
+    .await;
+
+    let returned = dead.restart().await;
+    write_soon(&nodes[0], camera("front")).await;
+    eventually("the returned node learns", || returned.cameras().len() == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
