@@ -3,8 +3,8 @@
 
 Access units of an elementary stream are held in memory and pushed in real time; looping keeps time monotonic.
 Prints `ready PORT` once it listens on 127.0.0.1, then obeys one command a line on standard input:
-  freeze N | resume N | drop N FRAMES | jump N MILLISECONDS | kick N
-where N is the camera's number. Ends at end of input. Mounts: /cam1 .. /camCOUNT.
+  freeze N | resume N | drop N FRAMES | jump N MILLISECONDS | kick N | connections
+where N is the camera's number; the last answers `connections COUNT`, all that clients have opened so far. Ends at end of input. Mounts: /cam1 .. /camCOUNT.
 
 Debian: python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
@@ -114,6 +114,7 @@ class Cameras:
         self.audio = audio_units(options.audio) if options.audio else None
         if self.audio:
             self.audio = (self.audio[0], [Gst.Buffer.new_wrapped(unit) for unit in self.audio[1]], self.audio[2])
+        self.connections = 0
         self.cameras = {number: Camera(number) for number in range(1, options.count + 1)}
         self.server = self.serve()
 
@@ -121,6 +122,7 @@ class Cameras:
         server = GstRtspServer.RTSPServer()
         server.set_address("127.0.0.1")
         server.set_service("0")
+        server.connect("client-connected", lambda *_: setattr(self, "connections", self.connections + 1))
         if self.options.user:
             server.set_auth(self.auth())
         for camera in self.cameras.values():
@@ -202,6 +204,9 @@ class Cameras:
         self.server.client_filter(close)
 
     def obey(self, line):
+        if line.strip() == "connections":
+            print(f"connections {self.connections}", flush=True)
+            return
         verb, number, *rest = line.split()
         camera = self.cameras[int(number)]
         if verb == "freeze":
