@@ -24,6 +24,8 @@ from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E40
 
 ADTS_RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000]
 
+JUMP_MS_MAX = 100_000
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,9 +71,19 @@ def audio_units(path):
     return f"caps=audio/x-{law},rate=8000,channels=1 ! {pay}", units, 0.02
 
 
+def send_at_once(element):
+    """Packets leave when they are pushed, whatever their time stamps say: else a jump ahead would only hold them back."""
+    if element.find_property("sync") and element.find_property("async"):
+        # The server sets it again later.
+        element.connect("notify::sync", lambda *_: element.get_property("sync") and element.set_property("sync", False))
+        element.set_property("sync", False)
+
+
 class Camera:
     def __init__(self, number):
-        self.number, self.frozen, self.drop, self.jump_ms = number, False, 0, 0
+        self.number, self.frozen, self.drop = number, False, 0
+        # Time stamps cannot be negative: from here they may jump back, too.
+        self.jump_ms = JUMP_MS_MAX
 
 
 class Track:
@@ -166,6 +178,7 @@ class Cameras:
 
     def configure(self, camera, media):
         element = media.get_element()
+        element.get_parent().connect("deep-element-added", lambda _bin, _parent, added: send_at_once(added))
         self.add(media, Track(camera, element.get_by_name("video"), self.video, 1 / self.options.fps, True))
         if self.audio:
             self.add(media, Track(camera, element.get_by_name("audio"), self.audio[1], self.audio[2], False))
@@ -216,7 +229,7 @@ class Cameras:
         elif verb == "drop":
             camera.drop = int(rest[0])
         elif verb == "jump":
-            camera.jump_ms += int(rest[0])
+            camera.jump_ms = max(0, camera.jump_ms + int(rest[0]))
         elif verb == "kick":
             GLib.idle_add(lambda: self.kick(camera) and False)
         else:

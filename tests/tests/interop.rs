@@ -15,5 +15,7 @@ mod gst;
 mod judges;
 #[path = "interop/recording.rs"]
 mod recording;
+#[path = "interop/segments.rs"]
+mod segments;
 #[path = "interop/site.rs"]
 mod site;

@@ -14,7 +14,7 @@ use holdfast_control_api::playback::export::{ExportPlan, plan_export};
 use holdfast_control_api::playback::rebase::Rebaser;
 use holdfast_control_api::range::Range;
 use holdfast_storage::chunk::{ChunkEntry, InitId};
-use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
 use holdfast_storage::offline::{self, Footage};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline;
@@ -109,8 +109,10 @@ fn range(args: &ExtractArgs, entries: &[ChunkEntry]) -> Result<Range, CliError> 
         let parsed = text.as_deref().map(|text| when::parse(text, wall_now())).transpose();
         parsed.map_err(|error| CliError::usage(format!("--{name}: {error}")))
     };
-    let first = entries.iter().map(|entry| entry.meta.start).min().unwrap_or_default();
-    let last = entries.iter().map(|entry| entry.meta.end()).max().unwrap_or_default();
+    // Audio may begin earlier and end later, and cannot be shown without video.
+    let video = || entries.iter().filter(|entry| entry.meta.track == TrackKind::Video);
+    let first = video().map(|entry| entry.meta.start).min().unwrap_or_default();
+    let last = video().map(|entry| entry.meta.end()).max().unwrap_or(first.plus_micros(1));
     let from = given("from", &args.from)?.unwrap_or(first);
     let to = given("to", &args.to)?.unwrap_or(last);
     if from >= to {
