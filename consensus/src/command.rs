@@ -25,6 +25,7 @@ pub enum Command {
         node: NodeId,
         spec: NodeSpec,
     },
+    /// `Stopping` asked of a node that drains changes nothing: an operator's drain outlives restarts.
     SetDuty {
         node: NodeId,
         duty: Duty,

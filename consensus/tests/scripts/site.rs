@@ -33,6 +33,10 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u128,
+    /// Nodes whose disks have failed.
+    unfit: BTreeSet<NodeId>,
+    /// All nodes where none are named.
+    voters: Vec<NodeId>,
 }
 
 fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
@@ -129,12 +133,18 @@ impl Site {
         new.map(|(camera, now)| show(camera, now) + "\n").collect()
     }
 
-    fn input(&self) -> Input<'_> {
+    fn voters(&self) -> Vec<NodeId> {
+        if self.voters.is_empty() { self.state.nodes.keys().collect() } else { self.voters.clone() }
+    }
+
+    fn input<'a>(&'a self, voters: &'a [NodeId]) -> Input<'a> {
         Input {
+            voters,
             now: self.wall(),
             uptime: self.now,
             state: &self.state,
             verdicts: &self.verdicts,
+            unfit: &self.unfit,
             progress: &self.progress,
         }
     }
@@ -142,7 +152,7 @@ impl Site {
     /// One round of the steward; what it proposes is committed.
     fn decide(&mut self) -> String {
         let mut steward = std::mem::take(&mut self.steward);
-        let commands = steward.decide(&self.input());
+        let commands = steward.decide(&self.input(&self.voters()));
         self.steward = steward;
         let mut text = String::new();
         for command in commands {
@@ -307,6 +317,25 @@ impl Runner for Site {
                 }
                 String::new()
             }
+            // This node cannot write, and its recorders say so; or can again.
+            "disk-fails" => {
+                let node = next(args)?;
+                self.unfit.insert(node);
+                self.broken.extend(self.state.cameras.keys().map(|camera| (node, camera)));
+                String::new()
+            }
+            "disk-mended" => {
+                let mended = next(args)?;
+                self.unfit.remove(&mended);
+                self.broken.retain(|(node, _)| *node != mended);
+                String::new()
+            }
+            "voters" => {
+                while let Some(node) = args.next_pos() {
+                    self.voters.push(node.parse()?);
+                }
+                String::new()
+            }
             // This node cannot record that camera, or can again.
             "break" => {
                 self.broken.insert((need(args, "node")?, need(args, "camera")?));
@@ -337,7 +366,8 @@ impl Runner for Site {
             "desired" => self.show_desired(next(args)?),
             "survives" => {
                 let node = next(args)?;
-                let alive = |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive());
+                let alive =
+                    |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive()) && !self.unfit.contains(&id);
                 format!("lost: {:?}", survives_loss_of(&self.state, node, alive).lost)
             }
             name => self.state_command(name, args)?,
