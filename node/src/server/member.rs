@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::drive::{self, Drive};
 use super::identity::Identity;
 use super::mux::CmafMux;
-use super::pilot::Sight;
+use super::pilot::{Own, Sight};
 use super::reads::read_routes;
 use super::sink::VolumeSink;
 use super::view::View;
@@ -131,6 +131,7 @@ impl Member {
             boot: clock.boot(),
             sequence: 0,
             sent_at: clock.now(),
+            writable: true,
             recorders: Vec::new(),
         };
         let (heartbeat, next_heartbeat) = watch::channel(first);
@@ -140,15 +141,18 @@ impl Member {
             heartbeat: next_heartbeat,
             events: link_events.clone(),
         });
-        let own_progress = {
+        let own = {
             let (supervisor, volumes) = (supervisor.clone(), volumes.clone());
-            Arc::new(move || supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect())
+            Arc::new(move || Own {
+                recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
+                writable: volumes.writable().is_ok(),
+            })
         };
         let drive = Drive::new(drive::Options {
             me: identity.node,
             clock,
             consensus: consensus.clone(),
-            own_progress,
+            own,
             link_events: events,
             links,
             heartbeat,

@@ -4,6 +4,7 @@
 //! decisions out. Nothing here waits for Raft: proposals go out on a task of their own.
 
 use crate::link::LinkEvent;
+use holdfast_consensus::Leadership;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Heartbeat, Progress, RecorderState};
@@ -12,7 +13,7 @@ use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,15 +46,20 @@ impl Sight {
 /// What the pilot can be told.
 pub(crate) enum Event {
     State(Arc<ClusterState>),
-    /// This node began to lead, or ceased to.
-    Leading(bool),
-    /// Another node leads.
-    LeaderChanged,
+    Leadership(Leadership),
     Link(LinkEvent),
-    /// Time passed; this node's own recorders are this far.
-    Tick(Vec<Progress>),
+    /// Time passed; this node itself is this far.
+    Tick(Own),
     /// The last proposals are decided, one way or the other.
     Proposed,
+}
+
+/// What this node knows of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) recorders: Vec<Progress>,
+    /// At least one volume takes records.
+    pub(crate) writable: bool,
 }
 
 /// What came of an event.
@@ -72,6 +78,9 @@ pub(crate) struct Pilot {
     state: Arc<ClusterState>,
     liveness: Liveness,
     provisionals: Provisionals,
+    leadership: Leadership,
+    /// Nodes that say they cannot write.
+    unfit: BTreeSet<NodeId>,
     /// Present while this node leads.
     steward: Option<Steward>,
     stewarded_at: Duration,
@@ -86,6 +95,8 @@ impl Pilot {
             state,
             liveness: Liveness::new(me, now),
             provisionals: Provisionals::default(),
+            leadership: Leadership::default(),
+            unfit: BTreeSet::new(),
             steward: None,
             stewarded_at: Duration::ZERO,
             proposing: false,
@@ -99,8 +110,9 @@ impl Pilot {
         // First of all: if this process itself was not running, the others' silence proves nothing.
         self.liveness.tick(now);
         let is_routine = matches!(event, Event::Link(_) | Event::Proposed);
-        let is_urgent = matches!(event, Event::Leading(true));
+        let was_leading = self.steward.is_some();
         self.take_in(event, now);
+        let is_urgent = !was_leading && self.steward.is_some();
         let fell_or_rose = self.look(now);
         if is_routine && !fell_or_rose {
             return Decision::default();
@@ -117,11 +129,13 @@ impl Pilot {
     fn take_in(&mut self, event: Event, now: Duration) {
         match event {
             Event::State(state) => self.enter(state),
-            Event::Leading(leading) => self.lead(leading, now),
-            Event::LeaderChanged => self.liveness.leader_changed(now),
+            Event::Leadership(leadership) => self.follow(leadership, now),
             Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now),
             Event::Link(LinkEvent::Refused(node)) => self.liveness.refused(now, node),
-            Event::Tick(own) => self.sight.report(self.me, own),
+            Event::Tick(own) => {
+                self.note_fitness(self.me, own.writable);
+                self.sight.report(self.me, own.recorders);
+            }
             Event::Proposed => self.proposing = false,
         }
     }
@@ -130,12 +144,25 @@ impl Pilot {
         self.liveness.keep(|node| state.nodes.contains(node));
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
+        self.unfit.retain(|node| state.nodes.contains(*node));
         self.state = state;
     }
 
-    fn lead(&mut self, leading: bool, now: Duration) {
-        self.liveness.leader_changed(now);
-        self.steward = leading.then(Steward::default);
+    fn follow(&mut self, leadership: Leadership, now: Duration) {
+        if leadership.leader != self.leadership.leader {
+            self.liveness.leader_changed(now);
+        }
+        if leadership.is_leader != self.leadership.is_leader {
+            self.steward = leadership.is_leader.then(Steward::default);
+        }
+        self.leadership = leadership;
+    }
+
+    fn note_fitness(&mut self, node: NodeId, writable: bool) {
+        let changed = if writable { self.unfit.remove(&node) } else { self.unfit.insert(node) };
+        if changed {
+            tracing::warn!(%node, writable, "a node's volumes changed");
+        }
     }
 
     fn hear(&mut self, heartbeat: Heartbeat, now: Duration) {
@@ -147,6 +174,7 @@ impl Pilot {
             Seen::First | Seen::Usual => {}
             seen => tracing::info!(node = %heartbeat.from, ?seen, "node is back"),
         }
+        self.note_fitness(heartbeat.from, heartbeat.writable);
         self.sight.report(heartbeat.from, heartbeat.recorders);
     }
 
@@ -170,7 +198,8 @@ impl Pilot {
         let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
         self.stewarded_at = now;
         let Sight { verdicts, progress } = &self.sight;
-        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, progress };
+        let (voters, unfit) = (&self.leadership.voters, &self.unfit);
+        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, progress };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();
         proposals

@@ -56,7 +56,23 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         error: None,
     }];
     let recorders = if from == 2 { recorders } else { Vec::new() };
-    Event::Link(LinkEvent::Heartbeat(Heartbeat { from: NodeId(from), boot: 1, sequence: ms, sent_at: WALL, recorders }))
+    Event::Link(LinkEvent::Heartbeat(Heartbeat {
+        from: NodeId(from),
+        boot: 1,
+        sequence: ms,
+        sent_at: WALL,
+        writable: true,
+        recorders,
+    }))
+}
+
+fn tick() -> Event {
+    Event::Tick(Own { recorders: Vec::new(), writable: true })
+}
+
+fn leader(node: u64) -> Event {
+    let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+    Event::Leadership(Leadership { term: 1, leader: Some(NodeId(node)), is_leader: node == 1, voters })
 }
 
 struct Story {
@@ -68,12 +84,12 @@ impl Story {
     fn begin(leading: bool) -> Self {
         let mut story = Self { pilot: Pilot::new(NodeId(1), state(), Duration::ZERO) };
         if leading {
-            story.tell(0, Event::Leading(true));
+            story.tell(0, leader(1));
         }
         for ms in (0..=1_000).step_by(100) {
             story.tell(ms, heartbeat(2, ms));
             story.tell(ms, heartbeat(3, ms));
-            story.tell(ms, Event::Tick(Vec::new()));
+            story.tell(ms, tick());
         }
         story
     }
@@ -106,17 +122,14 @@ fn a_leader_proposes_once_and_waits_for_the_outcome() {
     let refused = || Event::Link(LinkEvent::Refused(NodeId(2)));
     let decision = story.tell(1_050, refused());
     assert!(matches!(decision.proposals.as_slice(), [Command::Assign { changes, .. }] if changes.len() == 1));
-    assert!(story.tell(1_500, Event::Tick(Vec::new())).proposals.is_empty());
+    assert!(story.tell(1_500, tick()).proposals.is_empty());
     story.tell(1_550, Event::Proposed);
-    assert!(
-        !story.tell(1_800, Event::Tick(Vec::new())).proposals.is_empty(),
-        "the state is as it was: it proposes again"
-    );
+    assert!(!story.tell(1_800, tick()).proposals.is_empty(), "the state is as it was: it proposes again");
 }
 
 #[test]
 fn a_node_that_was_stopped_itself_suspects_nobody() {
-    for first in [heartbeat(3, 9_000), Event::LeaderChanged, Event::Proposed, Event::Tick(Vec::new())] {
+    for first in [heartbeat(3, 9_000), leader(3), Event::Proposed, tick()] {
         let mut story = Story::begin(true);
         let decision = story.tell(9_000, first);
         assert!(decision.proposals.is_empty());
@@ -130,16 +143,17 @@ fn a_silent_owner_is_succeeded_after_a_second() {
     let mut story = Story::begin(false);
     for ms in (1_100..2_200).step_by(100) {
         story.tell(ms, heartbeat(3, ms));
-        story.tell(ms, Event::Tick(Vec::new()));
+        story.tell(ms, tick());
     }
-    let decision = story.tell(2_200, Event::Tick(Vec::new()));
+    let decision = story.tell(2_200, tick());
     assert!(decision.desired.unwrap().contains_key(&CAMERA));
 }
 
 #[test]
 fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_recording() {
     let mut story = Story::begin(false);
-    let gone = Heartbeat { from: NodeId(2), boot: 1, sequence: 9, sent_at: WALL, recorders: Vec::new() };
+    let gone =
+        Heartbeat { from: NodeId(2), boot: 1, sequence: 9, sent_at: WALL, writable: true, recorders: Vec::new() };
     story.tell(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
     let told = &story.pilot.sight.progress[&(NodeId(2), CAMERA)];
     assert_eq!(told.state, RecorderState::Starting);
