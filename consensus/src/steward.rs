@@ -137,7 +137,7 @@ impl<'a> Round<'a> {
     /// A camera without a living owner.
     fn rescue(&mut self, camera: CameraId) {
         let Some(now) = self.assignment(camera) else { return };
-        if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, handoff)) {
+        if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
             return self.complete(camera, now, handoff);
         }
         let Some(owner) = self.heir(camera, now).or_else(|| self.shed_for(camera)) else { return };
@@ -154,9 +154,28 @@ impl<'a> Round<'a> {
         self.propose(camera, now, op);
     }
 
-    /// A handoff's target that lives inherits from a dead owner without more proof: it is connecting already.
-    fn can_inherit(&self, camera: CameraId, handoff: &Handoff) -> bool {
-        self.planner.is_fit(handoff.to) && !self.fails(camera, handoff)
+    /// A handoff's target that lives inherits from a dead owner without more proof, for it is connecting already; unless another is further.
+    fn can_inherit(&self, camera: CameraId, now: &Assignment, handoff: &Handoff) -> bool {
+        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+        let proved = report.is_some_and(|progress| progress.first_keyframe.is_some());
+        let may = self.planner.is_fit(handoff.to) && !self.fails(camera, handoff);
+        may && (proved || !self.beside(now).any(|node| self.records(camera, now, node)))
+    }
+
+    /// The mirror and the successor, if they can take an orphan.
+    fn beside(&self, now: &Assignment) -> impl Iterator<Item = NodeId> {
+        let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
+        let successor = now.successor.filter(|successor| self.planner.room(*successor) > 0);
+        mirror.into_iter().chain(successor)
+    }
+
+    /// Whether `node`, the mirror or successor, records an orphan now. A successor's report may be of an earlier stint: then its owner came further.
+    fn records(&self, camera: CameraId, now: &Assignment, node: NodeId) -> bool {
+        let report = self.progress(node, camera).filter(|progress| progress.epoch == now.epoch);
+        report.is_some_and(|progress| {
+            let is_of_now = now.mirror == Some(node) || progress.watermark > self.watermark(now.owner, camera);
+            progress.state == RecorderState::Recording && progress.first_keyframe.is_some() && is_of_now
+        })
     }
 
     fn fails(&self, camera: CameraId, handoff: &Handoff) -> bool {
@@ -168,14 +187,12 @@ impl<'a> Round<'a> {
         report.is_some_and(|progress| progress.state == RecorderState::Failing)
     }
 
-    /// Who takes an orphan: its mirror records it already, its successor may; else, or where that one is full, whoever has room.
+    /// Who takes an orphan: whoever records it already, else its mirror or successor; else, or where that one is full, whoever has room.
     fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
-        let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
-        let successor = now.successor.filter(|successor| self.planner.is_fit(*successor));
-        let successor = successor.filter(|successor| self.planner.room(*successor) > 0);
         let refused = self.memory.refused(self.input.uptime, camera);
         let anyone = || self.planner.owner(&refused).or_else(|| self.planner.owner(&[]));
-        mirror.or(successor).or_else(anyone)
+        let recording = self.beside(now).find(|node| self.records(camera, now, *node));
+        recording.or_else(|| self.beside(now).next()).or_else(anyone)
     }
 
     /// Makes room for `camera` by letting go of the least important one, if that is less important. Answers where the room is.

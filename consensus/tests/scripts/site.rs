@@ -33,6 +33,10 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u128,
+    /// Recorders that run.
+    running: BTreeSet<(NodeId, CameraId)>,
+    /// Cameras that a node has no keyframe of yet.
+    connecting: BTreeSet<(NodeId, CameraId)>,
     /// Nodes whose disks have failed.
     unfit: BTreeSet<NodeId>,
     /// All nodes where none are named.
@@ -173,19 +177,26 @@ impl Site {
             provisionals.observe(&self.state, &View { me, now: self.now, wall, verdicts, progress });
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
-            self.progress.retain(|(node, camera), _| *node != me || wanted.contains_key(camera));
+            // What is reported no more stays known, as it was last.
+            self.running.retain(|(node, camera)| *node != me || wanted.contains_key(camera));
             for (camera, wanted) in wanted {
+                let goes_on = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
-                let before = self.progress.get(&(me, camera)).filter(|before| before.epoch == wanted.epoch);
+                let connecting = self.connecting.contains(&(me, camera));
+                let before = self.progress.get(&(me, camera)).filter(|before| goes_on && before.epoch == wanted.epoch);
                 let (watermark, first_keyframe) =
                     before.map_or((None, None), |before| (before.watermark, before.first_keyframe));
                 let progress = Progress {
                     camera,
                     epoch: wanted.epoch,
                     rank: wanted.rank,
-                    state: if broken { RecorderState::Failing } else { RecorderState::Recording },
-                    watermark: if broken { watermark } else { Some(wall) },
-                    first_keyframe: if broken { first_keyframe } else { first_keyframe.or(Some(wall)) },
+                    state: match (broken, connecting) {
+                        (true, _) => RecorderState::Failing,
+                        (false, true) => RecorderState::Starting,
+                        (false, false) => RecorderState::Recording,
+                    },
+                    watermark: if broken || connecting { watermark } else { Some(wall) },
+                    first_keyframe: if broken || connecting { first_keyframe } else { first_keyframe.or(Some(wall)) },
                     error: None,
                 };
                 self.progress.insert((me, camera), progress);
@@ -315,6 +326,15 @@ impl Runner for Site {
                 while let Some(node) = args.next_pos() {
                     self.verdicts.insert(node.parse()?, verdict);
                 }
+                String::new()
+            }
+            // This node waits for a keyframe of that camera; it has come.
+            "connecting" => {
+                self.connecting.insert((need(args, "node")?, need(args, "camera")?));
+                String::new()
+            }
+            "connected" => {
+                self.connecting.remove(&(need(args, "node")?, need(args, "camera")?));
                 String::new()
             }
             // This node cannot write, and its recorders say so; or can again.
