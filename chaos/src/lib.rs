@@ -1,1 +1,1 @@
-//! x
+//! What tests need to prove a cluster.

@@ -70,7 +70,7 @@ impl Drive {
         }
     }
 
-    /// Runs until the part of consensus that tells the state is gone.
+    /// Runs until consensus, or the task that proposes, is gone.
     pub(crate) async fn run(mut self) {
         self.state.mark_changed();
         self.leadership.mark_changed();
@@ -102,7 +102,8 @@ impl Drive {
                     }
                 }
                 Some(event) = self.options.link_events.recv() => return Some(Event::Link(event)),
-                Some(()) = self.proposed.recv() => return Some(Event::Proposed),
+                // Without the task that proposes this node could lead and decide nothing: better that it ends.
+                proposed = self.proposed.recv() => return proposed.map(|()| Event::Proposed),
                 _ = self.tick.tick() => return Some(Event::Tick((self.options.own_progress)())),
             }
         }
@@ -137,14 +138,17 @@ impl Drive {
     }
 
     fn carry_out(&mut self, decision: Decision) {
-        self.options.sight.send_replace(self.pilot.sight());
-        if decision.desired != self.last_desired {
-            let state = self.state.borrow().clone();
-            self.options.desired.send_replace(recordings(&state, &decision.desired));
-            self.last_desired = decision.desired;
+        if let Some(sight) = decision.sight {
+            self.options.sight.send_replace(sight);
         }
+        if let Some(desired) = decision.desired.filter(|desired| *desired != self.last_desired) {
+            let state = self.state.borrow().clone();
+            self.options.desired.send_replace(recordings(&state, &desired));
+            self.last_desired = desired;
+        }
+        // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the drive.
         if !decision.proposals.is_empty() && self.proposals.try_send(decision.proposals).is_err() {
-            tracing::error!("the task that proposes has ended; this node cannot lead until it is restarted");
+            tracing::error!("a round of proposals was not taken");
         }
     }
 }

@@ -8,15 +8,19 @@ use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, InitId};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::time::Timestamp;
 use holdfast_storage::{ClassId, RetentionClass, Stats, Volume, VolumeHandle, VolumeOptions, Watermark};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 /// Disk reads at once; more wait, so that playback cannot take every thread and spindle from recording.
 const READS_MAX: usize = 16;
+/// How often to look whether the catalogue is open.
+const CATALOGUE_LOOK: Duration = Duration::from_millis(10);
 const SECONDS_PER_DAY: u64 = 24 * 3600;
 
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +149,26 @@ impl Volumes {
             read()
         })
         .await?
+    }
+
+    /// Waits until it is known what former processes recorded, as far as that is quick.
+    pub(crate) async fn wait_for_catalogue(&self, wait_max: Duration) {
+        let opened = async {
+            while !self.attached.iter().all(|attached| attached.handle.stats().is_catalogue_open) {
+                sleep(CATALOGUE_LOOK).await;
+            }
+        };
+        if timeout(wait_max, opened).await.is_err() {
+            tracing::warn!(
+                "a catalogue is not open yet; recording begins without knowing how far the last process came"
+            );
+        }
+    }
+
+    /// How far the camera was recorded on this node, by any process.
+    pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
+        let marks = self.attached.iter().filter_map(|attached| attached.handle.watermark(camera, StreamKind::Main));
+        marks.map(|mark| mark.durable_end).max()
     }
 
     /// How far this identity's recording of the camera is durable.
