@@ -194,7 +194,16 @@ impl Keeper {
             known.extend(listed.remove_entry(&found.id));
             false
         });
-        self.shared.counters.segments_to_recover.store(self.to_recover.len() as u64, Ordering::Relaxed);
+        drop(known);
+        self.count_pending();
+    }
+
+    /// So that what is told of recovery ends when nothing waits any more, whatever was put back on the list meanwhile.
+    fn count_pending(&self) {
+        let counters = &self.shared.counters;
+        let done =
+            counters.segments_recovered.load(Ordering::Relaxed) + counters.refused_segments.load(Ordering::Relaxed);
+        counters.segments_to_recover.store(done + self.to_recover.len() as u64, Ordering::Relaxed);
     }
 
     /// Throws the catalogue away; everything that was listed is read again.
@@ -210,7 +219,7 @@ impl Keeper {
         let again = known.into_iter().map(|(id, known)| Found { id, class: known.class, bytes: known.bytes });
         self.to_recover.extend(again);
         self.to_recover.make_contiguous().sort_by_key(|found| found.id);
-        self.shared.counters.segments_to_recover.fetch_add(self.to_recover.len() as u64, Ordering::Relaxed);
+        self.count_pending();
     }
 
     /// Seals the next segment. `false` where there is none, or it has to wait.
@@ -268,6 +277,7 @@ impl Keeper {
             }
             None => self.to_recover.push_back(Found { id, class: Arc::clone(class), bytes }),
         }
+        self.count_pending();
     }
 
     /// Lists one segment of a former process, sealing it first if need be.
@@ -277,6 +287,7 @@ impl Keeper {
             Ok((trailer, head)) => {
                 self.list(&found.class, &trailer, &head);
                 self.shared.counters.segments_recovered.fetch_add(1, Ordering::Relaxed);
+                self.count_pending();
             }
             Err(error @ Error::NoSpace { .. }) => {
                 tracing::warn!(segment = %found.id, %error, "no room to close a recovered segment; trying again");
@@ -334,5 +345,48 @@ fn delete_dir(path: &Path) -> Result<(), Broken> {
     match deleted {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::disk::{IoChoice, RealDisk};
+    use crate::ids::NodeId;
+    use crate::layout::Layout;
+    use crate::options::VolumeOptions;
+    use crate::time::Timestamp;
+    use uuid::Uuid;
+
+    fn pending(shared: &Shared) -> u64 {
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &shared.counters;
+        count(&counters.segments_to_recover) - count(&counters.segments_recovered) - count(&counters.refused_segments)
+    }
+
+    #[test]
+    fn a_catalogue_lost_during_recovery_leaves_each_segment_to_recover_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil());
+        let layout = Layout { root: dir.path().to_owned() };
+        let disk = Arc::new(RealDisk::new(IoChoice::Plain, dir.path()).unwrap());
+        let shared = Arc::new(Shared::new(options, layout, Uuid::nil(), disk, Arc::new(SystemClock)));
+        let class: Arc<str> = Arc::from("default");
+        let found = |id| Found { id: SegmentId(id), class: Arc::clone(&class), bytes: 4096 };
+        let (_jobs, receiver) = std::sync::mpsc::channel();
+        let mut keeper = Keeper::new(Arc::clone(&shared), receiver, vec![found(1), found(2)]);
+        keeper.open_catalogue();
+        assert_eq!(pending(&shared), 2);
+        let known = Known { class: Arc::clone(&class), bytes: 4096, closed_at: Timestamp(0) };
+        write(&shared.known).insert(SegmentId(3), known);
+        keeper.rebuild_catalogue(&Broken("injected".to_owned()));
+        assert_eq!(pending(&shared), 3);
+        keeper.open_catalogue();
+        while let Some(found) = keeper.to_recover.pop_back() {
+            // None of the files is there.
+            keeper.recover(&found);
+        }
+        assert_eq!(pending(&shared), 0, "recovery is over once nothing waits");
     }
 }

@@ -1,6 +1,6 @@
 //! Where recorders' records go: the camera's volume, while there is room for a camera of its priority (DESIGN rule 10).
 
-use super::volumes::{Attached, Volumes};
+use super::volumes::{Moved, Opened, Volumes};
 use crate::recorder::sink::{RecordSink, SinkError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::AppendError;
@@ -29,17 +29,23 @@ impl RecordSink for VolumeSink {
             Record::Init(init) => (init.camera, false),
             Record::Gap(gap) => (gap.camera, false),
         };
-        let Attached { handle, default_class, .. } = self.volumes.volume_of(camera);
+        let volume = self.volumes.enter(camera).map_err(|Moved { lost }| SinkError::Moved { lost })?;
+        let Opened { handle, default_class, .. } = volume;
         let (queued_bytes, bytes_max) = (handle.queued_bytes(), handle.options().buffer_bytes_max);
         if can_be_shed && !has_room(self.priority(camera), queued_bytes, bytes_max) {
             return Err(SinkError::Full);
         }
         let class = handle.class(retention_class).unwrap_or(*default_class);
+        let meta = if let Record::Chunk(chunk) = &record { Some(chunk.meta) } else { None };
         handle.append(class, record).map_err(|error| match error {
             AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
             AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
             AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
-        })
+        })?;
+        if let Some(meta) = meta {
+            self.volumes.took(volume, &meta);
+        }
+        Ok(())
     }
 }
 

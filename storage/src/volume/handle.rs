@@ -101,6 +101,12 @@ impl VolumeHandle {
         read(&self.shared.watermarks).of(camera, stream, epoch, rank)
     }
 
+    /// End of what this process recorded of a stream and is durable, in whatever epoch and rank. Does not touch the disk.
+    #[must_use]
+    pub fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
+        read(&self.shared.watermarks).durable_until(camera, stream)
+    }
+
     /// The durable chunks of all tracks of a stream that overlap `[from, to)`, by start. Blocks on the disk.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::shared::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, mpsc::Sender};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -50,6 +50,8 @@ enum Action<D: BatchDisk> {
     Flush,
     /// The disk was full; try again.
     Retry,
+    /// The keeper has failed.
+    GiveUp,
     /// All handles are gone.
     Abandoned,
 }
@@ -69,6 +71,7 @@ pub(crate) struct Writer<D: BatchDisk> {
     pub(super) next_segment: SegmentId,
     requests: mpsc::UnboundedReceiver<Request>,
     keeper: Sender<Job>,
+    failed: watch::Receiver<Option<Arc<str>>>,
     /// A record that waits for a buffer.
     held: Option<(usize, Record)>,
     operations: JoinSet<Done<D>>,
@@ -83,6 +86,7 @@ pub(crate) struct Writer<D: BatchDisk> {
 impl<D: BatchDisk> Writer<D> {
     pub(crate) fn new(disk: D, start: Start) -> Self {
         let classes = start.shared.options.retention.len();
+        let failed = start.shared.failed.subscribe();
         Self {
             disk,
             shared: start.shared,
@@ -96,6 +100,7 @@ impl<D: BatchDisk> Writer<D> {
             next_segment: start.next_segment,
             requests: start.requests,
             keeper: start.keeper,
+            failed,
             held: None,
             operations: JoinSet::new(),
             writes_in_flight: 0,
@@ -141,6 +146,7 @@ impl<D: BatchDisk> Writer<D> {
                 Ok(done) => Action::Done(done),
                 Err(error) => Action::Done(Done::Synced(Instant::now(), Err(io::Error::other(error)))),
             },
+            Ok(()) = self.failed.changed() => Action::GiveUp,
             () = at(self.retry_at) => Action::Retry,
             () = at(self.flush_at) => Action::Flush,
             () = at(self.hand_over_at) => Action::HandOver,
@@ -169,6 +175,7 @@ impl<D: BatchDisk> Writer<D> {
                 self.ledger.want_flush();
             }
             Action::Retry => self.retry_at = None,
+            Action::GiveUp => self.give_up(),
             Action::Abandoned => {}
         }
         self.advance();
@@ -215,6 +222,15 @@ impl<D: BatchDisk> Writer<D> {
                 self.requests.close();
             }
         }
+    }
+
+    /// Takes nothing new; what was accepted is made durable, and then the writer ends.
+    fn give_up(&mut self) {
+        self.is_closing = true;
+        self.requests.close();
+        self.drain();
+        self.finish_batches();
+        self.ledger.want_flush();
     }
 
     fn flush(&mut self, answer: oneshot::Sender<()>) {
