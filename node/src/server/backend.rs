@@ -144,8 +144,7 @@ impl Backend for NodeBackend {
     async fn ready(&self) -> std::result::Result<(), String> {
         let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
         member.volumes.writable()?;
-        let leadership = member.consensus.leadership().borrow().clone();
-        match leadership.leader {
+        match wire_views::leader(&member.consensus, &member.sight.borrow()) {
             Some(_) => Ok(()),
             None => Err("no leader is known; recording goes on, changes of configuration wait".to_owned()),
         }

@@ -2,6 +2,7 @@
 
 use super::host::Host;
 use super::member::Member;
+use super::wire_views::leader;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::Stats;
 use holdfast_storage::disk::IoMode;
@@ -131,7 +132,11 @@ fn cluster(member: &Member) -> Families {
     let gauges = [
         ("holdfast_raft_term", "Raft's term.", leadership.term),
         ("holdfast_raft_leader_info", "1 while this node leads.", u64::from(leadership.is_leader)),
-        ("holdfast_raft_leader_known_info", "1 while a leader is known.", u64::from(leadership.leader.is_some())),
+        (
+            "holdfast_raft_leader_known_info",
+            "1 while a leader is known.",
+            u64::from(leader(&member.consensus, &sight).is_some()),
+        ),
         ("holdfast_cluster_nodes", "Members of the cluster.", state.nodes.len() as u64),
         ("holdfast_cluster_alive_nodes", "Members that this node sees alive.", alive as u64),
         ("holdfast_cluster_cameras", "Cameras of the cluster.", state.cameras.len() as u64),

@@ -96,6 +96,19 @@ fn a_recorder_that_begins_within_a_gop_is_entered_at_its_first_keyframe() {
 }
 
 #[test]
+fn a_successor_that_is_confirmed_within_a_gop_loses_nothing() {
+    let mut session = Recording { epoch: 1, rank: Rank::Successor, ..NEXT }.video(6..15);
+    for confirmed in &mut session[3..] {
+        (confirmed.meta.epoch, confirmed.meta.rank) = (Epoch(2), Rank::Owner);
+    }
+    assert!(!session[3].meta.is_keyframe());
+    let merged = merge([OWNER.video(0..5), session.clone()].concat());
+    assert_eq!(shown(&merged)[5..], (6..15).map(|number| (3, number)).collect::<Vec<_>>());
+    let merged = merge([OWNER.video(0..12), session].concat());
+    assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>(), "nor where the owner lived longer than was thought");
+}
+
+#[test]
 fn recordings_without_a_shared_keyframe_are_cut_by_time() {
     let mut next = NEXT.video(6..15);
     next.iter_mut().filter(|entry| entry.meta.is_keyframe()).for_each(|entry| entry.meta.keyframe_crc = Some(99_999));
