@@ -86,6 +86,14 @@ pub(super) enum NodesCommand {
         /// Name or number
         node: String,
     },
+    /// Take a node out of the cluster for good: drained, or lost
+    Remove {
+        /// Name or number
+        node: String,
+        /// Also where it still owns cameras: others record them from then on, with a gap
+        #[arg(long)]
+        force: bool,
+    },
     /// Let a drained node record again
     Undrain {
         /// Name or number

@@ -69,6 +69,10 @@ impl Backend for NodeBackend {
         Ok(wire_views::nodes(&member.consensus, &member.sight.borrow()))
     }
 
+    async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
+        self.write(Command::RemoveNode { node, force, at: self.host.clock.now() }).await.map(drop)
+    }
+
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
         let duty = if draining { Duty::Draining } else { Duty::Active };
         self.write(Command::SetDuty { node, duty }).await?;
