@@ -4,13 +4,13 @@
 
 mod support;
 
-use holdfast_storage::chunk::Record;
+use holdfast_storage::Volume;
+use holdfast_storage::chunk::{InitId, Record};
 use holdfast_storage::clock::Clock;
 use holdfast_storage::disk::{IoChoice, RealDisk};
 use holdfast_storage::ids::CameraId;
-use holdfast_storage::offline::{self, Extracted};
+use holdfast_storage::offline;
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{Error, Volume};
 use std::path::Path;
 use std::sync::Arc;
 use support::*;
@@ -76,17 +76,12 @@ fn the_reader_reads_the_golden_file() {
     assert_eq!((summary.chunks, summary.batches, summary.is_sealed), (4, 7, true));
     assert_eq!((summary.opened_at, summary.closed_at), (Some(Timestamp(T0)), Timestamp(T0)));
     assert!(offline::verify(path, |_, _| {}).unwrap().is_sound());
-    let mut sequences = Vec::new();
-    let extracted = offline::extract(path, CameraId(2), |item| {
-        match item {
-            Extracted::Init { bytes, .. } => assert_eq!(bytes, init_bytes(2)),
-            Extracted::Chunk { meta: found, payload: bytes } => {
-                assert_eq!(found, meta(2, found.sequence));
-                assert_eq!(bytes, payload(2, found.sequence, 1403));
-                sequences.push(found.sequence);
-            }
-        }
-        Ok::<_, Error>(())
-    });
-    assert_eq!((extracted.unwrap(), sequences), (2, vec![0, 1]));
+    let footage = offline::footage(path, CameraId(2), MAIN, |_, _| {}).unwrap();
+    assert_eq!(footage.inits().unwrap(), [(InitId::of(&init_bytes(2)), init_bytes(2))]);
+    for entry in footage.entries() {
+        assert_eq!(entry.meta, meta(2, entry.meta.sequence));
+        assert_eq!(footage.read(entry).unwrap(), payload(2, entry.meta.sequence, 1403));
+    }
+    let sequences: Vec<u32> = footage.entries().iter().map(|entry| entry.meta.sequence).collect();
+    assert_eq!(sequences, [0, 1]);
 }
