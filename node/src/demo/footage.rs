@@ -24,7 +24,7 @@ const EXPORT_BYTES_MAX: usize = 1 << 30;
 ///
 /// # Errors
 /// Where the export fails, is too large or damaged.
-pub(super) async fn stamps(
+pub async fn stamps(
     api: &Api,
     camera: CameraId,
     from: Timestamp,

@@ -5,7 +5,7 @@
 
 pub mod binary;
 pub mod cluster;
-mod footage;
+pub mod footage;
 mod keys;
 mod ports;
 mod report;
