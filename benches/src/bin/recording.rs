@@ -192,7 +192,7 @@ fn serve_cameras(count: u32) -> Outcome<(Process, String)> {
 
 fn copy_stream(dir: &Path, id: u32, url: &str) -> Outcome<Process> {
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url]);
+    ffmpeg.args(["-nostdin", "-loglevel", "fatal", "-rtsp_transport", "tcp", "-i", url]);
     ffmpeg.args(["-c", "copy", "-f", "segment", "-segment_time", "10"]).arg(dir.join(format!("{id}-%05d.mp4")));
     ffmpeg.stdin(Stdio::null()).stdout(Stdio::null());
     let missing = |error| format!("cannot start ffmpeg (Debian package `ffmpeg`): {error}");

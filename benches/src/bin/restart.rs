@@ -25,12 +25,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 const STOP_MAX: Duration = Duration::from_secs(40);
 
 /// How long the store may take to seal what it was given, and a node to list it.
-const LIST_MAX: Duration = Duration::from_secs(300);
+const LIST_MAX: Duration = Duration::from_secs(120);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -128,7 +130,9 @@ impl Bench {
         let (id, node) = (cluster.id.ok_or("no cluster")?.parse()?, cluster.this_node.ok_or("no node")?);
         rig.cluster.stop(0, STOP_MAX).await?;
         let started = clock::now();
-        fill(VolumeOptions::new(rig.volume(0), node, id), &added, args.segments).await?;
+        let (old, of, count) = (VolumeOptions::new(rig.volume(0), node, id), added.clone(), args.segments);
+        spawn_blocking(move || Builder::new_current_thread().enable_all().build()?.block_on(fill(old, &of, count)))
+            .await??;
         eprintln!("{} segments made in {:.1} s", args.segments, started.elapsed().as_secs_f64());
         Ok(Self { rig, cameras, added, segments: args.segments })
     }
@@ -212,7 +216,8 @@ fn fill_with_noise(dir: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Makes small sealed segments with the store itself: one batch with a chunk of every camera each.
+/// Makes small sealed segments with the store itself: one batch with a chunk of every camera each. Wants a runtime of one thread, which begins tasks in
+/// the order of their making: each must flush what it appended, and no more.
 async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outcome<()> {
     let options = VolumeOptions {
         // Any batch is followed by another segment.
@@ -238,25 +243,35 @@ async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outco
     let mut flushes = VecDeque::new();
     for number in 0..count {
         let start = first.plus_micros(i64::try_from(number)? * SEGMENT_US);
-        for camera in cameras {
-            append(&handle, chunk(camera.id, handle.options().node, start, InitId::of(&init)))?;
-        }
-        let flushing = handle.clone();
-        flushes.push_back(tokio::spawn(async move { flushing.flush().await }));
+        let chunks: Vec<_> =
+            cameras.iter().map(|camera| chunk(camera.id, handle.options().node, start, InitId::of(&init))).collect();
+        flushes.push_back(tokio::spawn(append_and_flush(handle.clone(), chunks)));
         if flushes.len() >= FLUSHES_IN_FLIGHT
             && let Some(flush) = flushes.pop_front()
         {
             flush.await??;
         }
     }
+    for flush in flushes {
+        flush.await??;
+    }
     let sealed = async {
         while handle.stats().segments_sealed < count as u64 - 1 {
             sleep(POLL_INTERVAL).await;
         }
     };
-    timeout(LIST_MAX, sealed).await.map_err(|_| "the segments are not sealed in time")?;
+    timeout(LIST_MAX, sealed)
+        .await
+        .map_err(|_| format!("the segments are not sealed in time: {:?}", handle.stats()))?;
     handle.close().await?;
     Ok(volume.run().await?)
+}
+
+async fn append_and_flush(volume: VolumeHandle, records: Vec<Record>) -> Outcome<()> {
+    for record in records {
+        append(&volume, record)?;
+    }
+    Ok(volume.flush().await?)
 }
 
 fn append(volume: &VolumeHandle, record: Record) -> Outcome<()> {

@@ -36,6 +36,8 @@ use tokio::time::{sleep, timeout};
 const HANDOVER_MAX: Duration = Duration::from_secs(20);
 /// How long last chunks and TEARDOWNs may take.
 const RECORDERS_STOP_MAX: Duration = Duration::from_secs(5);
+/// Ticks of an ingest lane until it has surely taken in what had arrived before: the one under way, and a whole one.
+const LAST_LOOK_TICKS: u32 = 2;
 /// A chunk without a further frame ends this long after its longest time.
 const CHUNK_IDLE_US: i64 = 100_000;
 /// How often a node that could not report for duty tries again.
@@ -63,6 +65,8 @@ pub(crate) struct Member {
     pub(crate) supervisor: SupervisorHandle,
     /// Everything of the peer port.
     pub(crate) peer_routes: axum::Router,
+    /// Until a lane has taken in everything that had arrived before.
+    last_look: Duration,
     tasks: Vec<JoinHandle<()>>,
     /// Its threads live as long as the member.
     _ingest: IngestRuntime,
@@ -160,6 +164,7 @@ impl Member {
             sight: sight_seen,
             supervisor,
             peer_routes,
+            last_look: Duration::from_millis(config.ingest.tick_ms) * LAST_LOOK_TICKS,
             tasks,
             _ingest: ingest,
         })
@@ -172,6 +177,8 @@ impl Member {
     pub(crate) async fn stop(&self, hand_over: bool) -> Result<(), String> {
         if hand_over {
             self.hand_over().await;
+            // What cameras sent before the stop has arrived, but lanes look for it only once a tick.
+            sleep(self.last_look).await;
         }
         let recorders = self.supervisor.shutdown().await.map_err(|error| error.to_string());
         let volumes = self.volumes.close().await.map_err(|error| error.to_string());
