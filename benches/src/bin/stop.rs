@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 /// How long a node may take to stop.
@@ -35,6 +35,9 @@ const RECORD_SPREAD_MS: u64 = 1000;
 
 /// Prime to the spread: consecutive trials spread evenly over it.
 const SPREAD_STEP_MS: u64 = 617;
+
+/// Of each stream, by kill -9.
+const KILL_LOSS_MAX: Duration = Duration::from_millis(600);
 
 /// Wall time in recordings may differ from a camera's own by so much.
 const EXPORT_MARGIN: Duration = Duration::from_secs(1);
@@ -70,6 +73,15 @@ struct Args {
 enum End {
     Term,
     Kill,
+}
+
+impl End {
+    fn is_missed(self, loss: &Loss) -> bool {
+        match self {
+            Self::Term => loss.frames_lost > 0,
+            Self::Kill => loss.holes > 0 || loss.tail_ms > KILL_LOSS_MAX.as_secs_f64() * 1e3,
+        }
+    }
 }
 
 /// One camera in one trial.
@@ -118,7 +130,12 @@ fn kill_figures(trials: &[Vec<Loss>]) -> Vec<Figure> {
     let tails: Vec<f64> = trials.iter().flatten().map(|camera| camera.tail_ms / 1e3).collect();
     let holes: u64 = trials.iter().flatten().map(|camera| camera.holes).sum();
     vec![
-        Figure::new("lost of a stream by kill -9, worst", Target::AtMost(0.6), worst(&tails), "s"),
+        Figure::new(
+            "lost of a stream by kill -9, worst",
+            Target::AtMost(KILL_LOSS_MAX.as_secs_f64()),
+            worst(&tails),
+            "s",
+        ),
         Figure::new("lost of a stream by kill -9, median", Target::None, median(&tails), "s"),
         Figure::new("frames lost before the last recorded one", Target::AtMost(0.0), holes as f64, ""),
     ]
@@ -160,7 +177,7 @@ impl Station {
         let mut trials = Vec::new();
         for number in share {
             let losses = station.trial(*number as u64, end).await?;
-            if losses.iter().any(|loss| end == End::Term && loss.frames_lost > 0) {
+            if losses.iter().any(|loss| end.is_missed(loss)) {
                 eprintln!("{end:?} {number}: {losses:?}\n{}", station.rig.cluster.log_tail(0));
             }
             trials.push(losses);
@@ -183,15 +200,18 @@ impl Station {
             }
             End::Kill => self.rig.cluster.kill(0).await?,
         }
-        self.losses(&ended_us)
-    }
-
-    fn losses(&mut self, ended_us: &[u64]) -> Outcome<Vec<Loss>> {
         let all = segments(&self.rig.volume(0))?;
         let new: Vec<PathBuf> = all.difference(&self.seen).cloned().collect();
         self.seen = all;
-        let cameras = self.cameras.cameras().zip(&self.added).zip(ended_us);
-        cameras.map(|((handle, camera), ended_us)| loss(&handle, &stamps(&new, camera.id)?, *ended_us)).collect()
+        let cameras: Vec<_> = self.cameras.cameras().zip(self.added.clone()).zip(ended_us).collect();
+        // Not among the cameras' tasks, which must not be held up.
+        spawn_blocking(move || {
+            cameras
+                .iter()
+                .map(|((handle, camera), ended_us)| loss(handle, &stamps(&new, camera.id)?, *ended_us))
+                .collect()
+        })
+        .await?
     }
 }
 
