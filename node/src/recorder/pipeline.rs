@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// How long a step of the wall clock may wait for a keyframe to begin a new session at.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A session's first frames are held for this long, so that they anchor its clock together. Shorter than a chunk: nothing is handed over later for it.
+/// A session's first frames are held for this long, so that they anchor its clock together. No longer than a chunk by default: nothing is handed over later for it.
 const FIRST_WINDOW: Duration = Duration::from_millis(400);
 /// More first frames are not held.
 const FIRST_FRAMES_MAX: usize = 256;

@@ -43,6 +43,8 @@ const CATALOGUE_WAIT_MAX: Duration = Duration::from_millis(500);
 const HANDOVER_MAX: Duration = Duration::from_secs(20);
 /// How long last chunks and TEARDOWNs may take.
 const RECORDERS_STOP_MAX: Duration = Duration::from_secs(5);
+/// Ticks of an ingest lane until it has surely taken in what had arrived before: the one under way, and a whole one.
+const LAST_LOOK_TICKS: u32 = 2;
 /// A chunk without a further frame ends this long after its longest time.
 const CHUNK_IDLE_US: i64 = 100_000;
 /// How often a node that could not report for duty tries again.
@@ -77,6 +79,8 @@ pub(crate) struct Member {
     /// Names the first part that ended by itself.
     pub(crate) broken: watch::Receiver<Option<String>>,
     stopping: watch::Sender<bool>,
+    /// Until a lane has taken in everything that had arrived before.
+    last_look: Duration,
     tasks: Vec<AbortHandle>,
     /// Its threads live as long as the member.
     _ingest: IngestRuntime,
@@ -187,6 +191,7 @@ impl Member {
             peer_routes,
             broken,
             stopping,
+            last_look: Duration::from_millis(config.ingest.tick_ms) * LAST_LOOK_TICKS,
             tasks,
             _ingest: ingest,
         })
@@ -200,6 +205,8 @@ impl Member {
         self.stopping.send_replace(true);
         if hand_over {
             self.hand_over().await;
+            // What cameras sent before the stop has arrived, but lanes look for it only once a tick.
+            sleep(self.last_look).await;
         }
         let recorders = self.supervisor.shutdown().await.map_err(|error| error.to_string());
         // Before anything that waits for a disk.

@@ -1,0 +1,272 @@
+//! The segment writer against fio on the same disk in the same run: how much of the disk's speed it reaches with 10 and with 500 cameras, and what more cameras cost.
+//!
+//! `cargo run --release -p holdfast-benches --bin writer -- [--dir DIR] [--rounds N] [--gib N] [--json]`; writes about `3 * rounds * gib` GiB, and removes it.
+//!
+//! A round is one run each of fio, 10 cameras and 500 cameras, in turning order; figures are medians over rounds of ratios within a round. Throughput is payload
+//! (without headers and padding) from the first append until everything is durable. CPU is all of the process: feeding, summing, writing, flushing, sealing.
+
+use bytes::Bytes;
+use clap::Parser;
+use holdfast_benches::figure::{Figure, Report, Target};
+use holdfast_benches::fio::{self, Fio};
+use holdfast_benches::machine::Machine;
+use holdfast_benches::numbers::{median, ratios, rounded};
+use holdfast_benches::{Outcome, clock, process};
+use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::disk::IoChoice;
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::{AppendError, ClassId, Volume, VolumeHandle, VolumeOptions, WRITES_IN_FLIGHT_MAX};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What a chunk of 500 ms at 2 Mbit/s holds: `prft` and `moof`, then its frames. Every second one begins with a keyframe.
+const CHUNK_BYTES: usize = 125_000;
+const HEADER_BYTES: usize = 420;
+const CHUNK_FRAMES: usize = 12;
+const KEYFRAME_BYTES: usize = 40_000;
+const CHUNK_US: i64 = 500_000;
+
+/// More than the processor's caches hold near a core, so that a copy costs what it costs in a recorder.
+const FOOTAGE_BYTES: usize = 64 << 20;
+
+/// How long the feeder waits while the volume's buffer is full.
+const FULL_PAUSE: Duration = Duration::from_micros(500);
+
+/// Small enough that every run closes and seals segments.
+const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where to write; the disk under test
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Of each run
+    #[arg(long, default_value_t = 3)]
+    gib: u64,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contender {
+    Fio,
+    Cameras(u32),
+}
+
+const CONTENDERS: [Contender; 3] = [Contender::Fio, Contender::Cameras(10), Contender::Cameras(500)];
+
+/// By contender, round by round.
+#[derive(Debug, Default)]
+struct Series {
+    megabytes_per_second: Vec<f64>,
+    cpu_seconds_per_gb: Vec<f64>,
+}
+
+fn main() -> Outcome<ExitCode> {
+    let args = Args::parse();
+    let dir = tempfile::Builder::new().prefix("holdfast-bench-writer-").tempdir_in(&args.dir)?;
+    let machine = Machine::read(&dir.path().canonicalize()?);
+    let bench = Bench::prepare(dir.path(), args.gib << 30)?;
+    let mut series = [Series::default(), Series::default(), Series::default()];
+    for round in 0..args.rounds {
+        for turn in 0..CONTENDERS.len() {
+            let index = (round + turn) % CONTENDERS.len();
+            let speed = bench.run(CONTENDERS[index])?;
+            eprintln!("round {round}: {:?}: {speed:?}", CONTENDERS[index]);
+            series[index].megabytes_per_second.push(speed.bytes_per_second / 1e6);
+            series[index].cpu_seconds_per_gb.push(speed.cpu_seconds_per_gb);
+        }
+    }
+    let details = serde_json::json!({
+        "gib": args.gib, "fio_sync_blocks": bench.sync_blocks,
+        "fio": series[0].json(), "cameras_10": series[1].json(), "cameras_500": series[2].json(),
+    });
+    let report = Report { bench: "writer", machine, figures: figures(&series), details };
+    Ok(report.publish(args.json))
+}
+
+fn figures([fio, ten, many]: &[Series; 3]) -> Vec<Figure> {
+    let throughput = |series: &Series| median(&ratios(&series.megabytes_per_second, &fio.megabytes_per_second));
+    let cost = median(&ratios(&many.cpu_seconds_per_gb, &ten.cpu_seconds_per_gb));
+    let plain = |name: &str, values: &[f64], unit| Figure::new(name, Target::None, median(values), unit);
+    vec![
+        Figure::new("throughput against fio, 10 cameras", Target::AtLeast(0.8), throughput(ten), "x"),
+        Figure::new("throughput against fio, 500 cameras", Target::AtLeast(0.8), throughput(many), "x"),
+        Figure::new("CPU per GB, 500 cameras against 10", Target::AtMost(1.3), cost, "x"),
+        plain("fio", &fio.megabytes_per_second, "MB/s"),
+        plain("10 cameras", &ten.megabytes_per_second, "MB/s"),
+        plain("500 cameras", &many.megabytes_per_second, "MB/s"),
+        plain("fio, CPU", &fio.cpu_seconds_per_gb, "s/GB"),
+        plain("10 cameras, CPU", &ten.cpu_seconds_per_gb, "s/GB"),
+        plain("500 cameras, CPU", &many.cpu_seconds_per_gb, "s/GB"),
+    ]
+}
+
+impl Series {
+    fn json(&self) -> serde_json::Value {
+        let round = |values: &[f64]| values.iter().copied().map(rounded).collect::<Vec<_>>();
+        serde_json::json!({
+            "mb_per_s": round(&self.megabytes_per_second), "cpu_s_per_gb": round(&self.cpu_seconds_per_gb),
+        })
+    }
+}
+
+struct Bench<'a> {
+    dir: &'a Path,
+    bytes: u64,
+    /// fio counts blocks where the writer counts time: what it writes in one flush interval.
+    sync_blocks: u64,
+    footage: Bytes,
+}
+
+impl<'a> Bench<'a> {
+    fn prepare(dir: &'a Path, bytes: u64) -> Outcome<Self> {
+        let mut bench = Self { dir, bytes, sync_blocks: 512, footage: footage() };
+        let warm = bench.fio()?;
+        let interval = VolumeOptions::new(dir, NodeId(1), uuid::Uuid::nil()).flush_interval;
+        let blocks = warm.bytes_per_second * interval.as_secs_f64() / fio::BLOCK_BYTES as f64;
+        bench.sync_blocks = (blocks as u64).max(1);
+        Ok(bench)
+    }
+
+    fn run(&self, contender: Contender) -> Outcome<fio::Speed> {
+        // What the former run left to the kernel is done before the next begins.
+        rustix::fs::sync();
+        match contender {
+            Contender::Fio => self.fio(),
+            Contender::Cameras(cameras) => self.cameras(cameras),
+        }
+    }
+
+    fn fio(&self) -> Outcome<fio::Speed> {
+        let file = self.dir.join("fio.dat");
+        Fio { file, bytes: self.bytes, depth: WRITES_IN_FLIGHT_MAX, sync_blocks: self.sync_blocks }.run()
+    }
+
+    fn cameras(&self, cameras: u32) -> Outcome<fio::Speed> {
+        let dir = self.dir.join("volume");
+        let options = VolumeOptions {
+            io: IoChoice::Uring,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            free_bytes_min: 64 << 20,
+            ..VolumeOptions::new(&dir, NodeId(1), uuid::Uuid::new_v4())
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (cpu, (volume, handle)) = (process::own_cpu()?, Volume::open(options)?);
+        let started = clock::now();
+        let bytes = Feeder::new(cameras, &self.footage).feed(&handle, self.bytes)?;
+        runtime.block_on(handle.flush())?;
+        let took = started.elapsed();
+        runtime.block_on(handle.close())?;
+        runtime.block_on(volume.run())?;
+        let cpu = process::own_cpu()?.saturating_sub(cpu);
+        std::fs::remove_dir_all(&dir)?;
+        Ok(fio::Speed {
+            bytes_per_second: bytes as f64 / took.as_secs_f64(),
+            cpu_seconds_per_gb: cpu.as_secs_f64() / (bytes as f64 / 1e9),
+        })
+    }
+}
+
+/// Incompressible, and the same in each run.
+fn footage() -> Bytes {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..FOOTAGE_BYTES / 8).flat_map(|_| next().to_le_bytes()).collect::<Vec<u8>>().into()
+}
+
+struct Feeder<'a> {
+    cameras: u32,
+    footage: &'a Bytes,
+    /// Where the next part is cut from.
+    at: usize,
+    init: Bytes,
+}
+
+impl<'a> Feeder<'a> {
+    fn new(cameras: u32, footage: &'a Bytes) -> Self {
+        Self { cameras, footage, at: 0, init: footage.slice(..700) }
+    }
+
+    /// Appends chunks of all cameras in turn, as fast as they are taken. Returns the bytes of their payloads.
+    fn feed(mut self, volume: &VolumeHandle, bytes_min: u64) -> Outcome<u64> {
+        let class = volume.class("default").ok_or("no class")?;
+        for camera in 1..=self.cameras {
+            append(volume, class, &self.init(camera))?;
+        }
+        let mut bytes = 0;
+        for sequence in 0.. {
+            for camera in 1..=self.cameras {
+                append(volume, class, &self.chunk(camera, sequence))?;
+                bytes += CHUNK_BYTES as u64;
+            }
+            if bytes >= bytes_min {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn init(&self, camera: u32) -> Record {
+        let (camera, bytes) = (CameraId(camera), self.init.clone());
+        Record::Init(Init { camera, stream: StreamKind::Main, track: TrackKind::Video, bytes })
+    }
+
+    fn chunk(&mut self, camera: u32, sequence: u32) -> Record {
+        let is_keyframe = sequence.is_multiple_of(2);
+        let meta = ChunkMeta {
+            camera: CameraId(camera),
+            stream: StreamKind::Main,
+            track: TrackKind::Video,
+            node: NodeId(1),
+            epoch: Epoch(1),
+            rank: Rank::Owner,
+            session: SessionId(1),
+            sequence,
+            init: InitId::of(&self.init),
+            start: Timestamp(1_800_000_000_000_000 + i64::from(sequence) * CHUNK_US),
+            duration_us: CHUNK_US as u32,
+            frames: CHUNK_FRAMES as u32,
+            keyframe_crc: is_keyframe.then_some(sequence),
+            after_loss: false,
+        };
+        Record::Chunk(Chunk { meta, parts: self.parts(is_keyframe) })
+    }
+
+    fn parts(&mut self, is_keyframe: bool) -> Vec<Bytes> {
+        let first = if is_keyframe { KEYFRAME_BYTES } else { 0 };
+        let frame = (CHUNK_BYTES - HEADER_BYTES - first) / CHUNK_FRAMES;
+        let mut lengths = vec![frame; CHUNK_FRAMES];
+        lengths[0] += first;
+        lengths[CHUNK_FRAMES - 1] += CHUNK_BYTES - HEADER_BYTES - first - frame * CHUNK_FRAMES;
+        std::iter::once(HEADER_BYTES).chain(lengths).map(|length| self.part(length)).collect()
+    }
+
+    fn part(&mut self, length: usize) -> Bytes {
+        if self.at + length > self.footage.len() {
+            self.at = 0;
+        }
+        let part = self.footage.slice(self.at..self.at + length);
+        self.at += length;
+        part
+    }
+}
+
+/// Waits while the buffer is full, as long as the disk takes.
+fn append(volume: &VolumeHandle, class: ClassId, record: &Record) -> Outcome<()> {
+    loop {
+        match volume.append(class, record.clone()) {
+            Err(AppendError::Full { .. }) => std::thread::sleep(FULL_PAUSE),
+            other => return Ok(other?),
+        }
+    }
+}

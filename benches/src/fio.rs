@@ -1,0 +1,87 @@
+//! fio as the yardstick of the disk: the same kernel interface, the same block length, one stream.
+
+use crate::Outcome;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::process::Command;
+
+#[derive(Clone, Debug)]
+pub struct Fio {
+    /// The file that is written; made anew, removed afterwards.
+    pub file: PathBuf,
+    pub bytes: u64,
+    /// Writes in flight.
+    pub depth: usize,
+    /// An `fdatasync` after so many blocks.
+    pub sync_blocks: u64,
+}
+
+/// Of each write.
+pub const BLOCK_BYTES: u64 = 1 << 20;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Speed {
+    pub bytes_per_second: f64,
+    pub cpu_seconds_per_gb: f64,
+}
+
+impl Fio {
+    /// # Errors
+    /// fio is not installed (Debian package `fio`), failed, or says what is not understood.
+    pub fn run(&self) -> Outcome<Speed> {
+        let mut fio = Command::new("fio");
+        fio.args(["--name=peer", "--ioengine=io_uring", "--direct=1", "--rw=write", "--output-format=json"]);
+        fio.arg(format!("--filename={}", self.file.display())).arg(format!("--bs={BLOCK_BYTES}"));
+        fio.arg(format!("--size={}", self.bytes)).arg(format!("--iodepth={}", self.depth));
+        fio.arg(format!("--fdatasync={}", self.sync_blocks));
+        let output = fio.output().map_err(|error| format!("cannot run fio (Debian package `fio`): {error}"))?;
+        if self.file.exists() {
+            std::fs::remove_file(&self.file)?;
+        }
+        if !output.status.success() {
+            return Err(format!("fio failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        speed_of(&output.stdout)
+    }
+}
+
+#[derive(Deserialize)]
+struct Output {
+    jobs: Vec<Job>,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    write: Write,
+    /// Percent of the run time.
+    usr_cpu: f64,
+    sys_cpu: f64,
+}
+
+#[derive(Deserialize)]
+struct Write {
+    io_bytes: u64,
+    /// Milliseconds.
+    runtime: f64,
+}
+
+fn speed_of(json: &[u8]) -> Outcome<Speed> {
+    let output: Output = serde_json::from_slice(json)?;
+    let job = output.jobs.first().ok_or("fio ran no job")?;
+    let (bytes, seconds) = (job.write.io_bytes as f64, job.write.runtime / 1e3);
+    let cpu_seconds = (job.usr_cpu + job.sys_cpu) / 100.0 * seconds;
+    Ok(Speed { bytes_per_second: bytes / seconds, cpu_seconds_per_gb: cpu_seconds / (bytes / 1e9) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_is_read_from_what_fio_prints() {
+        let json = br#"{"jobs":[{"write":{"io_bytes":2000000000,"runtime":4000},"usr_cpu":2.0,"sys_cpu":3.0}]}"#;
+        let speed = speed_of(json).unwrap();
+        assert!((speed.bytes_per_second - 5e8).abs() < 1.0 && (speed.cpu_seconds_per_gb - 0.1).abs() < 1e-9);
+        assert!(speed_of(b"{}").is_err());
+    }
+}

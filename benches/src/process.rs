@@ -1,0 +1,67 @@
+//! What a process costs, as the kernel counts it: CPU time with its children's threads, and its largest resident memory.
+
+use crate::Outcome;
+use std::fs::read_to_string;
+use std::time::Duration;
+
+/// CPU time, user and kernel, of all threads of a process that lives, those that ended included (proc(5), `stat`). Resolution 10 ms.
+///
+/// # Errors
+/// There is no such process.
+pub fn cpu(pid: u32) -> Outcome<Duration> {
+    let stat = read_to_string(format!("/proc/{pid}/stat"))?;
+    let ticks = ticks_of(&stat).ok_or("the kernel's stat line is not understood")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// As [`cpu`], of this process.
+///
+/// # Errors
+/// As [`cpu`].
+pub fn own_cpu() -> Outcome<Duration> {
+    cpu(std::process::id())
+}
+
+/// CPU time of several processes.
+///
+/// # Errors
+/// As [`cpu`].
+pub fn cpu_of_all(pids: impl IntoIterator<Item = u32>) -> Outcome<Duration> {
+    pids.into_iter().map(cpu).sum()
+}
+
+/// The most memory that was ever resident, in bytes (proc(5), `VmHWM`).
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_bytes_max(pid: u32) -> Outcome<u64> {
+    let status = read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024)
+}
+
+/// Fields 14 and 15, counted from behind the name, which may hold anything but a last `)`.
+fn ticks_of(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ').skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_found_behind_any_name() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 31 11 0 0 20 0 1 0 5 0 0";
+        assert_eq!(ticks_of(stat), Some(42));
+    }
+
+    #[test]
+    fn this_process_costs_memory() {
+        assert!(resident_bytes_max(std::process::id()).unwrap() > 100_000);
+        own_cpu().unwrap();
+    }
+}
