@@ -24,12 +24,7 @@ const EXPORT_BYTES_MAX: usize = 1 << 30;
 ///
 /// # Errors
 /// Where the export fails, is too large or damaged.
-pub async fn stamps(
-    api: &Api,
-    camera: CameraId,
-    from: Timestamp,
-    to: Timestamp,
-) -> Result<Vec<Stamp>, CliError> {
+pub async fn stamps(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Stamp>, CliError> {
     let mut found = Vec::new();
     for (from, to) in windows(from, to) {
         let file = match export(api, camera, from, to).await {
