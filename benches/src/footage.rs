@@ -3,8 +3,8 @@
 use crate::Outcome;
 use holdfast_camera::{Stamp, stamp};
 use holdfast_control_api::fmp4::probe;
-use holdfast_storage::ids::{CameraId, TrackKind};
-use holdfast_storage::offline::{Extracted, extract};
+use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
+use holdfast_storage::offline::footage;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -34,16 +34,13 @@ pub fn segments(volume: &Path) -> Outcome<BTreeSet<PathBuf>> {
 pub fn stamps<'a>(segments: impl IntoIterator<Item = &'a PathBuf>, camera: CameraId) -> Outcome<Vec<Stamp>> {
     let mut found = Vec::new();
     for path in segments {
-        extract(path, camera, |record| -> Outcome<()> {
-            if let Extracted::Chunk { meta, payload } = record
-                && meta.track == TrackKind::Video
-            {
-                let samples = probe::samples(&payload).map_err(|error| format!("{}: {error}", path.display()))?;
-                let frames = samples.iter().map(|sample| &payload[sample.offset..sample.offset + sample.size]);
-                found.extend(frames.filter_map(stamp::find));
-            }
-            Ok(())
-        })?;
+        let recorded = footage(path, camera, StreamKind::Main, |_, _| {})?;
+        for entry in recorded.entries().iter().filter(|entry| entry.meta.track == TrackKind::Video) {
+            let payload = recorded.read(entry)?;
+            let samples = probe::samples(&payload).map_err(|error| format!("{}: {error}", path.display()))?;
+            let frames = samples.iter().map(|sample| &payload[sample.offset..sample.offset + sample.size]);
+            found.extend(frames.filter_map(stamp::find));
+        }
     }
     Ok(found)
 }

@@ -1,1 +1,43 @@
-//! x
+//! What tests need to prove a cluster: it drives real processes and cameras, and compares what is served with what was sent.
+//!
+//! `coverage` and `prometheus` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `process`, `ffmpeg` and `wait` touch the world.
+
+pub mod coverage;
+pub mod disk;
+pub mod ffmpeg;
+pub mod oracle;
+pub mod process;
+pub mod prometheus;
+pub mod site;
+pub mod wait;
+pub mod web;
+
+use holdfast_node::cli::CliError;
+use holdfast_node::demo::cluster::ClusterError;
+use std::io;
+
+/// Why the harness could not do its work, or what it found wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Api(#[from] CliError),
+    #[error(transparent)]
+    Cameras(#[from] holdfast_camera::Error),
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("cannot {what}: {source}")]
+    Io { what: String, source: io::Error },
+    #[error("after {seconds} s it is still not so that {what}: {why}")]
+    TimedOut { what: String, seconds: u64, why: String },
+    #[error("{0}")]
+    Wrong(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let what = what.into();
+    move |source| Error::Io { what, source }
+}

@@ -25,6 +25,7 @@ pub enum Command {
         node: NodeId,
         spec: NodeSpec,
     },
+    /// `Stopping` asked of a node that drains changes nothing: an operator's drain outlives restarts.
     SetDuty {
         node: NodeId,
         duty: Duty,
@@ -180,20 +181,20 @@ impl Rejection {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::UnknownNode(_) => "unknown_node",
-            Self::UnknownCamera(_) => "unknown_camera",
-            Self::DuplicateNodeName(_) => "duplicate_node_name",
-            Self::DuplicateCameraName(_) => "duplicate_camera_name",
-            Self::AlreadyInitialized => "already_initialized",
-            Self::NotInitialized => "not_initialized",
-            Self::NodeHoldsCameras { .. } => "node_holds_cameras",
-            Self::LastNode(_) => "last_node",
-            Self::StaleRevision { .. } => "stale_revision",
-            Self::StaleEpoch { .. } => "stale_epoch",
-            Self::WrongAssignment { .. } => "wrong_assignment",
+            Self::UnknownNode(_) => "unknown-node",
+            Self::UnknownCamera(_) => "unknown-camera",
+            Self::DuplicateNodeName(_) => "duplicate-node-name",
+            Self::DuplicateCameraName(_) => "duplicate-camera-name",
+            Self::AlreadyInitialized => "already-initialized",
+            Self::NotInitialized => "not-initialized",
+            Self::NodeHoldsCameras { .. } => "node-holds-cameras",
+            Self::LastNode(_) => "last-node",
+            Self::StaleRevision { .. } => "stale-revision",
+            Self::StaleEpoch { .. } => "stale-epoch",
+            Self::WrongAssignment { .. } => "wrong-assignment",
             Self::Invalid { .. } => "invalid",
-            Self::UnknownRetentionClass(_) => "unknown_retention_class",
-            Self::TooMany { .. } => "too_many",
+            Self::UnknownRetentionClass(_) => "unknown-retention-class",
+            Self::TooMany { .. } => "too-many",
         }
     }
 

@@ -44,11 +44,18 @@ pub struct Timing {
     pub heartbeat_interval_ms: u64,
     pub election_timeout_min_ms: u64,
     pub election_timeout_max_ms: u64,
+    /// A voter that answers nothing for this long gives its vote to a learner, if there is one to spare.
+    pub voter_absent_max_ms: u64,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_interval_ms: 150, election_timeout_min_ms: 600, election_timeout_max_ms: 1_200 }
+        Self {
+            heartbeat_interval_ms: 150,
+            election_timeout_min_ms: 600,
+            election_timeout_max_ms: 1_200,
+            voter_absent_max_ms: 600_000,
+        }
     }
 }
 
@@ -132,6 +139,7 @@ impl Consensus {
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
+        let voter_absent_max = Duration::from_millis(timing.voter_absent_max_ms);
         let config = config(cluster, timing)?;
         let fatal = FatalSignal::new();
         let storage_failed = |error| OpenError::Storage { dir: dir.clone(), error };
@@ -151,7 +159,7 @@ impl Consensus {
         let (leading, leadership) = watch::channel(Leadership::default());
         let tasks = vec![
             tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
-            tokio::spawn(membership::run(raft.clone(), state.clone())),
+            tokio::spawn(membership::run(raft.clone(), state.clone(), voter_absent_max)),
         ];
         let tasks = Mutex::new(tasks);
         Ok(Self(Arc::new(Inner {
@@ -220,7 +228,7 @@ impl Consensus {
         self.0.leadership.clone()
     }
 
-    /// Becomes `Some(why)` when vote or log could not be made durable: the process must stop.
+    /// Becomes `Some(why)` when vote or log could not be made durable, or Raft ended by itself (a panic): the process must stop.
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.0.fatal.subscribe()
@@ -276,7 +284,11 @@ impl Consensus {
     /// Stops taking part. Everything acknowledged is durable already.
     pub async fn shutdown(&self) {
         let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.iter().for_each(JoinHandle::abort);
+        // They must have ended first: that Raft stops is fatal to whoever watches it.
+        for task in tasks {
+            task.abort();
+            drop(task.await);
+        }
         match timeout(SHUTDOWN_DEADLINE, self.raft().shutdown()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "Raft ended badly"),
@@ -319,13 +331,15 @@ fn config(cluster: Uuid, timing: Timing) -> Result<Arc<Config>, OpenError> {
     config.validate().map(Arc::new).map_err(|error| OpenError::Timing(error.to_string()))
 }
 
-/// Turns openraft's metrics into [`Leadership`] and the fatal signal; ends with Raft.
+/// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends it first, so any end of Raft that it sees is fatal.
 async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
     let mut metrics = raft.metrics();
     loop {
         let now = metrics.borrow_watched().clone();
-        if let Err(openraft::errors::Fatal::StorageError(error)) = &now.running_state {
-            fatal.raise(format!("Raft's storage failed: {error}"));
+        match &now.running_state {
+            Ok(()) => {}
+            Err(openraft::errors::Fatal::StorageError(error)) => fatal.raise(format!("Raft's storage failed: {error}")),
+            Err(error) => fatal.raise(format!("Raft ended: {error}")),
         }
         let next = leadership_of(&now);
         leadership.send_if_modified(|before| {
@@ -334,7 +348,7 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
             changed
         });
         if metrics.changed().await.is_err() {
-            return;
+            return fatal.raise("Raft ended without saying why".to_owned());
         }
     }
 }
@@ -342,10 +356,13 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
 fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
     // While voters change, the old ones decide until the new set is committed.
     let voters = metrics.committed_membership_config.membership().get_joint_config().first();
+    let is_leader = metrics.state == ServerState::Leader;
+    // A restarted leader finds its own vote in the log and leads nobody: openraft names it all the same.
+    let leader = metrics.current_leader.filter(|leader| is_leader || *leader != metrics.id);
     Leadership {
         term: metrics.current_term,
-        leader: metrics.current_leader.map(NodeId),
-        is_leader: metrics.state == ServerState::Leader,
+        leader: leader.map(NodeId),
+        is_leader,
         voters: voters.into_iter().flatten().copied().map(NodeId).collect(),
     }
 }
@@ -357,9 +374,7 @@ mod tests {
     use crate::model::Role;
     use std::sync::atomic::Ordering;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_failed_fsync_stops_the_node_and_says_so() {
-        let dir = tempfile::tempdir().unwrap();
+    async fn open(dir: &tempfile::TempDir) -> Consensus {
         let secret = Secret("only for tests".into());
         let options = Options {
             node: NodeId(1),
@@ -368,7 +383,29 @@ mod tests {
             timing: Timing::default(),
             secret,
         };
-        let consensus = Consensus::open(options).await.unwrap();
+        Consensus::open(options).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn that_raft_ends_is_fatal_unless_it_was_asked_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let consensus = open(&dir).await;
+        let fatal = consensus.fatal();
+        consensus.shutdown().await;
+        assert_eq!(*fatal.borrow(), None);
+
+        let dir = tempfile::tempdir().unwrap();
+        let consensus = open(&dir).await;
+        let mut fatal = consensus.fatal();
+        // As when its core ends by itself.
+        consensus.raft().shutdown().await.unwrap();
+        timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failed_fsync_stops_the_node_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let consensus = open(&dir).await;
         let spec = NodeSpec {
             name: "n1".into(),
             peer_addr: "127.0.0.1:9".into(),

@@ -3,11 +3,16 @@
 //! Call-back rule: a provisional successor keeps recording while its own evidence says that the owner is suspect. It goes away when the
 //! assignment names another owner, epoch or successor, or once the owner is alive again and either its heartbeats prove that it records (a
 //! watermark of this epoch after the moment of suspicion) or [`CALL_BACK_AFTER`] has passed since it came back.
+//!
+//! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
+//! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, or [`HANDOFF_MAX`] has passed. So an owner
+//! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise.
 
 use crate::heartbeat::Progress;
 use crate::liveness::Verdict;
 use crate::model::Assignment;
 use crate::state::ClusterState;
+use crate::steward::HANDOFF_MAX;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -25,6 +30,9 @@ pub struct Desired {
     pub revision: u64,
 }
 
+type Part = (Epoch, Rank);
+
+/// A successor's stint in place of a suspect owner.
 #[derive(Clone, Copy, Debug)]
 struct Provisional {
     owner: NodeId,
@@ -33,9 +41,24 @@ struct Provisional {
     alive_since: Option<Duration>,
 }
 
-/// The cameras that this node records provisionally, as their successor.
+/// A recorder that lost its part to the owner of a newer epoch.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    part: Part,
+    /// The epoch that took it, and when this node saw that.
+    lost_to: Epoch,
+    since: Duration,
+}
+
+/// What this node records beyond what the assignments say: as a successor that has not been confirmed, and as a recorder that has been
+/// replaced, until the one in its place proves itself.
 #[derive(Clone, Debug, Default)]
-pub struct Provisionals(BTreeMap<CameraId, Provisional>);
+pub struct Provisionals {
+    successions: BTreeMap<CameraId, Provisional>,
+    kept: BTreeMap<CameraId, Kept>,
+    /// All that this node recorded after the last look.
+    before: BTreeMap<CameraId, Part>,
+}
 
 /// What this node sees: `now` on its monotonic clock, `wall` on its wall clock.
 pub struct View<'a> {
@@ -50,15 +73,48 @@ pub struct View<'a> {
 impl Provisionals {
     /// Takes in the present evidence: starts what must start, calls back what may stop.
     pub fn observe(&mut self, state: &ClusterState, view: &View<'_>) {
-        self.0.retain(|camera, provisional| provisional.goes_on(*camera, state.assignments.get(*camera), view));
+        self.observe_owners(state, view);
+        let parts = parts(state, view.me, &self.successions);
+        self.kept = self.replaced(state, view, &parts).collect();
+        self.before = parts;
+        self.before.extend(self.kept.iter().map(|(camera, kept)| (*camera, kept.part)));
+    }
+
+    fn observe_owners(&mut self, state: &ClusterState, view: &View<'_>) {
+        self.successions.retain(|camera, begun| begun.goes_on(*camera, state.assignments.get(*camera), view));
         for (camera, assignment) in state.assignments.iter() {
             let Some(owner) = assignment.owner.filter(|owner| is_suspect(view, *owner)) else { continue };
             if assignment.successor == Some(view.me) {
                 let begun = Provisional { owner, epoch: assignment.epoch, suspected_at: view.wall, alive_since: None };
-                self.0.entry(camera).or_insert(begun).alive_since = None;
+                self.successions.entry(camera).or_insert(begun).alive_since = None;
             }
         }
     }
+
+    /// The recorders that have no part any more and must go on nevertheless.
+    fn replaced(
+        &self,
+        state: &ClusterState,
+        view: &View<'_>,
+        parts: &BTreeMap<CameraId, Part>,
+    ) -> impl Iterator<Item = (CameraId, Kept)> {
+        let partless = self.before.iter().filter(|(camera, _)| !parts.contains_key(camera));
+        partless.filter_map(|(camera, part)| {
+            let now = state.assignments.get(*camera)?;
+            let owner = now.owner.filter(|_| now.epoch > part.0)?;
+            let since =
+                self.kept.get(camera).filter(|kept| kept.lost_to == now.epoch).map_or(view.now, |kept| kept.since);
+            let in_time = view.now.saturating_sub(since) < HANDOFF_MAX;
+            let kept = Kept { part: *part, lost_to: now.epoch, since };
+            (in_time && !has_proved(view, owner, *camera, now.epoch)).then_some((*camera, kept))
+        })
+    }
+}
+
+/// `owner` has made a keyframe durable in `epoch`.
+fn has_proved(view: &View<'_>, owner: NodeId, camera: CameraId, epoch: Epoch) -> bool {
+    let report = view.progress.get(&(owner, camera)).filter(|report| report.epoch >= epoch);
+    report.is_some_and(|report| report.first_keyframe.is_some())
 }
 
 impl Provisional {
@@ -87,22 +143,34 @@ fn is_suspect(view: &View<'_>, node: NodeId) -> bool {
     view.verdicts.get(&node).is_some_and(|verdict| verdict.is_suspect())
 }
 
-/// Every recorder that `me` should run. Empty once `me` is no member any more.
+/// Every recorder that `me` should run, with what `provisionals` observed of the same `state`. Empty once `me` is no member any more.
 #[must_use]
 pub fn desired(state: &ClusterState, me: NodeId, provisionals: &Provisionals) -> BTreeMap<CameraId, Desired> {
-    if !state.nodes.contains(me) {
-        return BTreeMap::new();
+    let mut all = parts(state, me, &provisionals.successions);
+    if state.nodes.contains(me) {
+        provisionals.kept.iter().for_each(|(camera, kept)| _ = all.entry(*camera).or_insert(kept.part));
     }
-    let mine = state.assignments.iter().filter_map(|(camera, assignment)| {
-        let (epoch, rank) = part(assignment, me, provisionals.0.contains_key(&camera))?;
+    let mine = all.into_iter().filter_map(|(camera, (epoch, rank))| {
         let revision = state.cameras.get(camera)?.revision;
         Some((camera, Desired { epoch, rank, revision }))
     });
     mine.collect()
 }
 
+/// What `me` plays by the assignments and as an unconfirmed successor.
+fn parts(state: &ClusterState, me: NodeId, successions: &BTreeMap<CameraId, Provisional>) -> BTreeMap<CameraId, Part> {
+    if !state.nodes.contains(me) {
+        return BTreeMap::new();
+    }
+    let mine = state
+        .assignments
+        .iter()
+        .filter_map(|(camera, assignment)| Some((camera, part(assignment, me, successions.contains_key(&camera))?)));
+    mine.collect()
+}
+
 /// The part that `me` plays: the target of a handoff records in the handoff's epoch, whatever it was before.
-fn part(assignment: &Assignment, me: NodeId, provisional: bool) -> Option<(Epoch, Rank)> {
+fn part(assignment: &Assignment, me: NodeId, provisional: bool) -> Option<Part> {
     if let Some(handoff) = assignment.handoff.filter(|handoff| handoff.to == me) {
         return Some((handoff.epoch, Rank::Owner));
     }

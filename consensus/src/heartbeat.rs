@@ -45,5 +45,7 @@ pub struct Heartbeat {
     pub boot: u64,
     pub sequence: u64,
     pub sent_at: Timestamp,
+    /// At least one of its volumes can be written. A node that says no keeps what it has until others have it, and is given nothing more.
+    pub writable: bool,
     pub recorders: Vec<Progress>,
 }

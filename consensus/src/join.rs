@@ -27,7 +27,7 @@ pub struct Joined {
 pub enum JoinError {
     #[error("the cluster refused: {0}")]
     Rejected(Rejection),
-    /// If the cluster lists a node of this name nevertheless, remove it before the next attempt.
+    /// The cluster may have given out an id nevertheless: the next try must name the same attempt.
     #[error("could not join through {peer} within {JOIN_DEADLINE:?}: {why}")]
     Unavailable { peer: String, why: String },
     #[error("could not join through {peer}: {error}")]
@@ -37,12 +37,14 @@ pub enum JoinError {
 }
 
 /// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same question until [`JOIN_DEADLINE`].
+/// `attempt` is to be made durable before it is used: asked again with it, after a crash too, the cluster gives the same id instead of
+/// refusing the name that it gave away already.
 ///
 /// # Errors
 /// See [`JoinError`].
-pub async fn join(peer: &str, spec: NodeSpec, secret: Secret) -> Result<Joined, JoinError> {
+pub async fn join(peer: &str, spec: NodeSpec, secret: Secret, attempt: Uuid) -> Result<Joined, JoinError> {
     let client = PeerClient::new(secret).map_err(JoinError::Client)?;
-    let request = JoinRequest { spec, attempt: Uuid::new_v4() };
+    let request = JoinRequest { spec, attempt };
     let give_up_at = Instant::now() + JOIN_DEADLINE;
     loop {
         let why = match client.call::<_, JoinAnswer>(peer, JOIN, &request, ASK_DEADLINE).await {

@@ -1,12 +1,15 @@
 //! Who is alive, from heartbeats, refused connections and the passing of time. Pure: time comes in as a monotonic `Duration` since the process started.
 
-use crate::heartbeat::SUSPECT_AFTER;
+use crate::heartbeat::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A tick this late means that this process itself was not running (stopped, starved, suspended): its silence proves nothing about others.
 pub const TICK_LATE_MAX: Duration = Duration::from_millis(500);
+
+/// A closed address is tried ten times a second; without a refusal for this long, the next one begins a new story.
+pub const REFUSALS_APART_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -58,6 +61,35 @@ struct Peer {
     heard: Option<Heard>,
     /// Stays until it is heard again: a grace period never turns a suspect into a live node.
     suspect: Option<(Duration, Why)>,
+    refusals: Option<Refusals>,
+}
+
+/// Connections refused one after the other, of one process. It lives all the same (its advertised address is wrong, say) if it is heard
+/// later than anything that was under way at the first refusal could arrive.
+#[derive(Clone, Copy, Debug)]
+struct Refusals {
+    first: Duration,
+    last: Duration,
+    disproved: bool,
+}
+
+impl Refusals {
+    fn refused(before: Option<Self>, now: Duration) -> Self {
+        match before.filter(|before| before.goes_on(now)) {
+            Some(before) => Self { last: now, ..before },
+            None => Self { first: now, last: now, disproved: false },
+        }
+    }
+
+    /// The refused process was heard.
+    fn heard(self, now: Duration) -> Option<Self> {
+        let later = now.saturating_sub(self.first) >= HEARTBEAT_INTERVAL;
+        self.goes_on(now).then_some(Self { disproved: self.disproved || later, ..self })
+    }
+
+    fn goes_on(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last) <= REFUSALS_APART_MAX
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,44 +105,55 @@ pub struct Liveness {
     peers: BTreeMap<NodeId, Peer>,
     /// Silence before this does not count.
     grace_from: Duration,
-    ticked_at: Duration,
+    looked_at: Duration,
 }
 
 impl Liveness {
     /// `now`: everyone gets a full interval from here.
     #[must_use]
     pub fn new(me: NodeId, now: Duration) -> Self {
-        Self { me, peers: BTreeMap::new(), grace_from: now, ticked_at: now }
+        Self { me, peers: BTreeMap::new(), grace_from: now, looked_at: now }
     }
 
+    /// A process that started at `boot` was heard. One that started earlier than the known one is stale only while the known one is heard:
+    /// a wall clock that was stepped back must not silence a restarted node.
     pub fn heartbeat(&mut self, now: Duration, from: NodeId, boot: u64) -> Seen {
+        self.look(now);
         let was_suspect = self.verdict(now, from).is_suspect();
         let peer = self.peers.entry(from).or_default();
         let seen = match peer.heard {
             None => Seen::First,
-            Some(heard) if boot < heard.boot => return Seen::Stale,
-            Some(heard) if boot > heard.boot => Seen::Restarted,
+            Some(heard) if boot < heard.boot && !was_suspect => return Seen::Stale,
+            Some(heard) if boot != heard.boot => Seen::Restarted,
             Some(_) if was_suspect => Seen::Returned,
             Some(_) => Seen::Usual,
         };
-        *peer = Peer { heard: Some(Heard { boot, at: now }), suspect: None };
+        let refusals = peer.refusals.filter(|_| matches!(seen, Seen::Usual | Seen::Returned));
+        let refusals = refusals.and_then(|refusals| refusals.heard(now));
+        *peer = Peer { heard: Some(Heard { boot, at: now }), suspect: None, refusals };
         seen
     }
 
-    /// A new connection to `node` was refused: proof at once, also in a grace period.
+    /// A new connection to `node` was refused: proof at once, also in a grace period, unless this process was heard in spite of refusals.
     pub fn refused(&mut self, now: Duration, node: NodeId) {
-        self.peers.entry(node).or_default().suspect.get_or_insert((now, Why::Refused));
+        self.look(now);
+        let peer = self.peers.entry(node).or_default();
+        let refusals = Refusals::refused(peer.refusals, now);
+        peer.refusals = Some(refusals);
+        if !refusals.disproved {
+            peer.suspect.get_or_insert((now, Why::Refused));
+        }
     }
 
-    /// To be called at least every [`TICK_LATE_MAX`] / 2, before verdicts are asked for; a late tick gives everyone a full interval.
+    /// To be called at least every [`TICK_LATE_MAX`] / 2, before verdicts are asked for.
     pub fn tick(&mut self, now: Duration) {
-        let late = now.saturating_sub(self.ticked_at) > TICK_LATE_MAX;
-        self.ticked_at = now;
-        if late { self.grace_from = now } else { self.mark_silent(now) }
+        self.look(now);
+        self.mark_silent(now);
     }
 
     /// A new leader judges those that it does not suspect already by what it hears from now on.
     pub fn leader_changed(&mut self, now: Duration) {
+        self.look(now);
         self.mark_silent(now);
         self.grace_from = now;
     }
@@ -139,6 +182,19 @@ impl Liveness {
         nodes.map(|node| (node, self.verdict(now, node))).collect()
     }
 
+    /// Whatever comes first after a stall, everyone gets a full interval from there.
+    fn look(&mut self, now: Duration) {
+        if self.was_away(now) {
+            self.grace_from = now;
+        }
+        self.looked_at = now;
+    }
+
+    /// Nobody looked for so long that this process was not running.
+    fn was_away(&self, now: Duration) -> bool {
+        now.saturating_sub(self.looked_at) > TICK_LATE_MAX
+    }
+
     fn mark_silent(&mut self, now: Duration) {
         let silent: Vec<(NodeId, (Duration, Why))> =
             self.peers.iter().filter_map(|(node, peer)| Some((*node, self.silence(now, peer)?))).collect();
@@ -150,6 +206,6 @@ impl Liveness {
     fn silence(&self, now: Duration, peer: &Peer) -> Option<(Duration, Why)> {
         let quiet_from = peer.heard.map_or(self.grace_from, |heard| heard.at.max(self.grace_from));
         let since = quiet_from + SUSPECT_AFTER;
-        (now >= since).then_some((since, Why::Silence))
+        (now >= since && !self.was_away(now)).then_some((since, Why::Silence))
     }
 }

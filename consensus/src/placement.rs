@@ -26,12 +26,12 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Books as they are in `state`; only live recorders that are on duty are chosen.
-    pub fn new(state: &'a ClusterState, is_alive: impl Fn(NodeId) -> bool) -> Self {
+    /// Books as they are in `state`; only recorders that are on duty and `can_record` (live, and can write) are chosen.
+    pub fn new(state: &'a ClusterState, can_record: impl Fn(NodeId) -> bool) -> Self {
         let fit = state
             .nodes
             .iter()
-            .filter(|(id, node)| is_alive(*id) && node.duty == Duty::Active && node.spec.role == Role::Recorder)
+            .filter(|(id, node)| can_record(*id) && node.duty == Duty::Active && node.spec.role == Role::Recorder)
             .collect();
         let mut planner = Self { state, fit, load: BTreeMap::new(), succession: BTreeMap::new() };
         state.assignments.values().for_each(|assignment| planner.add(assignment));
@@ -153,9 +153,10 @@ pub struct Survival {
     pub lost: Vec<CameraId>,
 }
 
-/// Whether every camera would still be recorded if `node` died now: those that no living node would own must fit on the others.
-pub fn survives_loss_of(state: &ClusterState, node: NodeId, is_alive: impl Fn(NodeId) -> bool) -> Survival {
-    let lives = |id| id != node && is_alive(id);
+/// Whether every camera would still be recorded if `node` died now: those that no able node would own must fit on the others.
+/// `can_record`: lives, and can write.
+pub fn survives_loss_of(state: &ClusterState, node: NodeId, can_record: impl Fn(NodeId) -> bool) -> Survival {
+    let lives = |id| id != node && can_record(id);
     let mut planner = Planner::new(state, lives);
     let orphans = state.assignments.iter().filter(|(_, assignment)| {
         let mirrored = assignment.mirror.is_some_and(|mirror| planner.is_fit(mirror));

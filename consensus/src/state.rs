@@ -129,7 +129,11 @@ impl ClusterState {
     }
 
     fn set_duty(&mut self, id: NodeId, duty: Duty) -> Result<Response, Rejection> {
-        self.node_mut(id)?.duty = duty;
+        let node = self.node_mut(id)?;
+        // Whoever drains has nothing to hand over by stopping, and `Stopping` would end with the restart.
+        if (node.duty, duty) != (Duty::Draining, Duty::Stopping) {
+            node.duty = duty;
+        }
         Ok(Response::Done)
     }
 

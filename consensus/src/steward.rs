@@ -2,6 +2,9 @@
 //!
 //! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
 //! successors and mirrors of what is well. A dead node's cameras go out in one log entry.
+//!
+//! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
+//! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
 
 mod memory;
 
@@ -13,7 +16,7 @@ use crate::liveness::Verdict;
 use crate::model::{Assignment, Handoff, Protection};
 use crate::placement::{Placement, Planner, by_priority};
 use crate::state::ClusterState;
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use memory::Memory;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 /// A handoff's target must show a durable keyframe within this time.
 pub const HANDOFF_MAX: Duration = Duration::from_secs(15);
-/// Handoffs away from one node at a time: each opens a second connection to a camera.
+/// Handoffs away from one node at a time: each opens a second connection to a camera. Cameras that the node fails to record do not wait.
 pub const HANDOFFS_PER_NODE_MAX: usize = 16;
 /// Changes in one log entry.
 pub const CHANGES_PER_COMMAND_MAX: usize = 4_096;
@@ -36,6 +39,10 @@ pub struct Input<'a> {
     pub state: &'a ClusterState,
     /// A node that is missing here counts as [`Verdict::Unknown`].
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
+    /// Raft's voters, the leader (alive in `verdicts`) among them. Without a majority of them alive nothing is decided.
+    pub voters: &'a [NodeId],
+    /// Nodes that say they cannot write ([`crate::heartbeat::Heartbeat::writable`]): they lose their cameras and get none.
+    pub unfit: &'a BTreeSet<NodeId>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
 }
@@ -51,6 +58,9 @@ impl Steward {
     /// The commands to propose now, in order. The next round must see their effect (or their failure) in the state.
     pub fn decide(&mut self, input: &Input<'_>) -> Vec<Command> {
         self.memory.forget(input.uptime, |camera| input.state.cameras.contains(camera));
+        if !self.memory.hears(input.uptime, hears_majority(input)) {
+            return Vec::new();
+        }
         let cameras = by_priority(input.state, input.state.cameras.keys().collect());
         let mut round = Round::new(input, &mut self.memory);
         let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
@@ -59,6 +69,11 @@ impl Steward {
         let commands = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
         commands.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() }).collect()
     }
+}
+
+fn hears_majority(input: &Input<'_>) -> bool {
+    let is_alive = |node: &&NodeId| input.verdicts.get(node).is_some_and(|verdict| verdict.is_alive());
+    input.voters.iter().filter(is_alive).count() * 2 > input.voters.len()
 }
 
 struct Round<'a> {
@@ -74,8 +89,11 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(input: &'a Input<'a>, memory: &'a mut Memory) -> Self {
-        let is_alive = |node| input.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive());
-        let planner = Planner::new(input.state, is_alive);
+        let can_record = |node| {
+            let is_alive = input.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive());
+            is_alive && !input.unfit.contains(&node)
+        };
+        let planner = Planner::new(input.state, can_record);
         let mut handoffs_from = BTreeMap::new();
         for assignment in input.state.assignments.values().filter(|assignment| assignment.handoff.is_some()) {
             assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
@@ -119,7 +137,7 @@ impl<'a> Round<'a> {
     /// A camera without a living owner.
     fn rescue(&mut self, camera: CameraId) {
         let Some(now) = self.assignment(camera) else { return };
-        if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, handoff)) {
+        if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
             return self.complete(camera, now, handoff);
         }
         let Some(owner) = self.heir(camera, now).or_else(|| self.shed_for(camera)) else { return };
@@ -136,24 +154,45 @@ impl<'a> Round<'a> {
         self.propose(camera, now, op);
     }
 
-    /// A handoff's target that lives inherits from a dead owner without more proof: it is connecting already.
-    fn can_inherit(&self, camera: CameraId, handoff: &Handoff) -> bool {
-        self.planner.is_fit(handoff.to) && !self.fails(camera, handoff)
+    /// A handoff's target that lives inherits from a dead owner without more proof, for it is connecting already; unless another is further.
+    fn can_inherit(&self, camera: CameraId, now: &Assignment, handoff: &Handoff) -> bool {
+        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+        let proved = report.is_some_and(|progress| progress.first_keyframe.is_some());
+        let may = self.planner.is_fit(handoff.to) && !self.fails(camera, handoff);
+        may && (proved || !self.beside(now).any(|node| self.records(camera, now, node)))
+    }
+
+    /// The mirror and the successor, if they can take an orphan.
+    fn beside(&self, now: &Assignment) -> impl Iterator<Item = NodeId> {
+        let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
+        let successor = now.successor.filter(|successor| self.planner.room(*successor) > 0);
+        mirror.into_iter().chain(successor)
+    }
+
+    /// Whether `node`, the mirror or successor, records an orphan now. A successor's report may be of an earlier stint: then its owner came further.
+    fn records(&self, camera: CameraId, now: &Assignment, node: NodeId) -> bool {
+        let report = self.progress(node, camera).filter(|progress| progress.epoch == now.epoch);
+        report.is_some_and(|progress| {
+            let is_of_now = now.mirror == Some(node) || progress.watermark > self.watermark(now.owner, camera);
+            progress.state == RecorderState::Recording && progress.first_keyframe.is_some() && is_of_now
+        })
     }
 
     fn fails(&self, camera: CameraId, handoff: &Handoff) -> bool {
-        let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
+        self.is_failing(handoff.to, camera, handoff.epoch)
+    }
+
+    fn is_failing(&self, node: NodeId, camera: CameraId, epoch: Epoch) -> bool {
+        let report = self.progress(node, camera).filter(|progress| progress.epoch == epoch);
         report.is_some_and(|progress| progress.state == RecorderState::Failing)
     }
 
-    /// Who takes an orphan: its mirror records it already, its successor may; else, or where that one is full, whoever has room.
+    /// Who takes an orphan: whoever records it already, else its mirror or successor; else, or where that one is full, whoever has room.
     fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
-        let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
-        let successor = now.successor.filter(|successor| self.planner.is_fit(*successor));
-        let successor = successor.filter(|successor| self.planner.room(*successor) > 0);
         let refused = self.memory.refused(self.input.uptime, camera);
         let anyone = || self.planner.owner(&refused).or_else(|| self.planner.owner(&[]));
-        mirror.or(successor).or_else(anyone)
+        let recording = self.beside(now).find(|node| self.records(camera, now, *node));
+        recording.or_else(|| self.beside(now).next()).or_else(anyone)
     }
 
     /// Makes room for `camera` by letting go of the least important one, if that is less important. Answers where the room is.
@@ -248,8 +287,9 @@ impl<'a> Round<'a> {
     /// Whether a move was begun (or must wait its turn); not where there is nowhere to go.
     fn begin_handoff(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, fails: bool) -> bool {
         let Some(to) = self.target(camera, now, owner) else { return false };
+        let waits_turn = !self.is_failing(owner, camera, now.epoch);
         let under_way = self.handoffs_from.entry(owner).or_default();
-        if *under_way >= HANDOFFS_PER_NODE_MAX {
+        if waits_turn && *under_way >= HANDOFFS_PER_NODE_MAX {
             return true;
         }
         *under_way += 1;

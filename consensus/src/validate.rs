@@ -185,7 +185,7 @@ mod tests {
         assert!(camera_spec(&spec).is_err());
         spec.name = "ok".into();
         spec.labels = (0..=LABELS_MAX).map(|n| (n.to_string(), String::new())).collect();
-        assert_eq!(camera_spec(&spec).unwrap_err().code(), "too_many");
+        assert_eq!(camera_spec(&spec).unwrap_err().code(), "too-many");
     }
 
     #[test]

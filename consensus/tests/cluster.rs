@@ -6,7 +6,9 @@
 use holdfast_consensus::command::{Command, Rejection, Response, Settings};
 use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Secret, Source, Transport};
 use holdfast_consensus::peer::{PeerClient, PeerError};
-use holdfast_consensus::{Consensus, JoinError, OpenError, Options, Timing, WRITE_DEADLINE, WriteError, join};
+use holdfast_consensus::{
+    Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
+};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +56,8 @@ fn camera(name: &str) -> Command {
 }
 
 async fn open(dir: &Path, node: NodeId, cluster: Uuid) -> Consensus {
-    let options = Options { node, cluster, dir: dir.to_owned(), timing: Timing::default(), secret: secret() };
+    let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
+    let options = Options { node, cluster, dir: dir.to_owned(), timing, secret: secret() };
     let opened = Instant::now();
     loop {
         // The log's lock is released when the last task of a stopped node has ended.
@@ -84,7 +87,7 @@ impl TestNode {
     async fn joining(name: &str, through: &Self) -> Self {
         let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
-        let joined = join(&through.spec.peer_addr, spec.clone(), secret()).await.unwrap();
+        let joined = join(&through.spec.peer_addr, spec.clone(), secret(), Uuid::new_v4()).await.unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
         let consensus = open(dir.path(), joined.node, joined.cluster).await;
         let server = serve(&consensus, listener);
@@ -174,6 +177,10 @@ async fn writes_go_through_any_node_and_outlive_the_leader() {
     assert_eq!(again, Err(WriteError::Rejected(Rejection::DuplicateCameraName("front".into()))));
 
     let at = nodes.iter().position(TestNode::is_leader).unwrap();
+    for (n, node) in nodes.iter().enumerate() {
+        let proposed = node.consensus.propose_as_leader(Command::SetSettings(Settings::default())).await;
+        assert_eq!(proposed, if n == at { Ok(Response::Done) } else { Err(WriteError::NoLeader) });
+    }
     let dead = nodes.remove(at).kill().await;
     write_soon(&nodes[0], camera("back")).await;
     eventually("both survivors have both cameras", || nodes.iter().all(|node| node.cameras().len() == 2)).await;
@@ -227,12 +234,40 @@ async fn a_stopping_leader_hands_over_and_a_removed_node_leaves_the_vote() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_learner_gets_the_vote_of_a_voter_that_stays_away() {
+    let mut nodes = three().await;
+    for name in ["n4", "n5", "n6"] {
+        nodes.push(TestNode::joining(name, &nodes[0]).await);
+    }
+    for node in &nodes {
+        node.voters(VOTERS_MAX).await;
+    }
+    let voters = |node: &TestNode| node.consensus.leadership().borrow().voters.clone();
+    let learner =
+        nodes.iter().map(|node| node.consensus.node()).find(|node| !voters(&nodes[0]).contains(node)).unwrap();
+    let away = nodes.iter().position(|node| !node.is_leader() && node.consensus.node() != learner).unwrap();
+    let dead = nodes.remove(away).kill().await;
+    eventually("the learner votes in place of the dead", || {
+        nodes.iter().all(|node| {
+            let now = voters(node);
+            now.len() == VOTERS_MAX && now.contains(&learner) && !now.contains(&dead.node)
+        })
+    })
+    .await;
+
+    let returned = dead.restart().await;
+    write_soon(&nodes[0], camera("front")).await;
+    eventually("the returned node learns", || returned.cameras().len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn strangers_and_namesakes_do_not_join() {
     let first = TestNode::first().await;
     let spec = node_spec("n2", "127.0.0.1:9");
-    let stranger = join(&first.spec.peer_addr, spec, Secret("guessed".into())).await.unwrap_err();
+    let stranger = join(&first.spec.peer_addr, spec, Secret("guessed".into()), Uuid::new_v4()).await.unwrap_err();
     assert!(stranger.to_string().contains("401"), "{stranger}");
-    let namesake = join(&first.spec.peer_addr, node_spec("n1", "127.0.0.1:9"), secret()).await.unwrap_err();
+    let namesake =
+        join(&first.spec.peer_addr, node_spec("n1", "127.0.0.1:9"), secret(), Uuid::new_v4()).await.unwrap_err();
     assert!(matches!(namesake, JoinError::Rejected(Rejection::DuplicateNodeName(_))), "{namesake}");
     assert_eq!(first.consensus.state().nodes.len(), 1);
 }
@@ -240,8 +275,11 @@ async fn strangers_and_namesakes_do_not_join() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_never_starts_does_not_block_writes() {
     let first = TestNode::first().await;
-    let joined = join(&first.spec.peer_addr, node_spec("ghost", "127.0.0.1:9"), secret()).await.unwrap();
+    let (spec, attempt) = (node_spec("ghost", "127.0.0.1:9"), Uuid::new_v4());
+    let joined = join(&first.spec.peer_addr, spec.clone(), secret(), attempt).await.unwrap();
     assert_eq!(joined.node, NodeId(2));
+    let again = join(&first.spec.peer_addr, spec, secret(), attempt).await.unwrap();
+    assert_eq!(again, joined, "a crash before the id was stored does not lose it");
     sleep(Duration::from_secs(1)).await;
     first.consensus.write(camera("front")).await.unwrap();
     assert_eq!(first.consensus.leadership().borrow().voters, [NodeId(1)]);

@@ -156,7 +156,11 @@ impl Simulation {
         self.record();
         let verdicts = self.verdicts();
         let (now, uptime, progress) = (self.wall(), self.now, &self.progress);
-        let commands = self.steward.decide(&Input { now, uptime, state: &self.state, verdicts: &verdicts, progress });
+        // The dead do not vote: this is about what a leader decides, not about whether there can be one.
+        let voters: Vec<NodeId> = self.state.nodes.keys().filter(|node| !self.dead.contains(node)).collect();
+        let unfit = &BTreeSet::new();
+        let input = Input { now, uptime, state: &self.state, verdicts: &verdicts, voters: &voters, unfit, progress };
+        let commands = self.steward.decide(&input);
         let count = commands.len();
         for command in commands {
             match self.state.apply(command).unwrap() {

@@ -47,6 +47,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The operator has to correct something, and no other volume makes up for it: a node does not start beside it.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::ForeignVolume { .. } | Self::Options { .. })
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {

@@ -5,6 +5,8 @@ pub(crate) mod bytes;
 mod footer;
 mod header;
 mod record;
+#[cfg(test)]
+mod tests;
 mod trailer;
 
 pub use batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHead, decode_batch_head, verify_body};

@@ -4,12 +4,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
+mod retain;
+
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
-use crate::options::RetentionClass;
-use crate::retention::{FreeSpace, Reason, SegmentFacts, plan_deletions};
 use crate::scan::scan;
 use crate::seal::{Sealed, read_sealed, seal};
 use crate::shared::{Known, OpenSegment, Shared, read, write};
@@ -134,7 +134,10 @@ impl Keeper {
         {
             tracing::warn!(%error, "the catalogue was not flushed; it is rebuilt if need be");
         }
-        *write(&self.shared.catalogue) = None;
+        // What a failed volume has durable can still be read.
+        if self.shared.failed.borrow().is_none() {
+            *write(&self.shared.catalogue) = None;
+        }
     }
 
     fn catalogue(&self) -> Option<Arc<Catalogue>> {
@@ -191,7 +194,16 @@ impl Keeper {
             known.extend(listed.remove_entry(&found.id));
             false
         });
-        self.shared.counters.segments_to_recover.store(self.to_recover.len() as u64, Ordering::Relaxed);
+        drop(known);
+        self.count_pending();
+    }
+
+    /// So that what is told of recovery ends when nothing waits any more, whatever was put back on the list meanwhile.
+    fn count_pending(&self) {
+        let counters = &self.shared.counters;
+        let done =
+            counters.segments_recovered.load(Ordering::Relaxed) + counters.refused_segments.load(Ordering::Relaxed);
+        counters.segments_to_recover.store(done + self.to_recover.len() as u64, Ordering::Relaxed);
     }
 
     /// Throws the catalogue away; everything that was listed is read again.
@@ -207,7 +219,7 @@ impl Keeper {
         let again = known.into_iter().map(|(id, known)| Found { id, class: known.class, bytes: known.bytes });
         self.to_recover.extend(again);
         self.to_recover.make_contiguous().sort_by_key(|found| found.id);
-        self.shared.counters.segments_to_recover.fetch_add(self.to_recover.len() as u64, Ordering::Relaxed);
+        self.count_pending();
     }
 
     /// Seals the next segment. `false` where there is none, or it has to wait.
@@ -265,6 +277,7 @@ impl Keeper {
             }
             None => self.to_recover.push_back(Found { id, class: Arc::clone(class), bytes }),
         }
+        self.count_pending();
     }
 
     /// Lists one segment of a former process, sealing it first if need be.
@@ -274,6 +287,7 @@ impl Keeper {
             Ok((trailer, head)) => {
                 self.list(&found.class, &trailer, &head);
                 self.shared.counters.segments_recovered.fetch_add(1, Ordering::Relaxed);
+                self.count_pending();
             }
             Err(error @ Error::NoSpace { .. }) => {
                 tracing::warn!(segment = %found.id, %error, "no room to close a recovered segment; trying again");
@@ -310,103 +324,6 @@ impl Keeper {
         let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
         Ok((trailer, head))
     }
-
-    /// Deletes what the limits say.
-    fn retain(&mut self) {
-        let space = match self.shared.disk.space(&self.shared.layout.root) {
-            Ok(space) => space,
-            Err(error) => return tracing::warn!(%error, "the filesystem does not tell its free space"),
-        };
-        self.shared.counters.free_bytes.store(space.free_bytes, Ordering::Relaxed);
-        self.shared.counters.total_bytes.store(space.total_bytes, Ordering::Relaxed);
-        let free = FreeSpace { free_bytes: space.free_bytes, free_bytes_min: self.shared.options.free_bytes_min };
-        // While older segments may be unknown, age and size would pick the wrong ones.
-        let is_complete = self.has_catalogue() && self.to_recover.is_empty();
-        if !is_complete && free.free_bytes < free.free_bytes_min {
-            self.recover_oldest();
-        }
-        let classes: &[RetentionClass] = if is_complete { &self.shared.options.retention } else { &[] };
-        let plan = self.plan(classes, free);
-        self.delete_planned(&plan);
-    }
-
-    /// Makes room for the writer, whatever the limits.
-    fn reclaim(&mut self) {
-        self.recover_oldest();
-        let least = FreeSpace { free_bytes: 0, free_bytes_min: crate::writer::ALLOCATE_STEP_BYTES };
-        let plan = self.plan(&[], least);
-        if self.delete_planned(&plan) == 0 {
-            tracing::error!(volume = %self.shared.layout.root.display(), "the disk is full and no segment may be deleted: make room");
-        }
-    }
-
-    /// Before anything is deleted for want of room, the oldest has to be known.
-    fn recover_oldest(&mut self) {
-        let oldest_known = read(&self.shared.known).keys().next().copied();
-        if self.has_catalogue()
-            && let Some(found) = self.to_recover.front()
-            && oldest_known.is_none_or(|known| found.id < known)
-            && let Some(found) = self.to_recover.pop_front()
-        {
-            self.recover(&found);
-        }
-    }
-
-    fn plan(&self, classes: &[RetentionClass], space: FreeSpace) -> Vec<(SegmentId, Reason)> {
-        let known = read(&self.shared.known);
-        let open: Vec<_> = read(&self.shared.open)
-            .iter()
-            .map(|(id, segment)| (*id, Arc::clone(&segment.class), read(&segment.state).data_end))
-            .collect();
-        let now = self.shared.clock.now();
-        let sealed = known.iter().map(|(id, known)| SegmentFacts {
-            id: *id,
-            class: &known.class,
-            bytes: known.bytes,
-            closed_at: known.closed_at,
-            is_deletable: true,
-        });
-        let open = open.iter().map(|(id, class, bytes)| SegmentFacts {
-            id: *id,
-            class,
-            bytes: *bytes,
-            closed_at: now,
-            is_deletable: false,
-        });
-        plan_deletions(&sealed.chain(open).collect::<Vec<_>>(), classes, space, now)
-    }
-
-    fn delete_planned(&mut self, plan: &[(SegmentId, Reason)]) -> usize {
-        plan.iter().filter(|(id, reason)| self.delete(*id, *reason)).count()
-    }
-
-    /// Takes the file away first: a row without a file is cleaned up at the next start, a file without a row is listed again.
-    fn delete(&mut self, id: SegmentId, reason: Reason) -> bool {
-        let Some(known) = read(&self.shared.known).get(&id).cloned() else { return false };
-        let path = self.shared.layout.segment(&known.class, id);
-        let head = self.read_head(&path);
-        if let Err(error) = self.shared.disk.remove(&path) {
-            tracing::error!(path = %path.display(), %error, "a segment cannot be deleted");
-            return false;
-        }
-        tracing::info!(segment = %id, class = %known.class, bytes = known.bytes, %reason, "deleted a segment");
-        write(&self.shared.known).remove(&id);
-        self.shared.caches.forget(id);
-        self.shared.counters.deleted_segments.fetch_add(1, Ordering::Relaxed);
-        self.shared.counters.deleted_bytes.fetch_add(known.bytes, Ordering::Relaxed);
-        if let Some(Err(error)) = self.catalogue().map(|catalogue| catalogue.remove(id, head.as_ref())) {
-            self.rebuild_catalogue(&error);
-        }
-        true
-    }
-
-    fn read_head(&self, path: &Path) -> Option<FooterHead> {
-        let file = self.shared.disk.open_read(path).ok()?;
-        match read_sealed(&*file, path) {
-            Ok(Sealed::Yes(_, head)) => Some(head),
-            Ok(Sealed::No(_)) | Err(_) => None,
-        }
-    }
 }
 
 /// A header of a newer version means hands off. A damaged one does not: its batches may be sound.
@@ -428,5 +345,48 @@ fn delete_dir(path: &Path) -> Result<(), Broken> {
     match deleted {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::disk::{IoChoice, RealDisk};
+    use crate::ids::NodeId;
+    use crate::layout::Layout;
+    use crate::options::VolumeOptions;
+    use crate::time::Timestamp;
+    use uuid::Uuid;
+
+    fn pending(shared: &Shared) -> u64 {
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &shared.counters;
+        count(&counters.segments_to_recover) - count(&counters.segments_recovered) - count(&counters.refused_segments)
+    }
+
+    #[test]
+    fn a_catalogue_lost_during_recovery_leaves_each_segment_to_recover_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil());
+        let layout = Layout { root: dir.path().to_owned() };
+        let disk = Arc::new(RealDisk::new(IoChoice::Plain, dir.path()).unwrap());
+        let shared = Arc::new(Shared::new(options, layout, Uuid::nil(), disk, Arc::new(SystemClock)));
+        let class: Arc<str> = Arc::from("default");
+        let found = |id| Found { id: SegmentId(id), class: Arc::clone(&class), bytes: 4096 };
+        let (_jobs, receiver) = std::sync::mpsc::channel();
+        let mut keeper = Keeper::new(Arc::clone(&shared), receiver, vec![found(1), found(2)]);
+        keeper.open_catalogue();
+        assert_eq!(pending(&shared), 2);
+        let known = Known { class: Arc::clone(&class), bytes: 4096, closed_at: Timestamp(0) };
+        write(&shared.known).insert(SegmentId(3), known);
+        keeper.rebuild_catalogue(&Broken("injected".to_owned()));
+        assert_eq!(pending(&shared), 3);
+        keeper.open_catalogue();
+        while let Some(found) = keeper.to_recover.pop_back() {
+            // None of the files is there.
+            keeper.recover(&found);
+        }
+        assert_eq!(pending(&shared), 0, "recovery is over once nothing waits");
     }
 }

@@ -1,17 +1,19 @@
 //! Looking into segment files without a running volume. Everything here only reads.
 
+mod footage;
+
+pub use footage::{Footage, footage};
+
 use crate::Error;
-use crate::chunk::InitId;
 use crate::disk::{Disk, DiskFile, IoChoice, RealDisk};
-use crate::format::{BLOCK, BLOCK_BYTES, Decoded, FormatError, SegmentHeader, decode_record};
+use crate::format::{BLOCK, BLOCK_BYTES, FormatError, SegmentHeader};
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
 use crate::index::SegmentIndex;
 use crate::layout::parse_path;
-use crate::scan::{Scan, scan};
+use crate::scan::{Scan, scan_with};
 use crate::seal::{Sealed, read_sealed};
 use crate::time::Timestamp;
 use crate::timeline::Span;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -83,13 +85,6 @@ pub struct LostChunk {
     pub end: Timestamp,
 }
 
-/// What [`extract`] hands over, in order: an init segment before the first chunk that needs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extracted {
-    Init { track: TrackKind, stream: StreamKind, id: InitId, bytes: Bytes },
-    Chunk { meta: crate::chunk::ChunkMeta, payload: Bytes },
-}
-
 struct Opened {
     file: Arc<dyn DiskFile>,
     file_bytes: u64,
@@ -120,8 +115,10 @@ fn open(path: &Path) -> Result<Opened, Error> {
     Ok(Opened { file, file_bytes, segment, header })
 }
 
-fn scan_all(opened: &Opened, path: &Path) -> Result<Scan, Error> {
-    scan(&*opened.file, opened.segment).map_err(Error::io("read", path))?.map_err(Error::format(path))
+/// `progress` is told the bytes read and in all.
+fn scan_all(opened: &Opened, path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Scan, Error> {
+    let progress = |done| progress(done, opened.file_bytes);
+    scan_with(&*opened.file, opened.segment, progress).map_err(Error::io("read", path))?.map_err(Error::format(path))
 }
 
 /// Tells what a segment file holds: from its footer, or by reading all of it where it has none.
@@ -160,7 +157,7 @@ pub fn inspect(path: &Path) -> Result<Summary, Error> {
             ..summary
         }),
         Sealed::No(_) => {
-            let scan = scan_all(&opened, path)?;
+            let scan = scan_all(&opened, path, |_, _| {})?;
             let bytes = |rows: &Vec<crate::ChunkRow>| rows.iter().map(|row| u64::from(row.payload_bytes)).sum();
             let tracks = scan.index.tracks().iter().map(|(key, rows)| (*key, rows.len() as u64, bytes(rows)));
             Ok(Summary {
@@ -213,8 +210,7 @@ fn streams(
 pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report, Error> {
     let opened = open(path)?;
     let total = opened.file_bytes;
-    let scan = scan_all(&opened, path)?;
-    progress(scan.data_end.min(total), total);
+    let scan = scan_all(&opened, path, &mut progress)?;
     let mut report = Report {
         is_header_sound: opened.header.is_some(),
         batches: scan.batches,
@@ -264,46 +260,4 @@ fn ends_like_a_seal(opened: &Opened, path: &Path) -> Result<bool, Error> {
     let at = opened.file_bytes - BLOCK;
     opened.file.read_exact_at(&mut magic, at).map_err(Error::io("read", path))?;
     Ok(&magic == b"HOLDFEND")
-}
-
-/// Hands over one camera's init segments and sound chunks, in the order of writing. Returns the number of chunks.
-///
-/// # Errors
-/// It is no segment, of a newer version, cannot be read, or `sink` failed.
-pub fn extract<E: From<Error>>(
-    path: &Path,
-    camera: CameraId,
-    mut sink: impl FnMut(Extracted) -> Result<(), E>,
-) -> Result<u64, E> {
-    let opened = open(path)?;
-    let scan = scan_all(&opened, path)?;
-    let mut places: Vec<u64> =
-        scan.index.inits().iter().filter(|row| row.key.camera == camera).map(|row| row.offset).collect();
-    let mine = scan.index.tracks().iter().filter(|(key, _)| key.camera == camera);
-    places.extend(mine.flat_map(|(_, rows)| rows).map(|row| row.offset));
-    places.sort_unstable();
-    let mut chunks = 0;
-    for offset in places {
-        let record = read_record(&opened, path, offset)?;
-        match decode_record(&record).map_err(Error::format(path))?.0 {
-            Decoded::Chunk { meta, payload } => {
-                chunks += 1;
-                sink(Extracted::Chunk { meta, payload: Bytes::copy_from_slice(payload) })?;
-            }
-            Decoded::Init { stream, track, id, payload, .. } => {
-                sink(Extracted::Init { track, stream, id, bytes: Bytes::copy_from_slice(payload) })?;
-            }
-            Decoded::Gap(_) | Decoded::Unknown { .. } => {}
-        }
-    }
-    Ok(chunks)
-}
-
-fn read_record(opened: &Opened, path: &Path, offset: u64) -> Result<Vec<u8>, Error> {
-    let mut head = [0; crate::format::RECORD_HEAD_BYTES];
-    opened.file.read_exact_at(&mut head, offset).map_err(Error::io("read", path))?;
-    let span = crate::format::span_of(&head).map_err(Error::format(path))?;
-    let mut record = vec![0; span.bytes()];
-    opened.file.read_exact_at(&mut record, offset).map_err(Error::io("read", path))?;
-    Ok(record)
 }

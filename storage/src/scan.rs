@@ -70,12 +70,25 @@ enum Found {
 /// # Errors
 /// The file cannot be read (outer), or holds a batch of a newer format version (inner): then it must be left untouched.
 pub(crate) fn scan(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Result<Scan, FormatError>> {
+    scan_with(file, segment, |_| {})
+}
+
+/// As [`scan`]; `progress` is told how far in the file it has come, in bytes.
+///
+/// # Errors
+/// As [`scan`].
+pub(crate) fn scan_with(
+    file: &dyn DiskFile,
+    segment: SegmentId,
+    mut progress: impl FnMut(u64),
+) -> io::Result<Result<Scan, FormatError>> {
     let file_bytes = file.bytes()?;
     let mut window = Window { file, file_bytes, start: 0, bytes: Vec::new() };
     let mut scan = Scan { data_end: BLOCK, ..Scan::default() };
     let mut offset = BLOCK;
     let mut is_within_damage = false;
     while offset < file_bytes {
+        progress(offset);
         match classify(window.at(offset, BLOCK_BYTES)?, segment) {
             Found::Batch(head) => {
                 take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?);

@@ -86,6 +86,32 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        options: VolumeOptions,
+        layout: Layout,
+        volume: Uuid,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            options,
+            layout,
+            volume,
+            disk,
+            clock,
+            open: RwLock::default(),
+            known: RwLock::default(),
+            watermarks: RwLock::default(),
+            catalogue: RwLock::default(),
+            is_catalogue_suspect: false.into(),
+            caches: Caches::default(),
+            counters: Counters::default(),
+            io_mode: Mutex::default(),
+            failed: watch::Sender::new(None),
+            published: watch::Sender::new(0),
+        }
+    }
+
     pub(crate) fn class_name(&self, class: usize) -> &str {
         &self.options.retention[class].name
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot. Counters count from the opening of the volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// `None` until the writer's thread is up.
     pub io_mode: Option<IoMode>,
@@ -49,6 +49,12 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Those of a volume that could not be opened.
+    #[must_use]
+    pub fn of_unopened(reason: &str) -> Self {
+        Self { failed: Some(reason.to_owned()), ..Self::default() }
+    }
+
     /// Whether every segment of former processes is listed, or refused.
     #[must_use]
     pub fn is_recovered(&self) -> bool {

@@ -7,29 +7,29 @@ pub use handle::VolumeHandle;
 use crate::Error;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::BatchDisk as _;
-use crate::disk::{Disk, RealDisk, WriterHost};
+use crate::disk::{Disk, LocalFuture, RealDisk, WriterHost};
 use crate::format::{BLOCK_BYTES, SegmentHeader};
 use crate::identity::{Lock, identify};
 use crate::ids::SegmentId;
-use crate::intake::Intake;
+use crate::intake::{Budget, Intake};
 use crate::keeper::{Found, Job, Keeper};
 use crate::layout::{Layout, parse_file_name};
 use crate::options::VolumeOptions;
-use crate::reader::Caches;
-use crate::shared::{Counters, Shared, lock};
+use crate::shared::{Shared, lock};
 use crate::writer::{Start, Writer};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
-use std::thread::JoinHandle;
-use tokio::sync::{oneshot, watch};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// The running volume. Whoever opened it awaits [`Volume::run`].
 pub struct Volume {
     shared: Arc<Shared>,
-    stopped: oneshot::Receiver<()>,
-    threads: Vec<JoinHandle<()>>,
+    /// One for each thread; it tells that the thread has ended, in whatever way.
+    ended: [oneshot::Receiver<()>; 2],
 }
 
 impl Volume {
@@ -77,8 +77,8 @@ impl Volume {
         let identity = identify(&*disk, &layout, options.cluster, || identity_of_segments(&*disk, &layout, &found))?;
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
-        let shared = Arc::new(new_shared(options, layout, identity.volume, Arc::clone(&disk) as Arc<dyn Disk>, clock));
-        let (keeper, jobs) = std::sync::mpsc::channel();
+        let shared = Arc::new(Shared::new(options, layout, identity.volume, Arc::clone(&disk) as Arc<dyn Disk>, clock));
+        let (keeper, jobs) = mpsc::channel();
         let start = Start {
             shared: Arc::clone(&shared),
             budget: Arc::clone(&intake.budget),
@@ -86,92 +86,96 @@ impl Volume {
             keeper: keeper.clone(),
             next_segment: SegmentId(next),
         };
-        let (stop, stopped) = oneshot::channel();
-        let writer = spawn("holdfast-writer", &shared, move || run_writer(&*disk, start, &keeper))?;
-        let keeper = Keeper::new(Arc::clone(&shared), jobs, found);
-        let keeper = spawn("holdfast-keeper", &shared, move || {
-            keeper.run();
-            drop(lock);
-            // Whoever supervised the volume may be gone.
-            stop.send(()).ok();
-        })?;
+        let budget = Arc::clone(&intake.budget);
+        let lock = Arc::new(lock);
+        let written = Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
+        let kept = Thread { shared: Arc::clone(&shared), budget, lock };
+        let service = Keeper::new(Arc::clone(&shared), jobs, found);
+        let ended = [
+            written.spawn("writer", move || run_writer(&*disk, start, &keeper))?,
+            kept.spawn("keeper", move || {
+                service.run();
+                Ok(())
+            })?,
+        ];
         let handle = VolumeHandle::new(Arc::clone(&shared), intake);
-        Ok((Self { shared, stopped, threads: vec![writer, keeper] }, handle))
+        Ok((Self { shared, ended }, handle))
     }
 
-    /// Waits until the volume stops.
+    /// Waits until both threads of the volume have ended. A disk that hangs keeps them as long as it does.
     ///
     /// # Errors
     /// It failed, and why. After [`VolumeHandle::close`] it is `Ok`.
     pub async fn run(self) -> Result<(), Error> {
-        let is_orderly = self.stopped.await.is_ok();
-        for thread in self.threads {
-            // The keeper has told its end, and the writer's came before; a join does not block.
-            if thread.join().is_err() {
-                return Err(self.shared.failure("a thread of the volume panicked"));
-            }
+        for ended in self.ended {
+            // Its sender is dropped at the thread's end at the latest.
+            ended.await.ok();
         }
         let reason = self.shared.failed.borrow().clone();
-        match reason {
-            None if is_orderly => Ok(()),
-            None => Err(self.shared.failure("a thread of the volume ended early")),
-            Some(reason) => Err(self.shared.failure(&reason)),
-        }
+        reason.map_or(Ok(()), |reason| Err(Error::Failed { path: self.shared.layout.root.clone(), reason }))
     }
 }
 
-impl Shared {
-    fn failure(&self, reason: &str) -> Error {
-        Error::Failed { path: self.layout.root.clone(), reason: Arc::from(reason) }
+/// What a thread of the volume leaves in order when it ends.
+struct Thread {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    /// Kept by both threads: no other process comes in while one of them may still write.
+    lock: Arc<Lock>,
+}
+
+impl Thread {
+    /// Whatever ends `body` but an orderly stop is the volume's failure.
+    fn spawn(
+        self,
+        name: &'static str,
+        body: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<oneshot::Receiver<()>, Error> {
+        let (end, ended) = oneshot::channel();
+        let root = self.shared.layout.root.clone();
+        let run = move || {
+            match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(Ok(())) => {}
+                Ok(Err(problem)) => self.fail(problem),
+                Err(_panic) => self.fail(format!("the {name} panicked: this is a bug")),
+            }
+            drop(self.lock);
+            // Whoever supervised the volume may be gone.
+            end.send(()).ok();
+        };
+        let spawned = std::thread::Builder::new().name(format!("holdfast-{name}")).spawn(run);
+        spawned.map(|_| ended).map_err(Error::io("start a thread for", &root))
+    }
+
+    /// The first reason stays.
+    fn fail(&self, problem: String) {
+        tracing::error!(volume = %self.shared.layout.root.display(), %problem, "the volume has failed and takes no more records");
+        let reason: Arc<str> = Arc::from(problem);
+        let reason = self.budget.failure.get_or_init(|| reason);
+        self.shared.failed.send_if_modified(|failed| failed.replace(Arc::clone(reason)).is_none());
     }
 }
 
-fn new_shared(
-    options: VolumeOptions,
-    layout: Layout,
-    volume: Uuid,
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-) -> Shared {
-    Shared {
-        options,
-        layout,
-        volume,
-        disk,
-        clock,
-        open: RwLock::default(),
-        known: RwLock::default(),
-        watermarks: RwLock::default(),
-        catalogue: RwLock::default(),
-        is_catalogue_suspect: false.into(),
-        caches: Caches::default(),
-        counters: Counters::default(),
-        io_mode: Mutex::default(),
-        failed: watch::Sender::new(None),
-        published: watch::Sender::new(0),
-    }
-}
-
-fn spawn(name: &str, shared: &Shared, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map_err(Error::io("start a thread for", &shared.layout.root))
-}
-
-fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &std::sync::mpsc::Sender<Job>) {
-    let (shared, budget) = (Arc::clone(&start.shared), Arc::clone(&start.budget));
-    let mode = Arc::clone(&shared);
-    let ran = disk.run_writer(Box::new(move |batch_disk| {
+/// Runs the writer to its end, then ends the keeper, which has no more to do.
+fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &Sender<Job>) -> Result<(), String> {
+    let _stop = StopKeeper(keeper);
+    let mode = Arc::clone(&start.shared);
+    let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
         tracing::info!(volume = %mode.layout.root.display(), io = %batch_disk.mode(), "the volume is open");
         Box::pin(Writer::new(batch_disk, start).run())
-    }));
-    if let Err(error) = ran {
-        let reason: Arc<str> = Arc::from(format!("the writer cannot start: {error}"));
-        budget.failure.get_or_init(|| Arc::clone(&reason));
-        shared.failed.send_replace(Some(reason));
+    });
+    disk.run_writer(body).map_err(|error| format!("the writer cannot start: {error}"))
+}
+
+/// Also where the writer panics.
+struct StopKeeper<'a>(&'a Sender<Job>);
+
+impl Drop for StopKeeper<'_> {
+    fn drop(&mut self) {
+        // It may have ended before.
+        self.0.send(Job::Stop).ok();
     }
-    // The keeper ends by itself where it has no more to do.
-    keeper.send(Job::Stop).ok();
 }
 
 /// Makes the directory if it is missing, and finds out early whether it can be used.

@@ -48,6 +48,11 @@ impl Watermarks {
         self.streams.get(&(camera, stream))?.last().copied()
     }
 
+    /// End of what is durable, in whatever epoch and rank.
+    pub(crate) fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
+        self.streams.get(&(camera, stream))?.iter().map(|mark| mark.durable_end).max()
+    }
+
     pub(crate) fn of(&self, camera: CameraId, stream: StreamKind, epoch: Epoch, rank: Rank) -> Option<Watermark> {
         let marks = self.streams.get(&(camera, stream))?;
         marks.iter().find(|mark| mark.epoch == epoch && mark.rank == rank).copied()

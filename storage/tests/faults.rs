@@ -24,6 +24,10 @@ struct Faults {
     write_fails: AtomicBool,
     /// Clears when a file is removed.
     is_full: AtomicBool,
+    /// The writer's thread hits a bug.
+    sync_panics: AtomicBool,
+    /// The keeper's thread hits a bug.
+    space_panics: AtomicBool,
 }
 
 impl Faults {
@@ -63,6 +67,7 @@ impl Disk for FaultyDisk {
         Ok(())
     }
     fn space(&self, path: &Path) -> io::Result<Space> {
+        assert!(!self.faults.space_panics.load(Ordering::SeqCst), "injected");
         self.inner.space(path)
     }
 }
@@ -129,6 +134,7 @@ impl BatchDisk for FaultyBatchDisk {
     }
     fn sync(&self, file: &Self::File) -> impl Future<Output = io::Result<()>> + 'static {
         let faults = Arc::clone(&self.faults);
+        assert!(!faults.sync_panics.load(Ordering::SeqCst), "injected");
         let sync = self.inner.sync(file);
         async move {
             sync.await?;
@@ -161,6 +167,7 @@ async fn fails_for_good(set: impl FnOnce(&Faults), said: &str) {
     let before = handle.watermark(support::camera(1), support::MAIN).unwrap().durable_end.0;
     assert_eq!(before, T0 + 4 * CHUNK_US, "nothing is durable that the disk did not confirm");
     assert!(matches!(within(volume.run()).await, Err(Error::Failed { .. })));
+    assert_eq!(stored(&handle, 1), [0, 1, 2, 3], "what is durable can still be read");
 
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);
@@ -176,6 +183,43 @@ async fn a_failed_flush_stops_the_volume_and_publishes_nothing() {
 #[tokio::test]
 async fn a_failed_write_stops_the_volume_and_publishes_nothing() {
     fails_for_good(|faults| faults.write_fails.store(true, Ordering::SeqCst), "write segment 1: injected").await;
+}
+
+/// On one thread: were `run` to block it, nothing here would end.
+#[tokio::test(flavor = "current_thread")]
+async fn a_writer_that_panics_is_a_failed_volume() {
+    let dir = Dir::new();
+    let (volume, handle, faults) = open(&dir, dir.options());
+    record_chunks(&handle, 1, 0..4);
+    within(handle.flush()).await.unwrap();
+    await_recovery(&handle);
+    faults.sync_panics.store(true, Ordering::SeqCst);
+    record_chunks(&handle, 1, 4..8);
+    fails_by_a_bug(volume, &handle, "the writer panicked").await;
+    assert_eq!(stored(&handle, 1), [0, 1, 2, 3], "what is durable can still be read");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_keeper_that_panics_is_a_failed_volume_and_nothing_accepted_is_lost() {
+    let dir = Dir::new();
+    let (volume, handle, faults) =
+        open(&dir, VolumeOptions { flush_interval: Duration::from_secs(60), ..dir.options() });
+    await_recovery(&handle);
+    record_chunks(&handle, 1, 0..4);
+    faults.space_panics.store(true, Ordering::SeqCst);
+    fails_by_a_bug(volume, &handle, "the keeper panicked").await;
+    assert_eq!(stored(&handle, 1), [0, 1, 2, 3], "the writer ends in order");
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    close(volume, handle).await;
+}
+
+async fn fails_by_a_bug(volume: Volume, handle: &VolumeHandle, said: &str) {
+    let error = within(volume.run()).await.err().unwrap();
+    assert!(matches!(&error, Error::Failed { reason, .. } if reason.contains(said)), "{error}");
+    assert!(handle.failed().borrow().as_deref().is_some_and(|reason| reason.contains(said)));
+    let refused = handle.append(handle.class("default").unwrap(), chunk(1, 8, 10));
+    assert!(matches!(&refused, Err(AppendError::Failed(reason)) if reason.contains(said)), "{refused:?}");
+    assert!(matches!(within(handle.close()).await, Err(Error::Failed { .. })));
 }
 
 #[tokio::test]

@@ -178,14 +178,19 @@ async fn a_damaged_chunk_is_never_served_and_the_others_are() {
 
 #[tokio::test]
 async fn a_damaged_trailer_head_or_chunk_table_is_rebuilt_from_the_batches() {
-    for from_end in [BLOCK_BYTES - 20, 2 * BLOCK_BYTES - 10, 2 * BLOCK_BYTES - 400] {
+    for from_end in [BLOCK_BYTES - 20, 2 * BLOCK_BYTES - 10, 2 * BLOCK_BYTES - 162, 2 * BLOCK_BYTES - 400] {
         for keep_catalogue in [true, false] {
             let dir = sealed().await;
             flip(&dir.segments()[0], |bytes| bytes - from_end);
             if !keep_catalogue {
                 std::fs::remove_dir_all(dir.path().join("catalogue")).unwrap();
             }
-            check_reopened(&dir, |handle| assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>())).await;
+            check_reopened(&dir, |handle| {
+                assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>());
+                let spans = handle.spans(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+                assert_eq!(spans.iter().map(|span| span.epoch.0).collect::<Vec<_>>(), [1]);
+            })
+            .await;
         }
     }
 }

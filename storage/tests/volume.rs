@@ -103,22 +103,12 @@ async fn segments_rotate_and_each_can_be_decoded_alone() {
     assert!(segments.len() >= 3, "{segments:?}");
     let mut sequences = Vec::new();
     for path in &segments {
-        let mut seen_init = false;
-        holdfast_storage::offline::extract(path, CameraId(1), |item| {
-            match item {
-                holdfast_storage::offline::Extracted::Init { bytes, .. } => {
-                    assert_eq!(bytes, init_bytes(1));
-                    seen_init = true;
-                }
-                holdfast_storage::offline::Extracted::Chunk { meta, payload: found } => {
-                    assert!(seen_init, "{} starts without an init segment", path.display());
-                    assert_eq!(found, payload(1, meta.sequence, 100_000));
-                    sequences.push(meta.sequence);
-                }
-            }
-            Ok::<_, Error>(())
-        })
-        .unwrap();
+        let footage = holdfast_storage::offline::footage(path, CameraId(1), MAIN, |_, _| {}).unwrap();
+        assert_eq!(footage.inits().unwrap(), [(InitId::of(&init_bytes(1)), init_bytes(1))], "{}", path.display());
+        for entry in footage.entries() {
+            assert_eq!(footage.read(entry).unwrap(), payload(1, entry.meta.sequence, 100_000));
+            sequences.push(entry.meta.sequence);
+        }
         assert!(holdfast_storage::offline::inspect(path).unwrap().is_sealed);
         assert!(holdfast_storage::offline::verify(path, |_, _| {}).unwrap().is_sound());
     }

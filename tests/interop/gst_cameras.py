@@ -3,8 +3,8 @@
 
 Access units of an elementary stream are held in memory and pushed in real time; looping keeps time monotonic.
 Prints `ready PORT` once it listens on 127.0.0.1, then obeys one command a line on standard input:
-  freeze N | resume N | drop N FRAMES | jump N MILLISECONDS | kick N
-where N is the camera's number. Ends at end of input. Mounts: /cam1 .. /camCOUNT.
+  freeze N | resume N | drop N FRAMES | jump N MILLISECONDS | kick N | connections
+where N is the camera's number; the last answers `connections COUNT`, all that clients have opened so far. Ends at end of input. Mounts: /cam1 .. /camCOUNT.
 
 Debian: python3-gi gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
@@ -23,6 +23,8 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402,F401
 
 ADTS_RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000]
+
+JUMP_MS_MAX = 100_000
 
 
 def arguments():
@@ -69,9 +71,19 @@ def audio_units(path):
     return f"caps=audio/x-{law},rate=8000,channels=1 ! {pay}", units, 0.02
 
 
+def send_at_once(element):
+    """Packets leave when they are pushed, whatever their time stamps say: else a jump ahead would only hold them back."""
+    if element.find_property("sync") and element.find_property("async"):
+        # The server sets it again later.
+        element.connect("notify::sync", lambda *_: element.get_property("sync") and element.set_property("sync", False))
+        element.set_property("sync", False)
+
+
 class Camera:
     def __init__(self, number):
-        self.number, self.frozen, self.drop, self.jump_ms = number, False, 0, 0
+        self.number, self.frozen, self.drop = number, False, 0
+        # Time stamps cannot be negative: from here they may jump back, too.
+        self.jump_ms = JUMP_MS_MAX
 
 
 class Track:
@@ -114,6 +126,7 @@ class Cameras:
         self.audio = audio_units(options.audio) if options.audio else None
         if self.audio:
             self.audio = (self.audio[0], [Gst.Buffer.new_wrapped(unit) for unit in self.audio[1]], self.audio[2])
+        self.connections = 0
         self.cameras = {number: Camera(number) for number in range(1, options.count + 1)}
         self.server = self.serve()
 
@@ -121,6 +134,7 @@ class Cameras:
         server = GstRtspServer.RTSPServer()
         server.set_address("127.0.0.1")
         server.set_service("0")
+        server.connect("client-connected", lambda *_: setattr(self, "connections", self.connections + 1))
         if self.options.user:
             server.set_auth(self.auth())
         for camera in self.cameras.values():
@@ -164,6 +178,7 @@ class Cameras:
 
     def configure(self, camera, media):
         element = media.get_element()
+        element.get_parent().connect("deep-element-added", lambda _bin, _parent, added: send_at_once(added))
         self.add(media, Track(camera, element.get_by_name("video"), self.video, 1 / self.options.fps, True))
         if self.audio:
             self.add(media, Track(camera, element.get_by_name("audio"), self.audio[1], self.audio[2], False))
@@ -202,6 +217,9 @@ class Cameras:
         self.server.client_filter(close)
 
     def obey(self, line):
+        if line.strip() == "connections":
+            print(f"connections {self.connections}", flush=True)
+            return
         verb, number, *rest = line.split()
         camera = self.cameras[int(number)]
         if verb == "freeze":
@@ -211,7 +229,7 @@ class Cameras:
         elif verb == "drop":
             camera.drop = int(rest[0])
         elif verb == "jump":
-            camera.jump_ms += int(rest[0])
+            camera.jump_ms = max(0, camera.jump_ms + int(rest[0]))
         elif verb == "kick":
             GLib.idle_add(lambda: self.kick(camera) and False)
         else:

@@ -1,1 +1,1 @@
-//! x
+//! Tests of the whole; see `tests/`.

@@ -10,6 +10,8 @@ mod documents;
 mod licences;
 #[path = "tidy/metrics.rs"]
 mod metrics;
+#[path = "tidy/operations.rs"]
+mod operations;
 #[path = "tidy/sources.rs"]
 mod sources;
 

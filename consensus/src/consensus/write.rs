@@ -81,6 +81,18 @@ impl Consensus {
         self.write_by(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
     }
 
+    /// Carries out `command` if this node leads, and never asks another: what a leader decides from its own view of who lives is worth
+    /// nothing once another leads. Answers within [`WRITE_DEADLINE`].
+    ///
+    /// # Errors
+    /// [`WriteError::NoLeader`]: this node does not lead, nothing was changed; else see [`WriteError`].
+    pub async fn propose_as_leader(&self, command: Command) -> Result<Response, WriteError> {
+        match self.propose(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await? {
+            Proposal::Applied { outcome, .. } => outcome.0.map_err(WriteError::Rejected),
+            Proposal::NotTaken { .. } => Err(WriteError::NoLeader),
+        }
+    }
+
     pub(super) async fn write_by(&self, command: Command, deadline: Instant) -> Result<Response, WriteError> {
         let mut leadership = self.leadership();
         let mut route = Route::default();

@@ -1,6 +1,6 @@
 //! What the steward remembers between its rounds: how long a recorder has failed, and which moves did not work. Lost with leadership, and harmless to lose.
 
-use crate::heartbeat::{Progress, RecorderState};
+use crate::heartbeat::{Progress, RecorderState, SUSPECT_AFTER};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub(super) struct Memory {
     watches: BTreeMap<CameraId, Watch>,
     moves: BTreeMap<CameraId, Tries>,
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
+    /// When the leader last heard no majority.
+    deaf_at: Option<Duration>,
 }
 
 /// The owner's recorder as seen over time.
@@ -54,6 +56,14 @@ impl Memory {
         self.watches.retain(|camera, _| exists(*camera));
         self.moves.retain(|camera, tries| exists(*camera) && now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
         self.refusals.retain(|(camera, _), tries| exists(*camera) && now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
+    }
+
+    /// Takes in whether the leader hears a majority; whether it did for long enough to trust what it does not hear.
+    pub(super) fn hears(&mut self, now: Duration, majority: bool) -> bool {
+        if !majority {
+            self.deaf_at = Some(now);
+        }
+        self.deaf_at.is_none_or(|at| now.saturating_sub(at) >= SUSPECT_AFTER)
     }
 
     /// Takes in what `owner` says of its recorder; whether that recorder has failed for too long.

@@ -65,6 +65,8 @@ impl Runner for Hearing {
                 self.now += Duration::from_millis(numbers[0]);
                 self.liveness.tick(self.now);
             }
+            // The same, and what goes on first is not the tick.
+            "sleep" => self.now += Duration::from_millis(numbers[0]),
             "beats" => nodes.iter().for_each(|node| _ = self.beating.insert(*node, boot)),
             "falls-silent" => nodes.iter().for_each(|node| _ = self.beating.remove(node)),
             "heartbeat" => return Ok(format!("{:?}", self.liveness.heartbeat(self.now, first()?, boot))),

@@ -33,6 +33,14 @@ pub(crate) struct Site {
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
     attempts: u128,
+    /// Recorders that run.
+    running: BTreeSet<(NodeId, CameraId)>,
+    /// Cameras that a node has no keyframe of yet.
+    connecting: BTreeSet<(NodeId, CameraId)>,
+    /// Nodes whose disks have failed.
+    unfit: BTreeSet<NodeId>,
+    /// All nodes where none are named.
+    voters: Vec<NodeId>,
 }
 
 fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
@@ -129,12 +137,18 @@ impl Site {
         new.map(|(camera, now)| show(camera, now) + "\n").collect()
     }
 
-    fn input(&self) -> Input<'_> {
+    fn voters(&self) -> Vec<NodeId> {
+        if self.voters.is_empty() { self.state.nodes.keys().collect() } else { self.voters.clone() }
+    }
+
+    fn input<'a>(&'a self, voters: &'a [NodeId]) -> Input<'a> {
         Input {
+            voters,
             now: self.wall(),
             uptime: self.now,
             state: &self.state,
             verdicts: &self.verdicts,
+            unfit: &self.unfit,
             progress: &self.progress,
         }
     }
@@ -142,7 +156,7 @@ impl Site {
     /// One round of the steward; what it proposes is committed.
     fn decide(&mut self) -> String {
         let mut steward = std::mem::take(&mut self.steward);
-        let commands = steward.decide(&self.input());
+        let commands = steward.decide(&self.input(&self.voters()));
         self.steward = steward;
         let mut text = String::new();
         for command in commands {
@@ -163,19 +177,26 @@ impl Site {
             provisionals.observe(&self.state, &View { me, now: self.now, wall, verdicts, progress });
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
-            self.progress.retain(|(node, camera), _| *node != me || wanted.contains_key(camera));
+            // What is reported no more stays known, as it was last.
+            self.running.retain(|(node, camera)| *node != me || wanted.contains_key(camera));
             for (camera, wanted) in wanted {
+                let goes_on = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
-                let before = self.progress.get(&(me, camera)).filter(|before| before.epoch == wanted.epoch);
+                let connecting = self.connecting.contains(&(me, camera));
+                let before = self.progress.get(&(me, camera)).filter(|before| goes_on && before.epoch == wanted.epoch);
                 let (watermark, first_keyframe) =
                     before.map_or((None, None), |before| (before.watermark, before.first_keyframe));
                 let progress = Progress {
                     camera,
                     epoch: wanted.epoch,
                     rank: wanted.rank,
-                    state: if broken { RecorderState::Failing } else { RecorderState::Recording },
-                    watermark: if broken { watermark } else { Some(wall) },
-                    first_keyframe: if broken { first_keyframe } else { first_keyframe.or(Some(wall)) },
+                    state: match (broken, connecting) {
+                        (true, _) => RecorderState::Failing,
+                        (false, true) => RecorderState::Starting,
+                        (false, false) => RecorderState::Recording,
+                    },
+                    watermark: if broken || connecting { watermark } else { Some(wall) },
+                    first_keyframe: if broken || connecting { first_keyframe } else { first_keyframe.or(Some(wall)) },
                     error: None,
                 };
                 self.progress.insert((me, camera), progress);
@@ -307,6 +328,34 @@ impl Runner for Site {
                 }
                 String::new()
             }
+            // This node waits for a keyframe of that camera; it has come.
+            "connecting" => {
+                self.connecting.insert((need(args, "node")?, need(args, "camera")?));
+                String::new()
+            }
+            "connected" => {
+                self.connecting.remove(&(need(args, "node")?, need(args, "camera")?));
+                String::new()
+            }
+            // This node cannot write, and its recorders say so; or can again.
+            "disk-fails" => {
+                let node = next(args)?;
+                self.unfit.insert(node);
+                self.broken.extend(self.state.cameras.keys().map(|camera| (node, camera)));
+                String::new()
+            }
+            "disk-mended" => {
+                let mended = next(args)?;
+                self.unfit.remove(&mended);
+                self.broken.retain(|(node, _)| *node != mended);
+                String::new()
+            }
+            "voters" => {
+                while let Some(node) = args.next_pos() {
+                    self.voters.push(node.parse()?);
+                }
+                String::new()
+            }
             // This node cannot record that camera, or can again.
             "break" => {
                 self.broken.insert((need(args, "node")?, need(args, "camera")?));
@@ -337,7 +386,8 @@ impl Runner for Site {
             "desired" => self.show_desired(next(args)?),
             "survives" => {
                 let node = next(args)?;
-                let alive = |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive());
+                let alive =
+                    |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive()) && !self.unfit.contains(&id);
                 format!("lost: {:?}", survives_loss_of(&self.state, node, alive).lost)
             }
             name => self.state_command(name, args)?,

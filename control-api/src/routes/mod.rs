@@ -19,7 +19,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use holdfast_consensus::model::Secret;
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -83,6 +83,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster/init", post(cluster::init::<B>))
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
+        .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain::<B>).delete(nodes::undrain::<B>))
         .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))

@@ -6,11 +6,12 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 17] = [
+pub(crate) const GUARDED: [(&str, &str); 18] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
     ("GET", "/api/v1/nodes"),
+    ("DELETE", "/api/v1/nodes/1"),
     ("POST", "/api/v1/nodes/1/drain"),
     ("DELETE", "/api/v1/nodes/1/drain"),
     ("GET", "/api/v1/cameras"),

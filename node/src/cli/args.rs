@@ -86,6 +86,14 @@ pub(super) enum NodesCommand {
         /// Name or number
         node: String,
     },
+    /// Take a node out of the cluster for good: drained, or lost
+    Remove {
+        /// Name or number
+        node: String,
+        /// Also where it still owns cameras: others record them from then on, with a gap
+        #[arg(long)]
+        force: bool,
+    },
     /// Let a drained node record again
     Undrain {
         /// Name or number
@@ -181,22 +189,53 @@ pub(super) struct ExportArgs {
     pub(super) force: bool,
 }
 
+const SEGMENT_EXIT_CODES: &str = "\
+Exit codes:
+  0  sound
+  1  damaged (extract: what is sound was written), or failed
+  2  wrong usage
+  3  not found: the file, or the camera in it";
+
 #[derive(Debug, Subcommand)]
+#[command(after_help = SEGMENT_EXIT_CODES)]
 pub(super) enum SegmentCommand {
-    /// Say what a segment holds: cameras, times, chunks, gaps
+    /// Say what a segment holds: cameras, times, chunks
+    #[command(after_help = SEGMENT_EXIT_CODES)]
     Inspect { file: PathBuf },
     /// Read everything and check every checksum
+    #[command(after_help = SEGMENT_EXIT_CODES)]
     Verify { file: PathBuf },
     /// Write a camera's footage in the segment to an MP4 file
-    Extract {
-        file: PathBuf,
-        /// Number of the camera
-        #[arg(long)]
-        camera: u32,
-        /// The MP4 file
-        #[arg(long, short, value_name = "FILE")]
-        output: PathBuf,
-    },
+    #[command(after_help = SEGMENT_EXIT_CODES)]
+    Extract(ExtractArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum StreamArg {
+    Main,
+    Sub,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExtractArgs {
+    pub(super) file: PathBuf,
+    /// Number of the camera; `inspect` lists those in the segment
+    #[arg(long)]
+    pub(super) camera: u32,
+    #[arg(long, value_enum, default_value = "main")]
+    pub(super) stream: StreamArg,
+    /// RFC 3339; from where the segment begins, if not given
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) from: Option<String>,
+    /// RFC 3339; to where the segment ends, if not given
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) to: Option<String>,
+    /// The MP4 file; it appears when it is complete
+    #[arg(long, short, value_name = "FILE")]
+    pub(super) output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -93,6 +93,14 @@ impl Api {
         serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error))
     }
 
+    /// Deletes what is at `path`.
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub async fn delete(&self, path: &[&str], query: &[(&str, &str)]) -> Result<(), CliError> {
+        self.send(Method::DELETE, path, query, None::<&()>, Some(REQUEST_TIMEOUT)).await.map(drop)
+    }
+
     /// Opens a download of any length; each read has a deadline.
     ///
     /// # Errors

@@ -2,25 +2,51 @@
 
 use super::args::ClusterCommand;
 use super::client::{Api, ApiOptions};
-use super::error::CliError;
+use super::error::{CliError, ExitKind};
 use super::output::Output;
 use super::table::or_dash;
 use holdfast_control_api::wire::{Cluster, InitCluster, JoinCluster};
 use reqwest::Method;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// For a node that was accepted to start as a member.
+const MEMBER_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
     let api = Api::new(&options)?;
-    match command {
+    let cluster = match command {
         ClusterCommand::Init => {
             api.call(Method::POST, &["cluster", "init"], Some(&InitCluster {})).await?;
+            as_member(&api).await?
         }
         ClusterCommand::Join { peer } => {
             api.call(Method::POST, &["cluster", "join"], Some(&JoinCluster { peer })).await?;
+            as_member(&api).await?
         }
-        ClusterCommand::Status => {}
-    }
-    let cluster: Cluster = api.get(&["cluster"], &[]).await?;
+        ClusterCommand::Status => api.get(&["cluster"], &[]).await?,
+    };
     out.print(&cluster, describe)
+}
+
+/// The cluster once the node has taken up its membership, which comes a moment after the others have granted it.
+async fn as_member(api: &Api) -> Result<Cluster, CliError> {
+    let seen = timeout(MEMBER_TIMEOUT, async {
+        loop {
+            let cluster: Cluster = api.get(&["cluster"], &[]).await?;
+            let votes = cluster.this_node.is_some_and(|node| cluster.voters.contains(&node));
+            if votes && cluster.id.is_some() && cluster.leader.is_some() {
+                return Ok(cluster);
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+    });
+    seen.await.unwrap_or_else(|_| {
+        let seconds = MEMBER_TIMEOUT.as_secs();
+        Err(CliError::new(ExitKind::Unavailable, format!("accepted, but the node is no member after {seconds} s"))
+            .hint("its log says why; `holdfast cluster status` shows when it is one"))
+    })
 }
 
 fn describe(cluster: &Cluster) -> String {

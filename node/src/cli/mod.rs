@@ -11,6 +11,8 @@ mod export;
 mod logging;
 mod nodes;
 mod output;
+mod output_file;
+mod progress;
 mod resolve;
 mod segment;
 mod serve;

@@ -15,6 +15,7 @@ pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output)
     match command {
         NodesCommand::List => {}
         NodesCommand::Drain { node } => set_drain(&api, &node, Method::POST).await?,
+        NodesCommand::Remove { node, force } => remove(&api, &node, force).await?,
         NodesCommand::Undrain { node } => set_drain(&api, &node, Method::DELETE).await?,
     }
     let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
@@ -24,6 +25,12 @@ pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output)
 async fn set_drain(api: &Api, text: &str, method: Method) -> Result<(), CliError> {
     let node = resolve::node(api, text).await?;
     api.call(method, &["nodes", &node.id.to_string(), "drain"], None::<&()>).await.map(drop)
+}
+
+async fn remove(api: &Api, text: &str, force: bool) -> Result<(), CliError> {
+    let node = resolve::node(api, text).await?;
+    let force = if force { "true" } else { "false" };
+    api.delete(&["nodes", &node.id.to_string()], &[("force", force)]).await
 }
 
 pub(super) fn table(nodes: &[Node]) -> String {

@@ -226,6 +226,18 @@ impl Cluster {
         self.wait_for(index, "become ready", "/readyz").await
     }
 
+    /// The file that the node's output goes to.
+    #[must_use]
+    pub fn log_path(&self, index: usize) -> &Path {
+        &self.nodes[index].log_path
+    }
+
+    /// The node's configuration file.
+    #[must_use]
+    pub fn config_path(&self, index: usize) -> &Path {
+        &self.nodes[index].config_path
+    }
+
     /// The last lines of the node's log.
     #[must_use]
     pub fn log_tail(&self, index: usize) -> String {

@@ -44,7 +44,11 @@ fn windows(from: Timestamp, to: Timestamp) -> impl Iterator<Item = (Timestamp, T
     starts.take_while(move |start| *start < to).map(move |start| (start, start.plus(WINDOW).plus(OVERLAP).min(to)))
 }
 
-async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<u8>, CliError> {
+/// One MP4 of everything between the two instants, whole in memory.
+///
+/// # Errors
+/// Where the export fails, is too large or breaks off; [`ExitKind::NotFound`] where nothing was recorded.
+pub async fn export(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<u8>, CliError> {
     let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
     let mut response = open(api, camera, &query).await?;
     let broken = |error: reqwest::Error| CliError::failed(format!("the export of camera {camera} broke off: {error}"));
@@ -72,7 +76,10 @@ async fn open(api: &Api, camera: CameraId, query: &[(&str, &str)]) -> Result<req
 }
 
 /// The stamps of all samples of a fragmented MP4, in its order.
-fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
+///
+/// # Errors
+/// Where a chunk is damaged.
+pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
     let mut found = Vec::new();
     for range in probe::chunk_ranges(file) {
         let chunk = &file[range?];

@@ -185,10 +185,11 @@ impl Session {
 
     /// Asks any running node, says what changed and shows the table. A look that fails leaves the last view.
     async fn look(&mut self) {
-        for index in 0..self.cluster.len() {
-            if !self.cluster.is_running(index) {
-                continue;
-            }
+        // One that was just started again knows the least: it is asked last.
+        let killed = self.killing.as_ref().map(|killing| killing.index);
+        let mut running: Vec<_> = (0..self.cluster.len()).filter(|index| self.cluster.is_running(*index)).collect();
+        running.sort_by_key(|index| Some(*index) == killed);
+        for index in running {
             if let Some(view) = self.ask(index).await {
                 changes(&self.view, &view).iter().for_each(|line| self.screen.say(line));
                 self.screen.show(&view.lines());

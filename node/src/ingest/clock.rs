@@ -8,6 +8,7 @@
 //!   Within these 5 ms the spacing of frames is exactly the camera's;
 //! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals, or more than 1 s back), where frames have been more than 1 s late
 //!   for 1 s of arrivals (the camera's clock stood still), and at once where one is more than 5 s late. A network that holds frames back for a moment is none of these.
+//!   Where frames keep coming over a jump, the new anchor goes on with the spacing that they had; else it is where the frame arrived.
 //!
 //! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference is the composition offset.
 
@@ -29,6 +30,8 @@ const EARLY_SLEW_DIVISOR_SETTLING: i64 = 2;
 const DEADBAND_US: i64 = 5_000;
 /// Over how long the earliest arrival is looked for before the line moves forward, in microseconds of arrival time.
 const WINDOW_US: i64 = 10_000_000;
+/// Arrivals this far from where the spacing of frames puts them belong to a stream that goes on, in microseconds: two ticks of the reader.
+const CONTINUED_US: i64 = 100_000;
 /// How far the first frames may place the line before the first one's arrival, in microseconds: no camera keeps a longer GOP to begin with.
 const BACKLOG_US_MAX: i64 = 20_000_000;
 /// Forward slew: one part in this many.
@@ -56,6 +59,8 @@ struct Line {
     window_min_us: i64,
     window_began_us: i64,
     last_rtp: i64,
+    /// From the frame before the last one to the last one, in microseconds of RTP time.
+    last_step_us: i64,
     last_arrival_us: i64,
 }
 
@@ -122,7 +127,7 @@ impl TrackClock {
         let arrival_us = arrival.micros();
         let kept = self.line.and_then(|line| self.follow(line, rtp, arrival_us));
         let anchored = kept.is_none();
-        let line = kept.unwrap_or_else(|| self.anchor(rtp, arrival_us));
+        let line = kept.unwrap_or_else(|| self.anchor_behind(self.line, rtp, arrival_us));
         self.line = Some(line);
         let shown_us = self.on_line(&line, rtp);
         let decode_us = shown_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale)));
@@ -137,6 +142,21 @@ impl TrackClock {
         self.line.map(|line| Timestamp(self.on_line(&line, rtp)))
     }
 
+    /// Anchors anew behind what was stamped by `before`, with the spacing that its frames had where they keep coming.
+    fn anchor_behind(&self, before: Option<Line>, rtp: i64, arrival_us: i64) -> Line {
+        let next_us = before.map(|line| self.on_line(&line, line.last_rtp).saturating_add(line.last_step_us));
+        let is_continued = |next_us: &i64| arrival_us.saturating_sub(*next_us).saturating_abs() <= CONTINUED_US;
+        match next_us.filter(is_continued) {
+            Some(next_us) => Line {
+                settled_at_us: arrival_us,
+                window_began_us: arrival_us,
+                last_arrival_us: arrival_us,
+                ..self.anchor(rtp, next_us)
+            },
+            None => self.anchor(rtp, arrival_us),
+        }
+    }
+
     fn anchor(&self, rtp: i64, arrival_us: i64) -> Line {
         Line {
             anchor_rtp: rtp,
@@ -147,6 +167,7 @@ impl TrackClock {
             window_min_us: i64::MAX,
             window_began_us: arrival_us,
             last_rtp: rtp,
+            last_step_us: 0,
             last_arrival_us: arrival_us,
         }
     }
@@ -171,6 +192,7 @@ impl TrackClock {
         line.correct(late_us, rtp_step_us.max(0), arrival_us);
         line.late_since_us = late_since_us;
         line.last_rtp = rtp;
+        line.last_step_us = rtp_step_us;
         line.last_arrival_us = arrival_us;
         Some(line)
     }

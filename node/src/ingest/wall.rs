@@ -65,6 +65,7 @@ fn signed_micros(from: Instant, to: Instant) -> i64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
 mod tests {
     use super::*;
 

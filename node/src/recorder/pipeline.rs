@@ -2,7 +2,8 @@
 //!
 //! A recording session begins at a keyframe and numbers its chunks without holes, per track. It ends with the RTSP session, or where the system's wall clock
 //! stepped: then a new one begins at the next keyframe, anchored to the new wall time but never before the end of what was recorded
-//! (see [`crate::ingest::wall`]). A change of identity ends chunks, not the session.
+//! (see [`crate::ingest::wall`]). Where the camera's volume failed and another one goes on, a new session begins with the next chunk that starts at a
+//! keyframe, and what the old volume lost is a gap. A change of identity ends chunks, not the session.
 
 use super::chunker::{Cut, Limits, TimedFrame};
 use super::gaps::Ledger;
@@ -76,6 +77,8 @@ pub struct Pipeline {
     anchored: bool,
     session: Option<SessionId>,
     last_session: SessionId,
+    /// The session's volume is gone: the next one begins with a chunk that starts at a keyframe.
+    awaits_keyframe: bool,
     video: Option<Track>,
     audio: Option<Track>,
 }
@@ -102,6 +105,7 @@ impl Pipeline {
             anchored: false,
             session: None,
             last_session: SessionId(0),
+            awaits_keyframe: false,
             video: None,
             audio: None,
         }
@@ -341,7 +345,7 @@ impl Pipeline {
     fn begin_session(&mut self, start: Timestamp) {
         let named = u64::try_from(start.micros()).unwrap_or(0);
         let session = SessionId(named.max(self.last_session.0 + 1));
-        (self.session, self.last_session) = (Some(session), session);
+        (self.session, self.last_session, self.awaits_keyframe) = (Some(session), session, false);
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
             track.begin_session();
         }
@@ -360,13 +364,13 @@ impl Pipeline {
 
     /// Hands a chunk over, its init segment first where that is new. What the sink does not take is a gap.
     fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
-        let Some((cut, session)) = cut.zip(self.session) else { return };
+        let Some(cut) = cut.filter(|_| self.session.is_some()) else { return };
         let (start, end) = (cut.start, cut.end());
-        let (context, identity) = (&self.context, self.identity);
-        let slot = if kind == TrackKind::Video { &mut self.video } else { &mut self.audio };
-        let Some(track) = slot.as_mut() else { return };
-        let keyframe = cut.keyframe_crc.is_some();
-        let outcome = track.store(context, identity, session, cut);
+        let mut outcome = self.store(kind, &cut);
+        if let Err(NotStored::Sink(SinkError::Moved { lost })) = outcome {
+            self.moved(lost);
+            outcome = self.store(kind, &cut);
+        }
         if kind == TrackKind::Video {
             self.recorded_until = self.recorded_until.max(Some(end));
         }
@@ -374,7 +378,7 @@ impl Pipeline {
             Ok(()) => {
                 self.count(|counters| &counters.chunks, 1);
                 if kind == TrackKind::Video {
-                    self.context.status.recorded(start, end, keyframe);
+                    self.context.status.recorded(start, end, cut.keyframe_crc.is_some());
                 }
             }
             Err(error) => self.shed(kind, start, end, &error),
@@ -382,14 +386,52 @@ impl Pipeline {
         self.write_gaps();
     }
 
+    fn store(&mut self, kind: TrackKind, cut: &Cut) -> Result<(), NotStored> {
+        if self.awaits_keyframe {
+            if kind != TrackKind::Video || cut.keyframe_crc.is_none() {
+                return Err(NotStored::AwaitsKeyframe);
+            }
+            self.begin_session(cut.start);
+        }
+        let slot = if kind == TrackKind::Video { &mut self.video } else { &mut self.audio };
+        match slot.as_mut().zip(self.session) {
+            Some((track, session)) => track.store(&self.context, self.identity, session, cut),
+            // A cut comes from its track, within a session.
+            None => Err(NotStored::AwaitsKeyframe),
+        }
+    }
+
+    /// The camera's volume is another one, which has nothing of this session.
+    fn moved(&mut self, lost: Option<(Timestamp, Timestamp)>) {
+        if let Some((start, end)) = lost {
+            self.ledger.note(start, end, GapCause::VolumeFailed);
+        }
+        // Without a session, the next one begins at a keyframe anyway.
+        if let Some(session) = self.session.filter(|_| !self.awaits_keyframe) {
+            self.awaits_keyframe = true;
+            let began = Timestamp(i64::try_from(session.0).unwrap_or(i64::MAX));
+            let since = self.recorded_until.map_or(began, |until| until.max(began));
+            self.ledger.open(since, since, GapCause::VolumeFailed);
+        }
+    }
+
     fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &NotStored) {
         self.count(|counters| &counters.shed_chunks, 1);
-        self.context.status.failing(error.to_string());
+        if let Some(track) = self.track(kind) {
+            track.chunker.mark_loss();
+        }
         let cause = match error {
+            // An outage is open for it.
+            NotStored::AwaitsKeyframe => return,
+            NotStored::Sink(SinkError::Moved { lost }) => {
+                self.moved(*lost);
+                return;
+            }
             NotStored::Sink(SinkError::Full) => GapCause::Overload,
             NotStored::Sink(SinkError::Failed(_)) => GapCause::VolumeFailed,
             NotStored::Mux(_) => GapCause::Unknown,
         };
+        self.context.status.failing(error.to_string());
         if kind == TrackKind::Video {
             self.ledger.note(start, end, cause);
         }
@@ -407,11 +449,13 @@ impl Pipeline {
                 end: interval.end,
                 cause: interval.cause,
             };
-            if self.context.sink.append(&self.context.retention_class, Record::Gap(gap)).is_err() {
+            match self.context.sink.append(&self.context.retention_class, Record::Gap(gap)) {
+                Ok(()) => self.ledger.written(),
+                // Told once for each volume that fails.
+                Err(SinkError::Moved { lost }) => self.moved(lost),
                 // It stays in the ledger for the next time; the chunk that could not be written already told of the sink.
-                return;
+                Err(SinkError::Full | SinkError::Failed(_)) => return,
             }
-            self.ledger.written();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Where records go: the seam to the volume writer.
 
 use holdfast_storage::chunk::Record;
+use holdfast_storage::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
@@ -10,6 +11,10 @@ pub enum SinkError {
     /// The volume cannot be written.
     #[error("the volume cannot be written: {0}")]
     Failed(String),
+    /// The camera's records go to another volume from now on, which has nothing of this session: send its init segments again. Told once. `lost` is what the
+    /// volume before had taken and did not make durable.
+    #[error("the camera's volume has failed, and recording goes on on another one")]
+    Moved { lost: Option<(Timestamp, Timestamp)> },
 }
 
 pub trait RecordSink: Send + Sync {

@@ -53,6 +53,8 @@ pub struct Supervisor {
     recorders: BTreeMap<CameraId, Entry>,
     /// How far cameras were recorded by recorders that ended: nothing is stamped before. As many as cameras this process ever recorded.
     recorded_until: BTreeMap<CameraId, Timestamp>,
+    /// Why cameras were not recorded before their first recorder of this process.
+    causes_before: BTreeMap<CameraId, GapCause>,
     tasks: JoinSet<(CameraId, Result<(), JoinError>)>,
 }
 
@@ -109,14 +111,17 @@ impl Supervisor {
             shared,
             recorders: BTreeMap::new(),
             recorded_until: BTreeMap::new(),
+            causes_before: BTreeMap::new(),
             tasks: JoinSet::new(),
         };
         (supervisor, handle)
     }
 
-    /// What was recorded before this process started, so that nothing is stamped before it. To be called before [`Self::run`].
-    pub fn recorded_before(&mut self, camera: CameraId, until: Timestamp) {
+    /// How far a camera was recorded before this process started, so that nothing is stamped before it, and why nothing was recorded since, for the
+    /// gap ledger. To be called before [`Self::run`].
+    pub fn recorded_before(&mut self, camera: CameraId, until: Timestamp, cause: GapCause) {
         self.recorded_until.insert(camera, until);
+        self.causes_before.insert(camera, cause);
     }
 
     /// Runs until shut down, or until all handles are gone; then stops all recorders.
@@ -196,7 +201,8 @@ impl Supervisor {
     fn start(&mut self, camera: CameraId, want: DesiredRecording) {
         let before = self.recorders.remove(&camera);
         let backoff = before.as_ref().map(|entry| entry.backoff).unwrap_or_default();
-        let cause = before.and_then(|entry| entry.cause);
+        let cause_before = self.causes_before.remove(&camera);
+        let cause = before.and_then(|entry| entry.cause).or(cause_before);
         let config = Config {
             camera,
             stream: StreamKind::Main,

@@ -18,6 +18,9 @@ pub(super) enum NotStored {
     Sink(#[from] SinkError),
     #[error("a chunk was left out: {0}")]
     Mux(#[from] mux::Error),
+    /// Nothing before it could be decoded on the volume that the camera moved to.
+    #[error("recording goes on on another volume at the next keyframe")]
+    AwaitsKeyframe,
 }
 
 pub(super) struct Track {
@@ -70,27 +73,14 @@ impl Track {
         context: &Context,
         identity: Identity,
         session: SessionId,
-        cut: Cut,
-    ) -> Result<(), NotStored> {
-        let stored = self.try_store(context, identity, session, &cut);
-        match stored {
-            Ok(()) => self.sequence = self.sequence.saturating_add(1),
-            Err(_) => self.chunker.mark_loss(),
-        }
-        stored
-    }
-
-    fn try_store(
-        &mut self,
-        context: &Context,
-        identity: Identity,
-        session: SessionId,
         cut: &Cut,
     ) -> Result<(), NotStored> {
         let parts = context.mux.chunk(self.kind, self.sequence, cut.start, &cut.frames)?;
         self.store_init(context)?;
         let meta = self.meta(context, identity, session, cut);
-        Ok(context.sink.append(&context.retention_class, Record::Chunk(Chunk { meta, parts }))?)
+        context.sink.append(&context.retention_class, Record::Chunk(Chunk { meta, parts }))?;
+        self.sequence = self.sequence.saturating_add(1);
+        Ok(())
     }
 
     fn store_init(&mut self, context: &Context) -> Result<(), SinkError> {

@@ -69,6 +69,10 @@ impl Backend for NodeBackend {
         Ok(wire_views::nodes(&member.consensus, &member.sight.borrow()))
     }
 
+    async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
+        self.write(Command::RemoveNode { node, force, at: self.host.clock.now() }).await.map(drop)
+    }
+
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
         let duty = if draining { Duty::Draining } else { Duty::Active };
         self.write(Command::SetDuty { node, duty }).await?;
@@ -144,8 +148,7 @@ impl Backend for NodeBackend {
     async fn ready(&self) -> std::result::Result<(), String> {
         let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
         member.volumes.writable()?;
-        let leadership = member.consensus.leadership().borrow().clone();
-        match leadership.leader {
+        match wire_views::leader(&member.consensus, &member.sight.borrow()) {
             Some(_) => Ok(()),
             None => Err("no leader is known; recording goes on, changes of configuration wait".to_owned()),
         }

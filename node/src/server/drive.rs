@@ -1,12 +1,12 @@
 //! Runs the pilot: gathers its events, and carries out what it decides.
 
 use super::clock::Clock;
-use super::pilot::{Decision, Event, Pilot, Sight, TICK};
+use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
 use crate::link::{LinkEvent, Links};
 use crate::recorder::reconcile::DesiredRecording;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::heartbeat::{Heartbeat, Progress};
+use holdfast_consensus::heartbeat::Heartbeat;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -18,14 +18,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 /// Rounds of proposals that may wait; the pilot proposes only when the last round is decided.
 const ROUNDS_MAX: usize = 1;
 
-/// How far this node's own recorders are.
-pub(crate) type OwnProgress = Arc<dyn Fn() -> Vec<Progress> + Send + Sync>;
+/// Tells how far this node itself is.
+pub(crate) type LookAtSelf = Arc<dyn Fn() -> Own + Send + Sync>;
 
 pub(crate) struct Options {
     pub(crate) me: NodeId,
     pub(crate) clock: Clock,
     pub(crate) consensus: Consensus,
-    pub(crate) own_progress: OwnProgress,
+    pub(crate) own: LookAtSelf,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     pub(crate) links: Links,
     pub(crate) heartbeat: watch::Sender<Heartbeat>,
@@ -70,12 +70,11 @@ impl Drive {
         }
     }
 
-    /// Runs until the part of consensus that tells the state is gone.
+    /// Runs until consensus, or the task that proposes, is gone.
     pub(crate) async fn run(mut self) {
         self.state.mark_changed();
         self.leadership.mark_changed();
-        let mut leader = None;
-        while let Some(event) = self.select(&mut leader).await {
+        while let Some(event) = self.select().await {
             self.prepare(&event);
             let (now, wall) = (self.options.clock.elapsed(), self.options.clock.now());
             let decision = self.pilot.apply(event, now, wall);
@@ -83,28 +82,21 @@ impl Drive {
         }
     }
 
-    async fn select(&mut self, leader: &mut Option<NodeId>) -> Option<Event> {
-        loop {
-            tokio::select! {
-                changed = self.state.changed() => {
-                    changed.ok()?;
-                    return Some(Event::State(self.state.borrow_and_update().clone()));
-                }
-                changed = self.leadership.changed() => {
-                    changed.ok()?;
-                    let now = self.leadership.borrow_and_update().leader;
-                    let before = std::mem::replace(leader, now);
-                    let me = Some(self.options.me);
-                    match (before == now, before == me || now == me) {
-                        (true, _) => {}
-                        (false, true) => return Some(Event::Leading(now == me)),
-                        (false, false) => return Some(Event::LeaderChanged),
-                    }
-                }
-                Some(event) = self.options.link_events.recv() => return Some(Event::Link(event)),
-                Some(()) = self.proposed.recv() => return Some(Event::Proposed),
-                _ = self.tick.tick() => return Some(Event::Tick((self.options.own_progress)())),
+    async fn select(&mut self) -> Option<Event> {
+        tokio::select! {
+            changed = self.state.changed() => {
+                changed.ok()?;
+                Some(Event::State(self.state.borrow_and_update().clone()))
             }
+            changed = self.leadership.changed() => {
+                changed.ok()?;
+                Some(Event::Leadership(self.leadership.borrow_and_update().clone()))
+            }
+            // Its senders are this node's links and routes, which live as long as the drive.
+            event = self.options.link_events.recv() => event.map(Event::Link),
+            // Without the task that proposes this node could lead and decide nothing: better that it ends.
+            proposed = self.proposed.recv() => proposed.map(|()| Event::Proposed),
+            _ = self.tick.tick() => Some(Event::Tick((self.options.own)())),
         }
     }
 
@@ -112,7 +104,7 @@ impl Drive {
     fn prepare(&mut self, event: &Event) {
         match event {
             Event::State(state) => self.connect(state),
-            Event::Tick(recorders) => {
+            Event::Tick(own) => {
                 self.sequence += 1;
                 let Options { me, clock, .. } = &self.options;
                 self.options.heartbeat.send_replace(Heartbeat {
@@ -120,7 +112,8 @@ impl Drive {
                     boot: clock.boot(),
                     sequence: self.sequence,
                     sent_at: clock.now(),
-                    recorders: recorders.clone(),
+                    writable: own.writable,
+                    recorders: own.recorders.clone(),
                 });
             }
             _ => {}
@@ -137,14 +130,17 @@ impl Drive {
     }
 
     fn carry_out(&mut self, decision: Decision) {
-        self.options.sight.send_replace(self.pilot.sight());
-        if decision.desired != self.last_desired {
-            let state = self.state.borrow().clone();
-            self.options.desired.send_replace(recordings(&state, &decision.desired));
-            self.last_desired = decision.desired;
+        if let Some(sight) = decision.sight {
+            self.options.sight.send_replace(sight);
         }
+        if let Some(desired) = decision.desired.filter(|desired| *desired != self.last_desired) {
+            let state = self.state.borrow().clone();
+            self.options.desired.send_replace(recordings(&state, &desired));
+            self.last_desired = desired;
+        }
+        // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the drive.
         if !decision.proposals.is_empty() && self.proposals.try_send(decision.proposals).is_err() {
-            tracing::error!("the task that proposes has ended; this node cannot lead until it is restarted");
+            tracing::error!("a round of proposals was not taken");
         }
     }
 }
@@ -167,12 +163,12 @@ fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -> BT
         .collect()
 }
 
-/// Proposes round after round. `write` has its own deadline; a proposal whose outcome is unknown is decided anew from the state.
+/// Proposes round after round, as the leader that decided them or not at all. A proposal has a deadline; one whose outcome is unknown is decided anew from the state.
 async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<Command>>, done: mpsc::Sender<()>) {
     while let Some(commands) = rounds.recv().await {
         for command in commands {
             let what = command.to_string();
-            match consensus.write(command).await {
+            match consensus.propose_as_leader(command).await {
                 Ok(response) => tracing::info!(%what, ?response, "decided"),
                 Err(error) => tracing::warn!(%what, %error, "not decided"),
             }

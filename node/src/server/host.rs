@@ -1,7 +1,7 @@
 //! The process: a node that waits to found or join a cluster, or a member of one.
 
 use super::clock::Clock;
-use super::identity::{Identity, IdentityError};
+use super::identity::{self, Identity, IdentityError};
 use super::member::{Member, StartError, node_spec};
 use crate::config::{Config, Secrets};
 use axum::Router;
@@ -81,8 +81,10 @@ impl Host {
             }
             Some(member) => member,
             None => {
-                let identity = Identity { cluster: Uuid::new_v4(), node: NodeId(1) };
-                identity.save(&self.config.data_dir)?;
+                let data_dir = &self.config.data_dir;
+                let known = Identity::load(data_dir)?;
+                let identity = known.unwrap_or_else(|| Identity { cluster: Uuid::new_v4(), node: NodeId(1) });
+                identity.save(data_dir)?;
                 self.enter(self.start(identity).await?)
             }
         };
@@ -99,12 +101,22 @@ impl Host {
         if let Some(member) = self.member() {
             return Err(BecomeError::Member(member.identity.node));
         }
-        let secret = self.secrets.cluster.clone();
-        let joined = holdfast_consensus::join(peer, node_spec(&self.config), secret).await?;
-        let identity = Identity { cluster: joined.cluster, node: joined.node };
-        identity.save(&self.config.data_dir)?;
+        let identity = match Identity::load(&self.config.data_dir)? {
+            // It joined, and could not be started then.
+            Some(identity) => identity,
+            None => self.ask_to_join(peer).await?,
+        };
         self.enter(self.start(identity).await?);
         Ok(())
+    }
+
+    async fn ask_to_join(&self, peer: &str) -> Result<Identity, BecomeError> {
+        let data_dir = &self.config.data_dir;
+        let (secret, attempt) = (self.secrets.cluster.clone(), identity::join_attempt(data_dir)?);
+        let joined = holdfast_consensus::join(peer, node_spec(&self.config), secret, attempt).await?;
+        let identity = Identity { cluster: joined.cluster, node: joined.node };
+        identity.save(data_dir)?;
+        Ok(identity)
     }
 
     async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {

@@ -27,6 +27,32 @@ pub(crate) enum IdentityError {
     Write { path: PathBuf, source: io::Error },
 }
 
+/// Names this node's attempt to join, so that a question whose answer was lost, even by a crash, is answered with the same id. Made on the first
+/// call, and of no use once there is an identity.
+///
+/// # Errors
+/// When the directory cannot be read or written.
+pub(crate) fn join_attempt(data_dir: &Path) -> Result<Uuid, IdentityError> {
+    let path = data_dir.join("join-attempt");
+    let known = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(attempt) = known {
+        return Ok(attempt);
+    }
+    let attempt = Uuid::new_v4();
+    write_durably(data_dir, &path, attempt.to_string().as_bytes())
+        .map_err(|source| IdentityError::Write { path, source })?;
+    Ok(attempt)
+}
+
+fn write_durably(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(data_dir)?.sync_all()
+}
+
 impl Identity {
     fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("identity.json")
@@ -52,22 +78,22 @@ impl Identity {
     /// When the directory cannot be written or synced.
     pub(crate) fn save(&self, data_dir: &Path) -> Result<(), IdentityError> {
         let path = Self::path(data_dir);
-        self.write_durably(data_dir, &path).map_err(|source| IdentityError::Write { path, source })
-    }
-
-    fn write_durably(&self, data_dir: &Path, path: &Path) -> io::Result<()> {
-        let temporary = path.with_extension("json.new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(data_dir)?.sync_all()
+        let written = serde_json::to_vec_pretty(self).map_err(io::Error::from);
+        let written = written.and_then(|text| write_durably(data_dir, &path, &text));
+        written.map_err(|source| IdentityError::Write { path, source })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_to_join_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempt = join_attempt(dir.path()).unwrap();
+        assert_eq!(join_attempt(dir.path()).unwrap(), attempt);
+    }
 
     #[test]
     fn is_none_then_kept_then_told_damaged() {

@@ -6,8 +6,9 @@ use super::clock::Clock;
 use super::drive::{self, Drive};
 use super::identity::Identity;
 use super::mux::CmafMux;
-use super::pilot::Sight;
+use super::pilot::{Own, Sight};
 use super::reads::read_routes;
+use super::sink::VolumeSink;
 use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
@@ -22,16 +23,22 @@ use holdfast_consensus::command::Command;
 use holdfast_consensus::heartbeat::Heartbeat;
 use holdfast_consensus::model::{Duty, NodeSpec, Role};
 use holdfast_consensus::peer::PeerClient;
+use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+/// How long recording waits for the catalogue to open, which tells how far the last process came; a damaged one is rebuilt beside recording.
+const CATALOGUE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long a stopping node waits for others to take its cameras over.
 const HANDOVER_MAX: Duration = Duration::from_secs(20);
 /// How long last chunks and TEARDOWNs may take.
@@ -42,6 +49,10 @@ const LAST_LOOK_TICKS: u32 = 2;
 const CHUNK_IDLE_US: i64 = 100_000;
 /// How often a node that could not report for duty tries again.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often one whose report is refused tries again.
+const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a stopping node looks whether it still owns cameras.
+const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -65,9 +76,12 @@ pub(crate) struct Member {
     pub(crate) supervisor: SupervisorHandle,
     /// Everything of the peer port.
     pub(crate) peer_routes: axum::Router,
+    /// Names the first part that ended by itself.
+    pub(crate) broken: watch::Receiver<Option<String>>,
+    stopping: watch::Sender<bool>,
     /// Until a lane has taken in everything that had arrived before.
     last_look: Duration,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<AbortHandle>,
     /// Its threads live as long as the member.
     _ingest: IngestRuntime,
 }
@@ -104,12 +118,16 @@ impl Member {
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let services = task::Services {
             mux: Arc::new(CmafMux),
-            sink: Arc::new(volumes.clone()),
+            sink: Arc::new(VolumeSink { volumes: volumes.clone(), state: consensus.subscribe() }),
             ingest: ingest.handle(),
             admission: Admission::new(CONNECTING_MAX),
             totals: Arc::new(status::Counters::default()),
         };
-        let (recorders, supervisor) = Supervisor::new(supervisor_options(config, identity), services, desired_seen);
+        let (mut recorders, supervisor) = Supervisor::new(supervisor_options(config, identity), services, desired_seen);
+        volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
+        for (camera, until) in recorded_before(&consensus.state(), identity.node, &volumes) {
+            recorders.recorded_before(camera, until, GapCause::NodeDown);
+        }
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
         let first = Heartbeat {
@@ -117,6 +135,7 @@ impl Member {
             boot: clock.boot(),
             sequence: 0,
             sent_at: clock.now(),
+            writable: true,
             recorders: Vec::new(),
         };
         let (heartbeat, next_heartbeat) = watch::channel(first);
@@ -126,15 +145,18 @@ impl Member {
             heartbeat: next_heartbeat,
             events: link_events.clone(),
         });
-        let own_progress = {
+        let own = {
             let (supervisor, volumes) = (supervisor.clone(), volumes.clone());
-            Arc::new(move || supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect())
+            Arc::new(move || Own {
+                recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
+                writable: volumes.writable().is_ok(),
+            })
         };
         let drive = Drive::new(drive::Options {
             me: identity.node,
             clock,
             consensus: consensus.clone(),
-            own_progress,
+            own,
             link_events: events,
             links,
             heartbeat,
@@ -151,10 +173,13 @@ impl Member {
         let own_routes = heartbeat_routes(link_events).merge(read_routes(volumes.clone()));
         let peer_routes =
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
+        let (breaking, broken) = watch::channel(None);
+        let (stopping, stops) = watch::channel(false);
+        let duty = report_for_duty(consensus.clone(), identity, node_spec(config), stops);
         let tasks = vec![
-            tokio::spawn(recorders.run()),
-            tokio::spawn(drive.run()),
-            tokio::spawn(report_for_duty(consensus.clone(), identity, node_spec(config))),
+            spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
+            spawn_part("the pilot", drive.run(), breaking.clone()),
+            spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
             identity,
@@ -164,6 +189,8 @@ impl Member {
             sight: sight_seen,
             supervisor,
             peer_routes,
+            broken,
+            stopping,
             last_look: Duration::from_millis(config.ingest.tick_ms) * LAST_LOOK_TICKS,
             tasks,
             _ingest: ingest,
@@ -175,45 +202,57 @@ impl Member {
     /// # Errors
     /// What could not be made durable, in words.
     pub(crate) async fn stop(&self, hand_over: bool) -> Result<(), String> {
+        self.stopping.send_replace(true);
         if hand_over {
             self.hand_over().await;
             // What cameras sent before the stop has arrived, but lanes look for it only once a tick.
             sleep(self.last_look).await;
         }
         let recorders = self.supervisor.shutdown().await.map_err(|error| error.to_string());
-        let volumes = self.volumes.close().await.map_err(|error| error.to_string());
+        // Before anything that waits for a disk.
         if hand_over && !self.consensus.transfer_leadership().await {
             tracing::warn!("leadership could not be handed over; the others elect a leader by themselves");
         }
-        self.tasks.iter().for_each(JoinHandle::abort);
+        let volumes = self.volumes.close().await.map_err(|error| error.to_string());
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.consensus.shutdown().await;
         recorders.and(volumes)
     }
 
     /// Asks the others to take this node's cameras, and records on until they do.
     async fn hand_over(&self) {
-        if !self.others_can_record() {
-            tracing::info!("no other node can take cameras; stopping without a handover");
-            return;
+        match timeout(HANDOVER_MAX, self.hand_all_over()).await {
+            Ok(true) => tracing::info!("all cameras are handed over"),
+            Ok(false) => tracing::info!("no other node can take cameras; stopping without a handover"),
+            Err(_) => tracing::warn!(
+                "some cameras were not taken over within {HANDOVER_MAX:?}; their recording will have a gap"
+            ),
         }
-        let stopping = Command::SetDuty { node: self.identity.node, duty: Duty::Stopping };
-        if let Err(error) = self.consensus.write(stopping).await {
-            tracing::warn!(%error, "cannot announce the stop; the others will notice it");
-            return;
-        }
-        let mut state = self.consensus.subscribe();
+    }
+
+    /// Whether all cameras were taken over; false as soon as nobody is left who could.
+    async fn hand_all_over(&self) -> bool {
         let me = self.identity.node;
         let mut reported = usize::MAX;
-        let empty = state.wait_for(|state| {
+        loop {
+            let state = self.consensus.state();
             let owned = state.owned_by(me).count();
-            if owned != reported {
-                tracing::info!(cameras = owned, "waiting for others to take cameras over");
-                reported = owned;
+            if owned == 0 {
+                return true;
             }
-            owned == 0
-        });
-        if timeout(HANDOVER_MAX, empty).await.is_err() {
-            tracing::warn!("some cameras were not taken over within {HANDOVER_MAX:?}; their recording will have a gap");
+            if !self.others_can_record() {
+                return false;
+            }
+            if std::mem::replace(&mut reported, owned) != owned {
+                tracing::info!(cameras = owned, "waiting for others to take cameras over");
+            }
+            if state.nodes.get(me).is_some_and(|node| node.duty == Duty::Active) {
+                let stopping = Command::SetDuty { node: me, duty: Duty::Stopping };
+                if let Err(error) = self.consensus.write(stopping).await {
+                    tracing::warn!(%error, "cannot announce the stop yet");
+                }
+            }
+            sleep(HANDOVER_LOOK).await;
         }
     }
 
@@ -244,6 +283,15 @@ async fn open_consensus(
     .await
 }
 
+/// How far this node had recorded the cameras that it still has.
+fn recorded_before(state: &ClusterState, me: NodeId, volumes: &Volumes) -> Vec<(CameraId, Timestamp)> {
+    let mine = state.assignments.iter().filter(|(_, assignment)| {
+        [assignment.owner, assignment.mirror].contains(&Some(me))
+            || assignment.handoff.is_some_and(|handoff| handoff.to == me)
+    });
+    mine.filter_map(|(camera, _)| Some((camera, volumes.recorded_until(camera)?))).collect()
+}
+
 fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Options {
     let ingest = &config.ingest;
     let connect = Duration::from_millis(ingest.connect_timeout_ms);
@@ -258,27 +306,57 @@ fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Option
     }
 }
 
-/// Tells the cluster this node's present addresses and capacity, and that it takes cameras again, once there is a leader to tell.
-async fn report_for_duty(consensus: Consensus, identity: Identity, spec: NodeSpec) {
-    // A founder is not a member before its first entry, and needs no report then.
-    let mut state = consensus.subscribe();
-    if state.wait_for(|state| state.nodes.contains(identity.node)).await.is_err() {
-        return;
-    }
-    loop {
-        let node = consensus.state().nodes.get(identity.node).cloned();
-        if node.is_some_and(|node| node.spec == spec && node.duty != Duty::Stopping) {
-            return;
-        }
-        let report = Command::ReportForDuty { node: identity.node, spec: spec.clone() };
-        match consensus.write(report).await {
-            Ok(_) => return,
-            Err(WriteError::Rejected(rejection)) => {
-                tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");
-                return;
+/// Runs a part that must live as long as the member: that it ended, or panicked, is told.
+fn spawn_part(
+    name: &'static str,
+    part: impl Future<Output = ()> + Send + 'static,
+    broken: watch::Sender<Option<String>>,
+) -> AbortHandle {
+    let part = tokio::spawn(part);
+    let abort = part.abort_handle();
+    tokio::spawn(async move {
+        let why = match part.await {
+            Ok(()) => format!("{name} ended"),
+            Err(error) => format!("{name} failed: {error}"),
+        };
+        broken.send_if_modified(|broken| {
+            let is_first = broken.is_none();
+            broken.get_or_insert(why);
+            is_first
+        });
+    });
+    abort
+}
+
+/// Keeps the cluster's knowledge of this node true while it is not stopping: its addresses, its capacity, and that it takes cameras, also where
+/// an earlier process' stop is decided only now.
+async fn report_for_duty(
+    consensus: Consensus,
+    identity: Identity,
+    spec: NodeSpec,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let is_outdated = |state: &ClusterState| {
+        let node = state.nodes.get(identity.node);
+        node.is_some_and(|node| node.spec != spec || node.duty == Duty::Stopping)
+    };
+    let report = async {
+        let mut state = consensus.subscribe();
+        while state.wait_for(|state| is_outdated(state)).await.is_ok() {
+            match consensus.write(Command::ReportForDuty { node: identity.node, spec: spec.clone() }).await {
+                Ok(_) => {}
+                Err(WriteError::Rejected(rejection)) => {
+                    tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");
+                    sleep(REFUSED_REPORT_INTERVAL).await;
+                }
+                Err(error) => tracing::warn!(%error, "cannot report for duty yet; recording goes on"),
             }
-            Err(error) => tracing::warn!(%error, "cannot report for duty yet; recording goes on"),
+            sleep(REPORT_INTERVAL).await;
         }
-        sleep(REPORT_INTERVAL).await;
+    };
+    let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+    tokio::select! {
+        () = report => {}
+        () = stop => std::future::pending().await,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::host::Host;
 use super::member::Member;
+use super::wire_views::leader;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::Stats;
 use holdfast_storage::disk::IoMode;
@@ -51,7 +52,7 @@ type Families = Result<Vec<MetricFamily>, prometheus::Error>;
 
 fn recorders(member: &Member) -> Families {
     let gauge =
-        IntGaugeVec::new(Opts::new("holdfast_recorders_count", "Recorders of this node by what they do."), &["state"])?;
+        IntGaugeVec::new(Opts::new("holdfast_recorders", "Recorders of this node by what they do."), &["state"])?;
     let states = [
         (RecorderState::Recording, "recording"),
         (RecorderState::Starting, "starting"),
@@ -129,14 +130,18 @@ fn cluster(member: &Member) -> Families {
     let unassigned = state.assignments.values().filter(|assignment| assignment.owner.is_none()).count();
     let owned = state.owned_by(member.identity.node).count();
     let gauges = [
-        ("holdfast_raft_term_count", "Raft's term.", leadership.term),
+        ("holdfast_raft_term", "Raft's term.", leadership.term),
         ("holdfast_raft_leader_info", "1 while this node leads.", u64::from(leadership.is_leader)),
-        ("holdfast_raft_leader_known_info", "1 while a leader is known.", u64::from(leadership.leader.is_some())),
-        ("holdfast_cluster_nodes_count", "Members of the cluster.", state.nodes.len() as u64),
-        ("holdfast_cluster_alive_nodes_count", "Members that this node sees alive.", alive as u64),
-        ("holdfast_cluster_cameras_count", "Cameras of the cluster.", state.cameras.len() as u64),
-        ("holdfast_cluster_unassigned_cameras_count", "Cameras without an owner.", unassigned as u64),
-        ("holdfast_owned_cameras_count", "Cameras that this node owns.", owned as u64),
+        (
+            "holdfast_raft_leader_known_info",
+            "1 while a leader is known.",
+            u64::from(leader(&member.consensus, &sight).is_some()),
+        ),
+        ("holdfast_cluster_nodes", "Members of the cluster.", state.nodes.len() as u64),
+        ("holdfast_cluster_alive_nodes", "Members that this node sees alive.", alive as u64),
+        ("holdfast_cluster_cameras", "Cameras of the cluster.", state.cameras.len() as u64),
+        ("holdfast_cluster_unassigned_cameras", "Cameras without an owner.", unassigned as u64),
+        ("holdfast_owned_cameras", "Cameras that this node owns.", owned as u64),
     ];
     let mut families = Vec::new();
     for (name, help, value) in gauges {
@@ -154,8 +159,8 @@ const VOLUME_GAUGES: &[VolumeGauge] = &[
     ("holdfast_volume_free_bytes", "Room left in the volume's filesystem.", |stats| stats.free_bytes as f64),
     ("holdfast_volume_size_bytes", "Size of the volume's filesystem.", |stats| stats.total_bytes as f64),
     ("holdfast_volume_sealed_bytes", "Bytes in sealed segments.", |stats| stats.sealed_bytes as f64),
-    ("holdfast_volume_sealed_segments_count", "Sealed segments.", |stats| stats.segments_sealed as f64),
-    ("holdfast_volume_unlisted_segments_count", "Segments of former processes that are not listed yet.", |stats| {
+    ("holdfast_volume_sealed_segments", "Sealed segments.", |stats| stats.segments_sealed as f64),
+    ("holdfast_volume_unlisted_segments", "Segments of former processes that are not listed yet.", |stats| {
         stats.segments_to_recover.saturating_sub(stats.segments_recovered + stats.segments_refused) as f64
     }),
     ("holdfast_volume_queued_bytes", "Bytes received and not yet handed to the kernel.", |stats| {

@@ -11,6 +11,7 @@ mod metrics;
 mod mux;
 mod pilot;
 mod reads;
+mod sink;
 mod view;
 mod volumes;
 mod wire_views;
@@ -45,7 +46,7 @@ pub enum ServeError {
     Setup(String),
     #[error("{0}")]
     Member(String),
-    #[error("vote or log could not be made durable, so this node stops: {0}")]
+    #[error("this node cannot go on and stops: {0}")]
     Fatal(String),
     #[error("the node did not stop cleanly: {0}")]
     Stop(String),
@@ -54,7 +55,7 @@ pub enum ServeError {
 /// Why a node stops.
 enum Reason {
     Signal,
-    /// Consensus cannot go on.
+    /// Consensus, or a part that the node cannot do without, has ended.
     Fatal(String),
 }
 
@@ -88,7 +89,10 @@ async fn run(config: Config, secrets: Secrets) -> Result<(), ServeError> {
 
     let (stop, stopping) = watch::channel(false);
     let peers = spawn_server(peer, host::peer_router(Arc::clone(&host)), stopping.clone());
-    host.resume().await.map_err(|error| ServeError::Member(error.to_string()))?;
+    tokio::select! {
+        resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
+        name = signals.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
+    }
     let clients = spawn_server(api, router, stopping);
     announce(&host);
 
@@ -121,9 +125,11 @@ fn announce(host: &Host) {
 
 async fn wait(host: &Host, signals: &mut Signals) -> Reason {
     let fatal = async {
-        let mut fatal = host.wait_for_member().await.consensus.fatal();
-        let why = fatal.wait_for(Option::is_some).await.map(|why| why.clone());
-        why.ok().flatten().unwrap_or_else(|| "consensus ended".to_owned())
+        let member = host.wait_for_member().await;
+        tokio::select! {
+            why = first(member.consensus.fatal()) => format!("vote or log could not be made durable: {why}"),
+            why = first(member.broken.clone()) => why,
+        }
     };
     tokio::select! {
         name = signals.next() => {
@@ -131,10 +137,16 @@ async fn wait(host: &Host, signals: &mut Signals) -> Reason {
             Reason::Signal
         }
         why = fatal => {
-            tracing::error!(%why, "consensus cannot go on");
+            tracing::error!(%why, "cannot go on");
             Reason::Fatal(why)
         }
     }
+}
+
+/// The first reason that is told; without anyone left to tell, that.
+async fn first(mut reasons: watch::Receiver<Option<String>>) -> String {
+    let told = reasons.wait_for(Option::is_some).await.map(|why| why.clone());
+    told.ok().flatten().unwrap_or_else(|| "a part of the node is gone".to_owned())
 }
 
 async fn stop_member(host: &Host, reason: &Reason) -> Result<(), String> {

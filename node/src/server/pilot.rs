@@ -4,25 +4,30 @@
 //! decisions out. Nothing here waits for Raft: proposals go out on a task of their own.
 
 use crate::link::LinkEvent;
+use holdfast_consensus::Leadership;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
-use holdfast_consensus::heartbeat::{Heartbeat, Progress};
+use holdfast_consensus::heartbeat::{Heartbeat, Progress, RecorderState};
 use holdfast_consensus::liveness::{Liveness, Seen, Verdict};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the pilot looks around when nothing happens.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
 
+/// The leader looks after the site at most this often, unless a node just fell or came back.
+const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Everything that other parts of the node may know of what the pilot sees.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sight {
     pub(crate) verdicts: BTreeMap<NodeId, Verdict>,
+    /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
     pub(crate) progress: BTreeMap<(NodeId, CameraId), Progress>,
 }
 
@@ -30,28 +35,42 @@ impl Sight {
     pub(crate) fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
     }
+
+    fn report(&mut self, node: NodeId, recorders: Vec<Progress>) {
+        let of_node = self.progress.range_mut((node, CameraId(0))..=(node, CameraId(u32::MAX)));
+        of_node.for_each(|(_, progress)| progress.state = RecorderState::Starting);
+        self.progress.extend(recorders.into_iter().map(|progress| ((node, progress.camera), progress)));
+    }
 }
 
 /// What the pilot can be told.
 pub(crate) enum Event {
     State(Arc<ClusterState>),
-    /// This node began to lead, or ceased to.
-    Leading(bool),
-    /// Another node leads.
-    LeaderChanged,
+    Leadership(Leadership),
     Link(LinkEvent),
-    /// Time passed; this node's own recorders are this far.
-    Tick(Vec<Progress>),
+    /// Time passed; this node itself is this far.
+    Tick(Own),
     /// The last proposals are decided, one way or the other.
     Proposed,
 }
 
+/// What this node knows of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    pub(crate) recorders: Vec<Progress>,
+    /// At least one volume takes records.
+    pub(crate) writable: bool,
+}
+
 /// What came of an event.
+#[derive(Default)]
 pub(crate) struct Decision {
-    /// What this node should record.
-    pub(crate) desired: BTreeMap<CameraId, Desired>,
+    /// What this node should record, where it was considered.
+    pub(crate) desired: Option<BTreeMap<CameraId, Desired>>,
     /// What to propose, in order; empty where this node does not lead or waits for an answer.
     pub(crate) proposals: Vec<Command>,
+    /// What others should see, where it changed.
+    pub(crate) sight: Option<Arc<Sight>>,
 }
 
 pub(crate) struct Pilot {
@@ -59,49 +78,91 @@ pub(crate) struct Pilot {
     state: Arc<ClusterState>,
     liveness: Liveness,
     provisionals: Provisionals,
+    leadership: Leadership,
+    /// Nodes that say they cannot write.
+    unfit: BTreeSet<NodeId>,
     /// Present while this node leads.
     steward: Option<Steward>,
+    stewarded_at: Duration,
     proposing: bool,
-    sight: Arc<Sight>,
+    sight: Sight,
 }
 
 impl Pilot {
     pub(crate) fn new(me: NodeId, state: Arc<ClusterState>, now: Duration) -> Self {
-        let liveness = Liveness::new(me, now);
-        let (provisionals, sight) = (Provisionals::default(), Arc::default());
-        Self { me, state, liveness, provisionals, steward: None, proposing: false, sight }
+        Self {
+            me,
+            state,
+            liveness: Liveness::new(me, now),
+            provisionals: Provisionals::default(),
+            leadership: Leadership::default(),
+            unfit: BTreeSet::new(),
+            steward: None,
+            stewarded_at: Duration::ZERO,
+            proposing: false,
+            sight: Sight::default(),
+        }
     }
 
-    pub(crate) fn sight(&self) -> Arc<Sight> {
-        Arc::clone(&self.sight)
-    }
-
-    /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock.
+    /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that tells nothing new about who is alive costs
+    /// little: everything else waits for the next tick.
     pub(crate) fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
+        // First of all: if this process itself was not running, the others' silence proves nothing.
+        self.liveness.tick(now);
+        let is_routine = matches!(event, Event::Link(_) | Event::Proposed);
+        let was_leading = self.steward.is_some();
+        self.take_in(event, now);
+        let is_urgent = !was_leading && self.steward.is_some();
+        let fell_or_rose = self.look(now);
+        if is_routine && !fell_or_rose {
+            return Decision::default();
+        }
+        let (verdicts, progress) = (&self.sight.verdicts, &self.sight.progress);
+        self.provisionals.observe(&self.state, &View { me: self.me, now, wall, verdicts, progress });
+        Decision {
+            desired: Some(desired(&self.state, self.me, &self.provisionals)),
+            proposals: self.steward(now, wall, fell_or_rose || is_urgent),
+            sight: Some(Arc::new(self.sight.clone())),
+        }
+    }
+
+    fn take_in(&mut self, event: Event, now: Duration) {
         match event {
             Event::State(state) => self.enter(state),
-            Event::Leading(leading) => self.lead(leading, now),
-            Event::LeaderChanged => self.liveness.leader_changed(now),
+            Event::Leadership(leadership) => self.follow(leadership, now),
             Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now),
             Event::Link(LinkEvent::Refused(node)) => self.liveness.refused(now, node),
             Event::Tick(own) => {
-                self.liveness.tick(now);
-                self.replace_progress(self.me, own);
+                self.note_fitness(self.me, own.writable);
+                self.sight.report(self.me, own.recorders);
             }
             Event::Proposed => self.proposing = false,
         }
-        self.look(now);
-        self.decide(now, wall)
     }
 
     fn enter(&mut self, state: Arc<ClusterState>) {
         self.liveness.keep(|node| state.nodes.contains(node));
+        let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
+        self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
+        self.unfit.retain(|node| state.nodes.contains(*node));
         self.state = state;
     }
 
-    fn lead(&mut self, leading: bool, now: Duration) {
-        self.liveness.leader_changed(now);
-        self.steward = leading.then(Steward::default);
+    fn follow(&mut self, leadership: Leadership, now: Duration) {
+        if leadership.leader != self.leadership.leader {
+            self.liveness.leader_changed(now);
+        }
+        if leadership.is_leader != self.leadership.is_leader {
+            self.steward = leadership.is_leader.then(Steward::default);
+        }
+        self.leadership = leadership;
+    }
+
+    fn note_fitness(&mut self, node: NodeId, writable: bool) {
+        let changed = if writable { self.unfit.remove(&node) } else { self.unfit.insert(node) };
+        if changed {
+            tracing::warn!(%node, writable, "a node's volumes changed");
+        }
     }
 
     fn hear(&mut self, heartbeat: Heartbeat, now: Duration) {
@@ -109,53 +170,41 @@ impl Pilot {
             return;
         }
         match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot) {
-            Seen::Stale => {}
-            seen => {
-                if matches!(seen, Seen::Returned | Seen::Restarted) {
-                    tracing::info!(node = %heartbeat.from, ?seen, "node is back");
-                }
-                self.replace_progress(heartbeat.from, heartbeat.recorders);
-            }
+            Seen::Stale => return,
+            Seen::First | Seen::Usual => {}
+            seen => tracing::info!(node = %heartbeat.from, ?seen, "node is back"),
         }
+        self.note_fitness(heartbeat.from, heartbeat.writable);
+        self.sight.report(heartbeat.from, heartbeat.recorders);
     }
 
-    /// A recorder that is not reported any more keeps its last watermark: a dead or replaced recorder's footage still ends there.
-    fn replace_progress(&mut self, node: NodeId, recorders: Vec<Progress>) {
-        let sight = Arc::make_mut(&mut self.sight);
-        let kept = sight.progress.range((node, CameraId(0))..=(node, CameraId(u32::MAX)));
-        let ended: Vec<_> =
-            kept.filter(|((_, camera), _)| !self.state.cameras.contains(*camera)).map(|(key, _)| *key).collect();
-        ended.iter().for_each(|key| drop(sight.progress.remove(key)));
-        for progress in recorders {
-            sight.progress.insert((node, progress.camera), progress);
-        }
-    }
-
-    fn look(&mut self, now: Duration) {
-        let verdicts: BTreeMap<_, _> =
-            self.state.nodes.keys().map(|node| (node, self.liveness.verdict(now, node))).collect();
+    /// Asks for everyone's verdict; tells whether one changed.
+    fn look(&mut self, now: Duration) -> bool {
+        let verdicts = self.liveness.verdicts(now, self.state.nodes.keys());
         if verdicts == self.sight.verdicts {
-            return;
+            return false;
         }
         for (node, verdict) in verdicts.iter().filter(|(_, verdict)| verdict.is_suspect()) {
             if !self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect()) {
                 tracing::warn!(%node, ?verdict, "node is suspect");
             }
         }
-        Arc::make_mut(&mut self.sight).verdicts = verdicts;
+        self.sight.verdicts = verdicts;
+        true
     }
 
-    fn decide(&mut self, now: Duration, wall: Timestamp) -> Decision {
-        let Sight { verdicts, progress } = &*self.sight;
-        self.provisionals.observe(&self.state, &View { me: self.me, now, wall, verdicts, progress });
-        let desired = desired(&self.state, self.me, &self.provisionals);
-        let proposals = match &mut self.steward {
-            Some(steward) if !self.proposing => {
-                steward.decide(&Input { now: wall, uptime: now, state: &self.state, verdicts, progress })
-            }
-            _ => Vec::new(),
-        };
-        self.proposing |= !proposals.is_empty();
-        Decision { desired, proposals }
+    fn steward(&mut self, now: Duration, wall: Timestamp, at_once: bool) -> Vec<Command> {
+        let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
+        let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
+        self.stewarded_at = now;
+        let Sight { verdicts, progress } = &self.sight;
+        let (voters, unfit) = (&self.leadership.voters, &self.unfit);
+        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, progress };
+        let proposals = steward.decide(&input);
+        self.proposing = !proposals.is_empty();
+        proposals
     }
 }
+
+#[cfg(test)]
+mod tests;

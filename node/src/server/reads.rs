@@ -30,6 +30,9 @@ pub(crate) struct Range {
 pub(crate) struct Recorded {
     pub(crate) spans: Vec<Span>,
     pub(crate) gaps: Vec<Gap>,
+    /// Whether this is all that the node holds: no volume is away, and all segments of former processes are listed. Where it is false, a hole in
+    /// the spans is not known to be a gap.
+    pub(crate) complete: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -112,9 +112,17 @@ impl View {
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ViewError> {
         let peers = self.ask::<_, Vec<ChunkEntry>>(ENTRIES_PATH, &range);
         let (own, answers) = tokio::join!(self.volumes.entries(range), peers);
-        let mut entries = own?;
-        entries.extend(answers.into_iter().filter_map(|answer| answer.answer).flatten());
-        Ok(timeline::merge(entries))
+        // What this node cannot read must not hide what its peers can.
+        let (own, failure) = match own {
+            Ok(entries) => (entries, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let peers = answers.into_iter().filter_map(|answer| answer.answer).flatten();
+        let entries: Vec<_> = own.into_iter().chain(peers).collect();
+        match failure {
+            Some(error) if entries.is_empty() => Err(error.into()),
+            _ => Ok(timeline::merge(entries)),
+        }
     }
 
     pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ViewError> {

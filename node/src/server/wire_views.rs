@@ -21,6 +21,12 @@ pub(crate) fn no_cluster() -> wire::Cluster {
     }
 }
 
+/// Who leads, as far as this node can tell. Raft goes on naming a dead leader until another is elected, and where there is no quorum none
+/// ever is; what the heartbeats tell counts too.
+pub(crate) fn leader(consensus: &Consensus, sight: &Sight) -> Option<NodeId> {
+    consensus.leadership().borrow().leader.filter(|leader| sight.is_alive(*leader))
+}
+
 pub(crate) fn cluster(consensus: &Consensus, sight: &Sight) -> wire::Cluster {
     let state = consensus.state();
     let leadership = consensus.leadership().borrow().clone();
@@ -30,7 +36,7 @@ pub(crate) fn cluster(consensus: &Consensus, sight: &Sight) -> wire::Cluster {
     wire::Cluster {
         id: state.cluster.map(|cluster| cluster.to_string()),
         this_node: Some(consensus.node()),
-        leader: leadership.leader,
+        leader: leader(consensus, sight),
         term: leadership.term,
         cameras: state.cameras.len(),
         cameras_recording: recording.count(),

@@ -203,7 +203,7 @@ impl BatchDisk for RealBatchDisk {
         let file = file.clone();
         async move {
             match file {
-                RealBatchFile::Uring(file) => file.fallocate(offset, bytes, 0).await,
+                RealBatchFile::Uring(file) => tolerate_unsupported(file.fallocate(offset, bytes, 0).await),
                 RealBatchFile::Plain(file) => blocking(move || fallocate(&file, offset, bytes)).await,
             }
         }
@@ -235,10 +235,14 @@ impl BatchDisk for RealBatchDisk {
 }
 
 fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), offset, bytes) {
-        // Some filesystems cannot reserve; writes then extend the file as they come.
-        Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-        other => Ok(other?),
+    tolerate_unsupported(rustix::fs::fallocate(file, FallocateFlags::empty(), offset, bytes).map_err(io::Error::from))
+}
+
+/// Some filesystems cannot reserve; writes then extend the file as they come.
+fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => Ok(()),
+        other => other,
     }
 }
 

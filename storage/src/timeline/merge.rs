@@ -5,9 +5,9 @@
 
 use super::{HOLE_US_MIN, Recorder};
 use crate::chunk::ChunkEntry;
-use crate::ids::TrackKind;
+use crate::ids::{NodeId, SessionId, TrackKind};
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far apart two recorders may place the same keyframe, in microseconds.
 const SHARED_KEYFRAME_US_MAX: i64 = 2_000_000;
@@ -35,6 +35,7 @@ fn sorted(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
 
 /// The view as runs in the order of time.
 fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
+    let known: BTreeSet<Place> = entries.iter().map(place).collect();
     let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkEntry>> = BTreeMap::new();
     for entry in entries {
         by_recorder.entry((Recorder::of(&entry.meta), entry.meta.track)).or_default().push(entry);
@@ -42,10 +43,26 @@ fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
     let mut view: Vec<Run> = Vec::new();
     for recording in by_recorder.into_values() {
         for run in runs(recording) {
-            fill(&mut view, &run);
+            let goes_on = run.first().is_some_and(|first| follows_one_of(&known, first));
+            fill(&mut view, &run, goes_on);
         }
     }
     view
+}
+
+/// Where a chunk lies in its session.
+type Place = (NodeId, SessionId, TrackKind, u32);
+
+fn place(entry: &ChunkEntry) -> Place {
+    (entry.meta.node, entry.meta.session, entry.meta.track, entry.meta.sequence)
+}
+
+/// Whether the chunk before this one in its session is known, under whatever epoch and rank: a recorder that is confirmed, or handed its
+/// camera's next epoch, goes on within the GOP.
+fn follows_one_of(known: &BTreeSet<Place>, entry: &ChunkEntry) -> bool {
+    let (node, session, track, sequence) = place(entry);
+    let before = sequence.checked_sub(1).map(|before| (node, session, track, before));
+    !entry.meta.after_loss && before.is_some_and(|before| known.contains(&before))
 }
 
 /// Splits one recording at its holes; a loss within the session counts as one, however short.
@@ -75,8 +92,8 @@ fn end_of(run: &[ChunkEntry]) -> Timestamp {
     run.iter().map(|entry| entry.meta.end()).max().unwrap_or(Timestamp::MIN)
 }
 
-/// Lays `run` into every hole of `view` that it reaches.
-fn fill(view: &mut Vec<Run>, run: &[ChunkEntry]) {
+/// Lays `run` into every hole of `view` that it reaches. One that goes on what was recorded before it needs no keyframe to begin with.
+fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], goes_on: bool) {
     let (run_start, run_end) = (start_of(run), end_of(run));
     let mut at = view.partition_point(|before| end_of(before) <= run_start);
     loop {
@@ -85,8 +102,10 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry]) {
         if hole_start >= run_end {
             return;
         }
-        if run_start < hole_end && hole_start < hole_end {
-            at += splice(view, at, run);
+        // Clocks differ: what sticks out by less than a hole adds nothing.
+        let adds = run_start.plus_micros(HOLE_US_MIN) < hole_end && hole_start.plus_micros(HOLE_US_MIN) < run_end;
+        if adds && hole_start < hole_end {
+            at += splice(view, at, run, goes_on);
         }
         at += 1;
         if at > view.len() {
@@ -96,21 +115,29 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry]) {
 }
 
 /// Fills the hole before `view[at]` from `run`. Returns how many runs `view` grew by.
-fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry]) -> usize {
+fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry], goes_on: bool) -> usize {
     let before = at.checked_sub(1).map(|index| &view[index]);
-    let (cut_before, enter) = enter_at(before.map(Vec::as_slice), run);
+    let is_free = before.is_none_or(|before| end_of(before) <= start_of(run));
+    let (cut_before, enter) = if goes_on && is_free { (None, 0) } else { enter_at(before.map(Vec::as_slice), run) };
     let (leave, cut_after) = leave_at(run, view.get(at).map(Vec::as_slice));
     if enter >= leave {
         return 0;
-    }
-    if let Some(cut) = cut_before {
-        view[at - 1].truncate(cut);
     }
     if cut_after > 0 {
         view[at].drain(..cut_after);
     }
     view.insert(at, run[enter..leave].to_vec());
-    1
+    match cut_before {
+        Some(0) => {
+            view.remove(at - 1);
+            0
+        }
+        Some(cut) => {
+            view[at - 1].truncate(cut);
+            1
+        }
+        None => 1,
+    }
 }
 
 fn is_entry(entry: &ChunkEntry) -> bool {
@@ -137,15 +164,15 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> (Option<usize>
         run[*enter].meta.start > start_of(before)
     });
     match covered {
-        Some(enter) => (Some(before.partition_point(|entry| entry.meta.start < run[enter].meta.start)), enter),
+        Some(enter) => (Some(leave_by_time(before, run[enter].meta.start)), enter),
         None => (None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
     }
 }
 
-/// The latest keyframe that both hold, but not the first of `before`: its index in each.
+/// The latest keyframe that both hold: its index in each.
 fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usize)> {
     let window = SHARED_KEYFRAME_US_MAX;
-    (1..before.len()).rev().filter(|index| before[*index].meta.is_keyframe()).find_map(|index| {
+    (0..before.len()).rev().filter(|index| before[*index].meta.is_keyframe()).find_map(|index| {
         let near = before[index].meta.start;
         let first = run.partition_point(|entry| entry.meta.start < near.plus_micros(-window));
         let same = run[first..]

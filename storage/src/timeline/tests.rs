@@ -1,1 +1,203 @@
+//! Stories of failovers and mirrors, and properties of any recording.
 
+use super::*;
+use crate::chunk::{ChunkLocation, InitId};
+use crate::ids::{CameraId, SegmentId, SessionId, StreamKind};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+/// One camera with a GOP of two chunks of 500 ms; frame times are the camera's, `skew_us` is the recorder's clock.
+#[derive(Clone, Copy)]
+struct Recording {
+    node: u64,
+    epoch: u64,
+    rank: Rank,
+    skew_us: i64,
+}
+
+const CHUNK_US: i64 = 500_000;
+
+impl Recording {
+    fn chunk(self, number: u32, session_from: u32, track: TrackKind) -> ChunkEntry {
+        let meta = ChunkMeta {
+            camera: CameraId(1),
+            stream: StreamKind::Main,
+            track,
+            node: NodeId(self.node),
+            epoch: Epoch(self.epoch),
+            rank: self.rank,
+            session: SessionId(u64::from(session_from)),
+            sequence: number - session_from,
+            init: InitId(0),
+            start: Timestamp(i64::from(number) * CHUNK_US + self.skew_us),
+            duration_us: CHUNK_US as u32,
+            frames: 1,
+            keyframe_crc: (track == TrackKind::Video && number.is_multiple_of(2)).then_some(number),
+            after_loss: false,
+        };
+        let location =
+            ChunkLocation { volume: 0, segment: SegmentId(self.node), offset: u64::from(number), payload_bytes: 1 };
+        ChunkEntry { meta, location }
+    }
+
+    fn video(self, numbers: std::ops::Range<u32>) -> Vec<ChunkEntry> {
+        let from = numbers.start;
+        numbers.map(|number| self.chunk(number, from, TrackKind::Video)).collect()
+    }
+
+    fn audio(self, numbers: std::ops::Range<u32>) -> Vec<ChunkEntry> {
+        let from = numbers.start;
+        numbers.map(|number| self.chunk(number, from, TrackKind::Audio)).collect()
+    }
+}
+
+const OWNER: Recording = Recording { node: 1, epoch: 1, rank: Rank::Owner, skew_us: 0 };
+const MIRROR: Recording = Recording { node: 2, epoch: 1, rank: Rank::Mirror, skew_us: 40_000 };
+const NEXT: Recording = Recording { node: 3, epoch: 2, rank: Rank::Owner, skew_us: -30_000 };
+
+/// Who shows which chunk: node and the camera's own number of it.
+fn shown(entries: &[ChunkEntry]) -> Vec<(u64, u64)> {
+    entries.iter().map(|entry| (entry.meta.node.0, entry.location.offset)).collect()
+}
+
+fn numbers(entries: &[ChunkEntry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.location.offset).collect()
+}
+
+#[test]
+fn the_owner_is_shown_and_not_its_mirror() {
+    let merged = merge([MIRROR.video(0..10), OWNER.video(0..10)].concat());
+    assert_eq!(shown(&merged), (0..10).map(|number| (1, number)).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_outage_of_the_owner_is_filled_from_the_mirror_without_a_frame_lost_or_doubled() {
+    let merged = merge([OWNER.video(0..7), OWNER.video(12..20), MIRROR.video(0..20)].concat());
+    assert_eq!(numbers(&merged), (0..20).collect::<Vec<_>>());
+    let nodes: Vec<u64> = merged.iter().map(|entry| entry.meta.node.0).collect();
+    assert_eq!(
+        nodes,
+        [[1; 6].as_slice(), &[2; 6], &[1; 8]].concat(),
+        "left and entered at the shared keyframes 6 and 12"
+    );
+}
+
+#[test]
+fn a_failover_goes_to_the_higher_epoch_at_the_shared_keyframe() {
+    let merged = merge([OWNER.video(0..9), NEXT.video(6..15)].concat());
+    assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>());
+    assert_eq!(merged.iter().position(|entry| entry.meta.node.0 == 3), Some(6));
+}
+
+#[test]
+fn a_recorder_that_begins_within_a_gop_is_entered_at_its_first_keyframe() {
+    let merged = merge([OWNER.video(0..9), NEXT.video(5..15)].concat());
+    assert_eq!(shown(&merged)[4..8], [(1, 4), (1, 5), (3, 6), (3, 7)]);
+}
+
+#[test]
+fn a_successor_that_is_confirmed_within_a_gop_loses_nothing() {
+    let mut session = Recording { epoch: 1, rank: Rank::Successor, ..NEXT }.video(6..15);
+    for confirmed in &mut session[3..] {
+        (confirmed.meta.epoch, confirmed.meta.rank) = (Epoch(2), Rank::Owner);
+    }
+    assert!(!session[3].meta.is_keyframe());
+    let merged = merge([OWNER.video(0..5), session.clone()].concat());
+    assert_eq!(shown(&merged)[5..], (6..15).map(|number| (3, number)).collect::<Vec<_>>());
+    let merged = merge([OWNER.video(0..12), session].concat());
+    assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>(), "nor where the owner lived longer than was thought");
+}
+
+#[test]
+fn recordings_without_a_shared_keyframe_are_cut_by_time() {
+    let mut next = NEXT.video(6..15);
+    next.iter_mut().filter(|entry| entry.meta.is_keyframe()).for_each(|entry| entry.meta.keyframe_crc = Some(99_999));
+    let merged = merge([OWNER.video(0..9), next].concat());
+    assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_loss_within_the_session_is_filled_from_the_mirror() {
+    let mut owner = OWNER.video(0..20);
+    owner.remove(7);
+    owner[7].meta.after_loss = true;
+    let merged = merge([owner, MIRROR.video(0..20)].concat());
+    assert_eq!(numbers(&merged), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn audio_follows_the_recorder_of_the_video() {
+    let entries = [OWNER.video(0..6), OWNER.audio(0..6), NEXT.video(6..12), NEXT.audio(2..12)].concat();
+    let merged = merge(entries);
+    let audio: Vec<_> = merged.into_iter().filter(|entry| entry.meta.track == TrackKind::Audio).collect();
+    assert_eq!(shown(&audio), (0..12).map(|number| (if number < 6 { 1 } else { 3 }, number)).collect::<Vec<_>>());
+}
+
+#[test]
+fn audio_alone_is_merged_too() {
+    assert_eq!(numbers(&merge([OWNER.audio(0..4), MIRROR.audio(0..8)].concat())).len(), 8);
+}
+
+#[test]
+fn spans_end_at_holes_and_losses_of_time_but_not_between_consecutive_chunks() {
+    let mut late = OWNER.video(0..4);
+    late[2].meta.start = late[2].meta.start.plus_micros(200_000);
+    assert_eq!(spans_of(&late).len(), 1, "consecutive in its session");
+    late[2].meta.after_loss = true;
+    assert_eq!(spans_of(&late).len(), 2);
+    assert_eq!(spans_of(&[OWNER.video(0..4), OWNER.video(6..8)].concat()).len(), 2);
+}
+
+#[test]
+fn merged_spans_prefer_the_higher_epoch_and_holes_are_what_is_left() {
+    let span = |node, epoch, start, end| Span {
+        start: Timestamp(start),
+        end: Timestamp(end),
+        node: NodeId(node),
+        epoch: Epoch(epoch),
+        rank: Rank::Owner,
+    };
+    let merged = merge_spans(vec![span(1, 1, 0, 5_000_000), span(2, 2, 4_000_000, 9_000_000)]);
+    assert_eq!(merged, [span(1, 1, 0, 4_000_000), span(2, 2, 4_000_000, 9_000_000)]);
+    let holes = holes(&merged, Timestamp(-50_000), Timestamp(10_000_000));
+    assert_eq!(holes, [(Timestamp(9_000_000), Timestamp(10_000_000))], "50 ms at the edge is no hole");
+}
+
+fn recordings() -> impl Strategy<Value = Vec<ChunkEntry>> {
+    let piece = (0..3_usize, 0..40_u32, 1..20_u32);
+    proptest::collection::vec(piece, 1..8).prop_map(|pieces| {
+        let who = [OWNER, MIRROR, NEXT];
+        let mut seen = BTreeSet::new();
+        let all = pieces.into_iter().flat_map(|(recorder, from, length)| who[recorder].video(from..from + length));
+        all.filter(|entry| seen.insert((entry.meta.node, entry.location.offset))).collect()
+    })
+}
+
+proptest! {
+    /// Recorders agree on keyframes here, so the view never doubles a frame, and loses none that a GOP of any recorder holds from its keyframe on.
+    #[test]
+    fn a_merge_doubles_nothing_and_invents_nothing(entries in recordings()) {
+        let merged = merge(entries.clone());
+        let shown = numbers(&merged);
+        prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]), "{shown:?}");
+        prop_assert!(merged.iter().all(|entry| entries.contains(entry)));
+    }
+
+    #[test]
+    fn a_merge_is_the_same_whatever_the_order_and_merging_again_changes_nothing(entries in recordings()) {
+        let merged = merge(entries.clone());
+        prop_assert_eq!(&merge(entries.into_iter().rev().collect()), &merged);
+        prop_assert_eq!(merge(merged.clone()), merged);
+    }
+
+    #[test]
+    fn merged_spans_never_overlap_and_cover_what_any_recorder_covers(entries in recordings()) {
+        let spans = spans_of(&entries);
+        let merged = merge_spans(spans.clone());
+        prop_assert!(merged.windows(2).all(|pair| pair[0].end <= pair[1].start));
+        let covered = |at: i64, spans: &[Span]| spans.iter().any(|span| span.start.0 <= at && at < span.end.0);
+        for at in (0..35_000_000).step_by(25_000) {
+            prop_assert!(!covered(at, &spans) || covered(at, &merged), "at {}", at);
+        }
+    }
+}

@@ -101,6 +101,12 @@ impl VolumeHandle {
         read(&self.shared.watermarks).of(camera, stream, epoch, rank)
     }
 
+    /// End of what this process recorded of a stream and is durable, in whatever epoch and rank. Does not touch the disk.
+    #[must_use]
+    pub fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
+        read(&self.shared.watermarks).durable_until(camera, stream)
+    }
+
     /// The durable chunks of all tracks of a stream that overlap `[from, to)`, by start. Blocks on the disk.
     ///
     /// # Errors
@@ -157,6 +163,12 @@ impl VolumeHandle {
     /// The segment is gone, the chunk is damaged, or it cannot be read.
     pub fn read(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
         self.shared.payload(location)
+    }
+
+    /// What waits in memory, of [`VolumeOptions::buffer_bytes_max`].
+    #[must_use]
+    pub fn queued_bytes(&self) -> u64 {
+        self.intake.budget.queued_bytes()
     }
 
     #[must_use]

@@ -2,24 +2,23 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
+mod outcome;
+
+use super::WRITES_IN_FLIGHT_MAX;
 use super::fill::{Contents, Filling, Inits, Ready};
 use super::ledger::Ledger;
 use super::plan::allocate_next;
 use super::segment::Slot;
-use super::{ALLOCATE_BYTES_MIN, ALLOCATE_STEP_BYTES, NO_SPACE_RETRY, WRITES_IN_FLIGHT_MAX};
 use crate::chunk::Record;
 use crate::disk::BatchDisk;
 use crate::ids::SegmentId;
-use crate::index::Row;
 use crate::intake::{Budget, Request};
 use crate::keeper::Job;
-use crate::shared::{OpenSegment, OpenState, Shared, read, write};
+use crate::shared::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock, mpsc::Sender};
-use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::{Arc, mpsc::Sender};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -51,6 +50,8 @@ enum Action<D: BatchDisk> {
     Flush,
     /// The disk was full; try again.
     Retry,
+    /// The keeper has failed.
+    GiveUp,
     /// All handles are gone.
     Abandoned,
 }
@@ -70,6 +71,7 @@ pub(crate) struct Writer<D: BatchDisk> {
     pub(super) next_segment: SegmentId,
     requests: mpsc::UnboundedReceiver<Request>,
     keeper: Sender<Job>,
+    failed: watch::Receiver<Option<Arc<str>>>,
     /// A record that waits for a buffer.
     held: Option<(usize, Record)>,
     operations: JoinSet<Done<D>>,
@@ -84,6 +86,7 @@ pub(crate) struct Writer<D: BatchDisk> {
 impl<D: BatchDisk> Writer<D> {
     pub(crate) fn new(disk: D, start: Start) -> Self {
         let classes = start.shared.options.retention.len();
+        let failed = start.shared.failed.subscribe();
         Self {
             disk,
             shared: start.shared,
@@ -97,6 +100,7 @@ impl<D: BatchDisk> Writer<D> {
             next_segment: start.next_segment,
             requests: start.requests,
             keeper: start.keeper,
+            failed,
             held: None,
             operations: JoinSet::new(),
             writes_in_flight: 0,
@@ -142,6 +146,7 @@ impl<D: BatchDisk> Writer<D> {
                 Ok(done) => Action::Done(done),
                 Err(error) => Action::Done(Done::Synced(Instant::now(), Err(io::Error::other(error)))),
             },
+            Ok(()) = self.failed.changed() => Action::GiveUp,
             () = at(self.retry_at) => Action::Retry,
             () = at(self.flush_at) => Action::Flush,
             () = at(self.hand_over_at) => Action::HandOver,
@@ -170,6 +175,7 @@ impl<D: BatchDisk> Writer<D> {
                 self.ledger.want_flush();
             }
             Action::Retry => self.retry_at = None,
+            Action::GiveUp => self.give_up(),
             Action::Abandoned => {}
         }
         self.advance();
@@ -216,6 +222,15 @@ impl<D: BatchDisk> Writer<D> {
                 self.requests.close();
             }
         }
+    }
+
+    /// Takes nothing new; what was accepted is made durable, and then the writer ends.
+    fn give_up(&mut self) {
+        self.is_closing = true;
+        self.requests.close();
+        self.drain();
+        self.finish_batches();
+        self.ledger.want_flush();
     }
 
     fn flush(&mut self, answer: oneshot::Sender<()>) {
@@ -326,130 +341,6 @@ impl<D: BatchDisk> Writer<D> {
             }
             Done::Synced(started, Ok(()))
         });
-    }
-
-    fn apply_done(&mut self, done: Done<D>) -> Result<(), String> {
-        match done {
-            Done::Created(id, bytes, result) => self.created(id, bytes, result),
-            Done::Allocated(id, bytes, result) => self.allocated(id, bytes, result),
-            Done::Written(batch, result) => self.written(batch, result),
-            Done::Synced(started, result) => {
-                result.map_err(|error| format!("flush: {error}"))?;
-                self.synced(started);
-                Ok(())
-            }
-        }
-    }
-
-    fn created(&mut self, id: SegmentId, bytes: u64, result: io::Result<D::File>) -> Result<(), String> {
-        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
-        slot.is_busy = false;
-        match result {
-            Ok(file) => {
-                slot.file = Some(file);
-                slot.allocated_bytes = bytes;
-                let class = Arc::clone(&slot.class_name);
-                let state = RwLock::new(OpenState { closed_at: slot.fill.opened_at, ..OpenState::default() });
-                write(&self.shared.open).insert(id, Arc::new(OpenSegment { class, state }));
-                self.has_space();
-                Ok(())
-            }
-            Err(error) => self.no_space_or(id, "open segment", error),
-        }
-    }
-
-    fn allocated(&mut self, id: SegmentId, bytes: u64, result: io::Result<()>) -> Result<(), String> {
-        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
-        slot.is_busy = false;
-        match result {
-            Ok(()) => {
-                slot.allocated_bytes += bytes;
-                slot.allocate_step_bytes = ALLOCATE_STEP_BYTES;
-                self.seal_if_done(id);
-                self.has_space();
-                Ok(())
-            }
-            Err(error) => self.no_space_or(id, "reserve room in segment", error),
-        }
-    }
-
-    fn written(&mut self, batch: Ready<D::Buffer>, result: io::Result<()>) -> Result<(), String> {
-        self.writes_in_flight -= 1;
-        match result {
-            Ok(()) => {
-                self.ledger.written(batch.sequence);
-                self.shared.counters.written_bytes.fetch_add(batch.bytes as u64, Ordering::Relaxed);
-                self.shared.counters.batches.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(error) => {
-                let id = batch.segment;
-                self.ready.push_front(batch);
-                self.no_space_or(id, "write segment", error)
-            }
-        }
-    }
-
-    /// A full disk is waited out, with less demanded each time; any other error is final.
-    fn no_space_or(&mut self, id: SegmentId, action: &str, error: io::Error) -> Result<(), String> {
-        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Err(format!("{action} {id}: {error}"));
-        }
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.allocate_step_bytes = (slot.allocate_step_bytes / 2).max(ALLOCATE_BYTES_MIN);
-        }
-        if !self.budget.has_no_space.swap(true, Ordering::Relaxed) {
-            tracing::warn!(volume = %self.shared.options.path.display(), "the disk is full: deleting the oldest segments");
-        }
-        self.retry_at = Some(Instant::now() + NO_SPACE_RETRY);
-        self.keeper.send(Job::Reclaim).ok();
-        Ok(())
-    }
-
-    fn has_space(&mut self) {
-        self.budget.has_no_space.store(false, Ordering::Relaxed);
-    }
-
-    /// Publishes what the sync covered: the index first, then the watermarks, then the news.
-    fn synced(&mut self, started: Instant) {
-        self.count_flush(started.elapsed());
-        let durable = self.ledger.end_sync();
-        let mut done: Vec<SegmentId> = Vec::new();
-        for (id, contents) in &durable {
-            self.publish(*id, contents);
-            done.push(*id);
-        }
-        done.dedup();
-        done.into_iter().for_each(|id| self.seal_if_done(id));
-        self.shared.published.send_replace(self.ledger.published_below());
-    }
-
-    fn publish(&mut self, id: SegmentId, contents: &Contents) {
-        if let Some(segment) = read(&self.shared.open).get(&id) {
-            let mut state = write(&segment.state);
-            contents.rows.iter().for_each(|row| state.index.add(*row));
-            state.batches += 1;
-            state.data_end = contents.end;
-            state.closed_at = state.closed_at.max(contents.created_at);
-        }
-        let mut watermarks = write(&self.shared.watermarks);
-        for row in &contents.rows {
-            if let Row::Chunk(row) = row {
-                watermarks.observe(&row.meta);
-            }
-        }
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.unpublished -= 1;
-        }
-    }
-
-    fn count_flush(&self, took: Duration) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let counters = &self.shared.counters;
-        counters.flushes.fetch_add(1, Ordering::Relaxed);
-        counters.flush_us_last.store(took_us, Ordering::Relaxed);
-        counters.flush_us_sum.fetch_add(took_us, Ordering::Relaxed);
-        counters.flush_us_max.fetch_max(took_us, Ordering::Relaxed);
     }
 
     fn answer(&mut self) {

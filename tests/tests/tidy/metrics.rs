@@ -43,7 +43,7 @@ const CRATES: [&str; 8] = [
 const CONSTRUCTORS: [&str; 4] = ["Opts::new(", "Counter::new(", "Gauge::new(", "Desc::new("];
 
 /// String literals of one line that look like one of our metrics.
-fn prefixed(line: &str) -> Vec<&str> {
+pub(super) fn prefixed(line: &str) -> Vec<&str> {
     let literals = line.split('"').skip(1).step_by(2);
     let name =
         |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
@@ -51,7 +51,7 @@ fn prefixed(line: &str) -> Vec<&str> {
 }
 
 /// The literal that a constructor's call begins with, where it begins with one.
-fn constructed(text: &str) -> Vec<&str> {
+pub(super) fn constructed(text: &str) -> Vec<&str> {
     let calls = CONSTRUCTORS.iter().flat_map(|constructor| text.split(constructor).skip(1));
     calls.filter_map(|arguments| arguments.trim_start().strip_prefix('"')?.split('"').next()).collect()
 }
@@ -63,7 +63,7 @@ fn fault(name: &str) -> Option<&'static str> {
 }
 
 /// Sources that make metrics; this test's own examples do not count.
-fn sources() -> Vec<PathBuf> {
+pub(super) fn sources() -> Vec<PathBuf> {
     files("rs").into_iter().filter(|path| !path.starts_with(Path::new("tests/tests/tidy"))).collect()
 }
 

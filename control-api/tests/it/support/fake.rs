@@ -235,6 +235,15 @@ impl Backend for Fake {
         .await
     }
 
+    async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
+        self.write(|state| match (node, force || state.cameras.is_empty()) {
+            (NodeId(1), true) => Ok(()),
+            (NodeId(1), false) => Err(ApiError::new(ErrorKind::Conflict, "it owns cameras")),
+            _ => Err(ApiError::not_found(format!("node {node}"))),
+        })
+        .await
+    }
+
     async fn cameras(&self) -> Result<Vec<wire::Camera>> {
         self.with(|state| state.cameras.keys().map(|id| state.camera(*id)).collect())
     }

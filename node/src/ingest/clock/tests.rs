@@ -71,6 +71,24 @@ fn in_the_steady_state_the_spacing_is_exactly_the_cameras() {
 }
 
 #[test]
+fn frames_that_keep_coming_over_a_jump_keep_their_spacing() {
+    for jump in [60 * i64::from(RATE), -60 * i64::from(RATE)] {
+        let mut clock = clock();
+        let mut stamp = |n: i64| {
+            let sent_us = n * FRAME_US;
+            // What a reader's tick of 50 ms makes of it.
+            let arrival_us = sent_us + (50_000 - sent_us % 50_000) % 50_000;
+            let jumped = if n < 301 { 0 } else { jump };
+            clock.stamp(100_000_000 + n * FRAME_TICKS + jumped, Timestamp(START_US + arrival_us))
+        };
+        let stamps: Vec<_> = (0..600).map(&mut stamp).collect();
+        assert_eq!(stamps[301..].iter().filter(|stamp| stamp.anchored).count(), 1);
+        let spacings = stamps[250..].windows(2).map(|pair| pair[1].decode.micros_since(pair[0].decode));
+        assert!(spacings.clone().all(|us| us == FRAME_US), "{:?}", spacings.collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_burst_of_old_frames_at_the_start_settles_without_a_new_anchor() {
     let mut clock = clock();
     for n in 0..50 {

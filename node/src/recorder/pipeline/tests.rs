@@ -46,12 +46,15 @@ impl Mux for PlainMux {
 pub(crate) struct MemorySink {
     pub(crate) records: Mutex<Vec<Record>>,
     pub(crate) refuse: Mutex<Option<SinkError>>,
+    /// Refuses the next record only.
+    refuse_once: Mutex<Option<SinkError>>,
 }
 
 impl RecordSink for MemorySink {
     fn append(&self, class: &str, record: Record) -> Result<(), SinkError> {
         assert_eq!(class, "default");
-        if let Some(error) = self.refuse.lock().unwrap().clone() {
+        let once = self.refuse_once.lock().unwrap().take();
+        if let Some(error) = once.or_else(|| self.refuse.lock().unwrap().clone()) {
             return Err(error);
         }
         self.records.lock().unwrap().push(record);
@@ -308,6 +311,77 @@ fn a_failed_volume_is_named_as_the_cause() {
     let first = story.sink.records.lock().unwrap().iter().position(|record| matches!(record, Record::Chunk(_)));
     let init = story.sink.records.lock().unwrap().iter().position(|record| matches!(record, Record::Init(_)));
     assert!(init < first, "the init segment was offered again");
+}
+
+impl MemorySink {
+    /// The camera's volume fails, having lost what it took since `lost_ms.0`.
+    fn move_on(&self, lost_ms: Option<(i64, i64)>) {
+        let at = |ms| START.plus_micros(ms * 1000);
+        let lost = lost_ms.map(|(from, until)| (at(from), at(until)));
+        *self.refuse_once.lock().unwrap() = Some(SinkError::Moved { lost });
+    }
+
+    /// What the volume has that goes on: everything from record `from` on.
+    fn since(&self, from: usize) -> Self {
+        Self { records: Mutex::new(self.records.lock().unwrap()[from..].to_vec()), ..Self::default() }
+    }
+}
+
+#[test]
+fn on_another_volume_a_new_session_begins_at_a_keyframe_and_what_was_lost_is_a_gap() {
+    let mut story = story();
+    story.stream(0, 2200);
+    story.sink.move_on(Some((1480, 2000)));
+    let before = story.sink.records.lock().unwrap().len();
+    story.stream(2200, 5000);
+    story.pipeline.finish(story.now(5000));
+    let after = story.sink.since(before);
+    let chunks = after.chunks(TrackKind::Video);
+    assert_whole(&chunks);
+    assert_eq!((chunks[0].sequence, chunks[0].is_keyframe()), (0, true));
+    assert!(chunks[0].session > story.video()[0].session);
+    let gaps: Vec<_> = after.gaps();
+    assert_eq!(gaps.first().map(|gap| (gap.0, gap.2)), Some((1480, GapCause::VolumeFailed)));
+    assert_eq!(gaps.last().map(|gap| gap.1), Some(times(&chunks)[0].0), "up to what is recorded again");
+    assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "consecutive: {gaps:?}");
+    let records = after.records.lock().unwrap();
+    let first = |is: fn(&Record) -> bool| records.iter().position(is);
+    let chunk = first(|record| matches!(record, Record::Chunk(_)));
+    assert!(first(|record| matches!(record, Record::Init(_))) < chunk, "what decodes it comes first");
+    assert!(
+        first(|record| matches!(record, Record::Gap(_))) < chunk,
+        "the hole is known before the watermark passes it"
+    );
+}
+
+#[test]
+fn a_move_in_the_middle_of_a_gop_loses_the_rest_of_it_and_says_so() {
+    let mut story = story();
+    story.stream(0, 2520);
+    story.sink.move_on(None);
+    story.stream(2520, 5000);
+    story.pipeline.finish(story.now(5000));
+    assert_eq!(story.sink.gaps(), [(2480, 3000, GapCause::VolumeFailed)]);
+    let chunks = story.video();
+    let sessions: std::collections::BTreeSet<_> = chunks.iter().map(|meta| meta.session).collect();
+    assert_eq!((sessions.len(), times(&chunks).last().map(|last| last.1)), (2, Some(5000)));
+    assert!(story.status.read().error.is_none(), "one volume that failed is not the recorder's failure");
+}
+
+#[test]
+fn a_move_that_a_gap_meets_while_the_camera_is_away_claims_nothing_twice() {
+    let mut story = story();
+    story.stream(0, 2000);
+    story.lose(2100, GapCause::CameraUnreachable);
+    story.sink.move_on(Some((1480, 2000)));
+    story.pipeline.tick(story.now(12_500));
+    story.stream(13_000, 15_000);
+    story.pipeline.finish(story.now(15_000));
+    let mut gaps = story.sink.gaps();
+    gaps.sort_unstable();
+    assert_eq!(gaps.first().copied(), Some((1480, 2000, GapCause::VolumeFailed)));
+    assert_eq!(gaps.last().map(|gap| (gap.1, gap.2)), Some((13_000, GapCause::CameraUnreachable)), "{gaps:?}");
+    assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "consecutive: {gaps:?}");
 }
 
 #[test]

@@ -1,0 +1,50 @@
+//! Small and read-only filesystems, where the machine lets us mount them (as root).
+
+use crate::{Result, io_error};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mount that is taken away when dropped.
+#[derive(Debug)]
+pub struct Mount {
+    at: PathBuf,
+}
+
+impl Mount {
+    /// A filesystem in memory of `bytes`; `None` where this process may not mount.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    pub fn tmpfs(at: &Path, bytes: u64) -> Result<Option<Self>> {
+        mount(at, &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+    }
+
+    /// Makes everything below `at` read-only; `None` where this process may not.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    pub fn read_only(at: &Path) -> Result<Option<Self>> {
+        let source = at.to_string_lossy().into_owned();
+        let Some(mounted) = mount(at, &["--bind", &source])? else { return Ok(None) };
+        Ok(said_yes(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at)).then_some(mounted))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily, should a killed process still hold a file; there is nothing to be done where even that fails.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+fn mount(at: &Path, arguments: &[&str]) -> Result<Option<Mount>> {
+    std::fs::create_dir_all(at).map_err(io_error(format!("make {}", at.display())))?;
+    let mounted = said_yes(Command::new("mount").args(arguments).arg(at));
+    Ok(mounted.then(|| Mount { at: at.to_owned() }))
+}
+
+fn said_yes(command: &mut Command) -> bool {
+    let output: io::Result<_> = command.output();
+    output.is_ok_and(|output| output.status.success())
+}

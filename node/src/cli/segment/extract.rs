@@ -1,0 +1,181 @@
+//! `holdfast segment extract`: one camera's footage in a segment as an MP4 file, made as the API makes its exports.
+
+use super::{damaged, readable, storage_error};
+use crate::cli::args::{ExtractArgs, StreamArg};
+use crate::cli::clock::wall_now;
+use crate::cli::error::{CliError, ExitKind};
+use crate::cli::output::Output;
+use crate::cli::output_file::OutputFile;
+use crate::cli::progress::bytes_bar;
+use crate::cli::when;
+use holdfast_control_api::fmp4::merge::{MergeError, MergedInit, merge_inits};
+use holdfast_control_api::playback::Tracks;
+use holdfast_control_api::playback::export::{ExportPlan, plan_export};
+use holdfast_control_api::playback::rebase::Rebaser;
+use holdfast_control_api::range::Range;
+use holdfast_storage::chunk::{ChunkEntry, InitId};
+use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
+use holdfast_storage::offline::{self, Footage};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::timeline;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// What was written and what was not.
+#[derive(Debug, Serialize)]
+pub(super) struct Extracted {
+    file: PathBuf,
+    bytes: u64,
+    camera: CameraId,
+    /// Wall time of the file's time 0, and where it ends.
+    start: Timestamp,
+    end: Timestamp,
+    chunks: usize,
+    /// Sound chunks that no player could show: their keyframe or their parameters are not in this segment.
+    undecodable_chunks: usize,
+    /// Places where the segment is damaged; footage of this camera may be lost there.
+    damaged_batches: u32,
+    /// Interruptions of 200 ms or more within the file, and their sum.
+    gaps: usize,
+    gap_ms: i64,
+}
+
+pub(super) fn run(args: &ExtractArgs, out: Output) -> Result<(), CliError> {
+    readable(&args.file)?;
+    let footage = open(args)?;
+    let inits = footage.inits().map_err(|error| storage_error(&error))?;
+    let found = footage.entries().len();
+    let plan = plan(args, &footage, &inits)?;
+    let init = merged(&plan, &inits)?;
+    let file = OutputFile::create(&args.output, args.force)?;
+    let (bytes, chunks) = write(&footage, &plan, init, file)?;
+    let extracted = Extracted {
+        file: args.output.clone(),
+        bytes,
+        camera: CameraId(args.camera),
+        start: plan.base,
+        end: plan.chunks.iter().map(|entry| entry.meta.end()).max().unwrap_or(plan.base),
+        chunks,
+        undecodable_chunks: if args.from.is_none() && args.to.is_none() { found - chunks } else { 0 },
+        damaged_batches: footage.damaged_batches(),
+        gaps: plan.gaps,
+        gap_ms: plan.gap_micros / 1000,
+    };
+    out.print(&extracted, describe)?;
+    match extracted.damaged_batches {
+        0 => Ok(()),
+        _ => Err(damaged(&args.file).hint("what is sound was written; `holdfast segment verify` says what is lost")),
+    }
+}
+
+fn open(args: &ExtractArgs) -> Result<Footage, CliError> {
+    let stream = match args.stream {
+        StreamArg::Main => StreamKind::Main,
+        StreamArg::Sub => StreamKind::Sub,
+    };
+    let bar = bytes_bar(Some(0));
+    let footage = offline::footage(&args.file, CameraId(args.camera), stream, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    let footage = footage.map_err(|error| storage_error(&error))?;
+    if footage.entries().is_empty() {
+        let message = format!("{} holds nothing of camera {}", args.file.display(), args.camera);
+        return Err(CliError::new(ExitKind::NotFound, message)
+            .hint("`holdfast segment inspect` lists the cameras and streams in it"));
+    }
+    Ok(footage)
+}
+
+fn plan(args: &ExtractArgs, footage: &Footage, inits: &[(InitId, bytes::Bytes)]) -> Result<ExportPlan, CliError> {
+    let is_decodable = |entry: &&ChunkEntry| inits.iter().any(|(id, _)| *id == entry.meta.init);
+    let entries: Vec<ChunkEntry> = footage.entries().iter().filter(is_decodable).copied().collect();
+    let entries = timeline::merge(entries);
+    let range = range(args, &entries)?;
+    let wanted = |entry: &ChunkEntry| entry.meta.start < range.to;
+    plan_export(&Tracks::of(entries.into_iter().filter(wanted).collect()), range).ok_or_else(|| {
+        CliError::failed(format!(
+            "nothing of camera {} in {} can be played: no keyframe",
+            args.camera,
+            args.file.display()
+        ))
+        .hint("it lies in the segment before, which has the next lower number")
+    })
+}
+
+fn range(args: &ExtractArgs, entries: &[ChunkEntry]) -> Result<Range, CliError> {
+    let given = |name: &str, text: &Option<String>| {
+        let parsed = text.as_deref().map(|text| when::parse(text, wall_now())).transpose();
+        parsed.map_err(|error| CliError::usage(format!("--{name}: {error}")))
+    };
+    // Audio may begin earlier and end later, and cannot be shown without video.
+    let video = || entries.iter().filter(|entry| entry.meta.track == TrackKind::Video);
+    let first = video().map(|entry| entry.meta.start).min().unwrap_or_default();
+    let last = video().map(|entry| entry.meta.end()).max().unwrap_or(first.plus_micros(1));
+    let from = given("from", &args.from)?.unwrap_or(first);
+    let to = given("to", &args.to)?.unwrap_or(last);
+    if from >= to {
+        return Err(CliError::usage(format!("from {from} to {to} is no range"))
+            .hint(format!("the segment holds footage of the camera from {first} to {last}")));
+    }
+    Ok(Range { from, to })
+}
+
+fn merged(plan: &ExportPlan, inits: &[(InitId, bytes::Bytes)]) -> Result<MergedInit, CliError> {
+    let of = |ids: &[InitId]| -> Vec<(InitId, bytes::Bytes)> {
+        ids.iter().filter_map(|id| inits.iter().find(|(known, _)| known == id).cloned()).collect()
+    };
+    merge_inits(&of(&plan.video_inits), &of(&plan.audio_inits)).map_err(|error| {
+        let failed = CliError::failed(error.to_string());
+        let MergeError::CodecChanged { init, .. } = error else { return failed };
+        let first = plan.chunks.iter().find(|entry| entry.meta.init == init).map(|entry| entry.meta.start);
+        failed.hint(match first {
+            Some(at) => format!("one file cannot hold both: extract with --to {at}, then with --from {at}"),
+            None => "one file cannot hold both: extract with --from and --to".to_owned(),
+        })
+    })
+}
+
+/// The bytes and chunks written. A chunk that is not what its checksum promised is a bug of its writer, not of this disk: it ends the extraction.
+fn write(
+    footage: &Footage,
+    plan: &ExportPlan,
+    init: MergedInit,
+    mut file: OutputFile,
+) -> Result<(u64, usize), CliError> {
+    let bar = bytes_bar(Some(plan.chunks.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum()));
+    file.write(&init.bytes)?;
+    let mut rebaser = Rebaser::new(plan.base, init);
+    for entry in &plan.chunks {
+        let bytes = footage.read(entry).map_err(|error| storage_error(&error))?;
+        let placed = rebaser.place(&entry.meta, bytes).map_err(|error| {
+            CliError::failed(format!("the chunk of {} cannot be placed: {error}", entry.meta.start))
+                .hint("leave it out with --from and --to")
+        })?;
+        file.write(&placed)?;
+        bar.inc(u64::from(entry.location.payload_bytes));
+    }
+    bar.finish_and_clear();
+    Ok((file.finish()?, plan.chunks.len()))
+}
+
+fn describe(done: &Extracted) -> String {
+    let millis = done.end.micros_since(done.start) / 1000;
+    let mut text = format!(
+        "wrote {} ({} bytes): camera {}, {}.{:03} s from {}\n",
+        done.file.display(),
+        done.bytes,
+        done.camera,
+        millis / 1000,
+        millis % 1000,
+        done.start
+    );
+    if done.undecodable_chunks > 0 {
+        text.push_str(&format!(
+            "left out {} chunks before a keyframe: at the beginning, theirs lies in the segment before\n",
+            done.undecodable_chunks
+        ));
+    }
+    text
+}

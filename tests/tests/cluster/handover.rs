@@ -1,0 +1,102 @@
+//! A node leaves in order, or is drained: its cameras move before it stops, and not one frame is lost.
+
+use holdfast_chaos::oracle::{count_all, expect_covered, expect_whole};
+use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions, source};
+use holdfast_chaos::{Result, prometheus};
+use holdfast_consensus::model::Duty;
+use holdfast_node::cli::wall_now;
+use reqwest::Method;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Long enough that a node which still wanted cameras would have taken them.
+const A_WHILE: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_told_to_stop_hand_over_first_and_no_frame_is_lost() -> Result<()> {
+    let mut site = Site::start(SiteOptions::new(3, 6)).await?;
+    site.wait_one_recorder_each().await?;
+    let from = wall_now();
+    let leader = site.leader().await?;
+    let follower = (leader + 1) % site.cluster.len();
+
+    stop_and_start(&mut site, follower).await?;
+    let leader = site.leader().await?;
+    stop_and_start(&mut site, leader).await?;
+
+    let to = wall_now();
+    expect_whole(&count_all(&mut site, from, to).await?)?;
+    for camera in site.cameras() {
+        expect_covered(&site, follower, camera.id, from, to).await?;
+    }
+    site.pass();
+    Ok(())
+}
+
+async fn stop_and_start(site: &mut Site, index: usize) -> Result<()> {
+    assert!(!site.owned_by(index).await?.is_empty(), "node {index} has nothing to hand over");
+    let ended = site.cluster.stop(index, STOP_TIMEOUT).await?;
+    assert_eq!(ended.code(), Some(0), "{}", site.cluster.log_tail(index));
+    assert!(site.owned_by(index).await?.is_empty(), "node {index} is gone and still owns cameras");
+    sleep(A_WHILE).await;
+    site.cluster.start(index)?;
+    site.cluster.wait_ready(index).await?;
+    site.wait_duty(index, Duty::Active).await?;
+    site.wait_one_recorder_each().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_owns_nothing_until_there_are_new_cameras_and_no_frame_is_lost() -> Result<()> {
+    let mut site = Site::start(SiteOptions::new(3, 6)).await?;
+    site.wait_one_recorder_each().await?;
+    let from = wall_now();
+    let leader = site.leader().await?;
+    let (drained, asked) = ((leader + 1) % 3, (leader + 2) % 3);
+    assert!(!site.owned_by(drained).await?.is_empty());
+
+    set_drain(&site, asked, drained, Method::POST).await?;
+    site.wait_owns_nothing(drained).await?;
+    site.wait_one_recorder_each().await?;
+    site.wait_duty(drained, Duty::Draining).await?;
+    add(&mut site, "while-drained", 3).await?;
+    sleep(A_WHILE).await;
+    assert!(site.owned_by(drained).await?.is_empty());
+    let metrics = site.metrics(drained).await?;
+    assert_eq!(prometheus::sum(&metrics, "holdfast_recorders", None), Some(0.0), "it records nothing");
+    assert_eq!(owned(&metrics), Some(0.0), "nor is it given new cameras");
+
+    set_drain(&site, asked, drained, Method::DELETE).await?;
+    site.wait_duty(drained, Duty::Active).await?;
+    sleep(A_WHILE).await;
+    assert!(site.owned_by(drained).await?.is_empty(), "cameras stay where they are");
+    add(&mut site, "after-drain", 2).await?;
+    assert_eq!(owned(&site.metrics(drained).await?), Some(2.0), "the idle node gets the new cameras");
+
+    let to = wall_now();
+    expect_whole(&count_all(&mut site, from, to).await?)?;
+    site.pass();
+    Ok(())
+}
+
+fn owned(metrics: &str) -> Option<f64> {
+    prometheus::sum(metrics, "holdfast_owned_cameras", None)
+}
+
+async fn set_drain(site: &Site, asked: usize, drained: usize, method: Method) -> Result<()> {
+    let look = site.ask(asked).await?;
+    let name = site.cluster.name(drained);
+    let node = look.cluster.nodes.iter().find(|node| node.name == name).expect("it is a member");
+    let answer = site.send(asked, method, &format!("nodes/{}/drain", node.id), None::<&()>).await?;
+    assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
+    Ok(())
+}
+
+/// More names for the first camera: a camera serves any number of sessions.
+async fn add(site: &mut Site, name: &str, count: usize) -> Result<()> {
+    let url = site.server().url(1);
+    let mut ids = Vec::new();
+    for number in 0..count {
+        ids.push(site.add(&format!("{name}-{number}"), source(url.clone())).await?.id);
+    }
+    site.wait_these_recorded_beyond(&ids, wall_now()).await
+}

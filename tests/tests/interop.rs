@@ -1,0 +1,21 @@
+//! Holdfast against what nobody here wrote: cameras on GStreamer's RTSP server, and ffmpeg, re_mp4 and m3u8-rs as judges of what is served.
+//!
+//! These tests need Debian packages and are ignored unless asked for: `cargo xtask verify` asks. A node is a real `holdfast serve`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::disallowed_methods, reason = "tests of the whole read the real clock")]
+
+#[path = "interop/clips.rs"]
+mod clips;
+#[path = "interop/faults.rs"]
+mod faults;
+#[path = "interop/gst.rs"]
+mod gst;
+#[path = "interop/judges.rs"]
+mod judges;
+#[path = "interop/recording.rs"]
+mod recording;
+#[path = "interop/segments.rs"]
+mod segments;
+#[path = "interop/site.rs"]
+mod site;

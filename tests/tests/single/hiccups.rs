@@ -1,0 +1,186 @@
+//! Cameras that falter and go on: the timeline says when and why, and everything still plays.
+
+use crate::support::export_plays;
+use holdfast_camera::Picture;
+use holdfast_chaos::oracle::{MARGIN, count_one, expect_covered, expect_whole};
+use holdfast_chaos::site::{Site, SiteCamera, SiteOptions};
+use holdfast_chaos::{Error, Result, coverage};
+use holdfast_consensus::model::Transport;
+use holdfast_control_api::fmp4::probe;
+use holdfast_control_api::wire::{Gap, Timeline};
+use holdfast_node::cli::wall_now;
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::time::Timestamp;
+use m3u8_rs::{MediaPlaylist, MediaSegment};
+use reqwest::Method;
+use std::time::Duration;
+use tokio::time::sleep;
+
+const A_WHILE: Duration = Duration::from_secs(3);
+
+const FREEZE: Duration = Duration::from_secs(5);
+
+/// By how much a gap may be told too long or too short, in microseconds.
+const BOUNDS_US: i64 = 1_000_000;
+
+/// By their numbers at the server.
+const STALLED: u32 = 1;
+const LOSSY: u32 = 2;
+const CHANGING: u32 = 3;
+const STEADY: u32 = 4;
+const SHUFFLED: u32 = 5;
+const JUMPING: u32 = 6;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Result<()> {
+    let mut site = Site::prepare(SiteOptions::new(1, JUMPING)).await?;
+    site.cluster.form().await?;
+    for number in STALLED..=JUMPING {
+        let transport = if number == SHUFFLED { Transport::Udp } else { Transport::Tcp };
+        site.add_served(number, &format!("cam{number}"), transport).await?;
+    }
+    site.wait_recorded_beyond(wall_now()).await?;
+    let from = wall_now();
+    sleep(A_WHILE).await;
+    let (frozen_at, resumed_at) = hiccup(&site).await?;
+    sleep(A_WHILE).await;
+    let to = wall_now();
+    site.wait_recorded_beyond(to.plus(MARGIN)).await?;
+
+    for number in [STEADY, JUMPING] {
+        let camera = site.camera(number)?.clone();
+        expect_whole([&count_one(&mut site, &camera, from, to).await?])?;
+    }
+    let changing = site.camera(CHANGING)?.clone();
+    let verdict = count_one(&mut site, &changing, from, to).await?;
+    // One frame at the change was missing once in some hundred changes, for a reason not found yet.
+    assert!(verdict.loss.lost <= 1 && verdict.loss.foreign == 0, "{verdict:?}");
+    let shuffled = site.camera(SHUFFLED)?.clone();
+    let verdict = count_one(&mut site, &shuffled, from, to).await?;
+    println!("of the camera with packets out of order {} frames are lost", verdict.loss.lost);
+    assert!(verdict.loss.lost <= 50 && verdict.loss.foreign == 0, "{verdict:?}");
+    stall_is_told(&site, site.camera(STALLED)?, (from, to), (frozen_at, resumed_at)).await?;
+    loss_is_told(&mut site, from, to).await?;
+    for camera in site.cameras().to_vec() {
+        expect_covered(&site, 0, camera.id, from, to).await?;
+        // Right after a jump frames are timed by their arrival, some closer together than the frame rate has it: ffmpeg's null muxer,
+        // which counts in frames, does not like that.
+        if camera.handle.id() != JUMPING {
+            export_plays(&mut site, camera.id, from, to).await?;
+        }
+        playlist_plays(&site, &camera, from, to).await?;
+    }
+    ends_at_the_watermark(&site, site.camera(STEADY)?, from).await?;
+    site.pass();
+    Ok(())
+}
+
+/// All at once; between when one camera was frozen.
+async fn hiccup(site: &Site) -> Result<(Timestamp, Timestamp)> {
+    site.camera(CHANGING)?.handle.set_picture(Picture::Small);
+    // Several frames: less than 100 ms is no gap in a timeline.
+    site.camera(LOSSY)?.handle.drop_packets(30);
+    site.camera(SHUFFLED)?.handle.reorder_frames(10);
+    site.camera(JUMPING)?.handle.jump_timestamps(3_600_000);
+    let frozen_at = wall_now();
+    site.camera(STALLED)?.handle.freeze();
+    sleep(FREEZE).await;
+    site.camera(STALLED)?.handle.resume();
+    let resumed_at = wall_now();
+    site.camera(CHANGING)?.handle.set_picture(Picture::Main);
+    site.camera(JUMPING)?.handle.jump_timestamps(-7_200_000);
+    Ok((frozen_at, resumed_at))
+}
+
+async fn stall_is_told(
+    site: &Site,
+    camera: &SiteCamera,
+    (from, to): (Timestamp, Timestamp),
+    (frozen_at, resumed_at): (Timestamp, Timestamp),
+) -> Result<()> {
+    let timeline = site.timeline(0, camera.id, from, to).await?;
+    let stalls: Vec<&Gap> = timeline.gaps.iter().filter(|gap| gap.cause == GapCause::CameraStalled).collect();
+    let [stall] = stalls.as_slice() else { panic!("one stall: {timeline:?}") };
+    let off = [stall.start.micros_since(frozen_at), stall.end.micros_since(resumed_at)];
+    println!("the stall is told {off:?} us off");
+    // It begins with the last frame; it ends with the first keyframe of the next session, up to a GOP after the resumption.
+    assert!(off[0].abs() <= BOUNDS_US && (-BOUNDS_US..=2 * BOUNDS_US).contains(&off[1]), "{off:?}: {timeline:?}");
+    Ok(())
+}
+
+async fn loss_is_told(site: &mut Site, from: Timestamp, to: Timestamp) -> Result<()> {
+    let camera = site.camera(LOSSY)?.clone();
+    let timeline = site.timeline(0, camera.id, from, to).await?;
+    assert!(timeline.gaps.iter().any(|gap| gap.cause == GapCause::PacketsLost), "{timeline:?}");
+    let verdict = count_one(site, &camera, from, to).await?;
+    // What refers to a lost frame cannot be decoded and may be left out, up to the next keyframe.
+    assert!((1..=50).contains(&verdict.loss.lost), "{verdict:?}");
+    Ok(())
+}
+
+/// The last that is told is what is durable, not what is hoped for.
+async fn ends_at_the_watermark(site: &Site, camera: &SiteCamera, from: Timestamp) -> Result<()> {
+    let watermark = |timeline: &Timeline| coverage::extent(timeline).map(|(_, end)| end);
+    let before = site.ask(0).await?.cameras.into_iter().find(|told| told.id == camera.id);
+    let timeline = site.timeline(0, camera.id, from, wall_now().plus(Duration::from_secs(60))).await?;
+    // What a node tells of its recorders is a tick or two old.
+    sleep(Duration::from_millis(500)).await;
+    let after = site.ask(0).await?.cameras.into_iter().find(|told| told.id == camera.id);
+    let [before, after] = [before, after].map(|told| told.and_then(|told| told.recording.watermark));
+    let end = watermark(&timeline);
+    assert!(
+        before <= end && end <= after.map(|mark| mark.plus_micros(holdfast_storage::timeline::HOLE_US_MIN)),
+        "{before:?} {end:?} {after:?}"
+    );
+    assert!(coverage::faults(&timeline).is_empty(), "{:?}", coverage::faults(&timeline));
+    Ok(())
+}
+
+/// The playlist has a gap and a discontinuity wherever the timeline has a gap that it can show, and every segment that it lists plays.
+async fn playlist_plays(site: &Site, camera: &SiteCamera, from: Timestamp, to: Timestamp) -> Result<()> {
+    let base = format!("cameras/{}/hls", camera.id);
+    let answer = site.send(0, Method::GET, &format!("{base}/index.m3u8?from={from}&to={to}"), None::<&()>).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = answer.text();
+    let playlist =
+        m3u8_rs::parse_media_playlist_res(text.as_bytes()).map_err(|error| Error::Wrong(format!("{error}: {text}")))?;
+    let gaps: Vec<usize> = (0..playlist.segments.len()).filter(|&at| is_gap(&playlist.segments[at])).collect();
+    let told = site.timeline(0, camera.id, from, to).await?.gaps;
+    assert!(told.is_empty() || !gaps.is_empty(), "EXT-X-GAP is where the timeline has a gap: {told:?}:\n{text}");
+    // A frame or two are no gap in the timeline, and what refers to them cannot be played all the same.
+    let may_skip = [STALLED, LOSSY, SHUFFLED].contains(&camera.handle.id());
+    assert!(may_skip || gaps.is_empty(), "nothing is missing, and yet there is EXT-X-GAP:\n{text}");
+    for at in gaps {
+        let next = playlist.segments[at + 1..].iter().find(|segment| !is_gap(segment));
+        assert!(next.is_none_or(|next| next.discontinuity), "what follows a gap is no continuation:\n{text}");
+    }
+    segments_begin_with_keyframes(site, &base, &playlist).await
+}
+
+fn is_gap(segment: &MediaSegment) -> bool {
+    segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP")
+}
+
+async fn segments_begin_with_keyframes(site: &Site, base: &str, playlist: &MediaPlaylist) -> Result<()> {
+    let mut fetched = 0;
+    for segment in playlist.segments.iter().filter(|segment| !is_gap(segment)) {
+        if let Some(map) = &segment.map {
+            let init = site.send(0, Method::GET, &format!("{base}/{}", map.uri), None::<&()>).await?;
+            assert_eq!((init.status, init.body.get(4..8)), (200, Some(b"ftyp".as_slice())), "{}", map.uri);
+        }
+        let media = site.send(0, Method::GET, &format!("{base}/{}", segment.uri), None::<&()>).await?;
+        assert_eq!(media.status, 200, "{}: {}", segment.uri, media.text());
+        let range = probe::chunk_ranges(&media.body).next().expect("a chunk").expect("a sound chunk");
+        let samples = probe::samples(&media.body[range]).map_err(|error| Error::Wrong(error.to_string()))?;
+        assert!(
+            samples.first().is_some_and(|sample| sample.keyframe),
+            "{} begins with {:?}",
+            segment.uri,
+            samples.first()
+        );
+        assert!(segment.program_date_time.is_some() || fetched > 0, "the first segment has no date");
+        fetched += 1;
+    }
+    assert!(fetched > 0, "the playlist lists no segment");
+    Ok(())
+}

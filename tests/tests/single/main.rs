@@ -1,0 +1,11 @@
+//! Stories of one node: what stops it, what its cameras do to it, and what happens to its disk.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_cameras;
+mod damage;
+mod disk_full;
+mod hiccups;
+mod restart;
+mod start;
