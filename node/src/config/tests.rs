@@ -127,7 +127,7 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
         ("[advertise]\npeer = \"nvr1\"", "advertise.peer: `nvr1` is not host:port"),
         ("[advertise]\npeer = \"0.0.0.0:1\"", "advertise.peer: `0.0.0.0:1` is not host:port"),
         ("[ingest]\ntick_ms = 0", "ingest.tick_ms: 0 is outside 1 to 500"),
-        ("[ingest]\nstall_after_ms = 550", "ingest.stall_after_ms: 550 is not above"),
+        ("[ingest]\nstall_after_ms = 450", "ingest.stall_after_ms: 450 is not above"),
         ("[storage]\nflush_interval_ms = 5000\nsegment_seconds = 4", "storage.flush_interval_ms: 5000 is longer"),
         (
             "[storage]\nsegment_bytes_max = \"32MiB\"",
