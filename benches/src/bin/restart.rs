@@ -168,8 +168,8 @@ impl Bench {
                     let line = text.lines().find(|line| line.starts_with(name))?;
                     line.rsplit(' ').next()?.parse::<f64>().ok()
                 };
-                let unlisted = value("holdfast_volume_unlisted_segments_count");
-                let sealed = value("holdfast_volume_sealed_segments_count").unwrap_or(0.0);
+                let unlisted = value("holdfast_volume_unlisted_segments");
+                let sealed = value("holdfast_volume_sealed_segments").unwrap_or(0.0);
                 if unlisted == Some(0.0) && sealed >= self.segments as f64 {
                     return Ok(());
                 }
