@@ -14,6 +14,14 @@ pub struct Placement {
     pub successor: Option<NodeId>,
 }
 
+/// What fails together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Domain<'a> {
+    /// A node that names no failure domain fails alone.
+    Alone(NodeId),
+    Named(&'a str),
+}
+
 /// Chooses nodes one camera at a time and keeps the books, so that many choices made together spread evenly.
 #[derive(Clone, Debug)]
 pub struct Planner<'a> {
@@ -57,11 +65,11 @@ impl<'a> Planner<'a> {
 
     /// Where `owner`'s camera goes if `owner` dies: elsewhere, preferably in another failure domain, spreading one node's cameras over many.
     #[must_use]
-    pub fn successor(&self, owner: NodeId, avoid: &[NodeId], domains: &BTreeSet<&str>) -> Option<NodeId> {
+    pub fn successor(&self, owner: NodeId, avoid: &[NodeId], domains: &BTreeSet<Domain<'_>>) -> Option<NodeId> {
         self.best(avoid, |node| {
             let inherited = self.succession.get(&(owner, node.id)).copied().unwrap_or(0);
             (node.id != owner && self.room(node.id) > inherited).then(|| {
-                let same_domain = domains.contains(node.spec.failure_domain.as_str());
+                let same_domain = domains.contains(&self.domain(node.id));
                 (same_domain, share(self.load_of(node.id) + inherited, node))
             })
         })
@@ -69,9 +77,9 @@ impl<'a> Planner<'a> {
 
     /// A second recorder in a failure domain other than the owner's; none where there is no such domain.
     #[must_use]
-    pub fn mirror(&self, owner_domain: &str, avoid: &[NodeId]) -> Option<NodeId> {
+    pub fn mirror(&self, owner_domain: Domain<'_>, avoid: &[NodeId]) -> Option<NodeId> {
         self.best(avoid, |node| {
-            let elsewhere = node.spec.failure_domain != owner_domain;
+            let elsewhere = self.domain(node.id) != owner_domain;
             (elsewhere && self.room(node.id) > 0).then(|| share(self.load_of(node.id), node))
         })
     }
@@ -88,8 +96,9 @@ impl<'a> Planner<'a> {
     }
 
     #[must_use]
-    pub fn domain(&self, node: NodeId) -> &'a str {
-        self.state.nodes.get(node).map_or("", |node| node.spec.failure_domain.as_str())
+    pub fn domain(&self, node: NodeId) -> Domain<'a> {
+        let named = self.state.nodes.get(node).map_or("", |node| node.spec.failure_domain.as_str());
+        if named.is_empty() { Domain::Alone(node) } else { Domain::Named(named) }
     }
 
     /// Enters `assignment` into the books.

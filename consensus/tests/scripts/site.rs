@@ -71,7 +71,7 @@ fn node_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<NodeSpec> {
         peer_addr: take(args, "addr")?.unwrap_or(format!("{name}:7001")),
         api_addr: format!("{name}:7000"),
         role,
-        failure_domain: take(args, "domain")?.unwrap_or(name.clone()),
+        failure_domain: take(args, "domain")?.unwrap_or_default(),
         camera_capacity: take(args, "capacity")?.unwrap_or(10),
         name,
     })

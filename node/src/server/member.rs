@@ -210,7 +210,8 @@ impl Member {
         }
         let recorders = self.supervisor.shutdown().await.map_err(|error| error.to_string());
         // Before anything that waits for a disk.
-        if hand_over && !self.consensus.transfer_leadership().await {
+        let has_heirs = self.consensus.leadership().borrow().voters.len() > 1;
+        if hand_over && has_heirs && !self.consensus.transfer_leadership().await {
             tracing::warn!("leadership could not be handed over; the others elect a leader by themselves");
         }
         let volumes = self.volumes.close().await.map_err(|error| error.to_string());

@@ -46,6 +46,9 @@ pub(crate) struct View {
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
 }
 
+/// A new camera's first keyframe comes within this time; longer is a gap.
+const FIRST_START_US_MAX: i64 = 5_000_000;
+
 /// What one node answered.
 struct Answer<T> {
     node: NodeId,
@@ -68,7 +71,7 @@ impl View {
         let spans = with_silent(&available, &self.silent_spans(range.camera, tenures, &silent), range);
         let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
         let holes = timeline::holes(&covered, range.from, end.max(range.from));
-        let gaps = explain(&known_holes(holes, tenures, &covered), &ledger, tenures);
+        let gaps = explain(&known_holes(holes, &ledger, tenures, &covered), &ledger, tenures);
         let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available)).collect();
         wire::Timeline { camera: range.camera, from: range.from, to: range.to, spans, gaps }
     }
@@ -193,11 +196,23 @@ fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, 
     spans
 }
 
-/// A camera has no gap before it first had an owner, or was first recorded.
-fn known_holes(holes: Vec<(Timestamp, Timestamp)>, tenures: &[Tenure], spans: &[Span]) -> Vec<(Timestamp, Timestamp)> {
+/// The holes that are gaps: a camera has none before it first had an owner, or was first recorded, nor while its first recorder connects, unless
+/// the ledger says that it could not.
+fn known_holes(
+    holes: Vec<(Timestamp, Timestamp)>,
+    ledger: &[Gap],
+    tenures: &[Tenure],
+    spans: &[Span],
+) -> Vec<(Timestamp, Timestamp)> {
     let first = tenures.iter().map(|tenure| tenure.from).chain(spans.iter().map(|span| span.start)).min();
     let Some(first) = first else { return Vec::new() };
-    holes.into_iter().map(|(start, end)| (start.max(first), end)).filter(|(start, end)| start < end).collect()
+    let is_first_start = |start: Timestamp, end: Timestamp| {
+        start == first
+            && end.micros_since(start) <= FIRST_START_US_MAX
+            && !ledger.iter().any(|gap| gap.start < end && gap.end > start)
+    };
+    let clipped = holes.into_iter().map(|(start, end)| (start.max(first), end));
+    clipped.filter(|(start, end)| start < end && !is_first_start(*start, *end)).collect()
 }
 
 fn wire_span(span: &Span, available: bool) -> wire::Span {
