@@ -1,7 +1,5 @@
 //! A disk that fails on command, on top of the real one.
 
-#![expect(clippy::disallowed_methods, reason = "tests run in real time")]
-
 use super::Dir;
 use holdfast_storage::clock::SystemClock;
 use holdfast_storage::disk::{
@@ -11,7 +9,7 @@ use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Faults that can be switched on while a volume runs.
@@ -21,6 +19,10 @@ pub(crate) struct Faults {
     pub(crate) write_fails: AtomicBool,
     /// Clears when a file is removed.
     pub(crate) is_full: AtomicBool,
+    /// Nothing more can be reserved; what is can be written.
+    pub(crate) refuses_room: AtomicBool,
+    /// How often that was refused.
+    pub(crate) refusals: AtomicU32,
     /// New files are not made until this clears.
     pub(crate) create_hangs: AtomicBool,
     /// The writer's thread hits a bug.
@@ -30,6 +32,14 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    fn check_room(&self) -> io::Result<()> {
+        if self.refuses_room.load(Ordering::SeqCst) {
+            self.refusals.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.check_space()
+    }
+
     fn check_space(&self) -> io::Result<()> {
         if self.is_full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -102,7 +112,7 @@ impl BatchDisk for FaultyBatchDisk {
         header: Vec<u8>,
         allocated_bytes: u64,
     ) -> impl Future<Output = io::Result<Self::File>> + 'static {
-        let space = self.faults.check_space();
+        let space = self.faults.check_room();
         let create = self.inner.create(path, header, allocated_bytes);
         let faults = Arc::clone(&self.faults);
         async move {
@@ -114,7 +124,7 @@ impl BatchDisk for FaultyBatchDisk {
         }
     }
     fn allocate(&self, file: &Self::File, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static {
-        let space = self.faults.check_space();
+        let space = self.faults.check_room();
         let allocate = self.inner.allocate(file, offset, bytes);
         async move {
             space?;
