@@ -229,6 +229,12 @@ impl Keeper {
             self.to_seal.pop_front();
             return true;
         };
+        if read(&segment.state).batches == 0 {
+            self.to_seal.pop_front();
+            write(&self.shared.open).remove(&id);
+            self.remove_empty(id, &segment.class);
+            return true;
+        }
         match self.seal_open(id, &segment) {
             Ok((trailer, head)) => {
                 self.to_seal.pop_front();
@@ -244,6 +250,15 @@ impl Keeper {
                 }
                 false
             }
+        }
+    }
+
+    /// Removes a segment that was opened ahead and never got a batch. Where that fails, the next start tries again.
+    fn remove_empty(&self, id: SegmentId, class: &str) {
+        let path = self.shared.layout.segment(class, id);
+        match self.shared.disk.remove(&path) {
+            Ok(()) => tracing::info!(segment = %id, "removed a segment that holds nothing"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "a segment that holds nothing stays behind"),
         }
     }
 
@@ -284,8 +299,11 @@ impl Keeper {
     fn recover(&mut self, found: &Found) {
         let path = self.shared.layout.segment(&found.class, found.id);
         match self.read_or_seal(found, &path) {
-            Ok((trailer, head)) => {
-                self.list(&found.class, &trailer, &head);
+            Ok(sealed) => {
+                match sealed {
+                    Some((trailer, head)) => self.list(&found.class, &trailer, &head),
+                    None => self.remove_empty(found.id, &found.class),
+                }
                 self.shared.counters.segments_recovered.fetch_add(1, Ordering::Relaxed);
                 self.count_pending();
             }
@@ -301,15 +319,19 @@ impl Keeper {
         }
     }
 
-    fn read_or_seal(&self, found: &Found, path: &Path) -> Result<(Trailer, FooterHead), Error> {
+    /// `None` where nothing was ever written behind the header: a segment that was opened ahead of a crash.
+    fn read_or_seal(&self, found: &Found, path: &Path) -> Result<Option<(Trailer, FooterHead)>, Error> {
         let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
         check_header_version(&*file, path)?;
         let reason = match read_sealed(&*file, path)? {
-            Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok((trailer, head)),
+            Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Some((trailer, head))),
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
         let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
+        if scan.is_blank {
+            return Ok(None);
+        }
         let damaged = scan.damaged_batches;
         self.shared.counters.damaged_batches.fetch_add(u64::from(damaged), Ordering::Relaxed);
         tracing::info!(segment = %found.id, chunks = scan.index.chunks(), damaged, %reason, "recovered a segment that was not closed");
@@ -322,7 +344,7 @@ impl Keeper {
             damaged_batches: damaged,
         };
         let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
-        Ok((trailer, head))
+        Ok(Some((trailer, head)))
     }
 }
 

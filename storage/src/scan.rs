@@ -29,6 +29,8 @@ pub struct Scan {
     pub closed_at: Timestamp,
     /// End of the last thing that is neither zeros nor a footer: a new footer may go here.
     pub data_end: u64,
+    /// Nothing but zeros follows the header: a segment that was opened ahead of a crash.
+    pub is_blank: bool,
 }
 
 /// A window of the file that moves forward.
@@ -84,12 +86,14 @@ pub(crate) fn scan_with(
 ) -> io::Result<Result<Scan, FormatError>> {
     let file_bytes = file.bytes()?;
     let mut window = Window { file, file_bytes, start: 0, bytes: Vec::new() };
-    let mut scan = Scan { data_end: BLOCK, ..Scan::default() };
+    let mut scan = Scan { data_end: BLOCK, is_blank: true, ..Scan::default() };
     let mut offset = BLOCK;
     let mut is_within_damage = false;
     while offset < file_bytes {
         progress(offset);
-        match classify(window.at(offset, BLOCK_BYTES)?, segment) {
+        let found = classify(window.at(offset, BLOCK_BYTES)?, segment);
+        scan.is_blank &= matches!(found, Found::Zeros);
+        match found {
             Found::Batch(head) => {
                 take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?);
                 offset += head.padded_bytes() as u64;

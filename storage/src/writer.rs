@@ -4,11 +4,12 @@
 //! the kernel copies nothing more (`O_DIRECT`). Records wait at most `write_delay` for others; a batch of 1 MiB goes at once. Up to four writes are in
 //! flight, one sync per `flush_interval` covers everything, and only what a sync has covered is published: received ≥ written ≥ durable ≥ indexed.
 //!
-//! `plan` and `ledger` decide, `run` is the event loop, `fill` builds batches, `segment` opens files.
+//! `plan` and `ledger` decide, `run` is the event loop, `fill` builds batches, `rotate` goes from segment to segment, `segment` is an open one.
 
 mod fill;
 mod ledger;
 mod plan;
+mod rotate;
 mod run;
 mod segment;
 

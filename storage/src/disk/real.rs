@@ -16,8 +16,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-/// Threads that plain I/O may use at once: one for each write in flight, one for a sync, one for the next segment.
-const PLAIN_THREADS_MAX: usize = crate::writer::WRITES_IN_FLIGHT_MAX + 2;
+/// Threads that plain I/O may use at once: one for each write in flight, one for a sync, and for each class one that makes its next segment and one that
+/// reserves room in the present one, so that a disk that is slow at these does not hold up writes.
+const PLAIN_THREADS_MAX: usize = crate::writer::WRITES_IN_FLIGHT_MAX + 1 + 2 * crate::options::CLASSES_MAX;
 
 /// Entries of the submission queue; more than the operations that a writer ever has in flight.
 const RING_ENTRIES: u32 = 64;

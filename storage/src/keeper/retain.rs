@@ -58,6 +58,8 @@ impl Keeper {
         let open: Vec<_> = read(&self.shared.open)
             .iter()
             .map(|(id, segment)| (*id, Arc::clone(&segment.class), read(&segment.state).data_end))
+            // One that holds nothing yet may be removed: the newest that stays must be one that does not.
+            .filter(|(_, _, bytes)| *bytes > 0)
             .collect();
         let now = self.shared.clock.now();
         let sealed = known.iter().map(|(id, known)| SegmentFacts {
@@ -107,5 +109,42 @@ impl Keeper {
             Ok(Sealed::Yes(_, head)) => Some(head),
             Ok(Sealed::No(_)) | Err(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::disk::{IoChoice, RealDisk};
+    use crate::ids::NodeId;
+    use crate::layout::Layout;
+    use crate::options::VolumeOptions;
+    use crate::shared::{Known, OpenSegment, OpenState, Shared};
+    use crate::time::Timestamp;
+    use std::sync::RwLock;
+    use uuid::Uuid;
+
+    #[test]
+    fn the_newest_segment_that_holds_something_stays_though_one_is_opened_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil());
+        options.retention[0].bytes_max = Some(0);
+        let layout = Layout { root: dir.path().to_owned() };
+        let disk = Arc::new(RealDisk::new(IoChoice::Plain, dir.path()).unwrap());
+        let shared = Arc::new(Shared::new(options, layout, Uuid::nil(), disk, Arc::new(SystemClock)));
+        let class: Arc<str> = Arc::from("default");
+        let open = |data_end| {
+            let state = RwLock::new(OpenState { data_end, ..OpenState::default() });
+            Arc::new(OpenSegment { class: Arc::clone(&class), state })
+        };
+        let known = Known { class: Arc::clone(&class), bytes: 8192, closed_at: Timestamp(0) };
+        write(&shared.known).insert(SegmentId(1), known);
+        let keeper = Keeper::new(Arc::clone(&shared), std::sync::mpsc::channel().1, Vec::new());
+        let planned = |keeper: &Keeper| keeper.plan(&shared.options.retention, FreeSpace::default());
+        write(&shared.open).insert(SegmentId(2), open(0));
+        assert_eq!(planned(&keeper), [], "it is removed if it is not needed, and then segment 1 tells the next id");
+        write(&shared.open).insert(SegmentId(2), open(8192));
+        assert_eq!(planned(&keeper), [(SegmentId(1), Reason::ClassBytes)]);
     }
 }

@@ -1,7 +1,6 @@
 //! Building batches: where a record goes, and what must go before it.
 
 use super::BATCH_BYTES_MAX;
-use super::plan::SegmentLimits;
 use super::run::Writer;
 use super::segment::Slot;
 use crate::chunk::{Init, InitId, Record};
@@ -11,7 +10,6 @@ use crate::ids::{CameraId, SegmentId};
 use crate::index::{ChunkRow, InitRow, Row, TrackKey};
 use crate::time::Timestamp;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// An init segment that no chunk has needed for so long is forgotten; a session that comes back brings it again.
@@ -69,7 +67,7 @@ impl Inits {
         self.known.get(&(chunk.meta.camera, chunk.meta.init)).map(|(init, _)| init.clone())
     }
 
-    fn forget_unused(&mut self, now: Timestamp) {
+    pub(super) fn forget_unused(&mut self, now: Timestamp) {
         self.known.retain(|_, (_, used_at)| now.micros_since(*used_at) < INIT_KEPT_US);
     }
 }
@@ -113,35 +111,15 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    /// Takes a buffer, and the next place in the class's segment; opens the next segment first where this one is full.
+    /// Takes a buffer, and the next place in the class's segment, which is the next one where the present one is full.
     fn begin_batch(&mut self, class: usize, bytes: usize) -> Result<(), NoBuffer> {
         let buffer = self.disk.buffer(bytes.max(BATCH_BYTES_MAX)).ok_or(NoBuffer)?;
-        let now = self.shared.clock.now();
-        let limits = SegmentLimits {
-            time_us_max: i64::try_from(self.shared.options.segment_time_max.as_micros()).unwrap_or(i64::MAX),
-            bytes_max: self.shared.options.segment_bytes_max,
-        };
-        if self.slot_of(class).is_some_and(|slot| slot.fill.is_full(bytes.max(BATCH_BYTES_MAX), limits, now)) {
-            self.retire(class);
-            self.inits.forget_unused(now);
-        }
-        if self.current[class].is_none() {
-            self.open_next(class, now);
-        }
+        self.rotate(class, bytes.max(BATCH_BYTES_MAX));
         let Some(slot) = self.slot_of(class) else { return Err(NoBuffer) };
         let (segment, offset) = (slot.id, slot.fill.next_offset);
         self.filling[class] =
             Some(Filling { segment, buffer, builder: BatchBuilder::default(), offset, rows: Vec::new() });
         Ok(())
-    }
-
-    fn open_next(&mut self, class: usize, now: Timestamp) {
-        let id = self.next_segment;
-        self.next_segment = SegmentId(id.0 + 1);
-        let name: Arc<str> = Arc::from(self.shared.class_name(class));
-        self.slots.insert(id, Slot::new(id, name, now));
-        self.current[class] = Some(id);
-        self.start_create(id);
     }
 
     fn push(&mut self, class: usize, record: &Record) {
@@ -181,7 +159,7 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    fn slot_of(&self, class: usize) -> Option<&Slot<D::File>> {
+    pub(super) fn slot_of(&self, class: usize) -> Option<&Slot<D::File>> {
         self.slots.get(&self.current[class]?)
     }
 }

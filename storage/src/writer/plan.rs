@@ -5,15 +5,73 @@ use crate::chunk::{InitId, Record};
 use crate::ids::CameraId;
 use crate::time::Timestamp;
 use std::collections::HashSet;
+use std::time::Duration;
 
-/// Chunks of one segment: bounds the index that is held in memory until it is sealed.
+/// Chunks of one segment, and an eighth more while the next one's file is being made: bounds the index that is held in memory until it is sealed.
 pub(crate) const SEGMENT_CHUNKS_MAX: usize = 200_000;
+
+/// The next segment is opened so long before the present one is full, or an eighth of its time if that is less.
+const AHEAD_US_MAX: i64 = 2_000_000;
+
+/// The same in bytes, or an eighth of its length if that is less.
+const AHEAD_BYTES_MAX: u64 = 16 << 20;
+
+/// How far a segment may grow past its length while the next one's file is being made, or half its length if that is less.
+const OVERRUN_BYTES_MAX: u64 = 64 << 20;
 
 /// When a segment has to end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SegmentLimits {
     pub(crate) time_us_max: i64,
     pub(crate) bytes_max: u64,
+    pub(crate) chunks_max: usize,
+}
+
+impl SegmentLimits {
+    pub(crate) fn new(time_max: Duration, bytes_max: u64) -> Self {
+        let time_us_max = i64::try_from(time_max.as_micros()).unwrap_or(i64::MAX);
+        Self { time_us_max, bytes_max, chunks_max: SEGMENT_CHUNKS_MAX }
+    }
+
+    /// Those at which the next segment is opened.
+    fn ahead(self) -> Self {
+        Self {
+            time_us_max: self.time_us_max - (self.time_us_max / 8).min(AHEAD_US_MAX),
+            bytes_max: self.bytes_max - (self.bytes_max / 8).min(AHEAD_BYTES_MAX),
+            chunks_max: self.chunks_max - self.chunks_max / 8,
+        }
+    }
+
+    /// Those at which a segment ends even if batches have to wait for the next one. Time alone does no harm.
+    fn overrun(self) -> Self {
+        let bytes_max = self.bytes_max.saturating_add((self.bytes_max / 2).min(OVERRUN_BYTES_MAX));
+        Self { time_us_max: i64::MAX, bytes_max, chunks_max: self.chunks_max + self.chunks_max / 8 }
+    }
+}
+
+/// The segment that was opened ahead, to follow the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Successor {
+    None,
+    /// Its file is being made.
+    Coming,
+    Ready {
+        opened_at: Timestamp,
+    },
+}
+
+/// What to do about a class's segments before its next batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// The batch goes into the present segment.
+    Stay,
+    /// As `Stay`, and the next segment is opened.
+    Prepare,
+    /// The segment opened ahead takes over, whether its file is there or not.
+    TakeOver,
+    /// A segment opened now takes over, and the batch waits for its file. One opened ahead long ago is given up: ids have to follow the age of what is
+    /// stored, and other classes went on meanwhile.
+    Open,
 }
 
 /// How far an open segment is filled. Offsets are in bytes from the start of its file.
@@ -30,14 +88,34 @@ pub(crate) struct Fill {
 
 impl Fill {
     /// Whether the segment should end before a batch of `batch_bytes`. A clock that jumped back does not keep it open for ever: bytes and chunks do not look at it.
-    pub(crate) fn is_full(&self, batch_bytes: usize, limits: SegmentLimits, now: Timestamp) -> bool {
+    fn is_full(&self, batch_bytes: usize, limits: SegmentLimits, now: Timestamp) -> bool {
         let is_empty = self.next_batch == 0;
         let age_us = now.micros_since(self.opened_at);
         !is_empty
             && (age_us >= limits.time_us_max
                 || age_us < -limits.time_us_max
                 || self.next_offset + batch_bytes as u64 > limits.bytes_max
-                || self.chunks >= SEGMENT_CHUNKS_MAX)
+                || self.chunks >= limits.chunks_max)
+    }
+
+    /// Whether to go on in this segment. Nothing waits for a file as long as the disk makes one within [`AHEAD_US_MAX`] and the bytes of an overrun.
+    pub(crate) fn rotation(
+        &self,
+        batch_bytes: usize,
+        limits: SegmentLimits,
+        successor: Successor,
+        now: Timestamp,
+    ) -> Rotation {
+        let is_full = |limits| self.is_full(batch_bytes, limits, now);
+        let is_stale = |opened_at| now.micros_since(opened_at).unsigned_abs() > limits.time_us_max.unsigned_abs();
+        match successor {
+            Successor::Ready { opened_at } if is_full(limits) && is_stale(opened_at) => Rotation::Open,
+            Successor::Ready { .. } if is_full(limits) => Rotation::TakeOver,
+            Successor::Coming if is_full(limits.overrun()) => Rotation::TakeOver,
+            Successor::None if is_full(limits.overrun()) => Rotation::Open,
+            Successor::None if is_full(limits.ahead()) => Rotation::Prepare,
+            _ => Rotation::Stay,
+        }
     }
 
     /// The init segment that must be written before `record`, so that this file alone can be decoded.
@@ -66,39 +144,4 @@ pub(crate) fn allocate_next(allocated: u64, needed: u64, step: u64) -> Option<u6
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: SegmentLimits = SegmentLimits { time_us_max: 60_000_000, bytes_max: 10_000_000 };
-
-    fn fill() -> Fill {
-        Fill { opened_at: Timestamp(0), next_offset: 4096, next_batch: 1, chunks: 0, inits: HashSet::new() }
-    }
-
-    #[test]
-    fn a_segment_ends_by_time_bytes_and_chunks() {
-        assert!(!fill().is_full(1 << 20, LIMITS, Timestamp(59_999_999)));
-        assert!(fill().is_full(1 << 20, LIMITS, Timestamp(60_000_000)));
-        assert!(Fill { next_offset: 9_000_000, ..fill() }.is_full(1 << 20, LIMITS, Timestamp(0)));
-        assert!(Fill { chunks: SEGMENT_CHUNKS_MAX, ..fill() }.is_full(4096, LIMITS, Timestamp(0)));
-    }
-
-    #[test]
-    fn an_empty_segment_takes_even_a_batch_that_is_too_long() {
-        assert!(!Fill { next_batch: 0, ..fill() }.is_full(20_000_000, LIMITS, Timestamp(0)));
-    }
-
-    #[test]
-    fn a_clock_that_jumped_far_back_ends_the_segment() {
-        assert!(!fill().is_full(4096, LIMITS, Timestamp(-1)));
-        assert!(fill().is_full(4096, LIMITS, Timestamp(-60_000_001)));
-    }
-
-    #[test]
-    fn room_is_reserved_ahead_and_for_a_long_batch_at_once() {
-        let step = ALLOCATE_STEP_BYTES;
-        assert_eq!(allocate_next(step, 4096, step), None);
-        assert_eq!(allocate_next(step, step - 1, step), Some(step));
-        assert_eq!(allocate_next(0, 3 * step, step), Some(3 * step));
-    }
-}
+mod tests;

@@ -64,13 +64,15 @@ pub(crate) struct Writer<D: BatchDisk> {
     pub(super) slots: BTreeMap<SegmentId, Slot<D::File>>,
     /// By class.
     pub(super) current: Vec<Option<SegmentId>>,
+    /// By class: the segment opened ahead, which will be the next.
+    pub(super) ahead: Vec<Option<SegmentId>>,
     /// By class.
     pub(super) filling: Vec<Option<Filling<D::Buffer>>>,
     pub(super) ready: VecDeque<Ready<D::Buffer>>,
     pub(super) ledger: Ledger<Contents>,
     pub(super) next_segment: SegmentId,
     requests: mpsc::UnboundedReceiver<Request>,
-    keeper: Sender<Job>,
+    pub(super) keeper: Sender<Job>,
     failed: watch::Receiver<Option<Arc<str>>>,
     /// A record that waits for a buffer.
     held: Option<(usize, Record)>,
@@ -80,7 +82,9 @@ pub(crate) struct Writer<D: BatchDisk> {
     hand_over_at: Option<Instant>,
     flush_at: Option<Instant>,
     retry_at: Option<Instant>,
-    is_closing: bool,
+    /// A write found the disk full: all wait for the retry. Where only a reservation was refused, what has room goes on.
+    is_write_refused: bool,
+    pub(super) is_closing: bool,
 }
 
 impl<D: BatchDisk> Writer<D> {
@@ -94,6 +98,7 @@ impl<D: BatchDisk> Writer<D> {
             inits: Inits::default(),
             slots: BTreeMap::new(),
             current: vec![None; classes],
+            ahead: vec![None; classes],
             filling: (0..classes).map(|_| None).collect(),
             ready: VecDeque::new(),
             ledger: Ledger::default(),
@@ -108,6 +113,7 @@ impl<D: BatchDisk> Writer<D> {
             hand_over_at: None,
             flush_at: None,
             retry_at: None,
+            is_write_refused: false,
             is_closing: false,
         }
     }
@@ -126,7 +132,10 @@ impl<D: BatchDisk> Writer<D> {
         }
         self.requests.close();
         if self.is_finished() {
-            (0..self.current.len()).for_each(|class| self.retire(class));
+            for class in 0..self.current.len() {
+                self.retire(class);
+                self.give_up_ahead(class);
+            }
         }
         // Operations are never dropped: the kernel may still use their buffers. A disk that hangs holds this thread only.
         while self.operations.join_next().await.is_some() {}
@@ -174,7 +183,7 @@ impl<D: BatchDisk> Writer<D> {
                 self.flush_at = None;
                 self.ledger.want_flush();
             }
-            Action::Retry => self.retry_at = None,
+            Action::Retry => (self.retry_at, self.is_write_refused) = (None, false),
             Action::GiveUp => self.give_up(),
             Action::Abandoned => {}
         }
@@ -249,22 +258,6 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    pub(super) fn retire(&mut self, class: usize) {
-        let Some(slot) = self.current[class].take().and_then(|id| self.slots.get_mut(&id)) else { return };
-        slot.is_retired = true;
-        let id = slot.id;
-        self.seal_if_done(id);
-    }
-
-    /// Hands a segment to the keeper once nothing more comes and everything in it is published.
-    fn seal_if_done(&mut self, id: SegmentId) {
-        if self.slots.get(&id).is_some_and(|slot| slot.is_retired && slot.unpublished == 0 && !slot.is_busy) {
-            self.slots.remove(&id);
-            // Without a keeper the segment stays as it is, and is recovered at the next start.
-            self.keeper.send(Job::Seal(id)).ok();
-        }
-    }
-
     fn start_creates(&mut self) {
         let waiting: Vec<_> = self.slots.values().filter(|slot| slot.file.is_none()).map(|slot| slot.id).collect();
         waiting.into_iter().for_each(|id| self.start_create(id));
@@ -286,14 +279,13 @@ impl<D: BatchDisk> Writer<D> {
 
     /// Writes whatever has a file with room, in order within each segment's file and as many as may be in flight.
     fn start_writes(&mut self) {
-        let mut waiting = VecDeque::with_capacity(self.ready.len());
-        while let Some(batch) = self.ready.pop_front() {
-            let is_turn = self.writes_in_flight < WRITES_IN_FLIGHT_MAX && self.retry_at.is_none();
+        for _ in 0..self.ready.len() {
+            let Some(batch) = self.ready.pop_front() else { return };
+            let is_turn = self.writes_in_flight < WRITES_IN_FLIGHT_MAX && !self.is_write_refused;
             if let Some(batch) = self.start_write(batch, is_turn) {
-                waiting.push_back(batch);
+                self.ready.push_back(batch);
             }
         }
-        self.ready = waiting;
     }
 
     /// Gives the batch back if it has to wait.

@@ -1,7 +1,7 @@
 //! An open segment as the writer sees it: its file, once it is there, and how far it is filled.
 
 use super::ALLOCATE_STEP_BYTES;
-use super::plan::Fill;
+use super::plan::{Fill, Successor};
 use crate::format::{BLOCK, SegmentHeader};
 use crate::ids::SegmentId;
 use crate::shared::Shared;
@@ -39,6 +39,14 @@ impl<F> Slot<F> {
             is_busy: false,
             is_retired: false,
             unpublished: 0,
+        }
+    }
+
+    /// What the plan needs to know of a segment that was opened ahead.
+    pub(super) fn as_successor(&self) -> Successor {
+        match self.file {
+            Some(_) => Successor::Ready { opened_at: self.fill.opened_at },
+            None => Successor::Coming,
         }
     }
 

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
+pub(crate) mod faulty;
+
 use bytes::Bytes;
 use holdfast_storage::chunk::{Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;

@@ -40,10 +40,15 @@ impl<D: BatchDisk> Writer<D> {
                 let class = Arc::clone(&slot.class_name);
                 let state = RwLock::new(OpenState { closed_at: slot.fill.opened_at, ..OpenState::default() });
                 write(&self.shared.open).insert(id, Arc::new(OpenSegment { class, state }));
+                self.seal_if_done(id);
                 self.has_space();
                 Ok(())
             }
-            Err(error) => self.no_space_or(id, "open segment", error),
+            Err(error) => {
+                // One that was given up meanwhile is not tried again.
+                self.seal_if_done(id);
+                self.no_space_or(id, "open segment", error)
+            }
         }
     }
 
@@ -74,6 +79,7 @@ impl<D: BatchDisk> Writer<D> {
             Err(error) => {
                 let id = batch.segment;
                 self.ready.push_front(batch);
+                self.is_write_refused = true;
                 self.no_space_or(id, "write segment", error)
             }
         }
