@@ -6,7 +6,7 @@
 mod retain;
 
 use crate::Error;
-use crate::catalogue::{Broken, Catalogue};
+use crate::catalogue::{Broken, Catalogue, is_held};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
 use crate::scan::scan;
@@ -24,6 +24,10 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long to leave a catalogue that could not be opened, or a footer that could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A catalogue that somebody still has open is looked at so often, and for so long before that is an error.
+const HELD_INTERVAL: Duration = Duration::from_millis(50);
+const HELD_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -69,6 +73,8 @@ pub(crate) struct Keeper {
     to_seal: VecDeque<SegmentId>,
     seal_at: Instant,
     open_catalogue_at: Instant,
+    /// Since when somebody else has the catalogue open.
+    held_since: Option<Instant>,
     retention_at: Instant,
     recover_at: Instant,
     is_first_listing: bool,
@@ -85,6 +91,7 @@ impl Keeper {
             to_seal: VecDeque::new(),
             seal_at: now,
             open_catalogue_at: now,
+            held_since: None,
             retention_at: now,
             recover_at: now,
             is_first_listing: true,
@@ -166,6 +173,10 @@ impl Keeper {
     fn open_catalogue(&mut self) {
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
         let path = self.shared.layout.catalogue();
+        if is_held(&path) {
+            return self.wait_for_holder(&path);
+        }
+        self.held_since = None;
         let open = || {
             let catalogue = Catalogue::open(&path, self.shared.volume)?;
             let listed = catalogue.segments()?;
@@ -180,6 +191,16 @@ impl Keeper {
         match opened {
             Ok((catalogue, listed)) => self.use_catalogue(catalogue, listed),
             Err(error) => tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened"),
+        }
+    }
+
+    /// The process that had the volume before, or this one, has not let go of the catalogue yet. It is not deleted under somebody's hands.
+    fn wait_for_holder(&mut self, path: &Path) {
+        let held_since = *self.held_since.get_or_insert(self.now);
+        if self.now.saturating_duration_since(held_since) < HELD_MAX {
+            self.open_catalogue_at = self.now + HELD_INTERVAL;
+        } else {
+            tracing::error!(path = %path.display(), "the catalogue is in use by another program: end it, so that recordings can be read");
         }
     }
 

@@ -142,6 +142,12 @@ pub fn catalogue_of(root: &Path) -> PathBuf {
     crate::layout::Layout { root: root.to_owned() }.catalogue()
 }
 
+/// Whether sled still has the catalogue's files open, which it has for a moment after its end.
+#[must_use]
+pub fn is_catalogue_held(root: &Path) -> bool {
+    crate::catalogue::is_held(&catalogue_of(root))
+}
+
 /// Gives an empty disk a volume's identity, so that it does not come from the system's randomness.
 ///
 /// # Errors
