@@ -12,6 +12,7 @@ use crate::index::overlaps;
 use crate::shared::{Known, lock};
 use crate::time::Timestamp;
 use crate::timeline::Span;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +25,10 @@ const CATALOGUE_VERSION: u16 = 1;
 
 /// sled's page cache.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// How many segments back the end of a stream is looked for: of a stream that is recorded into two classes in turn, or whose last segments
+/// have no video, the newest row does not tell.
+const NEWEST_ROWS_MAX: usize = 16;
 
 const VERSION_KEY: &[u8] = b"v";
 
@@ -66,6 +71,13 @@ struct Longest {
 pub(crate) struct Catalogue {
     db: sled::Db,
     longest: Mutex<Longest>,
+}
+
+/// Whether somebody has the catalogue's files open. sled's own threads let go of them a moment after the last handle is gone, and a catalogue in use is
+/// not a damaged one.
+pub(crate) fn is_held(path: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(path.join("db")) else { return false };
+    flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
 impl Catalogue {
@@ -191,11 +203,11 @@ impl Catalogue {
         })
     }
 
-    /// The newest row of a stream, by start.
-    pub(crate) fn last_row(&self, camera: CameraId, stream: StreamKind) -> Result<Option<StreamRow>, Broken> {
+    /// The newest rows of a stream by start, the newest first, at most [`NEWEST_ROWS_MAX`].
+    pub(crate) fn newest_rows(&self, camera: CameraId, stream: StreamKind) -> Result<Vec<StreamRow>, Broken> {
         guarded(|| {
-            let last = self.db.scan_prefix(stream_prefix(camera, stream)).next_back();
-            last.map(|row| decode(&row.map_err(broken)?.1)).transpose()
+            let rows = self.db.scan_prefix(stream_prefix(camera, stream)).rev().take(NEWEST_ROWS_MAX);
+            rows.map(|row| decode(&row.map_err(broken)?.1)).collect()
         })
     }
 

@@ -1,12 +1,15 @@
 //! The one seam between the store and the world's disks.
 //!
 //! [`Disk`] is what any thread may ask for: directories and blocking reads and writes. [`BatchDisk`] is the writer's own, asynchronous half.
-//! The real disk implements both on io_uring with `O_DIRECT`, or on plain buffered I/O; a simulated one stands in for tests.
+//! The real disk implements both on io_uring with `O_DIRECT`, or on plain buffered I/O. With the feature
+//! `simulation`, `simulated` is a disk in memory that fails by a seed.
 
 mod buffer;
 mod plain;
 mod probe;
 mod real;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 mod uring;
 
 pub use buffer::AlignedBuffer;

@@ -19,6 +19,18 @@ pub(crate) struct Identity {
     pub(crate) cluster: Uuid,
 }
 
+impl Identity {
+    pub(crate) fn new(volume: Uuid, cluster: Uuid) -> Self {
+        Self { version: LAYOUT_VERSION, volume, cluster }
+    }
+
+    /// One line of text, so that an operator can read it.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Self { version, volume, cluster } = self;
+        format!("{{\"version\":{version},\"volume\":\"{volume}\",\"cluster\":\"{cluster}\"}}\n").into_bytes()
+    }
+}
+
 /// Reads the directory's identity, or gives it one. `of_segment` is what a segment's header tells where the file was lost.
 pub(crate) fn identify(
     disk: &dyn Disk,
@@ -40,21 +52,15 @@ pub(crate) fn identify(
     let is_stored = identity.is_some();
     let identity = identity.unwrap_or_else(|| {
         let (volume, cluster) = of_segment().unwrap_or_else(|| (Uuid::new_v4(), cluster));
-        Identity { version: LAYOUT_VERSION, volume, cluster }
+        Identity::new(volume, cluster)
     });
     if identity.cluster != cluster {
         return Err(Error::ForeignVolume { path: layout.root.clone(), found: identity.cluster, expected: cluster });
     }
     if !is_stored {
-        disk.replace(&path, &encode(&identity)).map_err(Error::io("write", &path))?;
+        disk.replace(&path, &identity.encode()).map_err(Error::io("write", &path))?;
     }
     Ok(identity)
-}
-
-/// One line of text, so that an operator can read it.
-fn encode(identity: &Identity) -> Vec<u8> {
-    let Identity { version, volume, cluster } = identity;
-    format!("{{\"version\":{version},\"volume\":\"{volume}\",\"cluster\":\"{cluster}\"}}\n").into_bytes()
 }
 
 fn decode(text: &[u8]) -> Result<Identity, serde_json::Error> {

@@ -1,13 +1,12 @@
 //! The keeper of one volume: a thread that seals segments, catalogues those of former processes, and deletes what retention lets go.
 //!
-//! Recording never waits for it. `step` does one bounded piece of work: sealing first, then room, then recovery.
-
-#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+//! Recording never waits for it. `turn` does one bounded piece of work (sealing first, then room, then recovery) and says when the next one is due;
+//! it reads no clock and never waits, so that a simulation can drive it. `keep` is the thread that does both.
 
 mod retain;
 
 use crate::Error;
-use crate::catalogue::{Broken, Catalogue};
+use crate::catalogue::{Broken, Catalogue, is_held};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
 use crate::scan::scan;
@@ -17,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How often retention looks.
@@ -25,6 +24,10 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long to leave a catalogue that could not be opened, or a footer that could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A catalogue that somebody still has open is looked at so often, and for so long before that is an error.
+const HELD_INTERVAL: Duration = Duration::from_millis(50);
+const HELD_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -34,6 +37,23 @@ pub(crate) enum Job {
     Reclaim,
     /// The writer has stopped.
     Stop,
+}
+
+/// Runs `keeper` on this thread until the writer has stopped and its segments are sealed.
+#[expect(clippy::disallowed_methods, reason = "an edge: the thread's loop gives the keeper its time")]
+pub(crate) fn keep(mut keeper: Keeper, jobs: &Receiver<Job>) {
+    let mut wait = Duration::ZERO;
+    loop {
+        let job = match jobs.recv_timeout(wait) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Job::Stop),
+        };
+        match keeper.turn(job, Instant::now()) {
+            Some(next) => wait = next,
+            None => return,
+        }
+    }
 }
 
 /// A segment file that was there when the volume was opened.
@@ -46,68 +66,69 @@ pub(crate) struct Found {
 
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
-    jobs: Receiver<Job>,
+    /// When the present turn began.
+    now: Instant,
     /// By id, oldest first.
     to_recover: VecDeque<Found>,
     to_seal: VecDeque<SegmentId>,
     seal_at: Instant,
     open_catalogue_at: Instant,
+    /// Since when somebody else has the catalogue open.
+    held_since: Option<Instant>,
     retention_at: Instant,
     recover_at: Instant,
     is_first_listing: bool,
 }
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, jobs: Receiver<Job>, mut found: Vec<Found>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, mut found: Vec<Found>, now: Instant) -> Self {
         found.sort_by_key(|found| found.id);
         shared.counters.segments_to_recover.store(found.len() as u64, Ordering::Relaxed);
-        let now = Instant::now();
         Self {
             shared,
-            jobs,
+            now,
             to_recover: found.into(),
             to_seal: VecDeque::new(),
             seal_at: now,
             open_catalogue_at: now,
+            held_since: None,
             retention_at: now,
             recover_at: now,
             is_first_listing: true,
         }
     }
 
-    /// Runs until the writer has stopped and its segments are sealed.
-    pub(crate) fn run(mut self) {
-        loop {
-            match self.next_job() {
-                Ok(Job::Seal(id)) => self.to_seal.push_back(id),
-                Ok(Job::Reclaim) => self.reclaim(),
-                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => self.step(),
+    /// Does `job`, or else the next thing that is due at `now`. Returns how long to wait for a job before the next turn; `None` once it has stopped.
+    pub(crate) fn turn(&mut self, job: Option<Job>, now: Instant) -> Option<Duration> {
+        self.now = now;
+        match job {
+            Some(Job::Seal(id)) => self.to_seal.push_back(id),
+            Some(Job::Reclaim) => self.reclaim(),
+            Some(Job::Stop) => {
+                self.finish();
+                return None;
             }
+            None => self.step(),
         }
-        self.finish();
+        Some(self.wait())
     }
 
-    fn next_job(&mut self) -> Result<Job, RecvTimeoutError> {
-        let now = Instant::now();
-        let is_busy = (!self.to_recover.is_empty() && self.has_catalogue() && self.recover_at <= now)
-            || (!self.to_seal.is_empty() && self.seal_at <= now)
-            || (!self.has_catalogue() && self.open_catalogue_at <= now);
-        if is_busy {
-            return self.jobs.try_recv().map_err(|error| match error {
-                TryRecvError::Empty => RecvTimeoutError::Timeout,
-                TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-            });
+    /// Until something is due.
+    fn wait(&self) -> Duration {
+        let mut due_at = self.retention_at;
+        if !self.has_catalogue() {
+            due_at = due_at.min(self.open_catalogue_at);
+        } else if !self.to_recover.is_empty() {
+            due_at = due_at.min(self.recover_at);
         }
-        let mut wait = self.retention_at.saturating_duration_since(now);
         if !self.to_seal.is_empty() {
-            wait = wait.min(self.seal_at.saturating_duration_since(now));
+            due_at = due_at.min(self.seal_at);
         }
-        self.jobs.recv_timeout(wait)
+        due_at.saturating_duration_since(self.now)
     }
 
     fn step(&mut self) {
-        let now = Instant::now();
+        let now = self.now;
         if self.shared.is_catalogue_suspect.swap(false, Ordering::Relaxed) {
             self.rebuild_catalogue(&Broken("a reader found it damaged".to_owned()));
         }
@@ -150,8 +171,12 @@ impl Keeper {
 
     /// Opens the catalogue, deleting it first if it is damaged, and drops from the work list what it lists already.
     fn open_catalogue(&mut self) {
-        self.open_catalogue_at = Instant::now() + RETRY_INTERVAL;
+        self.open_catalogue_at = self.now + RETRY_INTERVAL;
         let path = self.shared.layout.catalogue();
+        if is_held(&path) {
+            return self.wait_for_holder(&path);
+        }
+        self.held_since = None;
         let open = || {
             let catalogue = Catalogue::open(&path, self.shared.volume)?;
             let listed = catalogue.segments()?;
@@ -169,6 +194,16 @@ impl Keeper {
         }
     }
 
+    /// The process that had the volume before, or this one, has not let go of the catalogue yet. It is not deleted under somebody's hands.
+    fn wait_for_holder(&mut self, path: &Path) {
+        let held_since = *self.held_since.get_or_insert(self.now);
+        if self.now.saturating_duration_since(held_since) < HELD_MAX {
+            self.open_catalogue_at = self.now + HELD_INTERVAL;
+        } else {
+            tracing::error!(path = %path.display(), "the catalogue is in use by another program: end it, so that recordings can be read");
+        }
+    }
+
     fn use_catalogue(&mut self, catalogue: Catalogue, mut listed: BTreeMap<SegmentId, Known>) {
         if self.is_first_listing {
             self.is_first_listing = false;
@@ -180,7 +215,7 @@ impl Keeper {
             }
         }
         *write(&self.shared.catalogue) = Some(Arc::new(catalogue));
-        self.retention_at = Instant::now();
+        self.retention_at = self.now;
     }
 
     /// Files that are listed with their present length need no recovery. Leaves in `listed` what has no such file.
@@ -211,7 +246,7 @@ impl Keeper {
         tracing::warn!(%error, "rebuilding the catalogue from the segments");
         self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
         *write(&self.shared.catalogue) = None;
-        self.open_catalogue_at = Instant::now() + RETRY_INTERVAL;
+        self.open_catalogue_at = self.now + RETRY_INTERVAL;
         if let Err(error) = delete_dir(&self.shared.layout.catalogue()) {
             tracing::error!(%error, "the damaged catalogue cannot be deleted");
         }
@@ -244,7 +279,7 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(segment = %id, %error, "the segment is not sealed yet");
-                self.seal_at = Instant::now() + RETRY_INTERVAL;
+                self.seal_at = self.now + RETRY_INTERVAL;
                 if matches!(error, Error::NoSpace { .. }) {
                     self.reclaim();
                 }
@@ -309,7 +344,7 @@ impl Keeper {
             }
             Err(error @ Error::NoSpace { .. }) => {
                 tracing::warn!(segment = %found.id, %error, "no room to close a recovered segment; trying again");
-                self.recover_at = Instant::now() + RETRY_INTERVAL;
+                self.recover_at = self.now + RETRY_INTERVAL;
                 self.to_recover.push_back(found.clone());
             }
             Err(error) => {
@@ -387,6 +422,11 @@ mod tests {
         count(&counters.segments_to_recover) - count(&counters.segments_recovered) - count(&counters.refused_segments)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     #[test]
     fn a_catalogue_lost_during_recovery_leaves_each_segment_to_recover_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -396,8 +436,7 @@ mod tests {
         let shared = Arc::new(Shared::new(options, layout, Uuid::nil(), disk, Arc::new(SystemClock)));
         let class: Arc<str> = Arc::from("default");
         let found = |id| Found { id: SegmentId(id), class: Arc::clone(&class), bytes: 4096 };
-        let (_jobs, receiver) = std::sync::mpsc::channel();
-        let mut keeper = Keeper::new(Arc::clone(&shared), receiver, vec![found(1), found(2)]);
+        let mut keeper = Keeper::new(Arc::clone(&shared), vec![found(1), found(2)], now());
         keeper.open_catalogue();
         assert_eq!(pending(&shared), 2);
         let known = Known { class: Arc::clone(&class), bytes: 4096, closed_at: Timestamp(0) };

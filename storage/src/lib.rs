@@ -23,6 +23,8 @@ pub mod retention;
 mod scan;
 mod seal;
 mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod stats;
 pub mod time;
 pub mod timeline;

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::catalogue::{Broken, Catalogue, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
-use crate::ids::{CameraId, SegmentId, StreamKind};
+use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
 use crate::index::overlaps;
 use crate::scan::scan;
 use crate::shared::{Shared, read};
@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 use crate::timeline::{Span, spans_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -101,10 +102,8 @@ impl Shared {
     pub(crate) fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         let newest = read(&self.watermarks).newest(camera, stream);
         newest.or_else(|| {
-            let row = self.ask_catalogue(|catalogue| catalogue.last_row(camera, stream)).ok()??;
-            let span = row.spans.iter().max_by_key(|span| (span.epoch, std::cmp::Reverse(span.rank), span.end))?;
-            let first_keyframe = Some(span.start);
-            Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end: span.end, first_keyframe })
+            let rows = self.ask_catalogue(|catalogue| catalogue.newest_rows(camera, stream)).ok()?;
+            newest_mark(&rows)
         })
     }
 
@@ -224,6 +223,14 @@ const _: () = assert!(BLOCK > RECORD_HEAD_BYTES as u64);
 
 fn is_within(entry: &ChunkEntry, from: Timestamp, to: Timestamp) -> bool {
     overlaps(entry.meta.start, entry.meta.end(), from, to)
+}
+
+/// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video alone.
+fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
+    let has_video = |row: &&StreamRow| row.tables.iter().any(|table| table.key.track == TrackKind::Video);
+    let spans = rows.iter().filter(has_video).flat_map(|row| &row.spans);
+    let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
+    Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end: span.end, first_keyframe: Some(span.start) })
 }
 
 /// Joins the spans of one recorder that go on from one segment to the next.

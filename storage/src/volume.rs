@@ -12,7 +12,7 @@ use crate::format::{BLOCK_BYTES, SegmentHeader};
 use crate::identity::{Lock, identify};
 use crate::ids::SegmentId;
 use crate::intake::{Budget, Intake};
-use crate::keeper::{Found, Job, Keeper};
+use crate::keeper::{Found, Job, Keeper, keep};
 use crate::layout::{Layout, parse_file_name};
 use crate::options::VolumeOptions;
 use crate::shared::{Shared, lock};
@@ -21,7 +21,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -68,33 +69,15 @@ impl Volume {
         clock: Arc<dyn Clock>,
         lock: Lock,
     ) -> Result<(Self, VolumeHandle), Error> {
-        let layout = Layout { root: options.path.clone() };
-        for class in &options.retention {
-            let path = layout.class(&class.name);
-            disk.create_dir(&path).map_err(Error::io("create", &path))?;
-        }
-        let found = find_segments(&*disk, &layout)?;
-        let identity = identify(&*disk, &layout, options.cluster, || identity_of_segments(&*disk, &layout, &found))?;
-        let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
-        let (intake, requests) = Intake::new(options.buffer_bytes_max);
-        let shared = Arc::new(Shared::new(options, layout, identity.volume, Arc::clone(&disk) as Arc<dyn Disk>, clock));
-        let (keeper, jobs) = mpsc::channel();
-        let start = Start {
-            shared: Arc::clone(&shared),
-            budget: Arc::clone(&intake.budget),
-            requests,
-            keeper: keeper.clone(),
-            next_segment: SegmentId(next),
-        };
+        let Parts { shared, intake, start, keeper, jobs } = Parts::new(options, &disk, clock, now())?;
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
         let written = Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
         let kept = Thread { shared: Arc::clone(&shared), budget, lock };
-        let service = Keeper::new(Arc::clone(&shared), jobs, found);
         let ended = [
-            written.spawn("writer", move || run_writer(&*disk, start, &keeper))?,
+            written.spawn("writer", move || run_writer(&*disk, start))?,
             kept.spawn("keeper", move || {
-                service.run();
+                keep(keeper, &jobs);
                 Ok(())
             })?,
         ];
@@ -114,6 +97,51 @@ impl Volume {
         let reason = self.shared.failed.borrow().clone();
         reason.map_or(Ok(()), |reason| Err(Error::Failed { path: self.shared.layout.root.clone(), reason }))
     }
+}
+
+/// What a volume consists of, before anything runs.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) intake: Intake,
+    pub(crate) start: Start,
+    pub(crate) keeper: Keeper,
+    pub(crate) jobs: Receiver<Job>,
+}
+
+impl Parts {
+    /// Reads what is in the directory by its names, and gives the directory its identity if it has none.
+    pub(crate) fn new<D: Disk>(
+        options: VolumeOptions,
+        disk: &Arc<D>,
+        clock: Arc<dyn Clock>,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let layout = Layout { root: options.path.clone() };
+        for class in &options.retention {
+            let path = layout.class(&class.name);
+            disk.create_dir(&path).map_err(Error::io("create", &path))?;
+        }
+        let found = find_segments(&**disk, &layout)?;
+        let identity = identify(&**disk, &layout, options.cluster, || identity_of_segments(&**disk, &layout, &found))?;
+        let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
+        let (intake, requests) = Intake::new(options.buffer_bytes_max);
+        let shared = Arc::new(Shared::new(options, layout, identity.volume, Arc::clone(disk) as Arc<dyn Disk>, clock));
+        let (sender, jobs) = mpsc::channel();
+        let start = Start {
+            shared: Arc::clone(&shared),
+            budget: Arc::clone(&intake.budget),
+            requests,
+            keeper: sender,
+            next_segment: SegmentId(next),
+        };
+        let keeper = Keeper::new(Arc::clone(&shared), found, now);
+        Ok(Self { shared, intake, start, keeper, jobs })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an edge: the instant from which the keeper's thread counts")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// What a thread of the volume leaves in order when it ends.
@@ -157,8 +185,8 @@ impl Thread {
 }
 
 /// Runs the writer to its end, then ends the keeper, which has no more to do.
-fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &Sender<Job>) -> Result<(), String> {
-    let _stop = StopKeeper(keeper);
+fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
+    let _stop = StopKeeper(start.keeper.clone());
     let mode = Arc::clone(&start.shared);
     let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
@@ -169,9 +197,9 @@ fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &Sender<Job>) -> Re
 }
 
 /// Also where the writer panics.
-struct StopKeeper<'a>(&'a Sender<Job>);
+pub(crate) struct StopKeeper(pub(crate) Sender<Job>);
 
-impl Drop for StopKeeper<'_> {
+impl Drop for StopKeeper {
     fn drop(&mut self) {
         // It may have ended before.
         self.0.send(Job::Stop).ok();

@@ -254,3 +254,19 @@ fn write_empty_segment(class: &Path, id: u64) {
     bytes.extend(encode_footer(&footer, &SegmentIndex::default()).0);
     std::fs::write(class.join(format!("{id:010}.hfs")), bytes).unwrap();
 }
+
+#[tokio::test]
+async fn a_catalogue_that_somebody_has_open_is_waited_for_and_not_rebuilt() {
+    let dir = sealed().await;
+    let held = std::fs::File::open(dir.path().join("catalogue/db")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!handle.stats().is_catalogue_open);
+    drop(held);
+    await_recovery(&handle);
+    let stats = handle.stats();
+    assert_eq!((stats.catalogue_rebuilds, stats.segments_recovered), (0, 0), "{stats:?}");
+    assert_eq!(stored(&handle, 1).len(), 12);
+    close(volume, handle).await;
+}

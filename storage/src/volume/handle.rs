@@ -23,7 +23,7 @@ pub struct VolumeHandle {
 }
 
 impl VolumeHandle {
-    pub(super) fn new(shared: Arc<Shared>, intake: Intake) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, intake: Intake) -> Self {
         Self { shared, intake }
     }
 

@@ -1,0 +1,279 @@
+//! A disk in memory that fails as disks do, by a seed: one seed is one run.
+//!
+//! The fault model:
+//!
+//! - **Durability.** A write is seen by readers once it has ended, and is durable once a sync that began after its end has succeeded. After a power cut
+//!   each change that was not durable (also one that had not ended) is there in whole, not at all, or in part, sector by sector (512 or 4096 bytes);
+//!   later changes may be there and earlier ones not; of several changes of one sector any may be the one that is there. [`Loss`] says by which rule.
+//! - **Lengths and names.** A file's length and reserved room are changes like others: after a power cut a file may have its old length with the new
+//!   data lost behind it, or the new length and zeros. A name that appeared or went is durable once its directory was synced: until then a created file may be gone
+//!   after a power cut, and a removed one there again with its data. [`Disk::replace`] is one step.
+//! - **Kills.** After a kill everything that had ended is seen, but no more durable than it was; writes in flight are there or not.
+//! - **Errors.** `EIO` on write (with any of its sectors written), read, sync, allocate and all that concerns names; `ENOSPC` for want of room or by chance.
+//!   What a failed sync should have covered stays visible, and no later sync makes it durable, as with a page cache.
+//! - **Time.** Operations of the writer's half take random times and may hang; they end in any order. Those of the blocking half take none: what
+//!   the keeper does in one turn is not interleaved with the writer, but may be cut short between any two operations.
+//! - **At rest.** [`SimulatedDisk::damage`] changes bytes that were durable.
+//!
+//! Not modelled: sectors that fail for good, misdirected writes, a disk that lies about syncs unless told so ([`Lie`]), data of other files in new
+//! blocks, a filesystem that is itself damaged by a power cut.
+//!
+//! [`SimulatedDisk::stop_after`] ends the machine between any two operations that change something: from then on nothing changes and nothing of the
+//! writer's half ends. [`SimulatedDisk::restart`] then decides what is there.
+
+mod batch;
+mod faults;
+mod file;
+mod random;
+mod state;
+
+pub use faults::{Faults, Lie, OneIn};
+pub use file::Loss;
+pub use random::Random;
+
+use super::{DirEntry, Disk, DiskFile, LocalFuture, Space, WriterHost};
+use crate::shared::lock;
+use batch::SimulatedBatchDisk;
+use faults::Kind;
+use state::{Inode, State};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::task::LocalSet;
+
+/// What does not change while the disk lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Geometry {
+    pub capacity_bytes: u64,
+    /// What is written whole or not at all: 512 or 4096.
+    pub sector_bytes: usize,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process was killed; the machine goes on.
+    Killed,
+    PowerCut(Loss),
+}
+
+/// Cheap to clone: all clones are the same disk.
+#[derive(Clone)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimulatedDisk {
+    #[must_use]
+    pub fn new(geometry: Geometry, random: Random) -> Self {
+        Self { state: Arc::new(Mutex::new(State::new(geometry, random))) }
+    }
+
+    /// A disk of its own with the same contents and the same future.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Arc::new(Mutex::new(lock(&self.state).clone())) }
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        lock(&self.state).faults = faults;
+    }
+
+    /// As if the disk had been exchanged for a larger or smaller one.
+    pub fn set_capacity(&self, bytes: u64) {
+        lock(&self.state).geometry.capacity_bytes = bytes;
+    }
+
+    /// Stops the machine before the operation that comes after so many more.
+    pub fn stop_after(&self, operations: u64) {
+        let mut state = lock(&self.state);
+        state.stop_at = Some(state.operations + operations);
+    }
+
+    /// Stops the machine now.
+    pub fn stop(&self) {
+        lock(&self.state).is_stopped = true;
+    }
+
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        lock(&self.state).is_stopped
+    }
+
+    /// Decides what is there after the run's end. Nothing of the run may use the disk any more.
+    pub fn restart(&self, end: End) {
+        lock(&self.state).restart(end);
+    }
+
+    /// Operations so far that changed something.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        lock(&self.state).operations
+    }
+
+    /// A checksum of everything that was done so far, in order.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        lock(&self.state).digest
+    }
+
+    /// The last operations in words, oldest first.
+    #[must_use]
+    pub fn recent(&self) -> Vec<String> {
+        lock(&self.state).recent.iter().cloned().collect()
+    }
+
+    /// Every file with its length, by path.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        lock(&self.state).all().map(|(path, file)| (path.clone(), file.bytes())).collect()
+    }
+
+    /// What a reader sees of a file, whole.
+    #[must_use]
+    pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = lock(&self.state);
+        let inode = state.find(path).ok()?;
+        state.file(inode).ok().map(file::File::contents)
+    }
+
+    /// The files that were removed since the last call, as they were.
+    pub fn take_removed(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        std::mem::take(&mut lock(&self.state).removed)
+    }
+
+    /// Changes a byte of a file on the medium, behind everybody's back.
+    pub fn damage(&self, path: &Path, offset: u64, change: impl Fn(u8) -> u8) {
+        let mut state = lock(&self.state);
+        if let Ok(inode) = state.find(path)
+            && let Ok(file) = state.file_mut(inode)
+        {
+            file.damage(offset, change);
+        }
+    }
+
+    /// The writer's half.
+    #[must_use]
+    pub fn batch(&self) -> SimulatedBatchDisk {
+        SimulatedBatchDisk::new(self.clone())
+    }
+
+    /// An operation on names: counted, and failing by chance.
+    fn name_operation<T>(
+        &self,
+        what: &str,
+        path: &Path,
+        run: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = lock(&self.state);
+        state.operate(what, path, 0)?;
+        state.check(Kind::Name)?;
+        run(&mut state)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = lock(&self.state);
+        let inode = state.find(path)?;
+        state.check(Kind::Name)?;
+        Ok(Arc::new(SimulatedFile { state: Arc::clone(&self.state), path: path.to_owned(), inode }))
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.name_operation("create directory", path, |state| {
+            state.make_dir(path);
+            Ok(())
+        })
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut state = lock(&self.state);
+        state.check(Kind::Name)?;
+        state.list(path)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.name_operation("replace", path, |state| state.replace(path, bytes))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.name_operation("remove", path, |state| state.remove(path))
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        Ok(lock(&self.state).space())
+    }
+}
+
+/// In real time, for those who run a whole volume on it; a simulation drives [`SimulatedDisk::batch`] itself.
+impl WriterHost for SimulatedDisk {
+    type Batch = SimulatedBatchDisk;
+
+    fn run_writer(&self, body: Box<dyn FnOnce(SimulatedBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        LocalSet::new().block_on(&runtime, body(self.batch()));
+        Ok(())
+    }
+}
+
+struct SimulatedFile {
+    state: Arc<Mutex<State>>,
+    path: PathBuf,
+    inode: Inode,
+}
+
+impl DiskFile for SimulatedFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(lock(&self.state).file(self.inode)?.bytes())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.check(Kind::Read)?;
+        let is_there = state.file(self.inode)?.read(buffer, offset);
+        if is_there { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.operate("write", &self.path, offset)?;
+        let end = offset + bytes.len() as u64;
+        let pages = state.file(self.inode)?.pages_of(bytes, offset);
+        if let Err(error) = state.check(Kind::Write) {
+            state.write_in_part(self.inode, pages)?;
+            return Err(error);
+        }
+        state.check_room(self.inode, end)?;
+        state.write(self.inode, pages, end)
+    }
+
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.operate("set length", &self.path, bytes)?;
+        state.check(Kind::Name)?;
+        let stamp = state.next_stamp();
+        state.file_mut(self.inode)?.set_bytes(stamp, bytes);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.operate("sync", &self.path, 0)?;
+        let (failed, stamp) = (state.check(Kind::Sync), state.next_stamp());
+        let file = state.file_mut(self.inode)?;
+        match failed {
+            Ok(()) => file.sync(stamp),
+            Err(_) => file.sync_failed(stamp),
+        }
+        failed
+    }
+}

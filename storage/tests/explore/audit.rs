@@ -1,0 +1,231 @@
+//! What has to hold after a crash, looked at on a copy of the disk: three starts, the last without a catalogue.
+
+use crate::catalogues::{Dirs, remove};
+use crate::life::simulate;
+use crate::oracle::{Key, Oracle, Stream, preference};
+use crate::plan::{CAPACITY_BYTES_MAX, Plan};
+use holdfast_storage::chunk::{ChunkEntry, Gap};
+use holdfast_storage::simulation::{Faults, SimulatedClock, SimulatedDisk, SimulatedVolume, segment_of};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::timeline::Span;
+use holdfast_storage::{Stats, VolumeHandle, Watermark};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Recovery of what a run leaves takes no longer, in simulated time.
+const RECOVERY_MAX: Duration = Duration::from_secs(120);
+
+/// Everything that a stream shows.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    entries: Vec<ChunkEntry>,
+    spans: Vec<Span>,
+    gaps: Vec<Gap>,
+    mark: Option<Watermark>,
+}
+
+/// What a volume shows after a start.
+struct Opened {
+    shown: BTreeMap<Stream, Shown>,
+    stats: Stats,
+}
+
+/// Every file with its length and checksum.
+type Files = BTreeMap<PathBuf, (u64, u32)>;
+
+pub(crate) struct Audit<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) dirs: &'a Dirs,
+    pub(crate) oracle: &'a Oracle,
+    pub(crate) now: Timestamp,
+}
+
+impl Audit<'_> {
+    /// `disk` is the volume's own; a copy of it is used.
+    pub(crate) fn run(&self, disk: &SimulatedDisk) -> Result<(), String> {
+        let disk = disk.fork();
+        disk.set_faults(Faults { latency_max: Duration::from_millis(1), ..Faults::default() });
+        disk.set_capacity(CAPACITY_BYTES_MAX);
+        let first = self.open(&disk, |handle| self.check_promises(handle)).map_err(during("recovery"))?;
+        let files = files(&disk);
+        self.check_space(&first.stats, &files)?;
+
+        let second = self.open_again(&disk).map_err(during("a second recovery"))?;
+        if second.stats.segments_to_recover != first.stats.segments_refused || second.stats.catalogue_rebuilds != 0 {
+            return Err(format!("a second recovery found something to do: {:?}", second.stats));
+        }
+        self.check_same("a second recovery", &first, &second)?;
+
+        remove(&self.dirs.catalogue())?;
+        let rebuilt = self.open_again(&disk).map_err(during("rebuilding the catalogue"))?;
+        self.check_same("a rebuilt catalogue", &first, &rebuilt)?;
+        self.check_unchanged(&files, &crate::audit::files(&disk))
+    }
+
+    /// What was shown once is compared; where bits have flipped, less may be found without the catalogue, but what was promised.
+    fn open_again(&self, disk: &SimulatedDisk) -> Result<Opened, String> {
+        self.open(disk, |handle| if self.oracle.has_damage { self.check_promises(handle) } else { Ok(()) })
+    }
+
+    fn check_unchanged(&self, before: &Files, after: &Files) -> Result<(), String> {
+        match after.iter().find(|(path, file)| before.get(*path) != Some(file)) {
+            // A footer that was damaged at rest is written again.
+            Some(_) if self.oracle.has_damage => Ok(()),
+            Some((path, now)) => {
+                Err(format!("a later recovery changed {} from {:?} to {now:?}", path.display(), before.get(path)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn open(
+        &self,
+        disk: &SimulatedDisk,
+        check: impl FnOnce(&VolumeHandle) -> Result<(), String>,
+    ) -> Result<Opened, String> {
+        simulate(async {
+            let clock = Arc::new(SimulatedClock::new(self.now));
+            let opened = SimulatedVolume::open(self.plan.options_for_audit(), disk, clock);
+            let (volume, handle) = opened.map_err(|error| format!("the volume does not open: {error}"))?;
+            let started = tokio::time::Instant::now();
+            while !handle.stats().is_recovered() {
+                if started.elapsed() > RECOVERY_MAX || volume.is_ended() {
+                    return Err(format!("it does not end: {:?}", handle.stats()));
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            check(&handle)?;
+            let opened = Opened { shown: self.show(&handle)?, stats: handle.stats() };
+            handle.close().await.map_err(|error| format!("the volume does not close: {error}"))?;
+            volume.run().await.map_err(|error| error.to_string())?;
+            Ok(opened)
+        })?
+    }
+
+    fn show(&self, handle: &VolumeHandle) -> Result<BTreeMap<Stream, Shown>, String> {
+        let streams = self.oracle.streams();
+        streams.into_iter().map(|stream| Ok((stream, show(handle, stream)?))).collect()
+    }
+
+    /// Everything promised is there byte by byte, and nothing else than what was recorded.
+    fn check_promises(&self, handle: &VolumeHandle) -> Result<(), String> {
+        let mut found: BTreeSet<Key> = BTreeSet::new();
+        for stream in self.oracle.streams() {
+            let shown = show(handle, stream)?;
+            for entry in &shown.entries {
+                self.check_entry(handle, entry, &shown.spans)?;
+                if !found.insert(Key::of(&entry.meta)) {
+                    return Err(format!("listed twice: {entry:?}"));
+                }
+            }
+            if let Some(gap) = shown.gaps.iter().find(|gap| !self.oracle.is_known_gap(gap)) {
+                return Err(format!("a gap is listed that nobody reported: {gap:?}"));
+            }
+            if let Some(gap) =
+                self.oracle.missing_gaps(&shown.gaps).iter().find(|gap| (gap.camera, gap.stream) == stream)
+            {
+                return Err(format!("a durable gap is missing: {gap:?}"));
+            }
+            self.check_mark(stream, shown.mark)?;
+        }
+        let missing = self.oracle.missing(&found);
+        match missing.first() {
+            None => Ok(()),
+            Some(first) => {
+                Err(format!("{} chunks that were durable are missing, first {:?}", missing.len(), first.meta))
+            }
+        }
+    }
+
+    fn check_entry(&self, handle: &VolumeHandle, entry: &ChunkEntry, spans: &[Span]) -> Result<(), String> {
+        let meta = &entry.meta;
+        let accepted = self.oracle.chunks.get(&Key::of(meta));
+        let accepted = accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
+        if accepted.meta != *meta {
+            return Err(format!("listed as {meta:?}, recorded as {:?}", accepted.meta));
+        }
+        if !self.oracle.check_bytes(handle, entry)? {
+            return Ok(());
+        }
+        let covers = |span: &&Span| span.start <= meta.start && span.end >= meta.end() && span.epoch == meta.epoch;
+        let is_video = meta.track == holdfast_storage::ids::TrackKind::Video;
+        if is_video && spans.iter().find(covers).is_none() {
+            return Err(format!("no span shows {entry:?}: {spans:?}"));
+        }
+        if accepted.is_promised && !accepted.is_excused && !self.oracle.has_damage {
+            let init = handle.init(meta.camera, meta.init).map_err(|error| format!("{entry:?}: {error}"))?;
+            if self.oracle.inits.get(&(meta.camera, meta.init)) != Some(&init) {
+                return Err(format!("another init segment is served for {entry:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_mark(&self, stream: Stream, mark: Option<Watermark>) -> Result<(), String> {
+        let Some(reported) = self.oracle.newest_mark(stream) else { return Ok(()) };
+        match mark {
+            Some(mark) if preference(&mark) >= preference(&reported) => Ok(()),
+            mark => Err(format!("the watermark of {stream:?} went back from {reported:?} to {mark:?}")),
+        }
+    }
+
+    /// Every file is a listed segment of its length, the identity, or a segment that was refused.
+    fn check_space(&self, stats: &Stats, files: &Files) -> Result<(), String> {
+        let segments: Vec<_> = files.iter().filter(|(path, _)| segment_of(path).is_some()).collect();
+        let others: Vec<_> = files.keys().filter(|path| segment_of(path).is_none()).collect();
+        let is_orphan = |path: &&&PathBuf| path.file_name().is_none_or(|name| name != "volume.json");
+        if let Some(orphan) = others.iter().find(is_orphan) {
+            return Err(format!("{} belongs to nothing", orphan.display()));
+        }
+        if stats.segments_refused > 0 && self.oracle.has_damage {
+            return Ok(());
+        }
+        let bytes: u64 = segments.iter().map(|(_, (bytes, _))| bytes).sum();
+        let counted = (stats.segments_sealed, stats.sealed_bytes, stats.segments_open, stats.segments_refused);
+        if counted != (segments.len() as u64, bytes, 0, 0) {
+            return Err(format!("{} files of {bytes} bytes are there, {stats:?} are counted", segments.len()));
+        }
+        Ok(())
+    }
+
+    fn check_same(&self, what: &str, before: &Opened, after: &Opened) -> Result<(), String> {
+        if self.oracle.has_damage {
+            return Ok(());
+        }
+        let differs = before.shown.iter().find(|(stream, shown)| after.shown.get(stream) != Some(shown));
+        if let Some((stream, shown)) = differs {
+            return Err(format!(
+                "{what} shows {stream:?} differently: {shown:?}\n  then {:?}",
+                after.shown.get(stream)
+            ));
+        }
+        let counted = |stats: &Stats| (stats.segments_sealed, stats.sealed_bytes, stats.segments_open);
+        if counted(&before.stats) != counted(&after.stats) {
+            return Err(format!("{what} counts differently: {:?}, then {:?}", before.stats, after.stats));
+        }
+        Ok(())
+    }
+}
+
+fn show(handle: &VolumeHandle, stream: Stream) -> Result<Shown, String> {
+    let (camera, kind) = stream;
+    let (from, to) = (Timestamp::MIN, Timestamp::MAX);
+    let failed = |error: holdfast_storage::Error| format!("{stream:?} is not served: {error}");
+    Ok(Shown {
+        entries: handle.entries(camera, kind, from, to).map_err(failed)?,
+        spans: handle.spans(camera, kind, from, to).map_err(failed)?,
+        gaps: handle.gaps(camera, kind, from, to).map_err(failed)?,
+        mark: handle.watermark(camera, kind),
+    })
+}
+
+fn files(disk: &SimulatedDisk) -> Files {
+    let sum = |path: &PathBuf| disk.contents(path).map_or(0, |bytes| crc32fast::hash(&bytes));
+    disk.files().into_iter().map(|(path, bytes)| (path.clone(), (bytes, sum(&path)))).collect()
+}
+
+fn during(what: &'static str) -> impl Fn(String) -> String {
+    move |problem| format!("during {what}: {problem}")
+}

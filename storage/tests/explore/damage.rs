@@ -1,0 +1,66 @@
+//! Bits that flip at rest, and which chunks may suffer from it: those of the batch that was hit, or all of a segment whose version field was.
+
+use crate::oracle::{Key, Oracle};
+use holdfast_storage::format::{BLOCK, BLOCK_BYTES, decode_batch_head};
+use holdfast_storage::simulation::{Random, SimulatedDisk, scan, segment_of};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+/// Where the version stands in header and trailer; another version means hands off.
+const VERSION: Range<u64> = 8..10;
+
+pub(crate) fn flip_bits(disk: &SimulatedDisk, oracle: &mut Oracle, random: &mut Random) {
+    let segments: Vec<_> =
+        disk.files().into_iter().filter(|(path, bytes)| segment_of(path).is_some() && *bytes > BLOCK).collect();
+    if segments.is_empty() {
+        return;
+    }
+    oracle.has_damage = true;
+    for _ in 0..random.within(1..6) {
+        let (path, bytes) = random.pick(&segments);
+        let offset = interesting(disk, path, *bytes, random);
+        excuse(disk, path, offset, oracle);
+        let bit = 1 << random.below(8);
+        disk.damage(path, offset, |byte| byte ^ bit);
+    }
+}
+
+/// Anywhere in what is not zeros; half of the time in the last blocks, where the footer is.
+fn interesting(disk: &SimulatedDisk, path: &Path, bytes: u64, random: &mut Random) -> u64 {
+    if random.one_in(2) {
+        return random.within(bytes.saturating_sub(3 * BLOCK)..bytes);
+    }
+    let contents = disk.contents(path).unwrap_or_default();
+    let end = contents.iter().rposition(|byte| *byte != 0).map_or(bytes, |at| at as u64 + 1);
+    random.below(end)
+}
+
+/// What may be lost by a change at `offset`. Earlier damage counts as done.
+fn excuse(disk: &SimulatedDisk, path: &Path, offset: u64, oracle: &mut Oracle) {
+    let (Some(contents), Some(id)) = (disk.contents(path), segment_of(path)) else { return };
+    let last_block = (contents.len() as u64).saturating_sub(BLOCK);
+    let hit = batch_around(&contents, offset);
+    let Ok(scan) = scan(contents, id) else { return };
+    if VERSION.contains(&offset) || VERSION.contains(&offset.wrapping_sub(last_block)) {
+        return oracle.excuse_all(&scan);
+    }
+    let Some(hit) = hit else { return };
+    let rows = scan.index.tracks().values().flatten();
+    let keys: BTreeSet<Key> = rows.filter(|row| hit.contains(&row.offset)).map(|row| Key::of(&row.meta)).collect();
+    oracle.excuse(&keys);
+}
+
+/// The batch that the byte at `offset` belongs to.
+fn batch_around(contents: &[u8], offset: u64) -> Option<Range<u64>> {
+    let mut at = BLOCK;
+    while at <= offset {
+        let head = contents.get(at as usize..).and_then(|rest| decode_batch_head(rest).ok());
+        let end = at + head.as_ref().map_or(BLOCK_BYTES, |head| head.padded_bytes()) as u64;
+        if head.is_some() && offset < end {
+            return Some(at..end);
+        }
+        at = end;
+    }
+    None
+}

@@ -1,0 +1,200 @@
+//! One life of the process: it opens the volume, records and reads, and ends in order, by a kill, or where the machine stops.
+
+use crate::cameras::Recorder;
+use crate::oracle::{Oracle, Stream};
+use crate::plan::Plan;
+use holdfast_storage::simulation::{Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::{AppendError, VolumeHandle};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::sleep;
+
+/// How often cameras deliver and the watermarks are looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// An orderly stop takes no longer, however slow the disk.
+const CLOSE_TICKS_MAX: u32 = 30_000;
+
+pub(crate) struct Life<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) disk: &'a SimulatedDisk,
+    pub(crate) oracle: &'a mut Oracle,
+    pub(crate) random: &'a mut Random,
+    pub(crate) recorders: &'a mut Vec<Recorder>,
+    /// Where an older state of the catalogue goes.
+    pub(crate) older: &'a Path,
+    pub(crate) now: Timestamp,
+}
+
+/// Runs `body` on this thread in a runtime of its own with paused time. What still runs at its end is dropped, as in a crash.
+pub(crate) fn simulate<T>(body: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    Ok(LocalSet::new().block_on(&runtime, body))
+}
+
+impl Life<'_> {
+    /// Returns the wall time at its end.
+    pub(crate) fn run(mut self) -> Result<Timestamp, String> {
+        let start = self.now;
+        let clock_us = simulate(async {
+            let started = tokio::time::Instant::now();
+            self.live().await?;
+            Ok::<_, String>(started.elapsed())
+        })??;
+        Ok(start.plus(clock_us))
+    }
+
+    async fn live(&mut self) -> Result<(), String> {
+        let clock = Arc::new(SimulatedClock::new(self.now));
+        let opened = SimulatedVolume::open(self.plan.options.clone(), self.disk, clock);
+        let (volume, handle) = match opened {
+            Ok(opened) => opened,
+            Err(_) if self.disk.is_stopped() || self.plan.is_faulty() => return Ok(()),
+            Err(error) => return Err(format!("the volume does not open: {error}")),
+        };
+        let (now, random) = (self.now, &mut *self.random);
+        self.recorders.iter_mut().for_each(|recorder| recorder.begin_session(now, random));
+        self.record(&volume, &handle).await?;
+        if !self.disk.is_stopped() && !volume.is_ended() && self.random.one_in(3) {
+            self.close(volume, &handle).await?;
+        } else if volume.is_ended() && handle.failed().borrow().is_none() {
+            return Err(format!("writer or keeper ended by themselves: {:?}", volume.run().await));
+        }
+        self.observe(&handle)
+    }
+
+    async fn record(&mut self, volume: &SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
+        let mut flush: Option<(u64, JoinHandle<bool>)> = None;
+        let mut progress = handle.progress();
+        let started = tokio::time::Instant::now();
+        let life = Duration::from_micros(self.random.below(self.plan.life_max.as_micros() as u64));
+        while started.elapsed() < life && !self.disk.is_stopped() && !volume.is_ended() {
+            if self.append(self.now.plus(started.elapsed()), handle)? {
+                return Ok(());
+            }
+            if progress.has_changed().unwrap_or(false) {
+                progress.borrow_and_update();
+                self.observe(handle)?;
+            }
+            match &mut flush {
+                Some((below, asked)) if asked.is_finished() => {
+                    if asked.await.unwrap_or(false) {
+                        self.oracle.flushed(*below);
+                    }
+                    flush = None;
+                }
+                None if self.random.one_in(30) => {
+                    let asking = handle.clone();
+                    let asked = tokio::task::spawn_local(async move { asking.flush().await.is_ok() });
+                    flush = Some((self.oracle.order(), asked));
+                }
+                _ => {}
+            }
+            if self.random.one_in(25) {
+                self.read(handle)?;
+            }
+            if self.random.one_in(60) {
+                self.keep_older(handle)?;
+            }
+            sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    /// `true` where the volume takes no more.
+    fn append(&mut self, now: Timestamp, handle: &VolumeHandle) -> Result<bool, String> {
+        for recorder in self.recorders.iter_mut() {
+            match recorder.append_until(now, self.plan, handle, self.oracle, self.random) {
+                Ok(()) => {}
+                Err(AppendError::Failed(_)) if self.plan.is_faulty() => return Ok(true),
+                Err(AppendError::Full { .. } | AppendError::NoSpace) => {}
+                Err(error) => return Err(format!("a record is refused: {error}")),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whatever is told of a watermark counts from now on.
+    fn observe(&mut self, handle: &VolumeHandle) -> Result<(), String> {
+        for recorder in self.recorders.iter() {
+            let stream: Stream = (recorder.camera, recorder.stream);
+            if let Some(mark) = handle.watermark_of(stream.0, stream.1, recorder.epoch, recorder.rank) {
+                self.oracle.reported(stream, mark)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a stream as a viewer does: what is listed was recorded, and stays.
+    fn read(&mut self, handle: &VolumeHandle) -> Result<(), String> {
+        let recorder = self.random.pick(self.recorders);
+        let listed = handle.entries(recorder.camera, recorder.stream, Timestamp::MIN, Timestamp::MAX);
+        let entries = match listed {
+            Ok(entries) => entries,
+            Err(holdfast_storage::Error::Catalogue { .. }) => return Ok(()),
+            Err(_) if self.disk.is_stopped() || self.plan.is_faulty() => return Ok(()),
+            Err(error) => {
+                return Err(format!("{recorder_camera} is not listed: {error}", recorder_camera = recorder.camera));
+            }
+        };
+        for entry in &entries {
+            self.oracle.listed(entry)?;
+        }
+        if !entries.is_empty() {
+            let entry = self.random.pick(&entries);
+            match self.oracle.check_bytes(handle, entry) {
+                Err(problem) if !problem.starts_with("listed and not readable") || !self.plan.is_faulty() => {
+                    return Err(problem);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of the catalogue as it is now, for a later life to find.
+    fn keep_older(&mut self, handle: &VolumeHandle) -> Result<(), String> {
+        if handle.stats().is_catalogue_open {
+            let from = holdfast_storage::simulation::catalogue_of(&self.plan.options.path);
+            crate::catalogues::copy(&from, self.older)?;
+        }
+        Ok(())
+    }
+
+    /// The orderly stop: everything accepted is durable once it answers.
+    async fn close(&mut self, volume: SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
+        let below = self.oracle.order();
+        let closing = handle.clone();
+        let closed = tokio::task::spawn_local(async move { closing.close().await });
+        for _ in 0..CLOSE_TICKS_MAX {
+            if closed.is_finished() || self.disk.is_stopped() {
+                break;
+            }
+            sleep(TICK).await;
+        }
+        if self.disk.is_stopped() {
+            return Ok(());
+        }
+        if !closed.is_finished() {
+            return if self.plan.may_delete() { Ok(()) } else { Err("the volume does not close".to_owned()) };
+        }
+        match closed.await {
+            Ok(Ok(())) => self.oracle.flushed(below),
+            Ok(Err(_)) if self.plan.is_faulty() => return Ok(()),
+            other => return Err(format!("the volume does not close: {other:?}")),
+        }
+        if self.random.one_in(2) {
+            for _ in 0..CLOSE_TICKS_MAX {
+                if volume.is_ended() || self.disk.is_stopped() {
+                    break;
+                }
+                sleep(TICK).await;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! What was accepted, what was promised, and what may be gone: what the store is held to. Knows nothing of how the store works.
+
+use bytes::Bytes;
+use holdfast_storage::Watermark;
+use holdfast_storage::chunk::{Chunk, ChunkEntry, ChunkMeta, Gap, Init, InitId};
+use holdfast_storage::ids::{CameraId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::{Scan, VolumeHandle};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) type Stream = (CameraId, StreamKind);
+
+/// Names a chunk among all that were ever made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) camera: CameraId,
+    pub(crate) stream: StreamKind,
+    pub(crate) track: TrackKind,
+    pub(crate) session: SessionId,
+    pub(crate) sequence: u32,
+}
+
+impl Key {
+    pub(crate) fn of(meta: &ChunkMeta) -> Self {
+        let ChunkMeta { camera, stream, track, session, sequence, .. } = *meta;
+        Self { camera, stream, track, session, sequence }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Accepted {
+    pub(crate) meta: ChunkMeta,
+    pub(crate) payload: Bytes,
+    order: u64,
+    life: u32,
+    /// Reported as durable: it must be there from now on.
+    pub(crate) is_promised: bool,
+    /// Its segment was deleted by retention, or damaged at rest: it need not be there any more.
+    pub(crate) is_excused: bool,
+}
+
+#[derive(Clone)]
+struct AcceptedGap {
+    gap: Gap,
+    order: u64,
+    life: u32,
+    is_promised: bool,
+    is_excused: bool,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Oracle {
+    pub(crate) chunks: BTreeMap<Key, Accepted>,
+    gaps: Vec<AcceptedGap>,
+    pub(crate) inits: BTreeMap<(CameraId, InitId), Bytes>,
+    /// The furthest watermark reported in this life, by stream, epoch and rank.
+    marks: BTreeMap<(Stream, u64, u8), Watermark>,
+    /// The newest watermark ever reported of each stream.
+    newest: BTreeMap<Stream, Watermark>,
+    order: u64,
+    life: u32,
+    /// A flush or close has answered for everything accepted before, in this life.
+    flushed_below: u64,
+    /// Something was damaged at rest.
+    pub(crate) has_damage: bool,
+}
+
+impl Oracle {
+    pub(crate) fn begin_life(&mut self) {
+        self.life += 1;
+        self.flushed_below = self.order;
+        self.marks.clear();
+    }
+
+    /// The number that the next accepted record gets.
+    pub(crate) fn order(&self) -> u64 {
+        self.order
+    }
+
+    pub(crate) fn accept_chunk(&mut self, chunk: &Chunk) {
+        let payload = chunk.parts.concat().into();
+        let accepted = Accepted {
+            meta: chunk.meta,
+            payload,
+            order: self.order,
+            life: self.life,
+            is_promised: false,
+            is_excused: false,
+        };
+        self.chunks.insert(Key::of(&chunk.meta), accepted);
+        self.order += 1;
+    }
+
+    pub(crate) fn accept_gap(&mut self, gap: Gap) {
+        let (order, life) = (self.order, self.life);
+        self.gaps.push(AcceptedGap { gap, order, life, is_promised: false, is_excused: false });
+        self.order += 1;
+    }
+
+    pub(crate) fn accept_init(&mut self, init: &Init) {
+        self.inits.insert((init.camera, init.id()), init.bytes.clone());
+        self.order += 1;
+    }
+
+    /// A flush answered for everything with a lower number.
+    pub(crate) fn flushed(&mut self, below: u64) {
+        self.flushed_below = self.flushed_below.max(below);
+    }
+
+    /// A watermark was reported.
+    pub(crate) fn reported(&mut self, stream: Stream, mark: Watermark) -> Result<(), String> {
+        let newest = self.newest.entry(stream).or_insert(mark);
+        if preference(&mark) > preference(newest) {
+            *newest = mark;
+        }
+        let before = self.marks.insert((stream, mark.epoch.0, mark.rank as u8), mark);
+        match before {
+            Some(before) if before.durable_end > mark.durable_end => {
+                Err(format!("the watermark of {stream:?} went back from {before:?} to {mark:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A listed chunk has to be one that was accepted, and to stay.
+    pub(crate) fn listed(&mut self, entry: &ChunkEntry) -> Result<&Accepted, String> {
+        let accepted = self.chunks.get_mut(&Key::of(&entry.meta));
+        let accepted = accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
+        if accepted.meta != entry.meta {
+            return Err(format!("listed as {:?}, recorded as {:?}", entry.meta, accepted.meta));
+        }
+        accepted.is_promised = true;
+        Ok(accepted)
+    }
+
+    /// Draws the sum at the end of a life: what was promised stays so.
+    pub(crate) fn end_life(&mut self) {
+        let (life, below) = (self.life, self.flushed_below);
+        for accepted in self.chunks.values_mut().filter(|accepted| accepted.life == life) {
+            let meta = &accepted.meta;
+            let key = ((meta.camera, meta.stream), meta.epoch.0, meta.rank as u8);
+            let mark = self.marks.get(&key).filter(|_| meta.track == TrackKind::Video);
+            accepted.is_promised |= accepted.order < below || mark.is_some_and(|mark| meta.end() <= mark.durable_end);
+        }
+        for accepted in self.gaps.iter_mut().filter(|accepted| accepted.life == life) {
+            accepted.is_promised |= accepted.order < below;
+        }
+    }
+
+    /// What stood in a deleted segment need not be there.
+    pub(crate) fn excuse_all(&mut self, scan: &Scan) {
+        let rows = scan.index.tracks().values().flatten();
+        let keys: BTreeSet<Key> = rows.map(|row| Key::of(&row.meta)).collect();
+        self.excuse(&keys);
+        for accepted in &mut self.gaps {
+            accepted.is_excused |= scan.index.gaps().contains(&accepted.gap);
+        }
+    }
+
+    pub(crate) fn excuse(&mut self, keys: &BTreeSet<Key>) {
+        for key in keys {
+            if let Some(accepted) = self.chunks.get_mut(key) {
+                accepted.is_excused = true;
+            }
+        }
+    }
+
+    /// The newest watermark that was reported of a stream, unless what it stands on may be gone.
+    pub(crate) fn newest_mark(&self, stream: Stream) -> Option<Watermark> {
+        let mark = *self.newest.get(&stream)?;
+        let is_excused = self.of_stream(stream).any(|accepted| {
+            accepted.is_excused && (accepted.meta.epoch, accepted.meta.rank) == (mark.epoch, mark.rank)
+        });
+        (!is_excused).then_some(mark)
+    }
+
+    fn of_stream(&self, (camera, stream): Stream) -> impl Iterator<Item = &Accepted> {
+        let first = Key { camera, stream, track: TrackKind::Video, session: SessionId(0), sequence: 0 };
+        let of_stream =
+            self.chunks.range(first..).take_while(move |(key, _)| (key.camera, key.stream) == (camera, stream));
+        of_stream.map(|(_, accepted)| accepted)
+    }
+
+    pub(crate) fn streams(&self) -> BTreeSet<Stream> {
+        self.chunks.keys().map(|key| (key.camera, key.stream)).collect()
+    }
+
+    /// Chunks that must be there and are not among `found`.
+    pub(crate) fn missing(&self, found: &BTreeSet<Key>) -> Vec<&Accepted> {
+        let must = self.chunks.iter().filter(|(_, accepted)| accepted.is_promised && !accepted.is_excused);
+        must.filter(|(key, _)| !found.contains(key)).map(|(_, accepted)| accepted).collect()
+    }
+
+    pub(crate) fn missing_gaps(&self, found: &[Gap]) -> Vec<Gap> {
+        // A damaged batch may have held gaps too.
+        let must = self.gaps.iter().filter(|gap| gap.is_promised && !gap.is_excused && !self.has_damage);
+        must.map(|accepted| accepted.gap).filter(|gap| !found.contains(gap)).collect()
+    }
+
+    pub(crate) fn is_known_gap(&self, gap: &Gap) -> bool {
+        self.gaps.iter().any(|accepted| accepted.gap == *gap)
+    }
+
+    /// Reads what is listed, and compares every byte. Returns whether it could be read.
+    pub(crate) fn check_bytes(&self, handle: &VolumeHandle, entry: &ChunkEntry) -> Result<bool, String> {
+        let Some(accepted) = self.chunks.get(&Key::of(&entry.meta)) else { return Err(format!("unknown: {entry:?}")) };
+        match handle.read(&entry.location) {
+            Ok(bytes) if bytes == accepted.payload => Ok(true),
+            Ok(_) => Err(format!("served with other bytes than were recorded: {entry:?}")),
+            Err(_) if accepted.is_excused => Ok(false),
+            Err(error) => Err(format!("listed and not readable: {error}: {entry:?}")),
+        }
+    }
+}
+
+/// Watermarks in the order in which they supersede each other.
+pub(crate) fn preference(mark: &Watermark) -> impl Ord + use<> {
+    (mark.epoch, Reverse(mark.rank), mark.durable_end)
+}

@@ -1,0 +1,126 @@
+//! What a seed stands for: the volume's options, the disk's size and faults, the cameras. Drawn once, at the start.
+
+use holdfast_storage::simulation::{Faults, Geometry, Lie, Random};
+use holdfast_storage::{RetentionClass, VolumeOptions};
+use std::path::Path;
+use std::time::Duration;
+use uuid::Uuid;
+
+use crate::NODE;
+
+/// More than any run fills.
+pub(crate) const CAPACITY_BYTES_MAX: u64 = 1 << 40;
+
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) cameras: u32,
+    /// The process is started so often.
+    pub(crate) lives: u32,
+    /// Simulated time from a start to its end, unless the machine stops before.
+    pub(crate) life_max: Duration,
+    pub(crate) geometry: Geometry,
+    pub(crate) faults: Faults,
+    /// Bytes change at rest between two lives.
+    pub(crate) has_damage: bool,
+    pub(crate) chunk_us: u64,
+    pub(crate) payload_bytes_max: u64,
+    pub(crate) options: VolumeOptions,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, root: &Path) -> (Self, Random) {
+        let mut random = Random::new(seed);
+        let is_faulty = seed % 4 == 3;
+        let is_small = random.one_in(4);
+        let cameras = match random.below(40) {
+            0 => random.within(100..300),
+            1..4 => random.within(30..100),
+            _ => random.within(1..16),
+        } as u32;
+        let plan = Self {
+            seed,
+            cameras,
+            lives: random.within(1..4) as u32,
+            life_max: Duration::from_millis(random.within(500..7_000)),
+            geometry: Geometry {
+                capacity_bytes: if is_small { random.within(16..40) << 20 } else { CAPACITY_BYTES_MAX },
+                sector_bytes: *random.pick(&[512, 4096]),
+            },
+            faults: faults(is_faulty, &mut random),
+            has_damage: is_faulty && random.one_in(2),
+            chunk_us: random.within(100_000..500_000),
+            payload_bytes_max: *random.pick(&[200, 2_000, 2_000, 20_000]),
+            options: options(root, is_small, &mut random),
+        };
+        (plan, random)
+    }
+
+    /// Without limits: what is there stays.
+    pub(crate) fn options_for_audit(&self) -> VolumeOptions {
+        let mut options = VolumeOptions { free_bytes_min: 0, ..self.options.clone() };
+        for class in &mut options.retention {
+            class.age_max = None;
+            class.bytes_max = None;
+        }
+        options
+    }
+
+    /// Whether retention may delete anything.
+    pub(crate) fn may_delete(&self) -> bool {
+        let has_limit = |class: &RetentionClass| class.age_max.is_some() || class.bytes_max.is_some();
+        self.geometry.capacity_bytes < CAPACITY_BYTES_MAX
+            || self.faults.no_space != 0
+            || self.options.retention.iter().any(has_limit)
+    }
+
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.has_damage || has_errors(&self.faults)
+    }
+}
+
+fn has_errors(faults: &Faults) -> bool {
+    let Faults { write_fails, sync_fails, read_fails, allocate_fails, name_fails, no_space, .. } = faults;
+    [write_fails, sync_fails, read_fails, allocate_fails, name_fails, no_space].iter().any(|chance| **chance != 0)
+}
+
+/// A clean disk is late, and no more. A faulty one has each fault or not.
+fn faults(is_faulty: bool, random: &mut Random) -> Faults {
+    let mut latent = random.fork();
+    let mut chance =
+        |one_in: u64| if is_faulty && random.one_in(2) { random.within(one_in / 4..one_in) as u32 } else { 0 };
+    Faults {
+        write_fails: chance(400),
+        sync_fails: chance(200),
+        read_fails: chance(2_000),
+        allocate_fails: chance(40),
+        name_fails: chance(400),
+        no_space: chance(100),
+        latency_max: Duration::from_millis(*latent.pick(&[1, 5, 20, 200])),
+        hangs: chance(200),
+        hang: Duration::from_secs(latent.within(1..12)),
+        lie: Lie::None,
+    }
+}
+
+fn options(root: &Path, is_small: bool, random: &mut Random) -> VolumeOptions {
+    let classes = 0..random.within(1..4);
+    let retention = classes.map(|class| retention(class, random)).collect();
+    VolumeOptions {
+        flush_interval: Duration::from_millis(random.within(50..600)),
+        write_delay: Duration::from_millis(random.within(1..60)),
+        segment_time_max: Duration::from_millis(random.within(200..3_000)),
+        segment_bytes_max: random.within(2..5) << 20,
+        buffer_bytes_max: 16 << 20,
+        retention,
+        free_bytes_min: if is_small { random.within(0..8) << 20 } else { 0 },
+        ..VolumeOptions::new(root, NODE, Uuid::from_u128(1))
+    }
+}
+
+fn retention(class: u64, random: &mut Random) -> RetentionClass {
+    RetentionClass {
+        name: format!("class-{class}"),
+        age_max: random.one_in(4).then(|| Duration::from_millis(random.within(500..5_000))),
+        bytes_max: random.one_in(4).then(|| random.within(100_000..2_000_000)),
+    }
+}
