@@ -2,7 +2,10 @@
 //!
 //! sled panics on some damage, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch.
 
+mod fuzz;
 mod keys;
+
+pub(crate) use self::fuzz::read_row;
 
 use self::keys::{gap_key, gap_range, init_key, length_key, segment_key, stream_key, stream_prefix, stream_range};
 use crate::chunk::{Gap, InitId};
