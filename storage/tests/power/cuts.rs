@@ -1,0 +1,165 @@
+//! Power cuts by `FS_IOC_SHUTDOWN`: record, cut, mount again, judge; some rounds on one filesystem, then a new one.
+
+use super::filesystem::{Filesystem, Kind};
+use super::judge::{Found, judge};
+use super::load::{CAMERAS, Orders, TICK, now_us};
+use super::plan::{Random, cuts};
+use super::scratch::{Scratch, leave_out, missing};
+use super::testimony::Testimony;
+use holdfast_storage::disk::IoChoice;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Child;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Cuts that one volume goes through: each recovery finds what the ones before left.
+const CUTS_A_VOLUME: u32 = 3;
+
+const BEFORE_CUT_MIN: Duration = Duration::from_millis(600);
+const BEFORE_CUT_MAX: Duration = Duration::from_millis(1800);
+
+/// A recorder that says nothing for so long has failed.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// DESIGN §4: a power cut costs a stream at most this much.
+const LOSS_US_MAX: i64 = 1_000_000;
+
+/// What is at risk on a machine that is never late: a chunk, a tick, the write's delay, the flush interval.
+const AT_RISK_US: i64 = 400_000 + 50_000 + 20_000 + 500_000;
+
+#[derive(Default)]
+struct Summary {
+    cuts: u32,
+    chunks: u64,
+    damaged_batches: u64,
+    loss_us_max: i64,
+    over_a_second: u32,
+}
+
+pub(crate) fn run(kind: Kind, io: IoChoice) {
+    let what = format!("power cuts on {} with {io:?} I/O", kind.name());
+    if let Some(why) = missing(&["xfs_io", "mkfs.xfs", "mkfs.ext4"]) {
+        return leave_out(&what, &why);
+    }
+    println!("{what}: {} with {CAMERAS} cameras", cuts());
+    let started = Instant::now();
+    let mut random = Random::from_environment();
+    let mut summary = Summary::default();
+    while summary.cuts < cuts() {
+        if let Err(problem) = one_volume(kind, io, &mut random, &mut summary) {
+            panic!("{what}, cut {}: {problem}", summary.cuts + 1);
+        }
+    }
+    let Summary { cuts, chunks, damaged_batches, loss_us_max, over_a_second } = summary;
+    println!(
+        "{what}: {cuts} cuts, {chunks} chunks compared, {damaged_batches} torn batches; most lost of a stream: {} ms; \
+         more than 1 s (a busy machine) {over_a_second} times; {:.1} s a cut",
+        loss_us_max / 1000,
+        started.elapsed().as_secs_f64() / f64::from(cuts),
+    );
+}
+
+fn one_volume(kind: Kind, io: IoChoice, random: &mut Random, summary: &mut Summary) -> Result<(), String> {
+    let scratch = Scratch::new();
+    let mut filesystem = Filesystem::new(kind, scratch.path())?;
+    let volume = filesystem.at().join("volume");
+    let mut sessions = Vec::new();
+    for _ in 0..CUTS_A_VOLUME.min(cuts() - summary.cuts) {
+        let (testimony, cut_us) = record_and_cut(&filesystem, &volume, io, sessions.len() as u64 + 1, random)?;
+        filesystem.restart()?;
+        sessions.push(testimony);
+        let found = judge(&volume, &sessions, CAMERAS)?;
+        note(summary, &found, &sessions[sessions.len() - 1], cut_us)?;
+    }
+    Ok(())
+}
+
+/// Until when frames were received, and what the recorder said.
+fn record_and_cut(
+    filesystem: &Filesystem,
+    volume: &Path,
+    io: IoChoice,
+    epoch: u64,
+    random: &mut Random,
+) -> Result<(Testimony, i64), String> {
+    let orders = Orders { volume: volume.to_owned(), io, cameras: CAMERAS, epoch };
+    let mut recorder = Recorder::start(&orders)?;
+    std::thread::sleep(random.between(BEFORE_CUT_MIN, BEFORE_CUT_MAX));
+    let before_us = now_us();
+    filesystem.cut()?;
+    let cut_us = now_us();
+    let testimony = recorder.end();
+    match testimony.refused_before(before_us) {
+        Some(why) => Err(format!("a record was refused before the cut: {why}")),
+        None => Ok((testimony, cut_us)),
+    }
+}
+
+fn note(summary: &mut Summary, found: &Found, last: &Testimony, cut_us: i64) -> Result<(), String> {
+    let received_us = last.received_us(cut_us);
+    let loss_us = found.until_us.iter().map(|until_us| received_us - until_us).max().unwrap_or(0);
+    let late_us = last.late_us(cut_us, TICK.as_micros() as i64);
+    summary.cuts += 1;
+    summary.chunks += found.chunks;
+    summary.damaged_batches += found.damaged_batches;
+    summary.loss_us_max = summary.loss_us_max.max(loss_us);
+    summary.over_a_second += u32::from(loss_us > LOSS_US_MAX);
+    println!(
+        "  cut {}: {} chunks, {} MB; lost {} ms at most, machine late {} ms",
+        summary.cuts,
+        found.chunks,
+        found.bytes / 1_000_000,
+        loss_us / 1000,
+        late_us / 1000
+    );
+    if loss_us > LOSS_US_MAX.max(AT_RISK_US + late_us) {
+        return Err(format!("{loss_us} us of a stream are lost, on a machine that was {late_us} us late"));
+    }
+    Ok(())
+}
+
+/// The recorder's process, and who listens to it. Killed when dropped.
+pub(crate) struct Recorder {
+    child: Child,
+    listener: Option<JoinHandle<Testimony>>,
+}
+
+impl Recorder {
+    /// Returns once it records.
+    fn start(orders: &Orders) -> Result<Self, String> {
+        let mut child = orders.start();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (began, has_begun) = std::sync::mpsc::channel();
+        let listener = std::thread::spawn(move || {
+            let mut testimony = Testimony::default();
+            for line in lines.map_while(Result::ok) {
+                testimony.hear(&line);
+                if line.starts_with("began ") {
+                    began.send(()).ok();
+                }
+            }
+            testimony
+        });
+        let recorder = Self { child, listener: Some(listener) };
+        has_begun.recv_timeout(START_MAX).map_err(|_| "the recorder does not begin".to_owned())?;
+        Ok(recorder)
+    }
+
+    /// Kills it and hears it out: whatever it said must hold, also what it said last.
+    fn end(&mut self) -> Testimony {
+        self.kill();
+        self.listener.take().map(|listener| listener.join().unwrap()).unwrap_or_default()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
