@@ -2,15 +2,12 @@
 
 use super::filesystem::{Filesystem, Kind};
 use super::judge::{Found, judge};
-use super::load::{CAMERAS, Orders, TICK, now_us};
+use super::load::{CAMERAS, Orders, SEGMENT_BYTES_LONG, SEGMENT_BYTES_SHORT, TICK, now_us};
 use super::plan::{Random, cuts};
+use super::recorder::Recorder;
 use super::scratch::{Scratch, leave_out, missing};
 use super::testimony::Testimony;
 use holdfast_storage::disk::IoChoice;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::Child;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Cuts that one volume goes through: each recovery finds what the ones before left.
@@ -18,9 +15,6 @@ const CUTS_A_VOLUME: u32 = 3;
 
 const BEFORE_CUT_MIN: Duration = Duration::from_millis(600);
 const BEFORE_CUT_MAX: Duration = Duration::from_millis(1800);
-
-/// A recorder that says nothing for so long has failed.
-const START_MAX: Duration = Duration::from_secs(20);
 
 /// DESIGN §4: a power cut costs a stream at most this much.
 const LOSS_US_MAX: i64 = 1_000_000;
@@ -65,8 +59,12 @@ fn one_volume(kind: Kind, io: IoChoice, random: &mut Random, summary: &mut Summa
     let mut filesystem = Filesystem::new(kind, scratch.path())?;
     let volume = filesystem.at().join("volume");
     let mut sessions = Vec::new();
+    let segments = [SEGMENT_BYTES_SHORT, SEGMENT_BYTES_LONG];
     for _ in 0..CUTS_A_VOLUME.min(cuts() - summary.cuts) {
-        let (testimony, cut_us) = record_and_cut(&filesystem, &volume, io, sessions.len() as u64 + 1, random)?;
+        let segment_bytes_max = segments[summary.cuts as usize % segments.len()];
+        let epoch = sessions.len() as u64 + 1;
+        let orders = Orders { volume: volume.clone(), io, cameras: CAMERAS, epoch, segment_bytes_max };
+        let (testimony, cut_us) = record_and_cut(&filesystem, &orders, random)?;
         filesystem.restart()?;
         sessions.push(testimony);
         let found = judge(&volume, &sessions, CAMERAS)?;
@@ -75,16 +73,9 @@ fn one_volume(kind: Kind, io: IoChoice, random: &mut Random, summary: &mut Summa
     Ok(())
 }
 
-/// Until when frames were received, and what the recorder said.
-fn record_and_cut(
-    filesystem: &Filesystem,
-    volume: &Path,
-    io: IoChoice,
-    epoch: u64,
-    random: &mut Random,
-) -> Result<(Testimony, i64), String> {
-    let orders = Orders { volume: volume.to_owned(), io, cameras: CAMERAS, epoch };
-    let mut recorder = Recorder::start(&orders)?;
+/// What the recorder said, and when its power went.
+fn record_and_cut(filesystem: &Filesystem, orders: &Orders, random: &mut Random) -> Result<(Testimony, i64), String> {
+    let mut recorder = Recorder::start(orders, |_| {})?;
     std::thread::sleep(random.between(BEFORE_CUT_MIN, BEFORE_CUT_MAX));
     let before_us = now_us();
     filesystem.cut()?;
@@ -117,49 +108,4 @@ fn note(summary: &mut Summary, found: &Found, last: &Testimony, cut_us: i64) -> 
         return Err(format!("{loss_us} us of a stream are lost, on a machine that was {late_us} us late"));
     }
     Ok(())
-}
-
-/// The recorder's process, and who listens to it. Killed when dropped.
-pub(crate) struct Recorder {
-    child: Child,
-    listener: Option<JoinHandle<Testimony>>,
-}
-
-impl Recorder {
-    /// Returns once it records.
-    fn start(orders: &Orders) -> Result<Self, String> {
-        let mut child = orders.start();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (began, has_begun) = std::sync::mpsc::channel();
-        let listener = std::thread::spawn(move || {
-            let mut testimony = Testimony::default();
-            for line in lines.map_while(Result::ok) {
-                testimony.hear(&line);
-                if line.starts_with("began ") {
-                    began.send(()).ok();
-                }
-            }
-            testimony
-        });
-        let recorder = Self { child, listener: Some(listener) };
-        has_begun.recv_timeout(START_MAX).map_err(|_| "the recorder does not begin".to_owned())?;
-        Ok(recorder)
-    }
-
-    /// Kills it and hears it out: whatever it said must hold, also what it said last.
-    fn end(&mut self) -> Testimony {
-        self.kill();
-        self.listener.take().map(|listener| listener.join().unwrap()).unwrap_or_default()
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.kill();
-    }
 }

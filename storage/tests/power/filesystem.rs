@@ -20,14 +20,16 @@ impl Kind {
             Self::Xfs => "xfs",
         }
     }
+}
 
-    /// Makes it on a device or in an image.
-    ///
-    /// # Errors
-    /// As `mkfs` says.
-    pub(crate) fn make(self, at: &Path) -> Result<(), String> {
-        run(&format!("mkfs.{}", self.name()), &["-q", text(at)]).map(|_| ())
-    }
+/// A sparse file with an empty filesystem in it.
+///
+/// # Errors
+/// As `mkfs` says.
+pub(crate) fn make_image(kind: Kind, image: &Path) -> Result<(), String> {
+    let made = File::create(image).and_then(|file| file.set_len(IMAGE_BYTES));
+    made.map_err(|error| format!("{}: {error}", image.display()))?;
+    run(&format!("mkfs.{}", kind.name()), &["-q", text(image)]).map(|_| ())
 }
 
 /// Mounted until it is dropped.
@@ -44,9 +46,7 @@ impl Filesystem {
     /// As the tools say.
     pub(crate) fn new(kind: Kind, dir: &Path) -> Result<Self, String> {
         let image = dir.join("disk.img");
-        let file = File::create(&image).map_err(|error| format!("{}: {error}", image.display()))?;
-        file.set_len(IMAGE_BYTES).map_err(|error| format!("{}: {error}", image.display()))?;
-        kind.make(&image)?;
+        make_image(kind, &image)?;
         Self::open(&image, dir)
     }
 

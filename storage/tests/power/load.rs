@@ -15,13 +15,17 @@ pub(crate) const CAMERAS: u32 = 300;
 /// How often frames are taken in, as ingest does.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
-/// Several segments begin and are sealed before each cut.
-const SEGMENT_BYTES_MAX: u64 = 12 << 20;
+/// Segments begin and are sealed three times a second: each file that is created makes the filesystem commit what it has.
+pub(crate) const SEGMENT_BYTES_SHORT: u64 = 12 << 20;
+
+/// One segment outlasts the run: only the writer's own flushes make it durable.
+pub(crate) const SEGMENT_BYTES_LONG: u64 = 256 << 20;
 
 const VOLUME: &str = "HOLDFAST_POWER_VOLUME";
 const IO: &str = "HOLDFAST_POWER_IO";
 const CAMERA_COUNT: &str = "HOLDFAST_POWER_CAMERAS";
 const EPOCH: &str = "HOLDFAST_POWER_EPOCH";
+const SEGMENT_BYTES: &str = "HOLDFAST_POWER_SEGMENT_BYTES";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Orders {
@@ -29,15 +33,18 @@ pub(crate) struct Orders {
     pub(crate) io: IoChoice,
     pub(crate) cameras: u32,
     pub(crate) epoch: u64,
+    pub(crate) segment_bytes_max: u64,
 }
 
 impl Orders {
     pub(crate) fn from_environment() -> Option<Self> {
+        let number = |variable| std::env::var(variable).unwrap().parse::<u64>().unwrap();
         Some(Self {
             volume: std::env::var_os(VOLUME)?.into(),
             io: if std::env::var(IO).unwrap() == "plain" { IoChoice::Plain } else { IoChoice::Uring },
-            cameras: std::env::var(CAMERA_COUNT).unwrap().parse().unwrap(),
-            epoch: std::env::var(EPOCH).unwrap().parse().unwrap(),
+            cameras: number(CAMERA_COUNT) as u32,
+            epoch: number(EPOCH),
+            segment_bytes_max: number(SEGMENT_BYTES),
         })
     }
 
@@ -47,17 +54,13 @@ impl Orders {
         command.args(["--exact", "recorder", "--nocapture"]).env(VOLUME, &self.volume);
         command.env(IO, if self.io == IoChoice::Plain { "plain" } else { "uring" });
         command.env(CAMERA_COUNT, self.cameras.to_string()).env(EPOCH, self.epoch.to_string());
+        command.env(SEGMENT_BYTES, self.segment_bytes_max.to_string());
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
     }
 }
 
 pub(crate) fn options(volume: &Path, io: IoChoice) -> VolumeOptions {
-    VolumeOptions {
-        io,
-        segment_bytes_max: SEGMENT_BYTES_MAX,
-        free_bytes_min: 0,
-        ..VolumeOptions::new(volume, footage::NODE, Uuid::from_u128(1))
-    }
+    VolumeOptions { io, free_bytes_min: 0, ..VolumeOptions::new(volume, footage::NODE, Uuid::from_u128(1)) }
 }
 
 pub(crate) fn now_us() -> i64 {
@@ -66,7 +69,8 @@ pub(crate) fn now_us() -> i64 {
 
 /// Records and tells what is durable, until it is killed.
 pub(crate) async fn record(orders: &Orders) {
-    let (_volume, handle) = Volume::open(options(&orders.volume, orders.io)).unwrap();
+    let options = VolumeOptions { segment_bytes_max: orders.segment_bytes_max, ..options(&orders.volume, orders.io) };
+    let (_volume, handle) = Volume::open(options).unwrap();
     let session = Session { began_us: now_us(), epoch: orders.epoch };
     let mut recorder = Recorder::new(handle.clone(), session, orders.cameras);
     // Whatever the test's harness wrote before ends with this line.
@@ -100,21 +104,21 @@ impl Recorder {
         Self { handle, class, session, streams: vec![(0, 0); cameras as usize], has_failed: false }
     }
 
-    /// Every chunk that has ended by now.
-    fn take_in(&mut self, now_us: i64) {
+    /// Every chunk that has ended by then.
+    fn take_in(&mut self, until_us: i64) {
         for index in 0..self.streams.len() {
             let camera = index as u32 + 1;
-            while !self.has_failed && self.session.end_of(camera, self.streams[index].0).micros() <= now_us {
+            while !self.has_failed && self.session.end_of(camera, self.streams[index].0).micros() <= until_us {
                 let chunk = footage::chunk(camera, self.session, self.streams[index].0);
                 if let Err(error) = self.handle.append(self.class, chunk) {
-                    println!("refused {error}");
+                    println!("refused {} {error}", now_us());
                     self.has_failed = matches!(error, AppendError::Failed(_));
                     break;
                 }
                 self.streams[index].0 += 1;
             }
         }
-        println!("tick {now_us} {}", self.handle.stats().flush_us_last);
+        println!("tick {until_us} {}", self.handle.stats().flush_us_last);
     }
 
     /// One line for all watermarks that have moved.

@@ -11,7 +11,10 @@ mod filesystem;
 mod footage;
 mod judge;
 mod load;
+mod log_disk;
 mod plan;
+mod recorder;
+mod replay;
 mod scratch;
 #[path = "../support/mod.rs"]
 mod support;
@@ -50,4 +53,28 @@ fn xfs_under_io_uring_keeps_its_word() {
 #[ignore = "needs root: cargo xtask power"]
 fn xfs_under_plain_io_keeps_its_word() {
     cuts::run(Kind::Xfs, IoChoice::Plain);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask power"]
+fn ext4_under_io_uring_survives_a_disk_that_loses_writes() {
+    replay::run(Kind::Ext4, IoChoice::Uring);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask power"]
+fn ext4_under_plain_io_survives_a_disk_that_loses_writes() {
+    replay::run(Kind::Ext4, IoChoice::Plain);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask power"]
+fn xfs_under_io_uring_survives_a_disk_that_loses_writes() {
+    replay::run(Kind::Xfs, IoChoice::Uring);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask power"]
+fn xfs_under_plain_io_survives_a_disk_that_loses_writes() {
+    replay::run(Kind::Xfs, IoChoice::Plain);
 }

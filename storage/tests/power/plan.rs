@@ -3,7 +3,8 @@
 use super::footage::mix;
 use std::time::Duration;
 
-const CUTS: u32 = 5;
+const CUTS: u32 = 6;
+const REPLAYS: usize = 8;
 
 /// A number that the environment may set.
 fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
@@ -13,6 +14,11 @@ fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
 /// Power cuts of each kind.
 pub(crate) fn cuts() -> u32 {
     number("HOLDFAST_POWER_CUTS", CUTS)
+}
+
+/// Moments of each kind that are replayed.
+pub(crate) fn replays() -> usize {
+    number("HOLDFAST_POWER_REPLAYS", REPLAYS)
 }
 
 pub(crate) struct Random(u64);

@@ -26,7 +26,7 @@ impl Testimony {
             "tick" => self.ticks.extend(pair(rest)),
             "durable" => rest.split(' ').for_each(|mark| self.hear_mark(mark)),
             "refused" => {
-                self.refused.push((self.ticks.last().map_or(0, |(at, _)| *at), rest.to_owned()));
+                self.refused.extend(rest.split_once(' ').and_then(|(at, why)| Some((at.parse().ok()?, why.to_owned()))))
             }
             _ => {}
         }
@@ -77,6 +77,6 @@ fn a_testimony_is_what_was_said_in_whole_lines() {
     assert_eq!(said.durable, BTreeMap::from([(1, 800), (2, 300)]));
     assert_eq!((said.received_us(249), said.received_us(1000)), (150, 250));
     assert_eq!(said.late_us(260, 50), 50 + 30);
-    said.hear("refused full");
+    said.hear("refused 250 full");
     assert_eq!((said.refused_before(250), said.refused_before(251)), (None, Some("full")));
 }
