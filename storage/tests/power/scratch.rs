@@ -35,7 +35,10 @@ pub(crate) fn missing(programs: &[&str]) -> Option<String> {
     }
     let absent = programs.iter().find(|program| run("sh", &["-c", &format!("command -v {program}")]).is_err());
     if let Some(program) = absent {
-        return Some(format!("{program} is not installed (cargo xtask power names the packages)"));
+        return Some(format!("{program} is not installed (cargo xtask power installs the packages)"));
+    }
+    if programs.contains(&"nbdfuse") && !Path::new("/dev/fuse").exists() {
+        return Some("there is no /dev/fuse".to_owned());
     }
     run("losetup", &["-f"]).err().map(|why| format!("there are no loop devices: {why}"))
 }
