@@ -17,8 +17,8 @@ const PHASE_US: i64 = 10_000;
 const NOISE_BYTES: usize = 1 << 20;
 
 /// A chunk that begins with a keyframe is longer than the others.
-const CHUNK_BYTES: usize = 40_000;
-const KEYFRAME_BYTES: usize = 50_000;
+const CHUNK_BYTES: usize = 20_000;
+const KEYFRAME_BYTES: usize = 30_000;
 const KEYFRAME_EVERY: u32 = 5;
 
 static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
