@@ -2,11 +2,14 @@
 //!
 //! sled panics on some damage, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch.
 
+mod fuzz;
 mod keys;
+
+pub(crate) use self::fuzz::read_row;
 
 use self::keys::{gap_key, gap_range, init_key, length_key, segment_key, stream_key, stream_prefix, stream_range};
 use crate::chunk::{Gap, InitId};
-use crate::format::{FooterHead, TrackTable, Trailer};
+use crate::format::{FORMAT_VERSION, FooterHead, TrackTable, Trailer};
 use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::index::overlaps;
 use crate::shared::{Known, lock};
@@ -20,7 +23,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
-/// Grows with every change of the rows; another version is rebuilt.
+/// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another segment format: what an older release refuses
+/// must not be on its list.
 const CATALOGUE_VERSION: u16 = 1;
 
 /// sled's page cache.
@@ -242,7 +246,7 @@ impl Catalogue {
 }
 
 fn check_version(db: &sled::Db, volume: Uuid) -> Result<(), Broken> {
-    let expected = encode(&(CATALOGUE_VERSION, volume))?;
+    let expected = encode(&(CATALOGUE_VERSION, FORMAT_VERSION, volume))?;
     match db.get(VERSION_KEY).map_err(broken)? {
         Some(found) if found == expected => Ok(()),
         None if db.is_empty() => db.insert(VERSION_KEY, expected).map(|_| ()).map_err(broken),

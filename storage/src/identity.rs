@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::disk::Disk;
+use crate::format::FormatError;
 use crate::layout::Layout;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ pub(crate) fn identify(
             let bytes = file.bytes().map_err(Error::io("read", &path))?;
             let mut text = vec![0; usize::try_from(bytes.min(4096)).unwrap_or(0)];
             file.read_exact_at(&mut text, 0).map_err(Error::io("read", &path))?;
-            decode(&text).ok()
+            decode(&text).map_err(Error::format(&path))?
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(Error::io("read", &path)(error)),
@@ -63,8 +64,23 @@ pub(crate) fn identify(
     Ok(identity)
 }
 
-fn decode(text: &[u8]) -> Result<Identity, serde_json::Error> {
-    serde_json::from_slice(text)
+/// The part that every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u16,
+}
+
+/// `None` where it is damaged; it can be made again then.
+///
+/// # Errors
+/// It is of a newer version, whatever else that holds.
+fn decode(text: &[u8]) -> Result<Option<Identity>, FormatError> {
+    match serde_json::from_slice(text) {
+        Ok(Version { version }) if version > LAYOUT_VERSION => {
+            Err(FormatError::Version { what: "the data directory", found: version })
+        }
+        _ => Ok(serde_json::from_slice(text).ok()),
+    }
 }
 
 /// Keeps other processes out for as long as it lives.

@@ -10,6 +10,8 @@ pub mod clock;
 pub mod disk;
 mod error;
 pub mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 pub mod ids;
 mod index;

@@ -73,7 +73,7 @@ enum Found {
 /// Scans everything behind the header block. `segment` is what the batches must belong to.
 ///
 /// # Errors
-/// The file cannot be read (outer), or holds a batch of a newer format version (inner): then it must be left untouched.
+/// The file cannot be read (outer), or holds a batch or a record of a newer format version (inner): then it must be left untouched.
 pub(crate) fn scan(file: &dyn DiskFile, segment: SegmentId) -> io::Result<Result<Scan, FormatError>> {
     scan_with(file, segment, |_| {})
 }
@@ -98,7 +98,9 @@ pub(crate) fn scan_with(
         scan.is_blank &= matches!(found, Found::Zeros);
         match found {
             Found::Batch(head) => {
-                take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?);
+                if let Err(error) = take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?) {
+                    return Ok(Err(error));
+                }
                 offset += head.padded_bytes() as u64;
                 is_within_damage = false;
                 scan.data_end = offset.min(file_bytes.next_multiple_of(BLOCK));
@@ -128,8 +130,12 @@ fn classify(block: &[u8], segment: SegmentId) -> Found {
 }
 
 /// Takes over the sound records of a batch. Each is trusted for its own checksum, so a damaged batch may still yield some.
-fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) {
-    scan.damaged_batches += u32::from(verify_body(head, batch).is_err());
+///
+/// # Errors
+/// The batch is sound and holds a record of a newer version: without it the segment must not be sealed.
+fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) -> Result<(), FormatError> {
+    let is_sound = verify_body(head, batch).is_ok();
+    scan.damaged_batches += u32::from(!is_sound);
     scan.batches += 1;
     scan.closed_at = scan.closed_at.max(head.created_at);
     let body_end = batch.len().min(head.bytes as usize);
@@ -141,7 +147,11 @@ fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) {
         {
             scan.index.add(row);
         }
-        let Ok(span) = span_of(rest) else { return };
-        at += span.padded();
+        match span_of(rest) {
+            Ok(span) => at += span.padded(),
+            Err(error @ FormatError::Version { .. }) if is_sound => return Err(error),
+            Err(_) => break,
+        }
     }
+    Ok(())
 }

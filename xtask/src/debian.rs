@@ -16,6 +16,9 @@ pub(crate) const INTEROP: [&str; 10] = [
     "glib-networking",
 ];
 
+/// Filesystems whose power is cut, and a disk of our own below them.
+pub(crate) const POWER: [&str; 4] = ["e2fsprogs", "xfsprogs", "libnbd-bin", "fuse3"];
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packages {
     Present,
@@ -57,7 +60,7 @@ fn is_installed(package: &str) -> bool {
     asked.is_ok_and(|output| output.stdout.ends_with(b"ok installed"))
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let asked = Command::new("id").arg("-u").output();
     asked.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }

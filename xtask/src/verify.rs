@@ -1,6 +1,7 @@
-//! `cargo xtask verify`: format, lints, tests and interop tests, in this order, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, interop tests and power cuts, in this order, with a summary at the end.
 
 use crate::debian::{self, Packages};
+use crate::power;
 use crate::steps::{Outcome, Steps};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -8,11 +9,11 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
-Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, interop tests.
-As root it installs the Debian packages that the interop tests need; else it prints the line that would, and leaves
+Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, interop tests, power cuts.
+As root it installs the Debian packages that the last two need; else it prints the line that would, and leaves
 those tests out.
 
-  --quick        without the interop tests
+  --quick        without the interop tests and the power cuts
   --keep-going   run the remaining steps after one has failed
 
 Exit codes: 0 passed, 1 a step failed, 2 wrong usage";
@@ -60,8 +61,10 @@ fn verify(options: &Options) -> ExitCode {
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
+        steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));
     } else {
         interop(&mut steps);
+        power::verify(&mut steps);
     }
     steps.summary()
 }
@@ -90,7 +93,7 @@ fn has_nextest() -> bool {
     asked.is_ok_and(|output| output.status.success())
 }
 
-fn cargo(args: &[&str]) -> Command {
+pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
     command

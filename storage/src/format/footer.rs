@@ -181,7 +181,7 @@ fn encode_span_row(row: &StreamSpan, out: &mut [u8]) {
 /// Reads a footer's head: the `head_bytes` bytes at its start.
 ///
 /// # Errors
-/// The head is short, damaged, of another version or contradicts itself.
+/// The head is short, damaged, of another version, contradicts itself, or names a table outside its footer.
 pub fn decode_head(trailer: &Trailer, bytes: &[u8]) -> Result<FooterHead, FormatError> {
     if bytes.len() as u64 != trailer.head_bytes || crc32fast::hash(bytes) != trailer.head_crc {
         return Err(FormatError::Checksum { what: WHAT });
@@ -198,15 +198,16 @@ pub fn decode_head(trailer: &Trailer, bytes: &[u8]) -> Result<FooterHead, Format
     let counts = [take.u32()?, take.u32()?, take.u32()?, take.u32()?];
     take.slice(HEAD_BYTES - 32)?;
     Ok(FooterHead {
-        tracks: (0..counts[0]).map(|_| directory_row(&mut take)).collect::<Result<_, _>>()?,
+        tracks: (0..counts[0]).map(|_| directory_row(&mut take, trailer)).collect::<Result<_, _>>()?,
         inits: (0..counts[1]).map(|_| init_row(&mut take)).collect::<Result<_, _>>()?,
         gaps: (0..counts[2]).map(|_| decode_gap(take.slice(GAP_HEAD_BYTES)?)).collect::<Result<_, _>>()?,
         spans: (0..counts[3]).map(|_| span_row(&mut take)).collect::<Result<_, _>>()?,
     })
 }
 
-fn directory_row(take: &mut Take<'_>) -> Result<TrackTable, FormatError> {
-    Ok(TrackTable {
+/// A table lies within its footer: what a reader allocates for it is bounded by the file.
+fn directory_row(take: &mut Take<'_>, trailer: &Trailer) -> Result<TrackTable, FormatError> {
+    let table = TrackTable {
         key: take_key(take)?,
         rows: take.u32()?,
         crc: take.u32()?,
@@ -214,7 +215,14 @@ fn directory_row(take: &mut Take<'_>) -> Result<TrackTable, FormatError> {
         start: Timestamp(take.i64()?),
         end: Timestamp(take.i64()?),
         payload_bytes: take.u64()?,
-    })
+    };
+    let tables = trailer.footer_offset + trailer.head_bytes..=trailer.footer_offset + trailer.footer_bytes;
+    let end = table.offset.checked_add(table.bytes() as u64);
+    if tables.contains(&table.offset) && end.is_some_and(|end| tables.contains(&end)) {
+        Ok(table)
+    } else {
+        Err(FormatError::Invalid { what: WHAT })
+    }
 }
 
 fn init_row(take: &mut Take<'_>) -> Result<InitRow, FormatError> {

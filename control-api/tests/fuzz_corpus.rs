@@ -1,0 +1,18 @@
+//! The fuzz targets of the MP4 that is read back, over their corpora and some thousand seeded variations. `storage/fuzz` runs the same without end.
+
+#[path = "../../storage/fuzz/src/mp4.rs"]
+mod mp4;
+#[path = "../../storage/fuzz/src/mutate.rs"]
+mod mutate;
+
+use mutate::replay;
+
+#[test]
+fn chunks() {
+    replay("mp4_chunk", mp4::chunk, 20_000);
+}
+
+#[test]
+fn init_segments() {
+    replay("mp4_init", mp4::init, 20_000);
+}

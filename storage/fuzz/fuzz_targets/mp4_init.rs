@@ -1,0 +1,8 @@
+//! libFuzzer's way into the target `mp4_init` of `src/mp4.rs`.
+
+#![no_main]
+
+#[path = "../src/mp4.rs"]
+mod mp4;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mp4::init(data));

@@ -1,0 +1,8 @@
+//! libFuzzer's way into the target `trailer` of `src/segments.rs`.
+
+#![no_main]
+
+#[path = "../src/segments.rs"]
+mod segments;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| segments::trailer(data));

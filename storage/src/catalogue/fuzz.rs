@@ -1,0 +1,35 @@
+//! One row of the catalogue, read as any of its readers would: for the fuzz targets.
+
+use super::keys::{self, segment_of, start_of};
+use super::{Broken, InitPlace, Longest, SegmentRow, StreamRow, decode, encode};
+use crate::chunk::Gap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// What is accepted must come back the same after it was written.
+pub(crate) fn read_row(key: &[u8], value: &[u8]) {
+    if let (Some(segment), Some(start)) = (segment_of(key), start_of(key)) {
+        assert!(
+            key.len() >= 22 || key[0] == keys::SEGMENT[0],
+            "segment {segment} at {start} of a key that is too short"
+        );
+    }
+    match key.first() {
+        Some(b'g') => round_trip::<SegmentRow>(value),
+        Some(b'c') => round_trip::<StreamRow>(value),
+        Some(b'p') => round_trip::<Gap>(value),
+        Some(&keys::INIT) => round_trip::<InitPlace>(value),
+        _ => round_trip::<Longest>(value),
+    }
+}
+
+fn round_trip<T: Serialize + DeserializeOwned>(value: &[u8]) {
+    let again = |row: &T| -> Result<Vec<u8>, Broken> { encode(&decode::<T>(&encode(row)?)?) };
+    if let Ok(row) = decode::<T>(value) {
+        let (first, second) = (encode(&row), again(&row));
+        assert!(
+            matches!((first, second), (Ok(first), Ok(second)) if first == second),
+            "a row changes when it is written"
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! The fuzz targets of the segment store over their corpora and some thousand seeded variations. `storage/fuzz` runs the same without end.
+
+#[path = "../fuzz/src/mutate.rs"]
+mod mutate;
+#[path = "../fuzz/src/segments.rs"]
+mod segments;
+
+use mutate::replay;
+
+#[test]
+fn segment_headers() {
+    replay("header", segments::header, 20_000);
+}
+
+#[test]
+fn batches() {
+    replay("batch", segments::batch, 20_000);
+}
+
+#[test]
+fn records() {
+    replay("record", segments::record, 20_000);
+}
+
+#[test]
+fn trailers() {
+    replay("trailer", segments::trailer, 20_000);
+}
+
+#[test]
+fn footers() {
+    replay("footer", segments::footer, 20_000);
+}
+
+#[test]
+fn whole_segments() {
+    replay("segment", segments::segment, 4_000);
+}
+
+#[test]
+fn rows_of_the_catalogue() {
+    replay("catalogue", segments::catalogue, 20_000);
+}
