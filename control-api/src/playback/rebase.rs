@@ -173,6 +173,22 @@ mod tests {
         assert_eq!(placed, [(0, vec![3582, 3582, one]), (10_764, vec![3582, 445_672, one])]);
     }
 
+    /// A camera that changes its picture right after a keyframe leaves such a chunk.
+    #[test]
+    fn a_lone_keyframe_gets_its_parameter_sets_where_there_are_several() {
+        let header = |level| {
+            let codec = VideoCodec::Avc { avcc: vec![1, 0x64, 0, level, 0xff, 0xe1, 0, 2, 0x67, level, 0] };
+            video_init(&VideoParameters { codec, width: 640, height: 360, pixel_aspect: None }).unwrap()
+        };
+        let inits = [30, 31].map(header).map(|bytes| (InitId::of(&bytes), bytes));
+        let merged = merge_inits(&inits, &[]).unwrap();
+        let mut export = Rebaser::in_frames(Timestamp(BASE_MS * 1000), merged, Some(40_000_000));
+        for (number, (init, _)) in (0..).zip(&inits) {
+            let placed = place(&mut export, TrackKind::Video, *init, &[number * FRAME], 0);
+            assert_eq!(placed, (number * FRAME, vec![FRAME as u32]));
+        }
+    }
+
     #[test]
     fn audio_follows_video_that_is_ahead_by_whole_frames() {
         let (mut export, video, audio) = rebaser(true);
