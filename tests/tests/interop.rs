@@ -7,6 +7,8 @@
 
 #[path = "interop/clips.rs"]
 mod clips;
+#[path = "interop/constructed.rs"]
+mod constructed;
 #[path = "interop/faults.rs"]
 mod faults;
 #[path = "interop/gst.rs"]

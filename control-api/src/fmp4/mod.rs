@@ -24,7 +24,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn damaged(what: &'static str, at: usize, why: &'static str) -> Self {
+    pub(crate) const fn damaged(what: &'static str, at: usize, why: &'static str) -> Self {
         Self::Damaged { what, at, why }
     }
 

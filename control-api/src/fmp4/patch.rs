@@ -34,6 +34,22 @@ pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error>
     }
 }
 
+/// Gives the samples of the one chunk that `bytes` begins with other durations, in ticks.
+///
+/// # Errors
+/// As [`patch_chunk`]; also where there are more or fewer durations than samples.
+pub fn patch_durations(bytes: &mut [u8], durations: &[u32]) -> Result<(), Error> {
+    let layout = Layout::read(bytes)?;
+    let table = SampleTable::read(bytes, &layout)?;
+    if table.samples != durations.len() {
+        return Err(Error::damaged("trun", table.at, "not as many samples as durations"));
+    }
+    for (index, duration) in durations.iter().enumerate() {
+        put(bytes, table.at + index * table.stride, &duration.to_be_bytes())?;
+    }
+    Ok(())
+}
+
 /// The chunk that `bytes` begins with, its first sample made longer by `prefix` in front.
 ///
 /// # Errors
@@ -41,7 +57,7 @@ pub fn patch_chunk(bytes: &mut [u8], placement: &Placement) -> Result<(), Error>
 pub fn prefix_first_sample(bytes: &[u8], prefix: &[u8]) -> Result<BytesMut, Error> {
     let layout = Layout::read(bytes)?;
     let first = *samples(bytes)?.first().ok_or(Error::damaged("trun", layout.mdat.start, "no sample"))?;
-    let size_at = first_size_at(bytes, &layout)?;
+    let size_at = SampleTable::read(bytes, &layout)?.at + 4;
     let mdat_bytes = layout.mdat.end - layout.mdat.start;
     if layout.mdat.body - layout.mdat.start != 8 || first.offset != layout.mdat.body {
         return Err(Error::damaged("mdat", layout.mdat.start, "not laid out as a chunk's"));
@@ -58,11 +74,27 @@ pub fn prefix_first_sample(bytes: &[u8], prefix: &[u8]) -> Result<BytesMut, Erro
     Ok(out)
 }
 
-/// Where the only `trun` of a chunk holds its first sample's size: after count, data offset and duration.
-fn first_size_at(bytes: &[u8], layout: &Layout) -> Result<usize, Error> {
-    match layout.truns[..] {
-        [trun] if be32(bytes, trun.body)? & 0x305 == 0x301 => Ok(trun.body + 16),
-        _ => Err(Error::damaged("trun", layout.mdat.start, "not laid out as a chunk's")),
+/// The table of a chunk's only `trun`: each sample's duration and size, then what else it has.
+struct SampleTable {
+    /// Offset of the first sample's duration.
+    at: usize,
+    stride: usize,
+    samples: usize,
+}
+
+impl SampleTable {
+    fn read(bytes: &[u8], layout: &Layout) -> Result<Self, Error> {
+        let unlike = Error::damaged("trun", layout.mdat.start, "not laid out as a chunk's");
+        let [trun] = layout.truns[..] else { return Err(unlike) };
+        let flags = be32(bytes, trun.body)?;
+        // Data offset, durations and sizes.
+        if flags & 0x301 != 0x301 {
+            return Err(unlike);
+        }
+        // A lone sample's flags may stand before the table.
+        let at = trun.body + if flags & 0x4 == 0 { 12 } else { 16 };
+        let stride = 4 * (flags & 0xf00).count_ones() as usize;
+        Ok(Self { at, stride, samples: be32(bytes, trun.body + 4)? as usize })
     }
 }
 
@@ -131,6 +163,29 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_lone_sample_is_patched_as_others_are() {
+        let frame =
+            Frame { data: vec![7; 20].into(), decode_time: 5, duration: 9, composition_offset: 0, keyframe: true };
+        let stored = build_chunk(TrackKind::Video, 0, Timestamp(0), &[frame]).unwrap().concat();
+        let mut longer = prefix_first_sample(&stored, b"prefix").unwrap();
+        patch_durations(&mut longer, &[11]).unwrap();
+        let [sample] = probe::samples(&longer).unwrap()[..] else { panic!("one sample") };
+        assert_eq!((sample.size, sample.duration, sample.keyframe), (26, 11, true));
+    }
+
+    #[test]
+    fn samples_get_other_durations_and_nothing_else_changes() {
+        let stored = two_frame_chunk();
+        let mut bytes = stored.clone();
+        patch_durations(&mut bytes, &[3600, 7200]).unwrap();
+        let durations = |bytes: &[u8]| probe::samples(bytes).unwrap().iter().map(|s| s.duration).collect::<Vec<_>>();
+        assert_eq!((durations(&stored), durations(&bytes)), (vec![3000, 3000], vec![3600, 7200]));
+        patch_durations(&mut bytes, &[3000, 3000]).unwrap();
+        assert_eq!(bytes, stored);
+        assert!(patch_durations(&mut bytes, &[3000]).is_err() && patch_durations(&mut bytes, &[1, 2, 3]).is_err());
+    }
+
+    #[test]
     fn a_truncated_chunk_is_refused() {
         let whole = two_frame_chunk();
         for length in 0..whole.len() {
@@ -151,6 +206,7 @@ pub(crate) mod tests {
             bytes.truncate(length - cut.min(length));
             let kept = bytes.len();
             let _ = prefix_first_sample(&bytes, b"prefix");
+            let _ = patch_durations(&mut bytes, &[1, 2]);
             let _ = patch_chunk(&mut bytes, &Placement { decode_time: u64::MAX, moof_sequence: 1, sample_description_index: 1 });
             prop_assert_eq!(bytes.len(), kept);
         }

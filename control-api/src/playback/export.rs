@@ -1,6 +1,7 @@
 //! Plans an export: one file of everything that can be played in a range, video and audio in the order of their times.
 
 use super::gate::{Admission, KeyframeGate, from_keyframe_before};
+use super::grid::frame_interval_ns;
 use super::{GAP_MICROS_MIN, Tracks};
 use crate::range::Range;
 use holdfast_storage::chunk::{ChunkEntry, InitId};
@@ -16,6 +17,8 @@ pub struct ExportPlan {
     /// In order of first use.
     pub video_inits: Vec<InitId>,
     pub audio_inits: Vec<InitId>,
+    /// Of video, in nanoseconds, for [`super::rebase::Rebaser::in_frames`].
+    pub frame_interval_ns: Option<u64>,
     /// Intervals of the asked range that the file does not show.
     pub gaps: usize,
     /// All of them together, in microseconds.
@@ -36,7 +39,9 @@ pub fn plan_export(tracks: &Tracks, range: Range) -> Option<ExportPlan> {
     let audio: Vec<_> = tracks.audio.iter().filter(|entry| (base..end).contains(&entry.meta.start)).copied().collect();
     let (gaps, gap_micros) = count_gaps(&video, range);
     let (video_inits, audio_inits) = (first_uses(&video), first_uses(&audio));
-    Some(ExportPlan { base, chunks: interleave(video, audio), video_inits, audio_inits, gaps, gap_micros })
+    let frame_interval_ns = frame_interval_ns(&video);
+    let chunks = interleave(video, audio);
+    Some(ExportPlan { base, chunks, video_inits, audio_inits, frame_interval_ns, gaps, gap_micros })
 }
 
 fn count_gaps(video: &[ChunkEntry], range: Range) -> (usize, i64) {

@@ -2,6 +2,7 @@
 
 pub mod export;
 pub mod gate;
+pub mod grid;
 pub mod hls;
 pub mod playlist;
 pub mod rebase;

@@ -61,7 +61,8 @@ pub(super) async fn download<B: Backend>(
         (GAP_MS, (plan.gap_micros / 1000).to_string()),
     ];
     let head = init.bytes.clone();
-    let mut stream = ChunkStream::new(app.backend, plan.chunks, Rebaser::new(plan.base, init), Some(permit));
+    let rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
+    let mut stream = ChunkStream::new(app.backend, plan.chunks, rebaser, Some(permit));
     let first = stream
         .next()
         .await

@@ -8,7 +8,7 @@ use super::pipeline::{Before, Context, Now, Pipeline};
 use super::sink::RecordSink;
 use super::status::{Counters, Identity, StatusCell};
 use crate::ingest::admission::Admission;
-use crate::ingest::backoff::Backoff;
+use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::{self, IngestHandle, Lane};
 use crate::ingest::session::{Deadlines, Session};
@@ -203,8 +203,7 @@ impl Recorder {
             Ok(session) => self.play(session).await?,
             Err(error) => error,
         };
-        self.failed(&error);
-        let delay = self.backoff.next_delay(random());
+        let delay = self.failed(&error);
         self.keeper.until(tokio::time::sleep(delay)).await
     }
 
@@ -212,6 +211,7 @@ impl Recorder {
     async fn play(&mut self, mut session: Session) -> Result<SessionError, Stopped> {
         let began = Instant::now();
         self.count(|counters| &counters.sessions);
+        self.backoff.accept();
         let error = loop {
             match self.keeper.until(session.next()).await {
                 Ok(Ok(item)) => {
@@ -235,13 +235,19 @@ impl Recorder {
         Ok(error)
     }
 
-    fn failed(&mut self, error: &SessionError) {
+    /// Takes note of a failure. How long to wait before the next attempt.
+    fn failed(&mut self, error: &SessionError) -> Duration {
+        let now = now();
         self.count(|counters| &counters.failures);
-        self.keeper.pipeline.session_lost(error.gap_cause(), now());
-        self.status.failing(error.to_string());
+        self.keeper.pipeline.session_lost(error.gap_cause(), now);
+        let login_refused = matches!(error, SessionError::AuthFailed(_)) && self.source.username.is_some();
+        let delay =
+            if login_refused { self.backoff.next_delay_refused(random()) } else { self.backoff.next_delay(random()) };
+        self.status.failing(told(error, now.wall, delay));
         if self.logged.replace(error.class()) != Some(error.class()) {
-            tracing::warn!(class = error.class(), %error, "not recording; trying again");
+            tracing::warn!(class = error.class(), %error, next_attempt_in = ?delay, "not recording; trying again");
         }
+        delay
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
@@ -271,10 +277,36 @@ impl Keeper {
     }
 }
 
+/// What an operator is told of a failure; where the next attempt is far, also when it comes.
+fn told(error: &SessionError, now: Timestamp, delay: Duration) -> String {
+    if delay <= DELAY_MAX {
+        return error.to_string();
+    }
+    let next_second = now.plus(delay).micros() / 1_000_000;
+    let next = Timestamp(next_second * 1_000_000);
+    format!("{error}; the next attempt is at {next}, or at once when the camera is changed here")
+}
+
 fn now() -> Now {
     Now { instant: Instant::now(), wall: Timestamp::from_system(SystemTime::now()) }
 }
 
 fn random() -> u32 {
     uuid::Uuid::new_v4().as_fields().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_far_attempt_is_told_with_its_time() {
+        let (error, now) = (SessionError::AuthFailed(401), Timestamp(1_795_341_600_400_000));
+        let plain = error.to_string();
+        assert_eq!(told(&error, now, DELAY_MAX), plain);
+        let expected = format!(
+            "{plain}; the next attempt is at 2026-11-22T10:00:30.000000Z, or at once when the camera is changed here"
+        );
+        assert_eq!(told(&error, now, Duration::from_secs(30)), expected);
+    }
 }

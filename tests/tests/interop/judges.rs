@@ -36,10 +36,9 @@ pub(crate) fn probe(input: &str) -> Probed {
     probed
 }
 
-/// Decodes a file or URL; ffmpeg must have nothing to say about it. In the stream's own time base: by default ffmpeg rounds the frames it decoded
-/// to a grid of the nominal frame rate, and warns where two of a real clock's frames fall onto the same point of it.
+/// Decodes a file or URL; ffmpeg must have nothing to say about it.
 pub(crate) fn decode_without_a_message(input: &str) {
-    run("ffmpeg", &["-nostdin", "-v", "error", "-i", input, "-enc_time_base", "-1", "-f", "null", "-"]);
+    run("ffmpeg", &["-nostdin", "-v", "error", "-i", input, "-f", "null", "-"]);
 }
 
 /// Standard output, where it ended well and said nothing on standard error.

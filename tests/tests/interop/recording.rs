@@ -4,7 +4,9 @@ use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras, PASSWORD, USER};
 use crate::judges::{self, Found};
 use crate::site::{Site, Source, seconds};
+use holdfast_node::cli::wall_now;
 use holdfast_storage::time::Timestamp;
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -128,18 +130,27 @@ async fn a_wrong_password_is_named_and_not_hammered() {
     let site = Site::start().await;
     let wrong = Source { url: cameras.url(1), credentials: Some((USER, "wrong")), udp: false };
     let none = Source { url: cameras.url(2), credentials: None, udp: false };
+    let mut ids = Vec::new();
     for (name, source) in [("wrong password", wrong), ("no password", none)] {
         let id = site.add(name, &source).await;
         let camera = site.wait(id, "refused", |camera| camera["recording"]["error"].is_string()).await;
         let error = camera["recording"]["error"].as_str().unwrap();
         assert!(error.contains("refused the user name or password"), "{name}: {error}");
         assert_eq!(camera["recording"]["state"], "failing", "{name}");
+        ids.push((id, error.to_owned()));
     }
     let (before, failed_before) = (cameras.connections().await, site.metric("holdfast_failed_sessions_total").await);
     sleep(Duration::from_secs(8)).await;
     let (after, failed_after) = (cameras.connections().await, site.metric("holdfast_failed_sessions_total").await);
-    // Delays grow from 0.25 s to 5 s: two cameras make at most six attempts each in the first 8 s, and are still trying.
+    // Without a login there is no account to lock: delays grow from 0.25 s to 5 s, six attempts in the first 8 s. A refused login waits for 30 s.
     let attempts = failed_after - failed_before;
-    assert!((1.0..=12.0).contains(&attempts), "{attempts} attempts");
+    assert!((1.0..=6.0).contains(&attempts), "{attempts} attempts");
     assert!(after - before <= 2 * attempts as u64 + 2, "{} connections for {attempts} attempts", after - before);
+
+    let (id, error) = &ids[0];
+    let told = error.split("the next attempt is at ").nth(1).and_then(|rest| rest.split(',').next());
+    let next: Timestamp = told.unwrap_or_else(|| panic!("{error}")).parse().unwrap();
+    site.change(*id, &json!({"source": {"password": PASSWORD}})).await;
+    site.wait_recording(*id).await;
+    assert!(wall_now() < next, "the right password is tried at once, not at {next}");
 }

@@ -59,6 +59,11 @@ impl Site {
         answer.await.unwrap()["id"].as_u64().unwrap()
     }
 
+    /// Changes the camera's configuration.
+    pub(crate) async fn change(&self, id: u64, change: &Value) {
+        self.api.call(reqwest::Method::PATCH, &["cameras", &id.to_string()], Some(change)).await.unwrap();
+    }
+
     pub(crate) async fn camera(&self, id: u64) -> Value {
         self.api.get(&["cameras", &id.to_string()], &[]).await.unwrap()
     }

@@ -47,14 +47,10 @@ async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Resul
     let to = wall_now();
     site.wait_recorded_beyond(to.plus(MARGIN)).await?;
 
-    for number in [STEADY, JUMPING] {
+    for number in [STEADY, JUMPING, CHANGING] {
         let camera = site.camera(number)?.clone();
         expect_whole([&count_one(&mut site, &camera, from, to).await?])?;
     }
-    let changing = site.camera(CHANGING)?.clone();
-    let verdict = count_one(&mut site, &changing, from, to).await?;
-    // One frame at the change was missing once in some hundred changes, for a reason not found yet.
-    assert!(verdict.loss.lost <= 1 && verdict.loss.foreign == 0, "{verdict:?}");
     let shuffled = site.camera(SHUFFLED)?.clone();
     let verdict = count_one(&mut site, &shuffled, from, to).await?;
     println!("of the camera with packets out of order {} frames are lost", verdict.loss.lost);
@@ -63,11 +59,7 @@ async fn hiccups_are_told_with_their_cause_and_everything_still_plays() -> Resul
     loss_is_told(&mut site, from, to).await?;
     for camera in site.cameras().to_vec() {
         expect_covered(&site, 0, camera.id, from, to).await?;
-        // Right after a jump frames are timed by their arrival, some closer together than the frame rate has it: ffmpeg's null muxer,
-        // which counts in frames, does not like that.
-        if camera.handle.id() != JUMPING {
-            export_plays(&mut site, camera.id, from, to).await?;
-        }
+        export_plays(&mut site, camera.id, from, to).await?;
         playlist_plays(&site, &camera, from, to).await?;
     }
     ends_at_the_watermark(&site, site.camera(STEADY)?, from).await?;

@@ -146,7 +146,7 @@ fn write(
 ) -> Result<(u64, usize), CliError> {
     let bar = bytes_bar(Some(plan.chunks.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum()));
     file.write(&init.bytes)?;
-    let mut rebaser = Rebaser::new(plan.base, init);
+    let mut rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
     for entry in &plan.chunks {
         let bytes = footage.read(entry).map_err(|error| storage_error(&error))?;
         let placed = rebaser.place(&entry.meta, bytes).map_err(|error| {
