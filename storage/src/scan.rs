@@ -25,6 +25,8 @@ pub struct Scan {
     pub batches: u32,
     /// Places where something other than zeros was no sound batch.
     pub damaged_batches: u32,
+    /// The last of these places has no sound batch behind it: what a crash leaves.
+    pub is_tail_torn: bool,
     /// When the last sound batch was written.
     pub closed_at: Timestamp,
     /// End of the last thing that is neither zeros nor a footer: a new footer may go here.
@@ -102,6 +104,7 @@ pub(crate) fn scan_with(
             Found::Junk => {
                 scan.damaged_batches += u32::from(!is_within_damage);
                 is_within_damage = true;
+                scan.is_tail_torn = true;
                 offset += BLOCK;
                 scan.data_end = offset;
             }
@@ -122,7 +125,8 @@ fn classify(block: &[u8], segment: SegmentId) -> Found {
 
 /// Takes over the sound records of a batch. Each is trusted for its own checksum, so a damaged batch may still yield some.
 fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) {
-    scan.damaged_batches += u32::from(verify_body(head, batch).is_err());
+    scan.is_tail_torn = verify_body(head, batch).is_err();
+    scan.damaged_batches += u32::from(scan.is_tail_torn);
     scan.batches += 1;
     scan.closed_at = scan.closed_at.max(head.created_at);
     let body_end = batch.len().min(head.bytes as usize);

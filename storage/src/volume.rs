@@ -1,4 +1,4 @@
-//! Opening a volume: lock, identity, the writer's and the keeper's threads. Its cost does not depend on how much is stored.
+//! Opening a volume: lock, identity, the writer's, the keeper's and the scrub's threads. Its cost does not depend on how much is stored.
 
 mod handle;
 
@@ -6,6 +6,7 @@ pub use handle::VolumeHandle;
 
 use crate::Error;
 use crate::clock::{Clock, SystemClock};
+use crate::damage::Damage;
 use crate::disk::BatchDisk as _;
 use crate::disk::{Disk, LocalFuture, RealDisk, WriterHost};
 use crate::format::{BLOCK_BYTES, SegmentHeader};
@@ -15,7 +16,8 @@ use crate::intake::{Budget, Intake};
 use crate::keeper::{Found, Job, Keeper};
 use crate::layout::{Layout, parse_file_name};
 use crate::options::VolumeOptions;
-use crate::shared::{Shared, lock};
+use crate::scrub::{Remembered, Scrub};
+use crate::shared::{Shared, lock, write};
 use crate::writer::{Start, Writer};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +31,7 @@ use uuid::Uuid;
 pub struct Volume {
     shared: Arc<Shared>,
     /// One for each thread; it tells that the thread has ended, in whatever way.
-    ended: [oneshot::Receiver<()>; 2],
+    ended: [oneshot::Receiver<()>; 3],
 }
 
 impl Volume {
@@ -88,13 +90,19 @@ impl Volume {
         };
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
-        let written = Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
-        let kept = Thread { shared: Arc::clone(&shared), budget, lock };
+        let thread = || Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
+        let remembered = Remembered::load(&*disk, &shared.layout, shared.volume);
+        *write(&shared.damage) = Damage::of(remembered.damaged.clone());
+        let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
         let service = Keeper::new(Arc::clone(&shared), jobs, found);
         let ended = [
-            written.spawn("writer", move || run_writer(&*disk, start, &keeper))?,
-            kept.spawn("keeper", move || {
+            thread().spawn("writer", move || run_writer(&*disk, start, &keeper))?,
+            thread().spawn("keeper", move || {
                 service.run();
+                Ok(())
+            })?,
+            thread().spawn("scrub", move || {
+                run_scrub(scrub);
                 Ok(())
             })?,
         ];
@@ -102,7 +110,7 @@ impl Volume {
         Ok((Self { shared, ended }, handle))
     }
 
-    /// Waits until both threads of the volume have ended. A disk that hangs keeps them as long as it does.
+    /// Waits until all threads of the volume have ended. A disk that hangs keeps them as long as it does.
     ///
     /// # Errors
     /// It failed, and why. After [`VolumeHandle::close`] it is `Ok`.
@@ -120,7 +128,7 @@ impl Volume {
 struct Thread {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
-    /// Kept by both threads: no other process comes in while one of them may still write.
+    /// Kept by all threads: no other process comes in while one of them may still write.
     lock: Arc<Lock>,
 }
 
@@ -156,9 +164,9 @@ impl Thread {
     }
 }
 
-/// Runs the writer to its end, then ends the keeper, which has no more to do.
+/// Runs the writer to its end, then ends the keeper, which has no more to do, and the scrub.
 fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &Sender<Job>) -> Result<(), String> {
-    let _stop = StopKeeper(keeper);
+    let _stop = StopOthers { keeper, shared: Arc::clone(&start.shared) };
     let mode = Arc::clone(&start.shared);
     let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
@@ -168,13 +176,24 @@ fn run_writer<D: WriterHost>(disk: &D, start: Start, keeper: &Sender<Job>) -> Re
     disk.run_writer(body).map_err(|error| format!("the writer cannot start: {error}"))
 }
 
-/// Also where the writer panics.
-struct StopKeeper<'a>(&'a Sender<Job>);
+/// Recording does not end for a bug of the scrub's.
+fn run_scrub(scrub: Scrub) {
+    if catch_unwind(AssertUnwindSafe(|| scrub.run())).is_err() {
+        tracing::error!("the scrub panicked: this is a bug; the volume is not scrubbed until its node starts again");
+    }
+}
 
-impl Drop for StopKeeper<'_> {
+/// Also where the writer panics.
+struct StopOthers<'a> {
+    keeper: &'a Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for StopOthers<'_> {
     fn drop(&mut self) {
         // It may have ended before.
-        self.0.send(Job::Stop).ok();
+        self.keeper.send(Job::Stop).ok();
+        self.shared.scrub.stop();
     }
 }
 
