@@ -59,6 +59,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The payload of a chunk, from whichever node holds it, checked against its checksum.
     fn read(&self, chunk: &ChunkEntry) -> impl Future<Output = Result<Bytes>> + Send;
 
+    /// How the volumes of every node that answers are scrubbed, by node and volume.
+    fn scrub(&self) -> impl Future<Output = Result<Vec<wire::VolumeScrub>>> + Send;
+    /// Has a node read all of its volumes again, from now on. Idempotent but for the work.
+    fn start_scrub(&self, node: NodeId) -> impl Future<Output = Result<()>> + Send;
+
     /// Whether this node can do its work now; else why not, in words for the operator.
     fn ready(&self) -> impl Future<Output = std::result::Result<(), String>> + Send;
     /// Where this node's metrics are registered; the API adds its own.

@@ -3,7 +3,7 @@
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Protection, Role, Transport};
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -168,6 +168,52 @@ pub struct Recording {
     /// Everything up to here is durable.
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
+}
+
+/// An element of `GET /scrub`: how one volume is read again, and what of it was found damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeScrub {
+    pub node: NodeId,
+    /// Its index in the node's configuration.
+    pub volume: u16,
+    /// 0: the scrub is off.
+    pub bytes_per_second_max: u64,
+    /// It waits because the disk is behind with recording.
+    pub is_held_back: bool,
+    /// `None` between passes.
+    pub pass: Option<ScrubPass>,
+    /// Of the last whole pass; `None` before the first.
+    pub last_started_at: Option<Timestamp>,
+    pub last_ended_at: Option<Timestamp>,
+    /// Segments that could not be read, since the node started.
+    pub failed_segments: u64,
+    /// Segments whose header, footer or init segments are damaged, since the node started.
+    pub damaged_segments: u64,
+    /// Stored, not served, and a gap in the timeline unless another node recorded the same.
+    pub damaged: Vec<DamagedChunk>,
+    /// Chunks that the list has no room for.
+    pub damaged_left_out: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubPass {
+    pub started_at: Timestamp,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub done_segments: u64,
+    pub total_segments: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedChunk {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub track: TrackKind,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    /// Number of the segment, and offset of the record in it.
+    pub segment: SegmentId,
+    pub offset: u64,
 }
 
 /// `GET /cameras/{id}/timeline`.

@@ -215,6 +215,19 @@ impl Catalogue {
         })
     }
 
+    /// The newest segments with chunks of a stream, newest first.
+    pub(crate) fn newest_segments(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        count_max: usize,
+    ) -> Result<Vec<SegmentId>, Broken> {
+        guarded(|| {
+            let rows = self.db.scan_prefix(stream_prefix(camera, stream)).rev().take(count_max);
+            rows.map(|row| Ok(decode::<StreamRow>(&row.map_err(broken)?.1)?.segment)).collect()
+        })
+    }
+
     pub(crate) fn gaps(
         &self,
         camera: CameraId,

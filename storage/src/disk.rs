@@ -63,6 +63,8 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Later reads are scattered: do not read ahead, above all not where a writer is about to write past the page cache.
     fn advise_random(&self) {}
+    /// Nobody reads this again soon: keep it out of the page cache.
+    fn forget_cached(&self, _offset: u64, _bytes: u64) {}
 }
 
 /// How the writer reaches its disk.

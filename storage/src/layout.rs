@@ -24,6 +24,10 @@ impl Layout {
         self.root.join("catalogue")
     }
 
+    pub(crate) fn scrub(&self) -> PathBuf {
+        self.root.join("scrub.json")
+    }
+
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }

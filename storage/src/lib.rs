@@ -1,12 +1,13 @@
-//! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue and retention.
+//! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue, retention and scrub.
 //!
 //! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing in them reads a clock or does I/O, nor does
-//! anything in `format`, `index`, `retention`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
+//! anything in `format`, `index`, `retention`, `damage`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
 //! catalogue, which is sled's and can be deleted at any time.
 
 mod catalogue;
 pub mod chunk;
 pub mod clock;
+mod damage;
 pub mod disk;
 mod error;
 pub mod format;
@@ -23,6 +24,7 @@ mod options;
 mod reader;
 pub mod retention;
 mod scan;
+mod scrub;
 mod seal;
 mod shared;
 #[cfg(feature = "simulation")]
@@ -30,14 +32,17 @@ pub mod simulation;
 mod stats;
 pub mod time;
 pub mod timeline;
+mod verify;
 mod volume;
 mod watermark;
 mod writer;
 
+pub use damage::{DAMAGED_MAX, DamagedChunk};
 pub use error::{AppendError, Error};
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
 pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use scan::Scan;
+pub use scrub::{ScrubOptions, ScrubPass, ScrubStatus};
 pub use stats::Stats;
 pub use volume::{Volume, VolumeHandle};
 pub use watermark::Watermark;

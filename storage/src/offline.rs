@@ -5,17 +5,18 @@ mod footage;
 pub use footage::{Footage, footage};
 
 use crate::Error;
+use crate::chunk::ChunkMeta;
+use crate::damage::DamagedChunk;
 use crate::disk::{Disk, DiskFile, IoChoice, RealDisk};
 use crate::format::{BLOCK, BLOCK_BYTES, FormatError, SegmentHeader};
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
-use crate::index::SegmentIndex;
 use crate::layout::parse_path;
 use crate::scan::{Scan, scan_with};
 use crate::seal::{Sealed, read_sealed};
 use crate::time::Timestamp;
 use crate::timeline::Span;
+use crate::verify::{FooterState, Verified, verify_file};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,21 +59,30 @@ pub struct Report {
     pub is_footer_sound: Option<bool>,
     pub batches: u32,
     pub damaged_batches: u32,
+    /// So many were damaged already when the segment was sealed after a crash.
+    pub damaged_at_sealing: u32,
+    /// The last damaged place has no sound batch behind it: what a crash leaves, and in a segment that is not sealed no damage.
+    pub is_tail_torn: bool,
     /// Chunks whose checksum was verified.
     pub chunks_sound: u64,
     /// Chunks that the footer lists and that are not there intact.
     pub chunks_lost: u64,
+    /// Init segments that the footer lists and that are not there intact.
+    pub inits_lost: u64,
     /// Whose chunks are lost, and from when to when.
     pub lost: Vec<LostChunk>,
 }
 
 impl Report {
+    /// Nothing is damaged but what was known to be when the segment was sealed, and what a crash leaves.
     #[must_use]
     pub fn is_sound(&self) -> bool {
+        let torn = u32::from(self.is_footer_sound.is_none() && self.is_tail_torn);
         self.is_header_sound
             && self.is_footer_sound != Some(false)
-            && self.damaged_batches == 0
+            && self.damaged_batches <= self.damaged_at_sealing + torn
             && self.chunks_lost == 0
+            && self.inits_lost == 0
     }
 }
 
@@ -210,54 +220,35 @@ fn streams(
 pub fn verify(path: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Report, Error> {
     let opened = open(path)?;
     let total = opened.file_bytes;
-    let scan = scan_all(&opened, path, &mut progress)?;
-    let mut report = Report {
-        is_header_sound: opened.header.is_some(),
-        batches: scan.batches,
-        damaged_batches: scan.damaged_batches,
-        chunks_sound: scan.index.chunks() as u64,
-        ..Report::default()
-    };
-    if let Sealed::Yes(_, head) = read_sealed(&*opened.file, path)? {
-        report.is_footer_sound = Some(true);
-        for table in &head.tracks {
-            check_table(&opened, path, table, &scan.index, &mut report)?;
-        }
-    } else if ends_like_a_seal(&opened, path)? {
-        report.is_footer_sound = Some(false);
-    }
+    let verified = verify_file(&*opened.file, path, opened.segment, |done| progress(done, total))?;
     progress(total, total);
-    Ok(report)
+    Ok(Report::of(&verified))
 }
 
-/// Every row of the table must be a chunk that the scan found.
-fn check_table(
-    opened: &Opened,
-    path: &Path,
-    table: &crate::format::TrackTable,
-    index: &SegmentIndex,
-    report: &mut Report,
-) -> Result<(), Error> {
-    let mut bytes = vec![0; table.bytes()];
-    opened.file.read_exact_at(&mut bytes, table.offset).map_err(Error::io("read", path))?;
-    let Ok(rows) = crate::format::decode_table(table, &bytes) else {
-        report.is_footer_sound = Some(false);
-        return Ok(());
-    };
-    let found: BTreeSet<u64> = index.tracks().get(&table.key).into_iter().flatten().map(|row| row.offset).collect();
-    for row in rows.iter().filter(|row| !found.contains(&row.offset)) {
-        let (start, end) = (row.meta.start, row.meta.end());
-        let crate::TrackKey { camera, stream, track } = table.key;
-        report.chunks_lost += 1;
-        report.lost.push(LostChunk { camera, stream, track, start, end });
+impl Report {
+    fn of(verified: &Verified) -> Self {
+        Self {
+            is_header_sound: verified.is_header_sound,
+            is_footer_sound: match verified.footer {
+                FooterState::Unsealed => None,
+                FooterState::Sound => Some(true),
+                FooterState::Damaged => Some(false),
+            },
+            batches: verified.scan.batches,
+            damaged_batches: verified.scan.damaged_batches,
+            damaged_at_sealing: verified.damaged_at_sealing,
+            is_tail_torn: verified.scan.is_tail_torn,
+            chunks_sound: verified.scan.index.chunks() as u64,
+            chunks_lost: verified.lost.len() as u64,
+            inits_lost: verified.lost_inits.len() as u64,
+            lost: verified.lost.iter().map(LostChunk::of).collect(),
+        }
     }
-    Ok(())
 }
 
-/// Whether the last block is a trailer, sound or not.
-fn ends_like_a_seal(opened: &Opened, path: &Path) -> Result<bool, Error> {
-    let mut magic = [0; 8];
-    let at = opened.file_bytes - BLOCK;
-    opened.file.read_exact_at(&mut magic, at).map_err(Error::io("read", path))?;
-    Ok(&magic == b"HOLDFEND")
+impl LostChunk {
+    fn of(chunk: &DamagedChunk) -> Self {
+        let ChunkMeta { camera, stream, track, start, .. } = chunk.meta;
+        Self { camera, stream, track, start, end: chunk.meta.end() }
+    }
 }

@@ -4,6 +4,7 @@ use crate::Error;
 use crate::disk::IoChoice;
 use crate::format::CLASS_NAME_BYTES_MAX;
 use crate::ids::NodeId;
+use crate::scrub::ScrubOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -48,10 +49,11 @@ pub struct VolumeOptions {
     pub retention: Vec<RetentionClass>,
     /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
     pub free_bytes_min: u64,
+    pub scrub: ScrubOptions,
 }
 
 impl VolumeOptions {
-    /// The defaults, with one class `default` without limits of its own.
+    /// The defaults, with one class `default` without limits of its own; the scrub is off.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, node: NodeId, cluster: Uuid) -> Self {
         Self {
@@ -67,6 +69,7 @@ impl VolumeOptions {
             buffer_bytes_max: 64 << 20,
             retention: vec![RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: None }],
             free_bytes_min: 1 << 30,
+            scrub: ScrubOptions::OFF,
         }
     }
 

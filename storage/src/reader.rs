@@ -1,6 +1,7 @@
 //! Reading what is durable: entries, spans, gaps, init segments, payloads. All of it blocks on the disk.
 
 mod caches;
+mod damaged;
 
 pub(crate) use caches::Caches;
 
@@ -11,11 +12,12 @@ use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, 
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
 use crate::index::overlaps;
 use crate::scan::scan;
-use crate::shared::{Shared, read};
+use crate::shared::{Shared, read, write};
 use crate::time::Timestamp;
 use crate::timeline::{Span, spans_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
+use damaged::sound_init;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ impl Shared {
                 }
             }
         }
+        read(&self.damage).leave_out(&mut entries);
         entries.sort_by_key(|entry| (entry.meta.start, entry.meta.track, entry.meta.session, entry.meta.sequence));
         Ok(entries)
     }
@@ -73,6 +76,7 @@ impl Shared {
         let rows = self.rows(camera, stream, from, to)?;
         let sealed = rows.iter().filter(|row| !seen.contains(&row.segment)).flat_map(|row| row.spans.iter().copied());
         let spans: Vec<Span> = spans_of(&open).into_iter().chain(sealed).collect();
+        let spans = read(&self.damage).cut(camera, stream, spans);
         Ok(clip(join(spans), from, to))
     }
 
@@ -93,6 +97,7 @@ impl Shared {
         if from < to {
             gaps.extend(self.ask_catalogue(|catalogue| catalogue.gaps(camera, stream, from, to))?);
         }
+        gaps.extend(read(&self.damage).gaps(camera, stream, from, to));
         gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
         gaps.dedup();
         Ok(gaps)
@@ -119,11 +124,15 @@ impl Shared {
                 .map(|place| (place.segment, place.offset))
                 .ok_or(Error::NoInit { camera, id: id.0 })?,
         };
-        let record = self.record(place.0, place.1)?;
-        match decode_record(&record) {
-            Ok((Decoded::Init { id: found, payload, .. }, _)) if found == id => Ok(Bytes::copy_from_slice(payload)),
-            Ok(_) => Err(self.damaged(place.0, place.1, FormatError::Invalid { what: "init segment" })),
-            Err(reason) => Err(self.damaged(place.0, place.1, reason)),
+        let (segment, offset) = place;
+        let record = self
+            .record(segment, offset)
+            .and_then(|record| sound_init(&record, id).map_err(|reason| self.damaged(segment, offset, reason)));
+        match record {
+            Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => {
+                self.init_elsewhere(camera, id, segment).ok_or(error)
+            }
+            other => other,
         }
     }
 
@@ -135,29 +144,30 @@ impl Shared {
             Ok((Decoded::Chunk { payload, .. }, _)) if payload.len() == location.payload_bytes as usize => {
                 Ok(record.slice_ref(payload))
             }
-            Ok(_) => Err(self.damaged(segment, offset, FormatError::Invalid { what: "chunk" })),
-            Err(reason) => Err(self.damaged(segment, offset, reason)),
+            Ok(_) => Err(self.damaged_chunk(segment, offset, FormatError::Invalid { what: "chunk" })),
+            Err(reason) => Err(self.damaged_chunk(segment, offset, reason)),
         }
     }
 
-    /// The bytes of one record, unchecked but for its length.
+    /// The bytes of one record, unchecked but for its length. What lies about its length is damaged.
     fn record(&self, segment: SegmentId, offset: u64) -> Result<Vec<u8>, Error> {
         let (file, path) = self.file(segment)?;
-        let mut head = [0; RECORD_HEAD_BYTES];
-        file.read_exact_at(&mut head, offset).map_err(Error::io("read", &path))?;
-        let span = span_of(&head).map_err(|reason| self.damaged(segment, offset, reason))?;
-        let mut record = vec![0; span.bytes()];
-        match file.read_exact_at(&mut record, offset) {
+        let fill = |buffer: &mut [u8]| match file.read_exact_at(buffer, offset) {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(self.damaged(segment, offset, FormatError::Short { what: "record" }))
+                Err(self.damaged_chunk(segment, offset, FormatError::Short { what: "record" }))
             }
-            other => other.map_err(Error::io("read", &path)).map(|()| record),
-        }
-    }
-
-    fn damaged(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
-        self.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
-        Error::Damaged { segment, offset, reason }
+            Err(error) => {
+                write(&self.damage).suspect(segment);
+                Err(Error::io("read", &path)(error))
+            }
+            Ok(()) => Ok(()),
+        };
+        let mut head = [0; RECORD_HEAD_BYTES];
+        fill(&mut head)?;
+        let span = span_of(&head).map_err(|reason| self.damaged_chunk(segment, offset, reason))?;
+        let mut record = vec![0; span.bytes()];
+        fill(&mut record)?;
+        Ok(record)
     }
 
     fn rows(

@@ -28,6 +28,8 @@ pub struct Scan {
     pub batches: u32,
     /// Places where something other than zeros was no sound batch.
     pub damaged_batches: u32,
+    /// The last of these places has no sound batch behind it: what a crash leaves.
+    pub is_tail_torn: bool,
     /// When the last sound batch was written.
     pub closed_at: Timestamp,
     /// End of the last thing that is neither zeros nor a footer: a new footer may go here.
@@ -111,6 +113,7 @@ pub(crate) fn scan_with(
             Found::Junk => {
                 scan.damaged_batches += u32::from(!is_within_damage);
                 is_within_damage = true;
+                scan.is_tail_torn = true;
                 offset += BLOCK;
                 scan.data_end = offset;
             }
@@ -135,6 +138,7 @@ fn classify(block: &[u8], segment: SegmentId) -> Found {
 /// The batch is sound and holds a record of a newer version: without it the segment must not be sealed.
 fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) -> Result<(), FormatError> {
     let is_sound = verify_body(head, batch).is_ok();
+    scan.is_tail_torn = !is_sound;
     scan.damaged_batches += u32::from(!is_sound);
     scan.batches += 1;
     scan.closed_at = scan.closed_at.max(head.created_at);

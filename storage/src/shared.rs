@@ -2,17 +2,19 @@
 
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
+use crate::damage::Damage;
 use crate::disk::{Disk, IoMode};
 use crate::ids::SegmentId;
 use crate::index::SegmentIndex;
 use crate::layout::Layout;
 use crate::options::VolumeOptions;
 use crate::reader::Caches;
+use crate::scrub::Control;
 use crate::time::Timestamp;
 use crate::watermark::Watermarks;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -52,6 +54,7 @@ pub(crate) struct Counters {
     pub(crate) flush_us_sum: AtomicU64,
     pub(crate) damaged_batches: AtomicU64,
     pub(crate) damaged_reads: AtomicU64,
+    pub(crate) damaged_chunks: AtomicU64,
     pub(crate) refused_segments: AtomicU64,
     pub(crate) deleted_segments: AtomicU64,
     pub(crate) deleted_bytes: AtomicU64,
@@ -78,6 +81,8 @@ pub(crate) struct Shared {
     /// A reader found the catalogue broken.
     pub(crate) is_catalogue_suspect: AtomicBool,
     pub(crate) caches: Caches,
+    pub(crate) damage: RwLock<Damage>,
+    pub(crate) scrub: Control,
     pub(crate) counters: Counters,
     pub(crate) io_mode: Mutex<Option<IoMode>>,
     pub(crate) failed: watch::Sender<Option<Arc<str>>>,
@@ -105,6 +110,8 @@ impl Shared {
             catalogue: RwLock::default(),
             is_catalogue_suspect: false.into(),
             caches: Caches::default(),
+            damage: RwLock::default(),
+            scrub: Control::default(),
             counters: Counters::default(),
             io_mode: Mutex::default(),
             failed: watch::Sender::new(None),
@@ -121,6 +128,19 @@ impl Shared {
         let open = read(&self.open).get(&id).map(|segment| Arc::clone(&segment.class));
         let class = open.or_else(|| read(&self.known).get(&id).map(|known| Arc::clone(&known.class)))?;
         Some(self.layout.segment(&class, id))
+    }
+
+    /// As [`Self::segment_path`], of sealed segments only.
+    pub(crate) fn sealed_path(&self, id: SegmentId) -> Option<PathBuf> {
+        let class = read(&self.known).get(&id).map(|known| Arc::clone(&known.class))?;
+        Some(self.layout.segment(&class, id))
+    }
+
+    /// Whether every segment of former processes is listed, or refused.
+    pub(crate) fn is_listed(&self) -> bool {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let done = count(&self.counters.segments_recovered) + count(&self.counters.refused_segments);
+        read(&self.catalogue).is_some() && done >= count(&self.counters.segments_to_recover)
     }
 }
 

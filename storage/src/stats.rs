@@ -1,8 +1,12 @@
 //! What a volume tells of itself, for metrics and the console.
 
 use crate::disk::IoMode;
+use crate::ids::CameraId;
+use crate::scrub::ScrubStatus;
 use crate::shared::{Shared, lock, read};
+use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A snapshot. Counters count from the opening of the volume.
@@ -37,6 +41,13 @@ pub struct Stats {
     pub damaged_batches: u64,
     /// Chunks that a reader asked for and did not get because their checksum fails.
     pub damaged_reads: u64,
+    /// Chunks found damaged by readers or the scrub, each once.
+    pub damaged_chunks: u64,
+    /// Those of them that are still there.
+    pub known_damaged: BTreeMap<CameraId, u64>,
+    pub scrub: ScrubStatus,
+    /// Since the last whole pass of the scrub ended; `None` before the first.
+    pub scrub_age_us: Option<u64>,
     pub chunks_without_init: u64,
     pub catalogue_rebuilds: u32,
     pub is_catalogue_open: bool,
@@ -65,6 +76,7 @@ impl Stats {
 pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) -> Stats {
     let counters = &shared.counters;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let scrub = shared.scrub.status();
     let known = read(&shared.known);
     Stats {
         io_mode: *lock(&shared.io_mode),
@@ -86,6 +98,10 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         deleted_bytes: load(&counters.deleted_bytes),
         damaged_batches: load(&counters.damaged_batches),
         damaged_reads: load(&counters.damaged_reads),
+        damaged_chunks: load(&counters.damaged_chunks),
+        known_damaged: read(&shared.damage).by_camera(),
+        scrub_age_us: scrub.last_ended_at.map(|ended_at| age_us(shared.clock.now(), ended_at)),
+        scrub,
         chunks_without_init: load(&counters.chunks_without_init),
         catalogue_rebuilds: counters.catalogue_rebuilds.load(Ordering::Relaxed),
         is_catalogue_open: read(&shared.catalogue).is_some(),
@@ -94,4 +110,9 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         has_no_space,
         failed: shared.failed.borrow().as_deref().map(str::to_owned),
     }
+}
+
+/// Zero where the clock was set back.
+fn age_us(now: Timestamp, then: Timestamp) -> u64 {
+    u64::try_from(now.micros_since(then)).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Opening a volume: lock, identity, the writer's and the keeper's threads. Its cost does not depend on how much is stored.
+//! Opening a volume: lock, identity, the writer's, the keeper's and the scrub's threads. Its cost does not depend on how much is stored.
 
 mod handle;
 
@@ -6,6 +6,7 @@ pub use handle::VolumeHandle;
 
 use crate::Error;
 use crate::clock::{Clock, SystemClock};
+use crate::damage::Damage;
 use crate::disk::BatchDisk as _;
 use crate::disk::{Disk, LocalFuture, RealDisk, WriterHost};
 use crate::format::{BLOCK_BYTES, SegmentHeader};
@@ -15,7 +16,8 @@ use crate::intake::{Budget, Intake};
 use crate::keeper::{Found, Job, Keeper, keep};
 use crate::layout::{Layout, parse_file_name};
 use crate::options::VolumeOptions;
-use crate::shared::{Shared, lock};
+use crate::scrub::{Remembered, Scrub};
+use crate::shared::{Shared, lock, write};
 use crate::writer::{Start, Writer};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +32,7 @@ use uuid::Uuid;
 pub struct Volume {
     shared: Arc<Shared>,
     /// One for each thread; it tells that the thread has ended, in whatever way.
-    ended: [oneshot::Receiver<()>; 2],
+    ended: [oneshot::Receiver<()>; 3],
 }
 
 impl Volume {
@@ -72,12 +74,18 @@ impl Volume {
         let Parts { shared, intake, start, keeper, jobs } = Parts::new(options, &disk, clock, now())?;
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
-        let written = Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
-        let kept = Thread { shared: Arc::clone(&shared), budget, lock };
+        let thread = || Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
+        let remembered = Remembered::load(&*disk, &shared.layout, shared.volume);
+        *write(&shared.damage) = Damage::of(remembered.damaged.clone());
+        let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
         let ended = [
-            written.spawn("writer", move || run_writer(&*disk, start))?,
-            kept.spawn("keeper", move || {
+            thread().spawn("writer", move || run_writer(&*disk, start))?,
+            thread().spawn("keeper", move || {
                 keep(keeper, &jobs);
+                Ok(())
+            })?,
+            thread().spawn("scrub", move || {
+                run_scrub(scrub);
                 Ok(())
             })?,
         ];
@@ -85,7 +93,7 @@ impl Volume {
         Ok((Self { shared, ended }, handle))
     }
 
-    /// Waits until both threads of the volume have ended. A disk that hangs keeps them as long as it does.
+    /// Waits until all threads of the volume have ended. A disk that hangs keeps them as long as it does.
     ///
     /// # Errors
     /// It failed, and why. After [`VolumeHandle::close`] it is `Ok`.
@@ -148,7 +156,7 @@ fn now() -> Instant {
 struct Thread {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
-    /// Kept by both threads: no other process comes in while one of them may still write.
+    /// Kept by all threads: no other process comes in while one of them may still write.
     lock: Arc<Lock>,
 }
 
@@ -184,9 +192,10 @@ impl Thread {
     }
 }
 
-/// Runs the writer to its end, then ends the keeper, which has no more to do.
+/// Runs the writer to its end, then ends the keeper, which has no more to do, and the scrub.
 fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
     let _stop = StopKeeper(start.keeper.clone());
+    let _stop_scrub = StopScrub(Arc::clone(&start.shared));
     let mode = Arc::clone(&start.shared);
     let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
@@ -194,6 +203,21 @@ fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
         Box::pin(Writer::new(batch_disk, start).run())
     });
     disk.run_writer(body).map_err(|error| format!("the writer cannot start: {error}"))
+}
+
+/// Recording does not end for a bug of the scrub's.
+fn run_scrub(scrub: Scrub) {
+    if catch_unwind(AssertUnwindSafe(|| scrub.run())).is_err() {
+        tracing::error!("the scrub panicked: this is a bug; the volume is not scrubbed until its node starts again");
+    }
+}
+
+struct StopScrub(Arc<Shared>);
+
+impl Drop for StopScrub {
+    fn drop(&mut self) {
+        self.0.scrub.stop();
+    }
 }
 
 /// Also where the writer panics.

@@ -7,6 +7,7 @@ mod export;
 mod health;
 mod hls;
 mod nodes;
+mod scrub;
 mod timeline;
 
 use crate::auth;
@@ -85,6 +86,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain::<B>).delete(nodes::undrain::<B>))
+        .route("/api/v1/nodes/{id}/scrub", post(scrub::start::<B>))
+        .route("/api/v1/scrub", get(scrub::list::<B>))
         .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
         .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 18] = [
+pub(crate) const GUARDED: [(&str, &str); 20] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
@@ -14,6 +14,8 @@ pub(crate) const GUARDED: [(&str, &str); 18] = [
     ("DELETE", "/api/v1/nodes/1"),
     ("POST", "/api/v1/nodes/1/drain"),
     ("DELETE", "/api/v1/nodes/1/drain"),
+    ("POST", "/api/v1/nodes/1/scrub"),
+    ("GET", "/api/v1/scrub"),
     ("GET", "/api/v1/cameras"),
     ("POST", "/api/v1/cameras"),
     ("GET", "/api/v1/cameras/1"),

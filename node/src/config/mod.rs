@@ -101,6 +101,10 @@ pub struct Storage {
     pub segment_bytes_max: ByteSize,
     pub buffer_bytes_max: ByteSize,
     pub free_bytes_min: ByteSize,
+    /// Of each volume; 0: never.
+    pub scrub_bytes_per_second_max: ByteSize,
+    /// From the beginning of one pass to that of the next.
+    pub scrub_days: u32,
     /// Data directories, one a disk; where none is named, `volume0` in the data directory.
     #[serde(rename = "volume")]
     pub volumes: Vec<Volume>,
@@ -259,6 +263,8 @@ impl Default for Storage {
             segment_bytes_max: ByteSize(4 << 30),
             buffer_bytes_max: ByteSize(64 << 20),
             free_bytes_min: ByteSize(1 << 30),
+            scrub_bytes_per_second_max: ByteSize(8 << 20),
+            scrub_days: 7,
             volumes: Vec::new(),
         }
     }

@@ -103,6 +103,8 @@ fn ranges(config: &Config, found: &mut Vec<Problem>) {
         ("storage.segment_seconds", config.storage.segment_seconds, 1, 86_400),
         ("storage.segment_bytes_max", config.storage.segment_bytes_max.0, SEGMENT_BYTES_MIN, 1 << 40),
         ("storage.buffer_bytes_max", config.storage.buffer_bytes_max.0, BUFFER_BYTES_MIN, 1 << 36),
+        ("storage.scrub_bytes_per_second_max", config.storage.scrub_bytes_per_second_max.0, 0, 1 << 34),
+        ("storage.scrub_days", u64::from(config.storage.scrub_days), 1, 3650),
         ("ingest.tick_ms", config.ingest.tick_ms, 1, 500),
         ("ingest.stall_after_ms", config.ingest.stall_after_ms, 500, 600_000),
         ("ingest.chunk_ms", config.ingest.chunk_ms, 100, 10_000),

@@ -145,6 +145,18 @@ impl Backend for NodeBackend {
         self.member()?.view.read(chunk).await.map_err(view_error)
     }
 
+    async fn scrub(&self) -> Result<Vec<wire::VolumeScrub>> {
+        Ok(self.member()?.view.scrub().await)
+    }
+
+    async fn start_scrub(&self, node: NodeId) -> Result<()> {
+        let member = self.member()?;
+        if !member.consensus.state().nodes.keys().any(|known| known == node) {
+            return Err(no_node(node));
+        }
+        member.view.start_scrub(node).await.map_err(view_error)
+    }
+
     async fn ready(&self) -> std::result::Result<(), String> {
         let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
         member.volumes.writable()?;
@@ -203,6 +215,7 @@ fn view_error(error: ViewError) -> ApiError {
         ViewError::Local(error) if error.is_damage() => ApiError::damaged(detail),
         ViewError::Local(error) if error.is_passing() => ApiError::unavailable(detail),
         ViewError::Local(_) => ApiError::internal(detail),
+        ViewError::Damaged(_) => ApiError::damaged(detail),
         ViewError::NoInit => ApiError::unavailable(detail),
         ViewError::Peer(_) => ApiError::unavailable(detail),
         ViewError::Gone(_) => ApiError::not_found(detail),

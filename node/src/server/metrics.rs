@@ -36,7 +36,14 @@ impl Collector for NodeCollector {
         let mut families = self.up.collect();
         if let Some(member) = member {
             let now = self.host.clock.now();
-            let parts = [recorders(member), totals(member), lags(member, now), cluster(member), volumes(member)];
+            let parts = [
+                recorders(member),
+                totals(member),
+                lags(member, now),
+                cluster(member),
+                volumes(member),
+                damage(member),
+            ];
             for part in parts {
                 match part {
                     Ok(part) => families.extend(part),
@@ -173,6 +180,21 @@ const VOLUME_GAUGES: &[VolumeGauge] = &[
     ("holdfast_volume_full_info", "1 while the disk is full and nothing may be deleted.", |stats| {
         f64::from(u8::from(stats.has_no_space))
     }),
+    ("holdfast_volume_scrub_done_bytes", "Read in the scrub's present pass; 0 between passes.", |stats| {
+        stats.scrub.pass.map_or(0.0, |pass| pass.done_bytes as f64)
+    }),
+    ("holdfast_volume_scrub_pass_bytes", "To be read in the scrub's present pass; 0 between passes.", |stats| {
+        stats.scrub.pass.map_or(0.0, |pass| pass.total_bytes as f64)
+    }),
+    ("holdfast_volume_scrub_done_segments", "Segments read in the scrub's present pass.", |stats| {
+        stats.scrub.pass.map_or(0.0, |pass| pass.done_segments as f64)
+    }),
+    ("holdfast_volume_scrub_pass_segments", "Segments to be read in the scrub's present pass.", |stats| {
+        stats.scrub.pass.map_or(0.0, |pass| pass.total_segments as f64)
+    }),
+    ("holdfast_volume_scrub_held_back_info", "1 while the scrub waits because the disk is behind.", |stats| {
+        f64::from(u8::from(stats.scrub.is_held_back))
+    }),
     (
         "holdfast_volume_direct_io_info",
         "1 where the volume is written through io_uring with O_DIRECT, 0 for plain I/O.",
@@ -191,6 +213,18 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
     }),
     ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| {
         stats.damaged_reads as f64
+    }),
+    ("holdfast_volume_scrubbed_bytes_total", "Read by the scrub.", |stats| stats.scrub.read_bytes as f64),
+    ("holdfast_volume_unreadable_segments_total", "Segments that the scrub could not read.", |stats| {
+        stats.scrub.failed_segments as f64
+    }),
+    (
+        "holdfast_volume_damaged_segments_total",
+        "Segments whose header, footer or init segments the scrub found damaged.",
+        |stats| stats.scrub.damaged_segments as f64,
+    ),
+    ("holdfast_volume_found_damaged_chunks_total", "Chunks found damaged, each once.", |stats| {
+        stats.damaged_chunks as f64
     }),
     ("holdfast_volume_catalogue_rebuilds_total", "Catalogues rebuilt from segments.", |stats| {
         stats.catalogue_rebuilds.into()
@@ -215,4 +249,29 @@ fn volumes(member: &Member) -> Families {
         families.extend(counter.collect());
     }
     Ok(families)
+}
+
+/// What not every volume has: damage, by camera, and a whole pass of the scrub behind it.
+fn damage(member: &Member) -> Families {
+    let damaged = GaugeVec::new(
+        Opts::new("holdfast_volume_damaged_chunks", "Stored chunks that are damaged and not served."),
+        &["volume", "camera"],
+    )?;
+    let age = GaugeVec::new(
+        Opts::new(
+            "holdfast_volume_scrub_age_seconds",
+            "Since the scrub's last whole pass ended; not there before the first.",
+        ),
+        &["volume"],
+    )?;
+    for (index, stats) in member.volumes.stats().iter().enumerate() {
+        let index = index.to_string();
+        for (camera, count) in &stats.known_damaged {
+            damaged.with_label_values(&[&index, &camera.to_string()]).set(*count as f64);
+        }
+        if let Some(age_us) = stats.scrub_age_us {
+            age.with_label_values(&[&index]).set(age_us as f64 / 1e6);
+        }
+    }
+    Ok(damaged.collect().into_iter().chain(age.collect()).collect())
 }

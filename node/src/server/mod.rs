@@ -11,6 +11,7 @@ mod metrics;
 mod mux;
 mod pilot;
 mod reads;
+mod scrub;
 mod sink;
 mod view;
 mod volumes;

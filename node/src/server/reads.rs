@@ -1,6 +1,7 @@
 //! What a node tells its peers of its own recordings: `/read/*` on the peer port, postcard in and out.
 
-use super::volumes::Volumes;
+use super::scrub;
+use super::volumes::{ReadError, Volumes};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -46,12 +47,21 @@ pub(crate) const ENTRIES_PATH: &str = "/read/entries";
 pub(crate) const INIT_PATH: &str = "/read/init";
 pub(crate) const CHUNK_PATH: &str = "/read/chunk";
 
+/// How this node's volumes are scrubbed, and what was found damaged.
+pub(crate) const SCRUB_PATH: &str = "/read/scrub";
+pub(crate) const START_SCRUB_PATH: &str = "/scrub/start";
+
+/// What was asked for is stored, and damaged: asking again gives the same.
+pub(crate) const DAMAGED: StatusCode = StatusCode::GONE;
+
 pub(crate) fn read_routes(volumes: Volumes) -> Router {
     Router::new()
         .route(SPANS_PATH, post(spans))
         .route(ENTRIES_PATH, post(entries))
         .route(INIT_PATH, post(init))
         .route(CHUNK_PATH, post(chunk))
+        .route(SCRUB_PATH, post(scrub))
+        .route(START_SCRUB_PATH, post(start_scrub))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(volumes)
 }
@@ -102,9 +112,19 @@ async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
     }
 }
 
-fn bytes<E: std::fmt::Display>(result: Result<Bytes, E>) -> Response {
+async fn scrub(State(volumes): State<Volumes>) -> Response {
+    encode(&scrub::status(&volumes))
+}
+
+async fn start_scrub(State(volumes): State<Volumes>) -> Response {
+    scrub::start(&volumes);
+    encode(&())
+}
+
+fn bytes(result: Result<Bytes, ReadError>) -> Response {
     match result {
         Ok(bytes) => bytes.into_response(),
+        Err(error) if error.is_damage() => (DAMAGED, error.to_string()).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

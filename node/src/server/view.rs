@@ -2,7 +2,11 @@
 
 use super::explain::explain;
 use super::pilot::Sight;
-use super::reads::{CHUNK_PATH, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SPANS_PATH};
+use super::reads::{
+    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SCRUB_PATH, SPANS_PATH,
+    START_SCRUB_PATH,
+};
+use super::scrub;
 use super::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -30,6 +34,8 @@ pub(crate) enum ViewError {
     Local(#[from] ReadError),
     #[error("{0}")]
     Peer(#[from] PeerError),
+    #[error("{0}")]
+    Damaged(String),
     #[error("node {0} holds this footage and is not a member of the cluster any more")]
     Gone(NodeId),
     #[error("no node that answers holds this init segment")]
@@ -151,7 +157,35 @@ impl View {
         }
         let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
         let addr = addr.ok_or(ViewError::Gone(node))?;
-        Ok(self.client.fetch(&addr, CHUNK_PATH, &chunk.location, CHUNK_DEADLINE).await?)
+        self.client.fetch(&addr, CHUNK_PATH, &chunk.location, CHUNK_DEADLINE).await.map_err(|error| match error {
+            PeerError::Rejected { status, message, .. } if status == DAMAGED.as_u16() => {
+                ViewError::Damaged(format!("node {node}: {message}"))
+            }
+            other => other.into(),
+        })
+    }
+
+    /// How every node's volumes are scrubbed; nodes that do not answer are left out.
+    pub(crate) async fn scrub(&self) -> Vec<wire::VolumeScrub> {
+        let answers = self.ask::<_, Vec<scrub::Status>>(SCRUB_PATH, &()).await;
+        let own = Answer { node: self.me, answer: Some(scrub::status(&self.volumes)) };
+        let told = answers.into_iter().chain([own]).filter_map(|answer| Some((answer.node, answer.answer?)));
+        let mut volumes: Vec<_> = told
+            .flat_map(|(node, volumes)| volumes.into_iter().map(move |volume| scrub::wire_scrub(node, volume)))
+            .collect();
+        volumes.sort_by_key(|volume| (volume.node, volume.volume));
+        volumes
+    }
+
+    /// Has a node begin a pass on all of its volumes.
+    pub(crate) async fn start_scrub(&self, node: NodeId) -> Result<(), ViewError> {
+        if node == self.me {
+            scrub::start(&self.volumes);
+            return Ok(());
+        }
+        let addr = self.peers().into_iter().find(|(peer, _)| *peer == node).map(|(_, addr)| addr);
+        let addr = addr.ok_or(ViewError::Gone(node))?;
+        Ok(self.client.call::<_, ()>(&addr, START_SCRUB_PATH, &(), ANSWER_DEADLINE).await?)
     }
 
     fn peers(&self) -> Vec<(NodeId, String)> {

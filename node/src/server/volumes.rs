@@ -85,7 +85,8 @@ impl Volumes {
         Ok(Self { attached, homes: Arc::default(), reads: Arc::new(Semaphore::new(READS_MAX)) })
     }
 
-    fn handles(&self) -> Vec<VolumeHandle> {
+    /// Of the volumes that could be opened.
+    pub(super) fn handles(&self) -> Vec<VolumeHandle> {
         self.attached.opened.iter().map(|volume| volume.handle.clone()).collect()
     }
 

@@ -9,6 +9,7 @@ use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 use std::fs::File;
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -112,6 +113,12 @@ impl DiskFile for RealFile {
 
     fn advise_random(&self) {
         if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, Advice::Random) {
+            tracing::debug!(%error, "fadvise is refused");
+        }
+    }
+
+    fn forget_cached(&self, offset: u64, bytes: u64) {
+        if let Err(error) = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), Advice::DontNeed) {
             tracing::debug!(%error, "fadvise is refused");
         }
     }

@@ -95,6 +95,7 @@ impl Keeper {
         tracing::info!(segment = %id, class = %known.class, bytes = known.bytes, %reason, "deleted a segment");
         write(&self.shared.known).remove(&id);
         self.shared.caches.forget(id);
+        write(&self.shared.damage).forget(id);
         self.shared.counters.deleted_segments.fetch_add(1, Ordering::Relaxed);
         self.shared.counters.deleted_bytes.fetch_add(known.bytes, Ordering::Relaxed);
         if let Some(Err(error)) = self.catalogue().map(|catalogue| catalogue.remove(id, head.as_ref())) {

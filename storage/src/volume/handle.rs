@@ -1,6 +1,7 @@
 //! What recorders and readers hold of a volume.
 
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
+use crate::damage::DamagedChunk;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
 use crate::options::{ClassId, VolumeOptions};
@@ -163,6 +164,18 @@ impl VolumeHandle {
     /// The segment is gone, the chunk is damaged, or it cannot be read.
     pub fn read(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
         self.shared.payload(location)
+    }
+
+    /// Chunks that are stored and damaged, by segment and offset, and how many more there are than are listed.
+    #[must_use]
+    pub fn damaged(&self) -> (Vec<DamagedChunk>, u64) {
+        let damage = read(&self.shared.damage);
+        (damage.chunks().collect(), damage.left_out())
+    }
+
+    /// Has the scrub begin a pass now; nothing where it is off.
+    pub fn start_scrub(&self) {
+        self.shared.scrub.start();
     }
 
     /// What waits in memory, of [`VolumeOptions::buffer_bytes_max`].

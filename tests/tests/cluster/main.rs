@@ -7,3 +7,4 @@ mod configuration;
 mod failover;
 mod handover;
 mod quorum;
+mod rot;

@@ -8,4 +8,5 @@ mod damage;
 mod disk_full;
 mod hiccups;
 mod restart;
+mod scrub;
 mod start;

@@ -1,5 +1,7 @@
 //! What tests of both binaries do with exports.
 
+pub(crate) mod rot;
+
 use holdfast_chaos::site::Site;
 use holdfast_chaos::{Error, Result, ffmpeg};
 use holdfast_node::demo::footage;

@@ -316,6 +316,40 @@ impl Backend for Fake {
         })
     }
 
+    async fn scrub(&self) -> Result<Vec<wire::VolumeScrub>> {
+        self.reach().await;
+        let chunk = |entry: &ChunkEntry| wire::DamagedChunk {
+            camera: entry.meta.camera,
+            stream: entry.meta.stream,
+            track: entry.meta.track,
+            start: entry.meta.start,
+            end: entry.meta.end(),
+            segment: entry.location.segment,
+            offset: entry.location.offset,
+        };
+        let is_damaged = |state: &State, entry: &ChunkEntry| state.damaged.contains(&entry.location.offset);
+        let damaged = self
+            .with(|state| state.entries.iter().filter(|entry| is_damaged(state, entry)).map(chunk).collect::<Vec<_>>());
+        Ok(vec![wire::VolumeScrub {
+            node: NodeId(1),
+            volume: 0,
+            bytes_per_second_max: 8 << 20,
+            is_held_back: false,
+            pass: None,
+            last_started_at: Some(T0),
+            last_ended_at: Some(T0),
+            failed_segments: 0,
+            damaged_segments: 0,
+            damaged,
+            damaged_left_out: 0,
+        }])
+    }
+    async fn start_scrub(&self, node: NodeId) -> Result<()> {
+        match node {
+            NodeId(1) => Ok(()),
+            _ => Err(ApiError::not_found("no such node").code("unknown-node")),
+        }
+    }
     async fn ready(&self) -> std::result::Result<(), String> {
         self.with(|state| state.not_ready.clone()).map_or(Ok(()), Err)
     }

@@ -4,7 +4,7 @@ use super::ReadError;
 use crate::config::{Config, DEFAULT_RETENTION_CLASS, Io};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::NodeId;
-use holdfast_storage::{ClassId, Error, RetentionClass, Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +112,10 @@ fn options(config: &Config, path: PathBuf, index: u16, node: NodeId, cluster: Uu
         segment_bytes_max: storage.segment_bytes_max.0,
         buffer_bytes_max: storage.buffer_bytes_max.0,
         free_bytes_min: storage.free_bytes_min.0,
+        scrub: ScrubOptions {
+            bytes_per_second_max: storage.scrub_bytes_per_second_max.0,
+            pass_interval: Duration::from_secs(u64::from(storage.scrub_days) * SECONDS_PER_DAY),
+        },
         retention: config.retention.iter().map(class).collect(),
         ..VolumeOptions::new(path, node, cluster)
     }

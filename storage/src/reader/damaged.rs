@@ -1,0 +1,94 @@
+//! What readers do about damage: tell whose it is and enter it into the register, and look for another copy where there is one.
+
+use crate::Error;
+use crate::chunk::{ChunkMeta, InitId};
+use crate::damage::DamagedChunk;
+use crate::format::{Decoded, FormatError, decode_record};
+use crate::ids::{CameraId, SegmentId, StreamKind};
+use crate::index::SegmentIndex;
+use crate::seal::{Sealed, read_sealed};
+use crate::shared::{Shared, read, write};
+use crate::verify::read_table;
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+
+/// Segments that are searched for another copy of an init segment.
+const COPIES_LOOKED_AT_MAX: usize = 64;
+
+impl Shared {
+    /// Counts a record that cannot be served, and has the scrub look at its segment.
+    pub(super) fn damaged(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
+        self.counters.damaged_reads.fetch_add(1, Ordering::Relaxed);
+        write(&self.damage).suspect(segment);
+        Error::Damaged { segment, offset, reason }
+    }
+
+    /// As [`Self::damaged`], and tells once whose chunk it is.
+    pub(super) fn damaged_chunk(&self, segment: SegmentId, offset: u64, reason: FormatError) -> Error {
+        if !read(&self.damage).has(segment, offset)
+            && let Some(meta) = self.listed_at(segment, offset)
+        {
+            let chunk = DamagedChunk { segment, offset, meta };
+            if write(&self.damage).note(chunk) {
+                self.tell_damage(&chunk, "a reader");
+            }
+        }
+        self.damaged(segment, offset, reason)
+    }
+
+    /// Logs and counts a chunk that was not known to be damaged.
+    pub(crate) fn tell_damage(&self, chunk: &DamagedChunk, found_by: &str) {
+        self.counters.damaged_chunks.fetch_add(1, Ordering::Relaxed);
+        let ChunkMeta { camera, stream, track, start, .. } = chunk.meta;
+        tracing::error!(
+            %camera, ?stream, ?track, from = %start, to = %chunk.meta.end(), volume = %self.layout.root.display(), segment = %chunk.segment,
+            offset = chunk.offset, found_by, "a stored chunk is damaged and will not be served"
+        );
+    }
+
+    /// What the index lists at this place, if it is a chunk's.
+    fn listed_at(&self, segment: SegmentId, offset: u64) -> Option<ChunkMeta> {
+        let of = |index: &SegmentIndex| {
+            index.tracks().values().flatten().find(|row| row.offset == offset).map(|row| row.meta)
+        };
+        let open = read(&self.open).get(&segment).cloned();
+        if let Some(open) = open {
+            return of(&read(&open.state).index);
+        }
+        let (file, path) = self.file(segment).ok()?;
+        let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else { return None };
+        head.tracks.iter().find_map(|table| {
+            let rows = read_table(&*file, &path, table).ok()??;
+            rows.iter().find(|row| row.offset == offset).map(|row| row.meta)
+        })
+    }
+
+    /// Every segment with chunks that need an init segment has a copy of it: the first sound one of the newest segments but `not`.
+    pub(super) fn init_elsewhere(&self, camera: CameraId, id: InitId, not: SegmentId) -> Option<Bytes> {
+        let streams = [StreamKind::Main, StreamKind::Sub];
+        let newest = |stream| {
+            self.ask_catalogue(|catalogue| catalogue.newest_segments(camera, stream, COPIES_LOOKED_AT_MAX)).ok()
+        };
+        let segments = streams.into_iter().filter_map(newest).flatten().filter(|segment| *segment != not);
+        segments.into_iter().find_map(|segment| self.init_in(camera, id, segment))
+    }
+
+    fn init_in(&self, camera: CameraId, id: InitId, segment: SegmentId) -> Option<Bytes> {
+        let (file, path) = self.file(segment).ok()?;
+        let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else { return None };
+        let row = head.inits.iter().find(|row| row.key.camera == camera && row.id == id)?;
+        let record = self.record(segment, row.offset).ok()?;
+        sound_init(&record, id).ok()
+    }
+}
+
+/// The payload of an init segment's record.
+///
+/// # Errors
+/// It is damaged, or another one.
+pub(super) fn sound_init(record: &[u8], id: InitId) -> Result<Bytes, FormatError> {
+    match decode_record(record)? {
+        (Decoded::Init { id: found, payload, .. }, _) if found == id => Ok(Bytes::copy_from_slice(payload)),
+        _ => Err(FormatError::Invalid { what: "init segment" }),
+    }
+}

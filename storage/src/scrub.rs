@@ -1,0 +1,329 @@
+//! The scrub of one volume: a thread that reads every sealed segment again, slowly, and enters damaged chunks into the register.
+//!
+//! `plan` decides, `paced` reads, `state` remembers over restarts; this file carries out. It reads at a bounded rate and lowest priority, holds back
+//! while the writer is behind, and leaves nothing in the page cache. Its memory is one segment's index.
+
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world")]
+
+mod paced;
+mod plan;
+mod state;
+
+pub(crate) use state::Remembered;
+
+use crate::Error;
+use crate::damage::DamagedChunk;
+use crate::ids::SegmentId;
+use crate::intake::Budget;
+use crate::shared::{Shared, lock, read, write};
+use crate::time::Timestamp;
+use crate::verify::{FooterState, Verified, verify_file};
+use paced::{Paced, Pacer};
+use plan::{Next, Pass, Seen};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often to look whether there is something to do.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often the state is written at most: that much is done again after a kill.
+const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How soon damage is written down.
+const SAVE_DAMAGE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Of the thread, for CPU; block layers that know priorities derive theirs from it.
+const NICE_MAX: i32 = 19;
+
+/// How a volume is scrubbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubOptions {
+    /// 0: never.
+    pub bytes_per_second_max: u64,
+    /// From the beginning of one pass to that of the next; a pass that takes longer is followed by the next at once.
+    pub pass_interval: Duration,
+}
+
+impl ScrubOptions {
+    pub const OFF: Self = Self { bytes_per_second_max: 0, pass_interval: Duration::MAX };
+}
+
+/// How far the scrub is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// 0: off.
+    pub bytes_per_second_max: u64,
+    /// `None` between passes.
+    pub pass: Option<ScrubPass>,
+    /// When the last whole pass began and ended.
+    pub last_started_at: Option<Timestamp>,
+    pub last_ended_at: Option<Timestamp>,
+    /// It waits because the writer is behind.
+    pub is_held_back: bool,
+    /// Read since the volume was opened.
+    pub read_bytes: u64,
+    /// Segments that could not be read at all since then.
+    pub failed_segments: u64,
+    /// Segments whose header, footer or init segments were found damaged since then.
+    pub damaged_segments: u64,
+}
+
+/// A pass under way. Segments that retention deletes count as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubPass {
+    pub started_at: Timestamp,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub done_segments: u64,
+    pub total_segments: u64,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    stop: bool,
+    start: bool,
+}
+
+/// What other threads tell the scrub, and what it tells them.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    asked: Mutex<Asked>,
+    changed: Condvar,
+    status: Mutex<ScrubStatus>,
+    read_bytes: AtomicU64,
+    is_held_back: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn stop(&self) {
+        lock(&self.asked).stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Begins a pass now, or the one under way anew.
+    pub(crate) fn start(&self) {
+        lock(&self.asked).start = true;
+        self.changed.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        lock(&self.asked).stop
+    }
+
+    /// Waits; `false` where the scrub shall stop.
+    fn wait(&self, wait: Duration) -> bool {
+        let asked = lock(&self.asked);
+        if asked.stop {
+            return false;
+        }
+        let (asked, _) = self.changed.wait_timeout(asked, wait).unwrap_or_else(PoisonError::into_inner);
+        !asked.stop
+    }
+
+    pub(crate) fn status(&self) -> ScrubStatus {
+        ScrubStatus {
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            is_held_back: self.is_held_back.load(Ordering::Relaxed),
+            ..lock(&self.status).clone()
+        }
+    }
+}
+
+pub(crate) struct Scrub {
+    shared: Arc<Shared>,
+    pacer: Arc<Pacer>,
+    pass: Option<Pass>,
+    /// Began and ended.
+    last: Option<(Timestamp, Timestamp)>,
+    saved_at: Instant,
+    saved_damage: u64,
+    is_dirty: bool,
+}
+
+impl Scrub {
+    /// Goes on where `remembered` says.
+    pub(crate) fn new(shared: Arc<Shared>, budget: Arc<Budget>, remembered: &Remembered) -> Self {
+        let pacer = Arc::new(Pacer::new(Arc::clone(&shared), budget));
+        let saved_damage = read(&shared.damage).version();
+        let (pass, last) = (remembered.pass, remembered.last);
+        Self { shared, pacer, pass, last, saved_at: Instant::now(), saved_damage, is_dirty: false }
+    }
+
+    /// Runs until [`Control::stop`].
+    pub(crate) fn run(mut self) {
+        // Of this thread alone (Linux).
+        if let Err(error) = rustix::process::setpriority_process(None, NICE_MAX) {
+            tracing::debug!(%error, "the scrub runs at normal priority");
+        }
+        loop {
+            self.tell();
+            self.save_if_due();
+            match self.next() {
+                Next::Suspect(id) | Next::Segment(id) => self.scrub(id),
+                Next::Begin => self.begin(),
+                Next::End => self.end(),
+                Next::Wait => drop(self.shared.scrub.wait(LOOK_INTERVAL)),
+            }
+            if self.shared.scrub.is_stopped() {
+                break;
+            }
+        }
+        self.save_if_changed();
+    }
+
+    fn next(&mut self) -> Next {
+        let options = self.shared.options.scrub;
+        if options.bytes_per_second_max == 0 {
+            return Next::Wait;
+        }
+        let known = read(&self.shared.known);
+        let seen = Seen {
+            now: self.shared.clock.now(),
+            pass_interval: options.pass_interval,
+            is_asked: std::mem::take(&mut lock(&self.shared.scrub.asked).start),
+            // What is not listed yet would be left out of the pass.
+            is_listed: self.shared.is_listed(),
+            suspect: write(&self.shared.damage).take_suspect(),
+            last_started_at: self.last.map(|(started_at, _)| started_at),
+            newest: known.last_key_value().map(|(id, _)| *id),
+        };
+        let next_of = |pass: &Pass| known.range(pass.next..).next().map(|(id, _)| *id).filter(|id| *id <= pass.newest);
+        plan::next(&seen, self.pass.as_ref(), next_of)
+    }
+
+    fn begin(&mut self) {
+        let known = read(&self.shared.known);
+        let Some((newest, _)) = known.last_key_value() else { return };
+        let pass = Pass {
+            started_at: self.shared.clock.now(),
+            next: SegmentId(0),
+            newest: *newest,
+            done_bytes: 0,
+            done_segments: 0,
+        };
+        tracing::info!(volume = %self.shared.layout.root.display(), segments = known.len(), "the scrub begins a pass");
+        drop(known);
+        self.pass = Some(pass);
+        self.is_dirty = true;
+    }
+
+    fn end(&mut self) {
+        let Some(pass) = self.pass.take() else { return };
+        let damaged = read(&self.shared.damage).chunks().count();
+        tracing::info!(volume = %self.shared.layout.root.display(), segments = pass.done_segments, bytes = pass.done_bytes, damaged, "the scrub has ended a pass");
+        self.last = Some((pass.started_at, self.shared.clock.now()));
+        self.is_dirty = true;
+        self.save_if_changed();
+    }
+
+    /// Reads one segment, unless the volume is closed meanwhile: then it stays to be done.
+    fn scrub(&mut self, id: SegmentId) {
+        let Some(path) = self.shared.sealed_path(id) else { return self.done(id, 0) };
+        let (bytes, verified) = match self.verify(id, &path) {
+            Ok(verified) => verified,
+            Err(_) if self.shared.scrub.is_stopped() => return,
+            // Retention was faster.
+            Err(_) if self.shared.sealed_path(id).is_none() => return self.done(id, 0),
+            Err(error) => {
+                tracing::error!(segment = %id, %error, "the scrub cannot read a segment; its footage may be lost");
+                lock(&self.shared.scrub.status).failed_segments += 1;
+                return self.done(id, 0);
+            }
+        };
+        self.take_down(id, &path, &verified);
+        self.done(id, bytes);
+    }
+
+    fn verify(&self, id: SegmentId, path: &Path) -> Result<(u64, Verified), Error> {
+        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        let file = Paced::new(file, Arc::clone(&self.pacer));
+        let verified = verify_file(&file, path, id, |_| {})?;
+        if let Some(offset) = file.first_unreadable() {
+            tracing::error!(segment = %id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
+        }
+        Ok((file.read_bytes(), verified))
+    }
+
+    fn take_down(&self, id: SegmentId, path: &Path, verified: &Verified) {
+        if self.shared.sealed_path(id).is_none() {
+            return;
+        }
+        let new = write(&self.shared.damage).settle(id, &verified.lost);
+        for chunk in &new {
+            self.shared.tell_damage(chunk, "the scrub");
+        }
+        for init in &verified.lost_inits {
+            let (camera, stream) = (init.key.camera, init.key.stream);
+            tracing::error!(segment = %id, %camera, ?stream, offset = init.offset, "an init segment is damaged; copies of it in other segments serve");
+        }
+        let is_rest_sound =
+            verified.is_header_sound && verified.footer == FooterState::Sound && verified.lost_inits.is_empty();
+        if !is_rest_sound {
+            tracing::error!(path = %path.display(), header_is_sound = verified.is_header_sound, footer = ?verified.footer, "the scrub found a segment's header, footer or init segment damaged");
+            lock(&self.shared.scrub.status).damaged_segments += 1;
+        }
+    }
+
+    /// A segment that is looked at out of turn does not move the pass.
+    fn done(&mut self, id: SegmentId, bytes: u64) {
+        if let Some(pass) = &mut self.pass
+            && pass.next <= id
+            && id <= pass.newest
+            && read(&self.shared.known).range(pass.next..id).next().is_none()
+        {
+            pass.next = SegmentId(id.0 + 1);
+            pass.done_bytes += bytes;
+            pass.done_segments += 1;
+            self.is_dirty = true;
+        }
+    }
+
+    /// Brings the status up to date.
+    fn tell(&self) {
+        // What is not listed yet cannot be counted.
+        let pass = self.pass.as_ref().filter(|_| self.shared.is_listed()).map(|pass| {
+            let known = read(&self.shared.known);
+            let left = known.range(pass.next..).take_while(|(id, _)| **id <= pass.newest);
+            let (segments, bytes) = left.fold((0, 0), |(count, bytes), (_, known)| (count + 1, bytes + known.bytes));
+            ScrubPass {
+                started_at: pass.started_at,
+                done_bytes: pass.done_bytes,
+                total_bytes: pass.done_bytes + bytes,
+                done_segments: pass.done_segments,
+                total_segments: pass.done_segments + segments,
+            }
+        });
+        let mut status = lock(&self.shared.scrub.status);
+        status.bytes_per_second_max = self.shared.options.scrub.bytes_per_second_max;
+        status.pass = pass;
+        status.last_started_at = self.last.map(|(started_at, _)| started_at);
+        status.last_ended_at = self.last.map(|(_, ended_at)| ended_at);
+    }
+
+    fn save_if_due(&mut self) {
+        let age = self.saved_at.elapsed();
+        let has_new_damage = read(&self.shared.damage).version() != self.saved_damage;
+        if (self.is_dirty && age >= SAVE_INTERVAL) || (has_new_damage && age >= SAVE_DAMAGE_INTERVAL) {
+            self.save_if_changed();
+        }
+    }
+
+    fn save_if_changed(&mut self) {
+        let damage = read(&self.shared.damage);
+        if !self.is_dirty && damage.version() == self.saved_damage {
+            return;
+        }
+        let version = damage.version();
+        let damaged: Vec<DamagedChunk> = damage.chunks().collect();
+        drop(damage);
+        self.saved_at = Instant::now();
+        let remembered = Remembered { pass: self.pass, last: self.last, damaged };
+        match state::save(&*self.shared.disk, &self.shared.layout, self.shared.volume, &remembered) {
+            Ok(()) => (self.saved_damage, self.is_dirty) = (version, false),
+            Err(error) => tracing::warn!(%error, "the scrub's state is not saved; after a restart it begins anew"),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A file read at the scrub's rate: waits before each read, leaves nothing in the page cache, and works around blocks that the disk does not give back.
+
+#![expect(clippy::disallowed_methods, reason = "an edge: it paces reads by time")]
+
+use super::plan::{Load, is_behind};
+use crate::disk::DiskFile;
+use crate::format::BLOCK_BYTES;
+use crate::intake::Budget;
+use crate::shared::{Shared, lock};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long to hold back before looking again.
+const BEHIND_PAUSE: Duration = Duration::from_millis(500);
+
+/// A flush that ended longer ago tells nothing of now.
+const FLUSH_NEWS_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Blocks of one segment that may be unreadable before the whole segment counts as such: each can take a disk seconds.
+const UNREADABLE_BLOCKS_MAX: u64 = 64;
+
+/// What stands where a block cannot be read: not zeros, which would be room that was never written.
+const UNREADABLE: u8 = 0xdb;
+
+/// Shares the rate out among reads, and watches the writer.
+pub(super) struct Pacer {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    /// When the next read may begin.
+    free_at: Instant,
+    flushes: u64,
+    /// When their number was seen to have grown, and what was written by then.
+    flushed_at: Instant,
+    flushed_bytes: u64,
+}
+
+impl Pacer {
+    pub(super) fn new(shared: Arc<Shared>, budget: Arc<Budget>) -> Self {
+        let now = Instant::now();
+        let seen = Mutex::new(Seen { free_at: now, flushes: 0, flushed_at: now, flushed_bytes: 0 });
+        Self { shared, budget, seen }
+    }
+
+    /// Waits until `bytes` may be read.
+    ///
+    /// # Errors
+    /// The scrub shall stop.
+    fn admit(&self, bytes: usize) -> io::Result<()> {
+        let rate = self.shared.options.scrub.bytes_per_second_max.max(1);
+        let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let now = Instant::now();
+        let wait = {
+            let mut seen = lock(&self.seen);
+            let begin = seen.free_at.max(now);
+            seen.free_at = begin + cost;
+            begin - now
+        };
+        self.sleep(wait)?;
+        while is_behind(&self.load()) {
+            self.shared.scrub.is_held_back.store(true, Ordering::Relaxed);
+            self.sleep(BEHIND_PAUSE)?;
+        }
+        self.shared.scrub.is_held_back.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Wake-ups for other reasons do not shorten it.
+    fn sleep(&self, wait: Duration) -> io::Result<()> {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if !self.shared.scrub.wait(left) {
+                return Err(io::Error::other("the scrub was stopped"));
+            }
+            if Instant::now() >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    fn load(&self) -> Load {
+        let counters = &self.shared.counters;
+        let (flushes, written_bytes) =
+            (counters.flushes.load(Ordering::Relaxed), counters.written_bytes.load(Ordering::Relaxed));
+        let mut seen = lock(&self.seen);
+        if flushes != seen.flushes {
+            (seen.flushes, seen.flushed_at, seen.flushed_bytes) = (flushes, Instant::now(), written_bytes);
+        }
+        let age = seen.flushed_at.elapsed();
+        let last_flush = Duration::from_micros(counters.flush_us_last.load(Ordering::Relaxed));
+        Load {
+            queued_bytes: self.budget.queued_bytes(),
+            queued_bytes_max: self.shared.options.buffer_bytes_max,
+            last_flush: if age <= FLUSH_NEWS_AGE_MAX { last_flush } else { Duration::ZERO },
+            flush_interval: self.shared.options.flush_interval,
+            unflushed: if written_bytes > seen.flushed_bytes { age } else { Duration::ZERO },
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Paced {
+    file: Arc<dyn DiskFile>,
+    pacer: Arc<Pacer>,
+    read_bytes: AtomicU64,
+    unreadable_blocks: AtomicU64,
+    first_unreadable: OnceLock<u64>,
+}
+
+impl Paced {
+    pub(super) fn new(file: Arc<dyn DiskFile>, pacer: Arc<Pacer>) -> Self {
+        let (read_bytes, unreadable_blocks) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { file, pacer, read_bytes, unreadable_blocks, first_unreadable: OnceLock::new() }
+    }
+
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Offset of the first block that the disk did not give back.
+    pub(super) fn first_unreadable(&self) -> Option<u64> {
+        self.first_unreadable.get().copied()
+    }
+
+    /// Block by block; one that cannot be read is filled with what no checksum accepts.
+    fn salvage(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut at = offset;
+        for block in buffer.chunks_mut(BLOCK_BYTES) {
+            if let Err(error) = self.file.read_exact_at(block, at) {
+                self.first_unreadable.get_or_init(|| at);
+                if self.unreadable_blocks.fetch_add(1, Ordering::Relaxed) >= UNREADABLE_BLOCKS_MAX
+                    || self.pacer.shared.scrub.is_stopped()
+                {
+                    return Err(error);
+                }
+                block.fill(UNREADABLE);
+            }
+            at += block.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for Paced {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.pacer.admit(buffer.len())?;
+        match self.file.read_exact_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(error),
+            Err(_) => self.salvage(buffer, offset)?,
+            Ok(()) => {}
+        }
+        let bytes = buffer.len() as u64;
+        self.file.forget_cached(offset, bytes);
+        self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.pacer.shared.scrub.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write_all_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn set_bytes(&self, _bytes: u64) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(read_only())
+    }
+}
+
+fn read_only() -> io::Error {
+    io::Error::from(io::ErrorKind::ReadOnlyFilesystem)
+}

@@ -1,0 +1,134 @@
+//! Reads all of a segment file and holds its footer against its batches. Changes nothing; the scrub and the offline tools share it.
+
+use crate::Error;
+use crate::damage::DamagedChunk;
+use crate::disk::DiskFile;
+use crate::format::{BLOCK, BLOCK_BYTES, FooterHead, FormatError, SegmentHeader, TrackTable, decode_table};
+use crate::ids::SegmentId;
+use crate::index::{ChunkRow, InitRow, SegmentIndex};
+use crate::scan::{Scan, scan_with};
+use crate::seal::{Sealed, read_sealed};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Where a segment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FooterState {
+    /// There is none: the segment is being written, or its node was killed.
+    Unsealed,
+    Sound,
+    /// Unreadable in whole or in part.
+    Damaged,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verified {
+    pub(crate) is_header_sound: bool,
+    pub(crate) footer: FooterState,
+    pub(crate) scan: Scan,
+    /// Batches that were damaged when the segment was sealed; what was lost with them is not listed.
+    pub(crate) damaged_at_sealing: u32,
+    /// Listed, and not there intact. By offset.
+    pub(crate) lost: Vec<DamagedChunk>,
+    pub(crate) lost_inits: Vec<InitRow>,
+}
+
+/// `progress` is told how far in the file it has come, in bytes.
+///
+/// # Errors
+/// It cannot be read, or is of a newer version. Damage is no error.
+pub(crate) fn verify_file(
+    file: &dyn DiskFile,
+    path: &Path,
+    segment: SegmentId,
+    progress: impl FnMut(u64),
+) -> Result<Verified, Error> {
+    let is_header_sound = read_header(file, path)?.is_some();
+    let scan = scan_with(file, segment, progress).map_err(Error::io("read", path))?.map_err(Error::format(path))?;
+    let mut verified = Verified {
+        is_header_sound,
+        footer: FooterState::Unsealed,
+        scan,
+        damaged_at_sealing: 0,
+        lost: Vec::new(),
+        lost_inits: Vec::new(),
+    };
+    match read_sealed(file, path)? {
+        Sealed::Yes(trailer, head) => {
+            verified.footer = FooterState::Sound;
+            verified.damaged_at_sealing = trailer.damaged_batches;
+            compare(file, path, segment, &head, &mut verified)?;
+        }
+        Sealed::No(_) if ends_like_a_seal(file, path)? => verified.footer = FooterState::Damaged,
+        Sealed::No(_) => {}
+    }
+    Ok(verified)
+}
+
+/// The header block, `None` where it is damaged.
+///
+/// # Errors
+/// It cannot be read, or is of a newer version.
+pub(crate) fn read_header(file: &dyn DiskFile, path: &Path) -> Result<Option<SegmentHeader>, Error> {
+    let mut block = vec![0; BLOCK_BYTES];
+    file.read_exact_at(&mut block, 0).map_err(Error::io("read", path))?;
+    match SegmentHeader::decode(&block) {
+        Ok(header) => Ok(Some(header)),
+        Err(source @ FormatError::Version { .. }) => Err(Error::format(path)(source)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Everything that the footer lists must be what the scan found.
+fn compare(
+    file: &dyn DiskFile,
+    path: &Path,
+    segment: SegmentId,
+    head: &FooterHead,
+    verified: &mut Verified,
+) -> Result<(), Error> {
+    for table in &head.tracks {
+        match read_table(file, path, table)? {
+            Some(rows) => {
+                let lost = missing(&verified.scan.index, table, &rows);
+                verified.lost.extend(lost.map(|row| DamagedChunk { segment, offset: row.offset, meta: row.meta }));
+            }
+            None => verified.footer = FooterState::Damaged,
+        }
+    }
+    verified.lost.sort_by_key(|chunk| chunk.offset);
+    let is_missing = |row: &&InitRow| !verified.scan.index.inits().contains(row);
+    verified.lost_inits = head.inits.iter().filter(is_missing).copied().collect();
+    Ok(())
+}
+
+fn missing<'a>(
+    index: &SegmentIndex,
+    table: &TrackTable,
+    rows: &'a [ChunkRow],
+) -> impl Iterator<Item = &'a ChunkRow> + use<'a> {
+    let found: BTreeSet<u64> = index.tracks().get(&table.key).into_iter().flatten().map(|row| row.offset).collect();
+    rows.iter().filter(move |row| !found.contains(&row.offset))
+}
+
+/// A chunk table, `None` where it is damaged.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn read_table(file: &dyn DiskFile, path: &Path, table: &TrackTable) -> Result<Option<Vec<ChunkRow>>, Error> {
+    let mut bytes = vec![0; table.bytes()];
+    match file.read_exact_at(&mut bytes, table.offset) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        other => other.map_err(Error::io("read", path)).map(|()| decode_table(table, &bytes).ok()),
+    }
+}
+
+/// Whether the last block is a trailer, sound or not.
+fn ends_like_a_seal(file: &dyn DiskFile, path: &Path) -> Result<bool, Error> {
+    let bytes = file.bytes().map_err(Error::io("read", path))?;
+    let Some(at) = bytes.checked_sub(BLOCK) else { return Ok(false) };
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, at).map_err(Error::io("read", path))?;
+    Ok(&magic == b"HOLDFEND")
+}
