@@ -60,6 +60,8 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Later reads are scattered: do not read ahead, above all not where a writer is about to write past the page cache.
     fn advise_random(&self) {}
+    /// Later reads come from the disk, not from memory: after a flush that failed, the page cache holds what the disk does not.
+    fn forget_cached(&self) {}
 }
 
 /// How the writer reaches its disk.

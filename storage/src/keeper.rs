@@ -309,6 +309,7 @@ impl Keeper {
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
+        file.forget_cached();
         let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         let damaged = scan.damaged_batches;
         self.shared.counters.damaged_batches.fetch_add(u64::from(damaged), Ordering::Relaxed);

@@ -31,6 +31,7 @@ mod watermark;
 mod writer;
 
 pub use error::{AppendError, Error};
+pub use identity::volume_id;
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
 pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use scan::Scan;
