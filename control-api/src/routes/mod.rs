@@ -84,6 +84,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))
+        .route("/api/v1/nodes/{id}/volumes", get(nodes::volumes::<B>))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain::<B>).delete(nodes::undrain::<B>))
         .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))

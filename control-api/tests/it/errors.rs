@@ -12,6 +12,7 @@ pub(crate) const GUARDED: [(&str, &str); 18] = [
     ("POST", "/api/v1/cluster/join"),
     ("GET", "/api/v1/nodes"),
     ("DELETE", "/api/v1/nodes/1"),
+    ("GET", "/api/v1/nodes/1/volumes"),
     ("POST", "/api/v1/nodes/1/drain"),
     ("DELETE", "/api/v1/nodes/1/drain"),
     ("GET", "/api/v1/cameras"),

@@ -45,6 +45,7 @@ pub(crate) const SPANS_PATH: &str = "/read/spans";
 pub(crate) const ENTRIES_PATH: &str = "/read/entries";
 pub(crate) const INIT_PATH: &str = "/read/init";
 pub(crate) const CHUNK_PATH: &str = "/read/chunk";
+pub(crate) const VOLUMES_PATH: &str = "/read/volumes";
 
 pub(crate) fn read_routes(volumes: Volumes) -> Router {
     Router::new()
@@ -52,6 +53,7 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
         .route(ENTRIES_PATH, post(entries))
         .route(INIT_PATH, post(init))
         .route(CHUNK_PATH, post(chunk))
+        .route(VOLUMES_PATH, post(standing))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(volumes)
 }
@@ -100,6 +102,10 @@ async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
         Ok(location) => bytes(volumes.read(location).await),
         Err(rejection) => *rejection,
     }
+}
+
+async fn standing(State(volumes): State<Volumes>) -> Response {
+    encode(&volumes.wire())
 }
 
 fn bytes<E: std::fmt::Display>(result: Result<Bytes, E>) -> Response {

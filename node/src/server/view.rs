@@ -2,7 +2,7 @@
 
 use super::explain::explain;
 use super::pilot::Sight;
-use super::reads::{CHUNK_PATH, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SPANS_PATH};
+use super::reads::{CHUNK_PATH, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SPANS_PATH, VOLUMES_PATH};
 use super::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -152,6 +152,16 @@ impl View {
         let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
         let addr = addr.ok_or(ViewError::Gone(node))?;
         Ok(self.client.fetch(&addr, CHUNK_PATH, &chunk.location, CHUNK_DEADLINE).await?)
+    }
+
+    /// How the volumes of a member stand, as it tells itself.
+    pub(crate) async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>, ViewError> {
+        if node == self.me {
+            return Ok(self.volumes.wire());
+        }
+        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        let addr = addr.ok_or(ViewError::Gone(node))?;
+        Ok(self.client.call(&addr, VOLUMES_PATH, &(), ANSWER_DEADLINE).await?)
     }
 
     fn peers(&self) -> Vec<(NodeId, String)> {
