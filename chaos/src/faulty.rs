@@ -117,7 +117,7 @@ impl FaultyDisk {
 
     /// Shows the disk as a file.
     fn show(&mut self) -> Result<()> {
-        let folder = self.dir.path().join("f");
+        let folder = self.dir.path().join(leftovers::SHOWN);
         fs::create_dir(&folder).map_err(io_error("make a directory"))?;
         let file = folder.join("disk");
         let mut command = Command::new("nbdfuse");
@@ -128,7 +128,7 @@ impl FaultyDisk {
     }
 
     fn attach(&mut self, filesystem: Filesystem) -> Result<()> {
-        let file = self.dir.path().join("f/disk");
+        let file = self.dir.path().join(leftovers::SHOWN).join("disk");
         self.device = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?.trim().to_owned();
         leftovers::note(self.dir.path(), "device", &self.device)?;
         run(make(filesystem).arg(&self.device))?;

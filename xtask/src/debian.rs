@@ -16,6 +16,9 @@ pub(crate) const INTEROP: [&str; 10] = [
     "glib-networking",
 ];
 
+/// Disks that fail, hang and slow down on command (root only).
+pub(crate) const DISKS: [&str; 5] = ["nbdkit", "libnbd-bin", "fuse3", "e2fsprogs", "xfsprogs"];
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packages {
     Present,

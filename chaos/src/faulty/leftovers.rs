@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 /// Followed by the id of the process that made it.
 pub(super) const PREFIX: &str = "holdfast-faulty-";
 
+/// Folder in which nbdfuse shows the disk as a file: what it mounts is the folder.
+pub(super) const SHOWN: &str = "f";
+
 pub(super) fn note(dir: &Path, name: &str, text: &str) -> Result<()> {
     fs::write(dir.join(name), text).map_err(io_error(format!("note a faulty disk's {name}")))
 }
@@ -39,15 +42,21 @@ pub(super) fn take_apart(dir: &Path) {
         // Lazily where a killed node still holds a file.
         let _ = quietly("umount", &[&at]) || quietly("umount", &["--lazy", &at]);
     }
-    if let Some(device) = noted("device") {
+    if let Some(device) = noted("device").filter(|device| backing(device).contains(&*dir.to_string_lossy())) {
         quietly("losetup", &["--detach", &device]);
     }
-    let shown = dir.join("f/disk").to_string_lossy().into_owned();
+    let shown = dir.join(SHOWN).to_string_lossy().into_owned();
     let _ = quietly("fusermount3", &["-u", &shown]) || quietly("fusermount3", &["-u", "-z", &shown]);
     let pids = noted("pids").unwrap_or_default();
     for pid in pids.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(|pid| is_of(*pid, dir)) {
         quietly("kill", &[&pid.to_string()]);
     }
+}
+
+/// The file behind a loop device now: devices are given again.
+pub(super) fn backing(device: &str) -> String {
+    let name = device.trim().trim_start_matches("/dev/");
+    fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap_or_default()
 }
 
 /// Whether the process works for this very disk: numbers are given again.

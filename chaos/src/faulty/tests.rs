@@ -49,8 +49,7 @@ fn it_fails_hangs_and_slows_down_on_command_and_leaves_nothing() {
     assert!(!dir.exists() && !at.join("file").exists());
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(&*dir.to_string_lossy()) && !mounts.contains(&*at.to_string_lossy()), "{mounts}");
-    let backing = format!("/sys/block/{}/loop/backing_file", device.trim_start_matches("/dev/"));
-    assert!(!fs::read_to_string(backing).unwrap_or_default().contains(&*dir.to_string_lossy()));
+    assert!(!leftovers::backing(&device).contains(&*dir.to_string_lossy()));
 }
 
 #[test]

@@ -227,6 +227,8 @@ impl Volumes {
             let before = lock(&self.inner.before).get(&camera).copied();
             let volume = self.choose(&slots, homes::RATE_UNKNOWN_BPS, before).or_else(|| any_open(&slots));
             let volume = volume.ok_or_else(|| SinkError::Failed(troubles(&slots)))?;
+            // Until it is counted: many come at once.
+            volume.load_bps.fetch_add(homes::RATE_UNKNOWN_BPS, Relaxed);
             homes.settle(camera, Arc::clone(&volume), |_| None);
             return Ok(volume);
         };
@@ -274,6 +276,7 @@ impl Volumes {
             return Err(before.failure().map_or_else(gone, |reason| SinkError::Failed(reason.to_string())));
         };
         let to = volume.index();
+        volume.load_bps.fetch_add(rate_bps, Relaxed);
         count_move(slots, &before);
         let lost = homes.settle(camera, volume, |before| before.durable_until(camera));
         tracing::warn!(%camera, from = before.index(), to, ?lost, "recording goes on on another volume");

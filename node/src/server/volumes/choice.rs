@@ -84,10 +84,14 @@ pub(super) fn choose(seats: &[Seat], rate_bps: u64, before: Option<u16>) -> Opti
     if let Some(seat) = open().find(|seat| Some(seat.index) == before) {
         return Some(seat.index);
     }
+    // Right after the start the room is not counted yet.
+    let is_room_known = open().all(|seat| seat.room_bytes > 0);
+    let lasts_s = |seat: &Seat| {
+        let load_bps = seat.load_bps.saturating_add(rate_bps).max(1);
+        if is_room_known { seat.room_bytes / load_bps } else { u64::MAX / load_bps }
+    };
     // The lowest index among equals.
-    let lasts_s =
-        |seat: &&Seat| (seat.room_bytes / (seat.load_bps.saturating_add(rate_bps)).max(1), u16::MAX - seat.index);
-    open().max_by_key(lasts_s).map(|seat| seat.index)
+    open().max_by_key(|seat| (lasts_s(seat), u16::MAX - seat.index)).map(|seat| seat.index)
 }
 
 /// A camera on a volume that is too slow.
@@ -132,6 +136,16 @@ mod tests {
             seats[usize::from(index)].load_bps += 1000;
         }
         assert_eq!([seats[0].load_bps, seats[1].load_bps], [10_000, 30_000]);
+    }
+
+    #[test]
+    fn cameras_spread_evenly_while_the_room_is_not_known() {
+        let mut seats = [seat(0, Standing::Takes, 0, 0), seat(1, Standing::Takes, 300, 0)];
+        for _ in 0..10 {
+            let index = choose(&seats, 1000, None).unwrap();
+            seats[usize::from(index)].load_bps += 1000;
+        }
+        assert_eq!([seats[0].load_bps, seats[1].load_bps], [5000, 5000]);
     }
 
     #[test]
