@@ -5,7 +5,11 @@ use holdfast_chaos::oracle::{count_all, count_one, expect_covered, expect_whole}
 use holdfast_chaos::site::{STOP_TIMEOUT, Site};
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_node::cli::{monotonic_now, wall_now};
+use holdfast_node::config::{ByteSize, Config};
+use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
+use reqwest::Method;
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -35,7 +39,9 @@ async fn a_hang_of_half_a_minute_loses_no_frame_and_holds_nothing_up() -> Result
     rig.wait_state(FAULTY, "active").await?;
     sleep(Duration::from_secs(2)).await;
     let to = wall_now();
-    expect_whole(&count_all(&mut rig.site, from, to).await?)?;
+    let verdicts = count_all(&mut rig.site, from, to).await?;
+    expect_whole(&verdicts)?;
+    assert!(verdicts.iter().all(|verdict| verdict.loss.doubled == 0), "{verdicts:?}");
     assert!(rig.gaps(from, to).await?.is_empty(), "what was late is no gap any more: {:?}", rig.gaps(from, to).await?);
     for camera in rig.site.cameras().to_vec() {
         expect_covered(&rig.site, 0, camera.id, from, to).await?;
@@ -125,6 +131,56 @@ async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras_withou
     sleep(Duration::from_secs(2)).await;
     let to = wall_now();
     expect_whole(&count_all(&mut rig.site, from, to).await?)?;
+    for camera in rig.site.cameras().to_vec() {
+        expect_covered(&rig.site, 0, camera.id, from, to).await?;
+    }
+    rig.site.pass();
+    Ok(())
+}
+
+/// As much as one buffer takes in a few seconds.
+const HIGH_BPS: u64 = 12_000_000;
+
+fn small_buffer(index: usize, config: &mut Config) {
+    one_disk(index, config);
+    config.storage.buffer_bytes_max = ByteSize(BUFFER_BYTES);
+}
+
+const BUFFER_BYTES: u64 = 16 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_can_help_the_least_important_is_shed_first_and_memory_is_bounded() -> Result<()> {
+    let Some(mut rig) = Rig::prepare(1, cameras(2, HIGH_BPS), small_buffer).await? else { return Ok(()) };
+    rig.start().await?;
+    for (camera, priority) in rig.site.cameras().iter().zip([0, 255]) {
+        let path = format!("cameras/{}", camera.id);
+        let answer = rig.site.send(0, Method::PATCH, &path, Some(&json!({ "priority": priority }))).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let from = wall_now();
+    sleep(Duration::from_secs(3)).await;
+    rig.faulty.hang(true)?;
+    rig.wait_state(FAULTY, "hung").await?;
+    let mut queued_most: f64 = 0.0;
+    for _ in 0..24 {
+        queued_most = queued_most.max(rig.figure("holdfast_volume_queued_bytes", FAULTY).await?);
+        sleep(Duration::from_millis(500)).await;
+    }
+    println!("at most {queued_most} bytes were queued");
+    assert!(queued_most > 0.5 * BUFFER_BYTES as f64 && queued_most <= BUFFER_BYTES as f64, "{queued_most}");
+    rig.faulty.hang(false)?;
+    rig.wait_state(FAULTY, "active").await?;
+    sleep(Duration::from_secs(2)).await;
+    let to = wall_now();
+    let verdicts = count_all(&mut rig.site, from, to).await?;
+    let lost: Vec<u64> = verdicts.iter().map(|verdict| verdict.loss.lost).collect();
+    println!("frames lost by priority 0 and 255: {lost:?}");
+    assert!(lost[0] > lost[1], "the least important loses more: {verdicts:?}");
+    let gaps = rig.gaps(from, to).await?;
+    assert!(gaps.iter().any(|(camera, ..)| camera.handle.id() == 1), "what was shed is told");
+    for (camera, cause, _) in gaps {
+        assert!(matches!(cause, GapCause::VolumeFailed | GapCause::Overload), "{}: {cause:?}", camera.name);
+    }
     for camera in rig.site.cameras().to_vec() {
         expect_covered(&rig.site, 0, camera.id, from, to).await?;
     }

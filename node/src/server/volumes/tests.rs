@@ -268,6 +268,31 @@ async fn what_a_volume_left_behind_never_made_durable_is_told_as_a_gap() {
 }
 
 #[tokio::test]
+async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, &[&dir.path().join("a"), &dir.path().join("b")]);
+    config.storage.flush_interval_ms = 10_000;
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    assert!(volumes.leave_at_once("default", CAMERA).is_none(), "a volume that takes records is not left");
+    volumes.slots_mut()[0].health = health::Health::Hung;
+    sink.append("default", chunk(1)).unwrap();
+    assert_eq!(volumes.shed(CAMERA), SinkError::Failed(volumes.slots()[0].trouble().unwrap()));
+    assert_eq!(volumes.leave_at_once("default", CAMERA).map(|volume| volume.index()), Some(1));
+    sink.append("default", chunk(3)).unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(3, 1)], "the hung one is not even asked");
+    let gaps = volumes.recorded(all()).await.unwrap().gaps;
+    assert_eq!(gaps.iter().map(|gap| (gap.start, gap.end)).collect::<Vec<_>>(), [(at(0), at(2))]);
+    volumes.slots_mut()[0].health = health::Health::Well;
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (3, 1)], "what was late is there");
+    volumes.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() {
     let dir = TempDir::new().unwrap();
     let (volumes, mut config) = retiring(&dir).await;
