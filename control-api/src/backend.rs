@@ -23,6 +23,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn nodes(&self) -> impl Future<Output = Result<Vec<wire::Node>>> + Send;
     /// Takes a member out of the cluster for good; a conflict where it owns cameras, unless `force`.
     fn remove_node(&self, node: NodeId, force: bool) -> impl Future<Output = Result<()>> + Send;
+    /// How the volumes of a member stand, by number.
+    fn volumes(&self, node: NodeId) -> impl Future<Output = Result<Vec<wire::Volume>>> + Send;
     /// Sets or lifts an operator's drain. Idempotent.
     fn set_draining(&self, node: NodeId, draining: bool) -> impl Future<Output = Result<wire::Node>> + Send;
 

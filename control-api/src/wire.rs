@@ -41,6 +41,28 @@ pub struct Node {
     pub cameras: usize,
 }
 
+/// An element of `GET /nodes/{id}/volumes`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The volume's number on its node, for as long as it lives.
+    pub index: u16,
+    pub path: String,
+    /// `active`, `slow`, `retiring`, `retired`, `full`, `hung`, `failed`, `away` or `opening`.
+    pub state: String,
+    /// What is wrong, in words for the operator.
+    pub error: Option<String>,
+    /// Cameras that are recorded to it now.
+    pub cameras: u64,
+    /// How long records wait until they are durable.
+    pub lag_seconds: f64,
+    /// Room in the filesystem, and its size, in bytes.
+    pub free_bytes: u64,
+    pub size_bytes: u64,
+    /// Times that it failed, hung or could not be opened, and that it was taken back, since the node started.
+    pub failures: u64,
+    pub reattachments: u64,
+}
+
 /// Body of `POST /cluster/init`: this node becomes the first member of a new cluster. Empty today.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

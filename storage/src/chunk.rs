@@ -164,7 +164,7 @@ pub enum Record {
 /// Where a durable chunk's payload lies within the node that recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChunkLocation {
-    /// Index of the volume in the node's configuration.
+    /// Index of the volume as its node numbers it, for as long as the volume lives.
     pub volume: u16,
     pub segment: SegmentId,
     /// Offset of the chunk's record in the segment file, in bytes.

@@ -63,7 +63,8 @@ pub trait DiskFile: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Later reads are scattered: do not read ahead, above all not where a writer is about to write past the page cache.
     fn advise_random(&self) {}
-    /// Nobody reads this again soon: keep it out of the page cache.
+    /// Nobody reads this again soon, or what is cached is not to be trusted (after a flush that failed, the page cache holds what the disk does not):
+    /// later reads come from the disk. `bytes` 0: to the end.
     fn forget_cached(&self, _offset: u64, _bytes: u64) {}
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use uuid::Uuid;
 
 const LAYOUT_VERSION: u16 = 1;
@@ -62,6 +63,19 @@ pub(crate) fn identify(
         disk.replace(&path, &identity.encode()).map_err(Error::io("write", &path))?;
     }
     Ok(identity)
+}
+
+/// The id of the volume in a data directory, without opening it; `None` where there is no volume yet, or its `volume.json` cannot be understood.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn volume_id(path: &Path) -> Result<Option<Uuid>, Error> {
+    let path = Layout { root: path.to_owned() }.identity();
+    match std::fs::read(&path) {
+        Ok(text) => Ok(decode(&text).ok().flatten().map(|identity| identity.volume)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
 }
 
 /// The part that every version has.

@@ -363,6 +363,7 @@ impl Keeper {
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
+        file.forget_cached(0, 0);
         let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         if scan.is_blank {
             return Ok(None);

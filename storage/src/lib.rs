@@ -39,6 +39,7 @@ mod writer;
 
 pub use damage::{DAMAGED_MAX, DamagedChunk};
 pub use error::{AppendError, Error};
+pub use identity::volume_id;
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
 pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use scan::Scan;

@@ -30,7 +30,7 @@ pub struct RetentionClass {
 pub struct VolumeOptions {
     /// The data directory; made if it does not exist.
     pub path: PathBuf,
-    /// Index of the volume in the node's configuration; goes into every [`crate::chunk::ChunkLocation`].
+    /// Index of the volume on its node, which keeps it for good; goes into every [`crate::chunk::ChunkLocation`].
     pub index: u16,
     pub node: NodeId,
     /// The cluster that the recordings belong to; a directory of another cluster is refused.

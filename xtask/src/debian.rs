@@ -16,8 +16,8 @@ pub(crate) const INTEROP: [&str; 10] = [
     "glib-networking",
 ];
 
-/// Filesystems whose power is cut, and a disk of our own below them.
-pub(crate) const POWER: [&str; 4] = ["e2fsprogs", "xfsprogs", "libnbd-bin", "fuse3"];
+/// Disks that fail, hang, slow down and lose power on command (root only).
+pub(crate) const DISKS: [&str; 5] = ["nbdkit", "libnbd-bin", "fuse3", "e2fsprogs", "xfsprogs"];
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packages {

@@ -75,7 +75,7 @@ pub(crate) fn verify(steps: &mut Steps) {
 
 /// Why it cannot run here, if it cannot.
 fn step(steps: &mut Steps, numbers: Numbers) -> Option<String> {
-    match steps.step("disk packages", || debian::ensure(&debian::POWER))? {
+    match steps.step("disk packages", || debian::ensure(&debian::DISKS))? {
         Packages::Missing { install_line } => return Some(format!("needs root, and packages: {install_line}")),
         Packages::Present if !debian::is_root() => return Some("only root may mount loop devices".to_owned()),
         Packages::Present => {}

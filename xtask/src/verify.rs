@@ -10,10 +10,10 @@ const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
 Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, interop tests, power cuts.
-As root it installs the Debian packages that the last two need; else it prints the line that would, and leaves
-those tests out.
+As root it installs the Debian packages that interop tests, faulty disks and power cuts need; else it prints the line
+that would, and leaves those tests out.
 
-  --quick        without the interop tests and the power cuts
+  --quick        without the interop tests and the power cuts, and installs nothing
   --keep-going   run the remaining steps after one has failed
 
 Exit codes: 0 passed, 1 a step failed, 2 wrong usage";
@@ -56,6 +56,9 @@ fn verify(options: &Options) -> ExitCode {
     steps.command("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
     // The integration tests start the binary that lies beside them.
     steps.command("build", cargo(&["build", "-p", "holdfast"]));
+    if !options.quick {
+        disks(&mut steps);
+    }
     // Without interop tests: these are ignored unless asked for.
     steps.command("tests", if has_nextest() { cargo(&["nextest", "run", "--workspace"]) } else { plain_tests() });
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
@@ -67,6 +70,15 @@ fn verify(options: &Options) -> ExitCode {
         power::verify(&mut steps);
     }
     steps.summary()
+}
+
+/// Where these packages are missing, the tests that need them leave themselves out.
+fn disks(steps: &mut Steps) {
+    if let Some(Packages::Missing { install_line }) =
+        steps.step("debian packages for faulty disks", || debian::ensure(&debian::DISKS))
+    {
+        steps.note("faulty disks", Outcome::LeftOut(format!("need packages and root; as root: {install_line}")));
+    }
 }
 
 fn interop(steps: &mut Steps) {

@@ -85,6 +85,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))
+        .route("/api/v1/nodes/{id}/volumes", get(nodes::volumes::<B>))
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain::<B>).delete(nodes::undrain::<B>))
         .route("/api/v1/nodes/{id}/scrub", post(scrub::start::<B>))
         .route("/api/v1/scrub", get(scrub::list::<B>))

@@ -3,7 +3,7 @@
 use super::App;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
-use crate::wire::Node;
+use crate::wire::{Node, Volume};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,6 +20,13 @@ pub(super) struct Removal {
 
 pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<Node>>> {
     app.backend.nodes().await.map(Json)
+}
+
+pub(super) async fn volumes<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<NodeId>,
+) -> Result<Json<Vec<Volume>>> {
+    app.backend.volumes(id).await.map(Json)
 }
 
 pub(super) async fn drain<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<NodeId>) -> Result<Json<Node>> {

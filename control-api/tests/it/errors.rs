@@ -6,12 +6,13 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 20] = [
+pub(crate) const GUARDED: [(&str, &str); 21] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
     ("GET", "/api/v1/nodes"),
     ("DELETE", "/api/v1/nodes/1"),
+    ("GET", "/api/v1/nodes/1/volumes"),
     ("POST", "/api/v1/nodes/1/drain"),
     ("DELETE", "/api/v1/nodes/1/drain"),
     ("POST", "/api/v1/nodes/1/scrub"),

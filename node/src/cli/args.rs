@@ -99,6 +99,11 @@ pub(super) enum NodesCommand {
         /// Name or number
         node: String,
     },
+    /// Show how a node's volumes stand. They are added, retired and taken out in its configuration file, which SIGHUP makes it read
+    Volumes {
+        /// Name or number
+        node: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use super::output::Output;
 use super::resolve;
 use super::table::Table;
 use holdfast_consensus::model::{Duty, Role};
-use holdfast_control_api::wire::Node;
+use holdfast_control_api::wire::{Node, Volume};
 use reqwest::Method;
 
 pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
@@ -17,6 +17,7 @@ pub(super) async fn run(command: NodesCommand, options: ApiOptions, out: Output)
         NodesCommand::Drain { node } => set_drain(&api, &node, Method::POST).await?,
         NodesCommand::Remove { node, force } => remove(&api, &node, force).await?,
         NodesCommand::Undrain { node } => set_drain(&api, &node, Method::DELETE).await?,
+        NodesCommand::Volumes { node } => return volumes(&api, &node, out).await,
     }
     let nodes: Vec<Node> = api.get(&["nodes"], &[]).await?;
     out.print(&nodes, |nodes| table(nodes))
@@ -31,6 +32,32 @@ async fn remove(api: &Api, text: &str, force: bool) -> Result<(), CliError> {
     let node = resolve::node(api, text).await?;
     let force = if force { "true" } else { "false" };
     api.delete(&["nodes", &node.id.to_string()], &[("force", force)]).await
+}
+
+async fn volumes(api: &Api, text: &str, out: Output) -> Result<(), CliError> {
+    let node = resolve::node(api, text).await?;
+    let volumes: Vec<Volume> = api.get(&["nodes", &node.id.to_string(), "volumes"], &[]).await?;
+    out.print(&volumes, |volumes| volumes_table(volumes))
+}
+
+fn volumes_table(volumes: &[Volume]) -> String {
+    let mut table = Table::new(&["VOLUME", "STATE", "CAMERAS", "LAG", "FREE", "PATH", "ERROR"]);
+    for volume in volumes {
+        table.row(vec![
+            volume.index.to_string(),
+            volume.state.clone(),
+            volume.cameras.to_string(),
+            format!("{:.1} s", volume.lag_seconds),
+            format!("{} of {}", gib(volume.free_bytes), gib(volume.size_bytes)),
+            volume.path.clone(),
+            volume.error.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 pub(super) fn table(nodes: &[Node]) -> String {

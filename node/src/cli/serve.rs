@@ -15,7 +15,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let secrets =
         Secrets::load(&config, |name| std::env::var(name).ok()).map_err(|error| CliError::failed(error.to_string()))?;
     logging::init(&config.log)?;
-    server::serve(config, secrets).map_err(|error| CliError::failed(error.to_string()))
+    server::serve(config, secrets, &args.config).map_err(|error| CliError::failed(error.to_string()))
 }
 
 /// Has the kernel kill this process when its parent dies, so that a killed demo or test leaves no nodes behind.

@@ -105,6 +105,10 @@ pub struct Storage {
     pub scrub_bytes_per_second_max: ByteSize,
     /// From the beginning of one pass to that of the next.
     pub scrub_days: u32,
+    /// A volume where nothing is written for so long while records wait counts as hung.
+    pub hang_after_ms: u64,
+    /// A volume that needs longer to make a record durable is too slow for its cameras.
+    pub lag_max_ms: u64,
     /// Data directories, one a disk; where none is named, `volume0` in the data directory.
     #[serde(rename = "volume")]
     pub volumes: Vec<Volume>,
@@ -114,6 +118,16 @@ pub struct Storage {
 #[serde(deny_unknown_fields)]
 pub struct Volume {
     pub path: PathBuf,
+    /// Nothing more is recorded to it; what it holds is served until the volume is taken out of the configuration.
+    #[serde(default)]
+    pub retire: bool,
+}
+
+impl Volume {
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), retire: false }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,13 +219,19 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: path.to_owned(), problems }) }
     }
 
-    /// Where the volumes lie, in the order of their index.
+    /// The volumes that are named, or the one that is there where none is.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<Volume> {
+        if self.storage.volumes.is_empty() {
+            return vec![Volume::new(self.data_dir.join("volume0"))];
+        }
+        self.storage.volumes.clone()
+    }
+
+    /// Where the volumes lie.
     #[must_use]
     pub fn volume_paths(&self) -> Vec<PathBuf> {
-        if self.storage.volumes.is_empty() {
-            return vec![self.data_dir.join("volume0")];
-        }
-        self.storage.volumes.iter().map(|volume| volume.path.clone()).collect()
+        self.volumes().into_iter().map(|volume| volume.path).collect()
     }
 
     /// `host:port` of the API as others reach it.
@@ -265,6 +285,8 @@ impl Default for Storage {
             free_bytes_min: ByteSize(1 << 30),
             scrub_bytes_per_second_max: ByteSize(8 << 20),
             scrub_days: 7,
+            hang_after_ms: 3000,
+            lag_max_ms: 5000,
             volumes: Vec::new(),
         }
     }

@@ -65,7 +65,7 @@ fn two_keys_are_enough() {
 #[test]
 fn a_written_configuration_reads_back() {
     let mut config = Config::new("a", "/d");
-    config.storage.volumes = vec![Volume { path: "/v".into() }];
+    config.storage.volumes = vec![Volume::new("/v"), Volume { retire: true, ..Volume::new("/w") }];
     config.storage.io = Io::IoUring;
     assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
 }

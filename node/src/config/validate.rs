@@ -105,6 +105,8 @@ fn ranges(config: &Config, found: &mut Vec<Problem>) {
         ("storage.buffer_bytes_max", config.storage.buffer_bytes_max.0, BUFFER_BYTES_MIN, 1 << 36),
         ("storage.scrub_bytes_per_second_max", config.storage.scrub_bytes_per_second_max.0, 0, 1 << 34),
         ("storage.scrub_days", u64::from(config.storage.scrub_days), 1, 3650),
+        ("storage.hang_after_ms", config.storage.hang_after_ms, 500, 600_000),
+        ("storage.lag_max_ms", config.storage.lag_max_ms, 500, 600_000),
         ("ingest.tick_ms", config.ingest.tick_ms, 1, 500),
         ("ingest.stall_after_ms", config.ingest.stall_after_ms, 500, 600_000),
         ("ingest.chunk_ms", config.ingest.chunk_ms, 100, 10_000),
@@ -138,6 +140,15 @@ fn relations(config: &Config, found: &mut Vec<Problem>) {
             ),
         ));
     }
+    for (key, value) in [("storage.hang_after_ms", storage.hang_after_ms), ("storage.lag_max_ms", storage.lag_max_ms)] {
+        if value <= storage.flush_interval_ms {
+            let interval = storage.flush_interval_ms;
+            let message = format!(
+                "{value} is not above flush_interval_ms = {interval}, so that a sound volume would seem bad; raise it"
+            );
+            found.push(Problem::of_key(key, message));
+        }
+    }
     if storage.buffer_bytes_max > storage.segment_bytes_max {
         found.push(Problem::of_key(
             "storage.buffer_bytes_max",
@@ -160,6 +171,12 @@ fn volumes(config: &Config, found: &mut Vec<Problem>) {
         found.push(Problem::of_key(
             "storage.volume",
             "is set on a witness, which records nothing; remove it or set role = \"recorder\"",
+        ));
+    }
+    if !config.storage.volumes.is_empty() && config.storage.volumes.iter().all(|volume| volume.retire) {
+        found.push(Problem::of_key(
+            "storage.volume.retire",
+            "is set on every volume, so that nothing could be recorded; leave one, or drain the node",
         ));
     }
     let mut seen = BTreeSet::new();

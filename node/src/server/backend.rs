@@ -73,6 +73,14 @@ impl Backend for NodeBackend {
         self.write(Command::RemoveNode { node, force, at: self.host.clock.now() }).await.map(drop)
     }
 
+    async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>> {
+        let member = self.member()?;
+        if !member.consensus.state().nodes.contains(node) {
+            return Err(no_node(node));
+        }
+        member.view.volumes(node).await.map_err(view_error)
+    }
+
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
         let duty = if draining { Duty::Draining } else { Duty::Active };
         self.write(Command::SetDuty { node, duty }).await?;

@@ -123,6 +123,23 @@ impl Host {
         Ok(Member::start(&self.config, &self.secrets, identity, self.clock).await?)
     }
 
+    /// Takes in what the configuration file says now, as far as that is possible without a restart: the volumes.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let mut rest = config.clone();
+        rest.storage.volumes.clone_from(&self.config.storage.volumes);
+        if rest != self.config {
+            tracing::warn!(
+                "the configuration file differs in more than its volumes; the rest counts when the node starts the next time"
+            );
+        }
+        match self.member() {
+            Some(member) => member.volumes.reconfigure(config),
+            None => tracing::warn!(
+                "this node belongs to no cluster yet; restart it to make it take the changed configuration"
+            ),
+        }
+    }
+
     fn enter(&self, member: Member) -> &Member {
         tracing::info!(node = %member.identity.node, cluster = %member.identity.cluster, "member of a cluster");
         let member = self.member.get_or_init(|| member);

@@ -44,7 +44,8 @@ pub(crate) fn join_attempt(data_dir: &Path) -> Result<Uuid, IdentityError> {
     Ok(attempt)
 }
 
-fn write_durably(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts a small file in place of another so that one of them is there, whole, after a power cut.
+pub(crate) fn write_durably(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;

@@ -107,7 +107,7 @@ impl Member {
         identity: Identity,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let volumes = Volumes::open(config, identity.node, identity.cluster)?;
+        let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
         let consensus = open_consensus(&config.data_dir, secrets, identity).await?;
         let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
         let ingest = IngestRuntime::start(runtime::Options {
@@ -177,6 +177,7 @@ impl Member {
         let (stopping, stops) = watch::channel(false);
         let duty = report_for_duty(consensus.clone(), identity, node_spec(config), stops);
         let tasks = vec![
+            spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the report for duty", duty, breaking),

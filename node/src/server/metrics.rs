@@ -2,6 +2,7 @@
 
 use super::host::Host;
 use super::member::Member;
+use super::volumes::VolumeStatus;
 use super::wire_views::leader;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::Stats;
@@ -42,7 +43,7 @@ impl Collector for NodeCollector {
                 lags(member, now),
                 cluster(member),
                 volumes(member),
-                damage(member),
+                damage(&member.volumes.statuses()),
             ];
             for part in parts {
                 match part {
@@ -231,28 +232,46 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
     }),
 ];
 
+/// As [`VolumeGauge`], of what the node knows of the volume.
+type StandingGauge = (&'static str, &'static str, fn(&VolumeStatus) -> f64);
+
+const STANDING_GAUGES: &[StandingGauge] = &[
+    ("holdfast_volume_cameras", "Cameras that are recorded to the volume now.", |volume| volume.cameras as f64),
+    ("holdfast_volume_lag_seconds", "How long records wait until they are durable.", |volume| volume.lag_seconds),
+];
+
+const STANDING_COUNTERS: &[StandingGauge] = &[
+    ("holdfast_volume_failures_total", "Times that the volume failed, hung or could not be opened.", |volume| {
+        volume.failures as f64
+    }),
+    ("holdfast_volume_reattachments_total", "Times that the volume was taken back after that.", |volume| {
+        volume.reattachments as f64
+    }),
+    ("holdfast_volume_moved_cameras_total", "Cameras that left the volume for another one of this node.", |volume| {
+        volume.moved_cameras as f64
+    }),
+];
+
 fn volumes(member: &Member) -> Families {
-    let stats = member.volumes.stats();
-    let mut families = Vec::new();
+    let volumes = member.volumes.statuses();
+    let mut families = volume_states(&volumes)?;
     for (name, help, read) in VOLUME_GAUGES {
-        let gauge = GaugeVec::new(Opts::new(*name, *help), &["volume"])?;
-        for (index, stats) in stats.iter().enumerate() {
-            gauge.with_label_values(&[&index.to_string()]).set(read(stats));
-        }
-        families.extend(gauge.collect());
+        families.extend(volume_gauge(name, help, &volumes, |volume| read(&volume.stats))?);
+    }
+    for (name, help, read) in STANDING_GAUGES {
+        families.extend(volume_gauge(name, help, &volumes, read)?);
     }
     for (name, help, read) in VOLUME_COUNTERS {
-        let counter = CounterVec::new(Opts::new(*name, *help), &["volume"])?;
-        for (index, stats) in stats.iter().enumerate() {
-            counter.with_label_values(&[&index.to_string()]).inc_by(read(stats));
-        }
-        families.extend(counter.collect());
+        families.extend(volume_counter(name, help, &volumes, |volume| read(&volume.stats))?);
+    }
+    for (name, help, read) in STANDING_COUNTERS {
+        families.extend(volume_counter(name, help, &volumes, read)?);
     }
     Ok(families)
 }
 
 /// What not every volume has: damage, by camera, and a whole pass of the scrub behind it.
-fn damage(member: &Member) -> Families {
+fn damage(volumes: &[VolumeStatus]) -> Families {
     let damaged = GaugeVec::new(
         Opts::new("holdfast_volume_damaged_chunks", "Stored chunks that are damaged and not served."),
         &["volume", "camera"],
@@ -264,7 +283,7 @@ fn damage(member: &Member) -> Families {
         ),
         &["volume"],
     )?;
-    for (index, stats) in member.volumes.stats().iter().enumerate() {
+    for VolumeStatus { index, stats, .. } in volumes {
         let index = index.to_string();
         for (camera, count) in &stats.known_damaged {
             damaged.with_label_values(&[&index, &camera.to_string()]).set(*count as f64);
@@ -274,4 +293,34 @@ fn damage(member: &Member) -> Families {
         }
     }
     Ok(damaged.collect().into_iter().chain(age.collect()).collect())
+}
+
+fn volume_gauge(name: &str, help: &str, volumes: &[VolumeStatus], read: impl Fn(&VolumeStatus) -> f64) -> Families {
+    let gauge = GaugeVec::new(Opts::new(name, help), &["volume"])?;
+    for volume in volumes {
+        gauge.with_label_values(&[&volume.index.to_string()]).set(read(volume));
+    }
+    Ok(gauge.collect())
+}
+
+fn volume_counter(name: &str, help: &str, volumes: &[VolumeStatus], read: impl Fn(&VolumeStatus) -> f64) -> Families {
+    let counter = CounterVec::new(Opts::new(name, help), &["volume"])?;
+    for volume in volumes {
+        counter.with_label_values(&[&volume.index.to_string()]).inc_by(read(volume));
+    }
+    Ok(counter.collect())
+}
+
+/// One series for each state that a volume can be in, so that an alert need not know them all.
+fn volume_states(volumes: &[VolumeStatus]) -> Families {
+    let help = "1 for the state that the volume is in, 0 for all others.";
+    let gauge = IntGaugeVec::new(Opts::new("holdfast_volume_state_info", help), &["volume", "path", "state"])?;
+    for volume in volumes {
+        for state in VolumeStatus::STATES {
+            let is_in = i64::from(volume.state == state);
+            gauge.with_label_values(&[&volume.index.to_string(), &volume.path, state]).set(is_in);
+        }
+    }
+    Ok(gauge.collect())
+}
 }

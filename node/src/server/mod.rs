@@ -23,9 +23,10 @@ use backend::NodeBackend;
 use clock::Clock;
 use holdfast_storage::time::Timestamp;
 use host::Host;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -33,6 +34,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+/// Threads that wait for a disk get this long when the node has stopped; one that hangs may keep them for ever.
+const THREADS_STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Requests under way get this long when the node stops.
 const SERVERS_STOP_MAX: Duration = Duration::from_secs(3);
@@ -60,20 +64,23 @@ enum Reason {
     Fatal(String),
 }
 
-/// Runs the node until SIGTERM, SIGINT or a failure that it must not survive. A second signal ends the process at once.
+/// Runs the node until SIGTERM, SIGINT or a failure that it must not survive. A second signal ends the process at once. SIGHUP makes it read the volumes of
+/// the configuration file at `path` anew.
 ///
 /// # Errors
 /// See [`ServeError`].
-pub fn serve(config: Config, secrets: Secrets) -> Result<(), ServeError> {
+pub fn serve(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("holdfast")
         .build()
         .map_err(|error| ServeError::Setup(error.to_string()))?;
-    runtime.block_on(run(config, secrets))
+    let ended = runtime.block_on(run(config, secrets, path));
+    runtime.shutdown_timeout(THREADS_STOP_MAX);
+    ended
 }
 
-async fn run(config: Config, secrets: Secrets) -> Result<(), ServeError> {
+async fn run(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
     let clock = Clock::start();
     let mut signals = Signals::new().map_err(|error| ServeError::Setup(error.to_string()))?;
     std::fs::create_dir_all(&config.data_dir)
@@ -92,15 +99,15 @@ async fn run(config: Config, secrets: Secrets) -> Result<(), ServeError> {
     let peers = spawn_server(peer, host::peer_router(Arc::clone(&host)), stopping.clone());
     tokio::select! {
         resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
-        name = signals.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
+        name = signals.ends.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
     }
     let clients = spawn_server(api, router, stopping);
     announce(&host);
 
-    let reason = wait(&host, &mut signals).await;
+    let reason = wait(&host, &mut signals, path).await;
     let stopped = tokio::select! {
         stopped = stop_member(&host, &reason) => stopped,
-        name = signals.next() => Err(format!("{name} a second time; what was not durable yet is lost")),
+        name = signals.ends.next() => Err(format!("{name} a second time; what was not durable yet is lost")),
     };
     stop.send_replace(true);
     for server in [clients, peers] {
@@ -124,7 +131,7 @@ fn announce(host: &Host) {
     }
 }
 
-async fn wait(host: &Host, signals: &mut Signals) -> Reason {
+async fn wait(host: &Host, signals: &mut Signals, path: &Path) -> Reason {
     let fatal = async {
         let member = host.wait_for_member().await;
         tokio::select! {
@@ -132,14 +139,29 @@ async fn wait(host: &Host, signals: &mut Signals) -> Reason {
             why = first(member.broken.clone()) => why,
         }
     };
+    let Signals { hangup, ends } = signals;
     tokio::select! {
-        name = signals.next() => {
+        never = follow_file(host, hangup, path) => match never {},
+        name = ends.next() => {
             tracing::info!(signal = name, "stopping");
             Reason::Signal
         }
         why = fatal => {
             tracing::error!(%why, "cannot go on");
             Reason::Fatal(why)
+        }
+    }
+}
+
+/// Reads the configuration file anew at each SIGHUP. One that is wrong changes nothing.
+async fn follow_file(host: &Host, hangup: &mut Signal, path: &Path) -> Infallible {
+    loop {
+        if hangup.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+        match Config::load(path) {
+            Ok(config) => host.reconfigure(&config),
+            Err(error) => tracing::error!(%error, "SIGHUP: the configuration file is wrong; everything stays as it is"),
         }
     }
 }
@@ -171,15 +193,24 @@ fn spawn_server(listener: TcpListener, router: Router, mut stopping: watch::Rece
 }
 
 struct Signals {
+    hangup: Signal,
+    ends: Ends,
+}
+
+/// The signals that end the node.
+struct Ends {
     term: Signal,
     int: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        let ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, ends })
     }
+}
 
+impl Ends {
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",

@@ -46,6 +46,7 @@ pub(crate) const SPANS_PATH: &str = "/read/spans";
 pub(crate) const ENTRIES_PATH: &str = "/read/entries";
 pub(crate) const INIT_PATH: &str = "/read/init";
 pub(crate) const CHUNK_PATH: &str = "/read/chunk";
+pub(crate) const VOLUMES_PATH: &str = "/read/volumes";
 
 /// How this node's volumes are scrubbed, and what was found damaged.
 pub(crate) const SCRUB_PATH: &str = "/read/scrub";
@@ -62,6 +63,7 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
         .route(CHUNK_PATH, post(chunk))
         .route(SCRUB_PATH, post(scrub))
         .route(START_SCRUB_PATH, post(start_scrub))
+        .route(VOLUMES_PATH, post(standing))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(volumes)
 }
@@ -119,6 +121,10 @@ async fn scrub(State(volumes): State<Volumes>) -> Response {
 async fn start_scrub(State(volumes): State<Volumes>) -> Response {
     scrub::start(&volumes);
     encode(&())
+}
+
+async fn standing(State(volumes): State<Volumes>) -> Response {
+    encode(&volumes.wire())
 }
 
 fn bytes(result: Result<Bytes, ReadError>) -> Response {

@@ -1,10 +1,10 @@
 //! Where recorders' records go: the camera's volume, while there is room for a camera of its priority (DESIGN rule 10).
 
-use super::volumes::{Moved, Opened, Volumes};
+use super::volumes::{self, Opened, Volumes};
 use crate::recorder::sink::{RecordSink, SinkError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::AppendError;
-use holdfast_storage::chunk::Record;
+use holdfast_storage::chunk::{Chunk, Record};
 use holdfast_storage::ids::CameraId;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -24,28 +24,40 @@ impl VolumeSink {
 
 impl RecordSink for VolumeSink {
     fn append(&self, retention_class: &str, record: Record) -> Result<(), SinkError> {
-        let (camera, can_be_shed) = match &record {
-            Record::Chunk(chunk) => (chunk.meta.camera, true),
-            Record::Init(init) => (init.camera, false),
-            Record::Gap(gap) => (gap.camera, false),
-        };
-        let volume = self.volumes.enter(camera).map_err(|Moved { lost }| SinkError::Moved { lost })?;
-        let Opened { handle, default_class, .. } = volume;
-        let (queued_bytes, bytes_max) = (handle.queued_bytes(), handle.options().buffer_bytes_max);
-        if can_be_shed && !has_room(self.priority(camera), queued_bytes, bytes_max) {
-            return Err(SinkError::Full);
+        let volume = self.volumes.enter(retention_class, &record)?;
+        match record {
+            Record::Chunk(chunk) => self.append_chunk(retention_class, volume, chunk),
+            Record::Init(init) => {
+                volumes::append(&volume, retention_class, Record::Init(init.clone())).map_err(refusal)?;
+                self.volumes.took_init(&init);
+                Ok(())
+            }
+            Record::Gap(gap) => volumes::append(&volume, retention_class, Record::Gap(gap)).map_err(refusal),
         }
-        let class = handle.class(retention_class).unwrap_or(*default_class);
-        let meta = if let Record::Chunk(chunk) = &record { Some(chunk.meta) } else { None };
-        handle.append(class, record).map_err(|error| match error {
-            AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
-            AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
-            AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
-        })?;
-        if let Some(meta) = meta {
-            self.volumes.took(volume, &meta);
+    }
+}
+
+impl VolumeSink {
+    /// Where the camera's volume would shed the chunk because it hangs or is too slow, another one takes it, if there is one.
+    fn append_chunk(&self, class: &str, mut volume: Arc<Opened>, chunk: Chunk) -> Result<(), SinkError> {
+        let (meta, bytes) = (chunk.meta, chunk.payload_bytes() as u64);
+        let priority = self.priority(meta.camera);
+        let (queued_bytes, bytes_max) = (volume.handle.queued_bytes(), volume.handle.options().buffer_bytes_max);
+        if !has_room(priority, queued_bytes, bytes_max) {
+            let other = self.volumes.leave_at_once(class, meta.camera);
+            volume = other.ok_or_else(|| self.volumes.shed(meta.camera))?;
         }
+        volumes::append(&volume, class, Record::Chunk(chunk)).map_err(refusal)?;
+        self.volumes.took(class, &volume, &meta, bytes, priority);
         Ok(())
+    }
+}
+
+fn refusal(error: AppendError) -> SinkError {
+    match error {
+        AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
+        AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
+        AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
     }
 }
 

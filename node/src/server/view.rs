@@ -4,7 +4,7 @@ use super::explain::explain;
 use super::pilot::Sight;
 use super::reads::{
     CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SCRUB_PATH, SPANS_PATH,
-    START_SCRUB_PATH,
+    START_SCRUB_PATH, VOLUMES_PATH,
 };
 use super::scrub;
 use super::volumes::{ReadError, Volumes};
@@ -186,6 +186,16 @@ impl View {
         let addr = self.peers().into_iter().find(|(peer, _)| *peer == node).map(|(_, addr)| addr);
         let addr = addr.ok_or(ViewError::Gone(node))?;
         Ok(self.client.call::<_, ()>(&addr, START_SCRUB_PATH, &(), ANSWER_DEADLINE).await?)
+    }
+
+    /// How the volumes of a member stand, as it tells itself.
+    pub(crate) async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>, ViewError> {
+        if node == self.me {
+            return Ok(self.volumes.wire());
+        }
+        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        let addr = addr.ok_or(ViewError::Gone(node))?;
+        Ok(self.client.call(&addr, VOLUMES_PATH, &(), ANSWER_DEADLINE).await?)
     }
 
     fn peers(&self) -> Vec<(NodeId, String)> {

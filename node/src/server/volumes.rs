@@ -1,65 +1,57 @@
-//! This node's volumes as one store. A camera's recordings of one node go to one volume while that volume works.
+//! This node's volumes as one store. A camera's recordings of one node go to one volume, until that volume fails, hangs, fills up, is too slow for all of its
+//! cameras, or is to be retired.
+//!
+//! `choice`, `health`, `homes`, `probation` and `register` decide, `warden` watches over the volumes and opens them anew, `reading` asks them all. Nothing here
+//! waits for a disk but what says so.
 
-mod attached;
+mod choice;
+mod health;
 mod homes;
+mod opened;
+mod probation;
+mod probe;
+mod reading;
+mod register;
+mod slots;
+mod status;
+mod warden;
 
-use super::reads::{Range, Recorded};
-use crate::config::Config;
-use crate::recorder::status::{Identity, Status};
-use attached::Attached;
-pub(super) use attached::Opened;
-use bytes::Bytes;
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use super::clock::Clock;
+use crate::config::{self, Config};
+use crate::recorder::sink::SinkError;
+use choice::{Standing, choose};
+use health::Limits;
+use holdfast_storage::chunk::{ChunkMeta, Init, Record};
+use holdfast_storage::ids::{CameraId, NodeId, TrackKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::timeline::Span;
-use holdfast_storage::{Stats, VolumeHandle, Watermark};
-use homes::{Homes, Interval};
+use holdfast_storage::{AppendError, Error, VolumeHandle, Watermark};
+use homes::Homes;
+pub(crate) use opened::Opened;
+use opened::{Settings, open_blocking, watch_over};
+pub(crate) use reading::ReadError;
+use register::Register;
+use slots::{Place, Role, Slot};
+pub(crate) use status::VolumeStatus;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-/// Disk reads at once; more wait, so that playback cannot take every thread and spindle from recording.
-const READS_MAX: usize = 16;
-/// How often to look whether the catalogue is open.
-const CATALOGUE_LOOK: Duration = Duration::from_millis(10);
+/// How long the start waits for volumes to open; one whose disk hangs is attached later.
+const OPEN_WAIT_MAX: Duration = Duration::from_millis(1500);
 /// How long a closing volume may take to make its last records durable. A disk that hangs takes for ever.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
-    #[error("{0}")]
-    Store(#[from] holdfast_storage::Error),
-    #[error("volume {0} is not configured on this node any more")]
-    NoVolume(u16),
-    #[error("volume {index} could not be opened when this node started: {reason}")]
-    Away { index: u16, reason: Arc<str> },
-    #[error("reading was interrupted: {0}")]
-    Interrupted(#[from] tokio::task::JoinError),
-}
-
-impl ReadError {
-    /// The data is there and damaged; asking again gives the same.
-    pub(crate) fn is_damage(&self) -> bool {
-        matches!(self, Self::Store(holdfast_storage::Error::Damaged { .. }))
-    }
-
-    /// It may be there later: the catalogue is being rebuilt, or the volume's disk is away.
-    pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Store(holdfast_storage::Error::Catalogue { .. }) | Self::Away { .. })
-    }
-}
 
 /// What could not be made durable when the node stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CloseError {
     #[error("{0}")]
-    Store(#[from] holdfast_storage::Error),
+    Store(#[from] Error),
     #[error(
         "volume {path} did not make its last records durable within {wait_max:?}: its disk hangs; what came after its last flush may be missing"
     )]
@@ -69,220 +61,289 @@ pub(crate) enum CloseError {
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Volumes {
-    attached: Arc<Attached>,
-    homes: Arc<Mutex<Homes>>,
-    reads: Arc<Semaphore>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    limits: Limits,
+    clock: Clock,
+    slots: RwLock<Vec<Slot>>,
+    homes: Mutex<Homes<Arc<Opened>>>,
+    /// Which volume a former process recorded a camera to.
+    before: Mutex<HashMap<CameraId, u16>>,
+    /// What the heartbeat told last: a watermark never goes back, whatever becomes of a volume.
+    told: Mutex<HashMap<CameraId, Watermark>>,
+    register: Arc<Mutex<Register>>,
+}
+
+impl PartialEq for Opened {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
 }
 
 impl Volumes {
-    /// Opens every configured volume; recording can begin when this returns. Blocks for some milliseconds per volume. A volume that cannot be opened
-    /// is logged, counts as failed, and holds nobody up.
+    /// Opens every configured volume; recording can begin when this returns. Waits for some milliseconds per volume, and no longer than
+    /// [`OPEN_WAIT_MAX`]. A volume that cannot be opened (yet) is logged, and holds nobody up: the warden tries it again.
     ///
     /// # Errors
     /// A volume is in use or another cluster's, an option is wrong, or no volume at all can be opened.
-    pub(crate) fn open(config: &Config, node: NodeId, cluster: Uuid) -> Result<Self, holdfast_storage::Error> {
-        let attached = Arc::new(Attached::open(config, node, cluster)?);
-        Ok(Self { attached, homes: Arc::default(), reads: Arc::new(Semaphore::new(READS_MAX)) })
+    pub(crate) async fn open(config: &Config, node: NodeId, cluster: Uuid, clock: Clock) -> Result<Self, Error> {
+        let settings = Settings {
+            node,
+            cluster,
+            data_dir: config.data_dir.clone(),
+            storage: config.storage.clone(),
+            retention: config.retention.clone(),
+        };
+        let mut register = Register::load(&config.data_dir);
+        let numbered = config.volumes().into_iter().map(|volume| (register.at(&volume.path), volume));
+        let slots = numbered.map(|(index, volume)| Slot::new(volume.path, index, role(volume.retire))).collect();
+        let limits = Limits {
+            hang_after: Duration::from_millis(config.storage.hang_after_ms),
+            lag_max: Duration::from_millis(config.storage.lag_max_ms),
+        };
+        let volumes = Self {
+            inner: Arc::new(Inner {
+                settings,
+                limits,
+                clock,
+                slots: RwLock::new(slots),
+                homes: Mutex::default(),
+                before: Mutex::default(),
+                told: Mutex::default(),
+                register: Arc::new(Mutex::new(register)),
+            }),
+        };
+        volumes.open_all().await?;
+        Ok(volumes)
     }
 
-    /// Of the volumes that could be opened.
-    pub(super) fn handles(&self) -> Vec<VolumeHandle> {
-        self.attached.opened.iter().map(|volume| volume.handle.clone()).collect()
-    }
-
-    fn opened(&self, index: u16) -> Option<&Opened> {
-        self.attached.opened.iter().find(|volume| volume.index() == index)
-    }
-
-    /// The volume that records `camera`: the same one as long as it works, else the next that does. Where none works, the last one.
-    fn volume_of(&self, camera: CameraId) -> &Opened {
-        let count = self.count();
-        let candidates = (0..count).map(|step| (camera.0 as usize + step) % count);
-        let mut candidates = candidates.filter_map(|index| self.opened(u16::try_from(index).ok()?));
-        let works = candidates.find(|volume| volume.is_working());
-        let last = || self.opened(self.homes().volume(camera)?);
-        works.or_else(last).unwrap_or(&self.attached.opened[0])
-    }
-
-    /// The volume for the camera's next record.
-    ///
-    /// # Errors
-    /// It is another one than before, which is told once: what the volume before took and has not made durable.
-    pub(super) fn enter(&self, camera: CameraId) -> Result<&Opened, Moved> {
-        let volume = self.volume_of(camera);
-        let Some(before) = self.homes().enter(camera, volume.index()) else { return Ok(volume) };
-        let durable = self.opened(before.volume).and_then(|before| durable_until(before, camera));
-        let lost = before.lost(durable);
-        tracing::warn!(%camera, from = before.volume, to = volume.index(), ?lost, "recording goes on on another volume");
-        Err(Moved { lost })
-    }
-
-    /// `volume` has taken a chunk.
-    pub(super) fn took(&self, volume: &Opened, meta: &ChunkMeta) {
-        self.homes().took(meta, || durable_until(volume, meta.camera));
-    }
-
-    fn homes(&self) -> MutexGuard<'_, Homes> {
-        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All of the configuration, those that could not be opened included.
-    fn count(&self) -> usize {
-        self.attached.opened.len() + self.attached.away.len()
-    }
-
-    /// What the node holds of a range, and whether that is all of it.
-    pub(crate) async fn recorded(&self, range: Range) -> Result<Recorded, ReadError> {
-        let complete = self.attached.away.is_empty();
-        let answers = self.of_each(move |handle| recorded(handle, range)).await?;
-        let mut all =
-            Recorded { complete: complete && answers.len() == self.attached.opened.len(), ..Recorded::default() };
-        for (is_recovered, spans, gaps) in answers {
-            all.complete &= is_recovered;
-            all.spans.extend(spans);
-            all.gaps.extend(gaps);
+    async fn open_all(&self) -> Result<(), Error> {
+        let paths: Vec<PathBuf> = self.slots().iter().map(|slot| slot.path.clone()).collect();
+        let (told, mut results) = mpsc::channel(paths.len().max(1));
+        for path in &paths {
+            let (volumes, path, told) = (self.clone(), path.clone(), told.clone());
+            // Whoever waited may have given up; the volume is attached all the same.
+            tokio::spawn(async move { drop(told.send(volumes.open_one(&path).await).await) });
         }
-        Ok(all)
-    }
-
-    pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
-        let read = move |handle: &VolumeHandle| handle.entries(range.camera, range.stream, range.from, range.to);
-        Ok(self.of_each(read).await?.concat())
-    }
-
-    pub(crate) async fn init(&self, camera: CameraId, init: InitId) -> Result<Bytes, ReadError> {
-        let handles = self.handles();
-        self.read_disk(move || {
-            let mut missing = Err(ReadError::NoVolume(0));
-            for handle in &handles {
-                match handle.init(camera, init) {
-                    Ok(bytes) => return Ok(bytes),
-                    Err(error) => missing = Err(error.into()),
+        drop(told);
+        let mut first_error = None;
+        let opening = async {
+            while let Some(result) = results.recv().await {
+                match result {
+                    Err(error) if error.is_configuration() => return Err(error),
+                    Err(error) => _ = first_error.get_or_insert(error),
+                    Ok(()) => {}
                 }
             }
-            missing
-        })
-        .await
-    }
-
-    pub(crate) async fn read(&self, location: ChunkLocation) -> Result<Bytes, ReadError> {
-        let index = location.volume;
-        let Some(volume) = self.opened(index) else {
-            let away = self.attached.away.iter().find(|away| away.index == index);
-            return Err(away.map_or(ReadError::NoVolume(index), |away| away.error()));
+            Ok(())
         };
-        let handle = volume.handle.clone();
-        self.read_disk(move || Ok(handle.read(&location)?)).await
-    }
-
-    /// The answers of all volumes that have one. One volume that cannot be read does not hide what the others hold.
-    ///
-    /// # Errors
-    /// The first, where no volume has an answer.
-    async fn of_each<T: Send + 'static>(
-        &self,
-        read: impl Fn(&VolumeHandle) -> Result<T, holdfast_storage::Error> + Send + 'static,
-    ) -> Result<Vec<T>, ReadError> {
-        let handles = self.handles();
-        self.read_disk(move || {
-            let (mut answers, mut failed) = (Vec::new(), None);
-            for handle in &handles {
-                match read(handle) {
-                    Ok(answer) => answers.push(answer),
-                    Err(error) => {
-                        tracing::warn!(%error, "a volume is left out of an answer");
-                        failed.get_or_insert(error);
-                    }
-                }
-            }
-            match failed {
-                Some(error) if answers.is_empty() => Err(error.into()),
-                _ => Ok(answers),
-            }
-        })
-        .await
-    }
-
-    async fn read_disk<T: Send + 'static>(
-        &self,
-        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        // Never closed, so a permit always comes; the wait is bounded by the callers' deadlines.
-        let permit = Arc::clone(&self.reads).acquire_owned().await;
-        spawn_blocking(move || {
-            let _permit = permit;
-            read()
-        })
-        .await?
-    }
-
-    /// Waits until it is known what former processes recorded, as far as that is quick.
-    pub(crate) async fn wait_for_catalogue(&self, wait_max: Duration) {
-        let opened = async {
-            while !self.attached.opened.iter().all(|volume| volume.handle.stats().is_catalogue_open) {
-                sleep(CATALOGUE_LOOK).await;
-            }
-        };
-        if timeout(wait_max, opened).await.is_err() {
-            tracing::warn!(
-                "a catalogue is not open yet; recording begins without knowing how far the last process came"
-            );
+        if let Ok(opened) = timeout(OPEN_WAIT_MAX, opening).await {
+            opened?;
+        } else {
+            tracing::error!("a volume does not open: its disk hangs. The node starts without it");
         }
+        let is_without_any = self.slots().iter().all(|slot| matches!(slot.place, Place::Away(_)));
+        first_error.filter(|_| is_without_any).map_or(Ok(()), Err)
     }
 
-    /// How far the camera was recorded on this node, by any process.
-    pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
-        let marks = self.attached.opened.iter().filter_map(|volume| volume.handle.watermark(camera, StreamKind::Main));
-        marks.map(|mark| mark.durable_end).max()
-    }
-
-    /// How far this identity's recording of the camera is durable, on the volume that it goes to. Until something is durable there, the former one
-    /// tells: what is missing between them is in the ledger of the new one before its first chunk.
-    fn watermark(&self, camera: CameraId, identity: Identity) -> Option<Watermark> {
-        let mark =
-            |volume: &Opened| volume.handle.watermark_of(camera, StreamKind::Main, identity.epoch, identity.rank);
-        let home = self.homes().volume(camera).and_then(|index| self.opened(index));
-        let elsewhere = || self.attached.opened.iter().filter_map(mark).max_by_key(|mark| mark.durable_end);
-        home.and_then(mark).or_else(elsewhere)
-    }
-
-    /// What the heartbeat tells of one recorder: only what is durable counts.
-    pub(crate) fn progress(&self, status: Status) -> Progress {
-        let mark = self.watermark(status.camera, status.identity);
-        let failed = self.volume_of(status.camera).failure();
-        let state = match (&failed, status.state) {
-            (Some(_), _) => RecorderState::Failing,
-            (None, RecorderState::Recording) if mark.is_none() => RecorderState::Starting,
-            (None, state) => state,
+    /// Opens what the configuration names at `path`. Takes as long as its disk does.
+    async fn open_one(&self, path: &Path) -> Result<(), Error> {
+        let (inner, at) = (Arc::clone(&self.inner), path.to_owned());
+        let opening = spawn_blocking(move || open_blocking(&inner.settings, &at, &inner.register));
+        let crashed =
+            |error| Error::Failed { path: path.to_owned(), reason: Arc::from(format!("opening it: {error}")) };
+        let opened = match opening.await {
+            Ok(opened) => opened.and_then(|(volume, handle)| watch_over(volume, handle)),
+            Err(error) => Err(crashed(error)),
         };
-        Progress {
-            camera: status.camera,
-            epoch: status.identity.epoch,
-            rank: status.identity.rank,
-            state,
-            watermark: mark.map(|mark| mark.durable_end),
-            first_keyframe: mark.and_then(|mark| mark.first_keyframe),
-            error: failed.map(|reason| reason.to_string()).or(status.error),
-        }
-    }
-
-    /// By index; those that could not be opened have failed.
-    pub(crate) fn stats(&self) -> Vec<Stats> {
-        let away = self.attached.away.iter().map(|away| (away.index, Stats::of_unopened(&away.reason)));
-        let opened = self.attached.opened.iter().map(|volume| (volume.index(), volume.handle.stats()));
-        let mut stats: Vec<_> = opened.chain(away).collect();
-        stats.sort_by_key(|(index, _)| *index);
-        stats.into_iter().map(|(_, stats)| stats).collect()
-    }
-
-    /// Whether at least one volume takes records; else why not.
-    pub(crate) fn writable(&self) -> Result<(), String> {
-        if self.attached.opened.iter().any(Opened::is_working) {
+        let now = self.inner.clock.elapsed();
+        let mut slots = self.slots_mut();
+        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path && matches!(slot.place, Place::Opening)) else {
+            // It was taken out of the configuration meanwhile. Nothing was appended, and with its handle it is abandoned.
             return Ok(());
+        };
+        match opened {
+            Ok(opened) => {
+                slot.attach(opened);
+                slot.end_probation(now);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(volume = slot.index, %error, "a volume cannot be opened; it is tried again");
+                slot.place = Place::Away(Arc::from(error.to_string()));
+                slot.put_on_probation(now);
+                slot.probation.iter_mut().for_each(|probation| probation.refused(now));
+                Err(error)
+            }
         }
-        let away = self.attached.away.iter().map(|away| Arc::clone(&away.reason));
-        let failures = self.attached.opened.iter().filter_map(Opened::failure).chain(away);
-        Err(failures.map(|reason| reason.to_string()).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Makes the volumes what the configuration says now: new ones are opened, those that are gone are closed once their cameras are elsewhere.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let wanted = config.volumes();
+        for volume in &wanted {
+            self.want(volume);
+        }
+        for slot in self.slots_mut().iter_mut() {
+            if !wanted.iter().any(|volume| volume.path == slot.path) && slot.role != Role::Detach {
+                tracing::info!(volume = slot.index, path = %slot.path.display(), "taken out of the configuration; closing it once its cameras are elsewhere");
+                slot.role = Role::Detach;
+            }
+        }
+    }
+
+    fn want(&self, volume: &config::Volume) {
+        let role = role(volume.retire);
+        {
+            let mut slots = self.slots_mut();
+            if let Some(slot) = slots.iter_mut().find(|slot| slot.path == volume.path) {
+                if slot.role != role {
+                    tracing::info!(volume = slot.index, path = %slot.path.display(), ?role, "a volume's role changed");
+                    slot.role = role;
+                }
+                return;
+            }
+            let index = lock(&self.inner.register).at(&volume.path);
+            tracing::info!(volume = index, path = %volume.path.display(), "a volume was added");
+            slots.push(Slot::new(volume.path.clone(), index, role));
+        }
+        let (volumes, path) = (self.clone(), volume.path.clone());
+        // Its error is logged, and shown in its status.
+        tokio::spawn(async move { drop(volumes.open_one(&path).await) });
+    }
+
+    /// The volume for the camera's next record. Neither waits nor touches a disk.
+    ///
+    /// # Errors
+    /// The volume before has failed and another one goes on, which is told once; or there is none.
+    pub(super) fn enter(&self, class: &str, record: &Record) -> Result<Arc<Opened>, SinkError> {
+        let camera = camera_of(record);
+        let slots = self.slots();
+        let mut homes = lock(&self.inner.homes);
+        let Some(home) = homes.get(camera) else {
+            let before = lock(&self.inner.before).get(&camera).copied();
+            let volume = self.choose(&slots, homes::RATE_UNKNOWN_BPS, before).or_else(|| any_open(&slots));
+            let volume = volume.ok_or_else(|| SinkError::Failed(troubles(&slots)))?;
+            // Until it is counted: many come at once.
+            volume.load_bps.fetch_add(homes::RATE_UNKNOWN_BPS, Relaxed);
+            homes.settle(camera, Arc::clone(&volume), |_| None);
+            return Ok(volume);
+        };
+        let standing = standing_of(&slots, &home.volume);
+        if matches!(standing, Standing::Failed | Standing::Away) {
+            return self.fail_over(&slots, &mut homes, camera);
+        }
+        let leaves = home.leaves || !(standing.takes() || standing == Standing::Slow);
+        if leaves && is_keyframe(record) {
+            self.relocate(&slots, &mut homes, camera, class);
+        }
+        let Some(home) = homes.get(camera) else { return Err(SinkError::Failed(troubles(&slots))) };
+        Ok(Arc::clone(&home.volume))
+    }
+
+    /// Another volume for a record that would be shed where the camera is now, because its volume is too slow or hangs. The recording goes on there in the
+    /// middle of a GOP, which can be decoded once the volume before has caught up.
+    pub(super) fn leave_at_once(&self, class: &str, camera: CameraId) -> Option<Arc<Opened>> {
+        let slots = self.slots();
+        let mut homes = lock(&self.inner.homes);
+        let standing = standing_of(&slots, &homes.get(camera)?.volume);
+        let moved = !standing.takes() && self.relocate(&slots, &mut homes, camera, class);
+        homes.get(camera).filter(|_| moved).map(|home| Arc::clone(&home.volume))
+    }
+
+    /// Why a record of the camera was not taken: its volume's buffer is full.
+    pub(super) fn shed(&self, camera: CameraId) -> SinkError {
+        let slots = self.slots();
+        let homes = lock(&self.inner.homes);
+        let slot = homes.get(camera).and_then(|home| slots.iter().find(|slot| slot.open() == Some(&home.volume)));
+        let hung = slot.filter(|slot| slot.standing() == Standing::Hung).and_then(Slot::trouble);
+        hung.map_or(SinkError::Full, SinkError::Failed)
+    }
+
+    fn fail_over(
+        &self,
+        slots: &[Slot],
+        homes: &mut Homes<Arc<Opened>>,
+        camera: CameraId,
+    ) -> Result<Arc<Opened>, SinkError> {
+        let gone = || SinkError::Failed(troubles(slots));
+        let (before, rate_bps) =
+            homes.get(camera).map(|home| (Arc::clone(&home.volume), home.rate_bps())).ok_or_else(gone)?;
+        let Some(volume) = self.choose(slots, rate_bps, None).or_else(|| any_storing(slots)) else {
+            return Err(before.failure().map_or_else(gone, |reason| SinkError::Failed(reason.to_string())));
+        };
+        let to = volume.index();
+        volume.load_bps.fetch_add(rate_bps, Relaxed);
+        count_move(slots, &before);
+        let lost = homes.settle(camera, volume, |before| before.durable_until(camera));
+        tracing::warn!(%camera, from = before.index(), to, ?lost, "recording goes on on another volume");
+        Err(SinkError::Moved { lost })
+    }
+
+    /// Moves a camera in order, if there is a volume for it: the session goes on there. Tells whether it moved.
+    fn relocate(&self, slots: &[Slot], homes: &mut Homes<Arc<Opened>>, camera: CameraId, class: &str) -> bool {
+        let Some(home) = homes.get(camera) else { return false };
+        let Some(volume) = self.choose(slots, home.rate_bps(), None).filter(|volume| *volume != home.volume) else {
+            return false;
+        };
+        let inits = home.inits().iter().cloned().map(Record::Init);
+        let taken: Result<Vec<()>, _> = inits.map(|init| append(&volume, class, init)).collect();
+        if let Err(error) = taken {
+            tracing::warn!(%camera, to = volume.index(), %error, "a volume does not take a camera; it stays where it is");
+            return false;
+        }
+        let (from, rate_bps) = (Arc::clone(&home.volume), home.rate_bps());
+        volume.load_bps.fetch_add(rate_bps, Relaxed);
+        tracing::info!(%camera, from = from.index(), to = volume.index(), "recording goes on on another volume, at a keyframe or before");
+        count_move(slots, &from);
+        homes.move_to(camera, volume);
+        true
+    }
+
+    fn choose(&self, slots: &[Slot], rate_bps: u64, before: Option<u16>) -> Option<Arc<Opened>> {
+        let now = self.inner.clock.elapsed();
+        let seats: Vec<_> = slots.iter().filter_map(|slot| slot.seat(now)).collect();
+        let chosen = choose(&seats, rate_bps, before)?;
+        slots.iter().find(|slot| slot.index == chosen)?.open().cloned()
+    }
+
+    /// `volume` has taken an init segment: the camera's next volume gets it first.
+    pub(super) fn took_init(&self, init: &Init) {
+        lock(&self.inner.homes).took_init(init);
+    }
+
+    /// `volume` has taken a chunk of `bytes`, of a camera of this priority.
+    pub(super) fn took(&self, class: &str, volume: &Arc<Opened>, meta: &ChunkMeta, bytes: u64, priority: u8) {
+        let camera = meta.camera;
+        if meta.track == TrackKind::Video {
+            volume.note_newest(camera, meta.end());
+        }
+        let slots = self.slots();
+        let mut homes = lock(&self.inner.homes);
+        homes.took(meta, bytes, priority, |home| home.durable_until(camera));
+        let stores = |former: &Arc<Opened>| standing_of(&slots, former).stores();
+        let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else { return };
+        // Behind the chunk, which the camera's watermark thus covers together with it at the next flush.
+        if append(volume, class, Record::Gap(gap)).is_ok() {
+            tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume took is not durable, and told as a gap until it is");
+            homes.told(&gap);
+        }
+    }
+
+    /// How far the camera was recorded on this node, by any process. May read a catalogue.
+    pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
+        let opened = self.opened();
+        let open = opened.iter().filter(|volume| volume.handle.stats().is_catalogue_open);
+        let marks = open.filter_map(|volume| {
+            let mark = volume.handle.watermark(camera, holdfast_storage::ids::StreamKind::Main)?;
+            Some((mark.durable_end, volume.index()))
+        });
+        let (until, index) = marks.max()?;
+        lock(&self.inner.before).insert(camera, index);
+        Some(until)
     }
 
     /// Makes everything durable that was appended, and ends the writers.
@@ -290,42 +351,92 @@ impl Volumes {
     /// # Errors
     /// The first volume that failed or hangs; the others are closed all the same.
     pub(crate) async fn close(&self) -> Result<(), CloseError> {
-        let closings = self.attached.opened.iter().map(|volume| {
-            let handle = &volume.handle;
-            close_within(CLOSE_MAX, &handle.options().path, handle.close())
-        });
+        let opened = self.opened();
+        let closings = opened.iter().map(|volume| close_within(CLOSE_MAX, volume.path(), volume.handle.close()));
         futures::future::join_all(closings).await.into_iter().collect()
+    }
+
+    /// Of the volumes that are open.
+    pub(super) fn handles(&self) -> Vec<VolumeHandle> {
+        self.opened().iter().map(|volume| volume.handle.clone()).collect()
+    }
+
+    fn opened(&self) -> Vec<Arc<Opened>> {
+        self.slots().iter().filter_map(Slot::open).cloned().collect()
+    }
+
+    fn slots(&self) -> RwLockReadGuard<'_, Vec<Slot>> {
+        self.inner.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slots_mut(&self) -> RwLockWriteGuard<'_, Vec<Slot>> {
+        self.inner.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The camera's records go to another volume than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moved {
-    pub(super) lost: Option<Interval>,
+fn role(retire: bool) -> Role {
+    if retire { Role::Retire } else { Role::Record }
 }
 
-fn durable_until(volume: &Opened, camera: CameraId) -> Option<Timestamp> {
-    volume.handle.durable_until(camera, StreamKind::Main)
+/// Hands a record to one volume, in its retention class or, where the volume does not have that, in the default one.
+pub(super) fn append(volume: &Opened, class: &str, record: Record) -> Result<(), AppendError> {
+    let class = volume.handle.class(class).unwrap_or(volume.default_class);
+    volume.handle.append(class, record)
 }
 
-type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
+fn camera_of(record: &Record) -> CameraId {
+    match record {
+        Record::Chunk(chunk) => chunk.meta.camera,
+        Record::Init(init) => init.camera,
+        Record::Gap(gap) => gap.camera,
+    }
+}
 
-/// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not, but not said to be.
-fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
-    let Range { camera, stream, from, to } = range;
-    let is_recovered = handle.stats().is_recovered();
-    Ok((is_recovered, handle.spans(camera, stream, from, to)?, handle.gaps(camera, stream, from, to)?))
+fn is_keyframe(record: &Record) -> bool {
+    matches!(record, Record::Chunk(chunk) if chunk.meta.track == TrackKind::Video && chunk.meta.is_keyframe())
+}
+
+/// One that was replaced, or detached, is away.
+fn standing_of(slots: &[Slot], volume: &Arc<Opened>) -> Standing {
+    let slot = slots.iter().find(|slot| slot.open() == Some(volume));
+    slot.map_or(Standing::Away, Slot::standing)
+}
+
+fn count_move(slots: &[Slot], from: &Arc<Opened>) {
+    let slot = slots.iter().find(|slot| slot.index == from.index());
+    slot.into_iter().for_each(|slot| _ = slot.moved_cameras.fetch_add(1, Relaxed));
+}
+
+/// Where there is no good volume, one that will store what it is given sooner or later.
+fn any_storing(slots: &[Slot]) -> Option<Arc<Opened>> {
+    let storing = slots.iter().filter(|slot| slot.standing().stores()).find_map(Slot::open);
+    let hoping = || slots.iter().filter(|slot| slot.standing() != Standing::Failed).find_map(Slot::open);
+    storing.or_else(hoping).cloned()
+}
+
+fn any_open(slots: &[Slot]) -> Option<Arc<Opened>> {
+    any_storing(slots).or_else(|| slots.iter().find_map(Slot::open).cloned())
+}
+
+fn troubles(slots: &[Slot]) -> String {
+    let all: Vec<_> = slots.iter().filter_map(Slot::trouble).collect();
+    if all.is_empty() { "no volume takes records".to_owned() } else { all.join("; ") }
 }
 
 async fn close_within(
     wait_max: Duration,
     path: &Path,
-    closing: impl Future<Output = Result<(), holdfast_storage::Error>>,
+    closing: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), CloseError> {
     match timeout(wait_max, closing).await {
         Ok(closed) => Ok(closed?),
         Err(_) => Err(CloseError::Hangs { path: path.to_owned(), wait_max }),
     }
+}
+
+/// A holder that panicked has left plain data behind, which is as good as it was.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

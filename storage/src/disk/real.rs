@@ -90,6 +90,14 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 
 struct RealFile(File);
 
+impl RealFile {
+    fn advise(&self, advice: Advice) {
+        if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, advice) {
+            tracing::debug!(%error, "fadvise is refused");
+        }
+    }
+}
+
 impl DiskFile for RealFile {
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -112,9 +120,7 @@ impl DiskFile for RealFile {
     }
 
     fn advise_random(&self) {
-        if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, Advice::Random) {
-            tracing::debug!(%error, "fadvise is refused");
-        }
+        self.advise(Advice::Random);
     }
 
     fn forget_cached(&self, offset: u64, bytes: u64) {

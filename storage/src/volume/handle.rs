@@ -5,7 +5,7 @@ use crate::damage::DamagedChunk;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
 use crate::options::{ClassId, VolumeOptions};
-use crate::shared::{Shared, read};
+use crate::shared::{Shared, read, write};
 use crate::stats::{self, Stats};
 use crate::time::Timestamp;
 use crate::timeline::Span;
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 /// Cheap to clone. Dropping all handles abandons the volume without a flush: [`VolumeHandle::close`] is the orderly way.
 #[derive(Clone)]
@@ -31,6 +32,26 @@ impl VolumeHandle {
     #[must_use]
     pub fn options(&self) -> &VolumeOptions {
         &self.shared.options
+    }
+
+    /// The volume's own id, which stays with its directory.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.shared.volume
+    }
+
+    /// Lets go of the catalogue of a volume that has failed, so that the directory can be opened anew; what is sealed cannot be looked up through this
+    /// handle any more. To be called once [`super::Volume::run`] has returned. `false` while a reader still holds it: ask again.
+    #[must_use]
+    pub fn release(&self) -> bool {
+        let mut catalogue = write(&self.shared.catalogue);
+        match catalogue.take().map(Arc::try_unwrap) {
+            Some(Err(held)) => {
+                *catalogue = Some(held);
+                false
+            }
+            Some(Ok(_)) | None => true,
+        }
     }
 
     /// The retention class of this name, if the volume has it. Look it up once per recorder.

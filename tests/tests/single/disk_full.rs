@@ -25,7 +25,7 @@ fn disk(config: &Config) -> PathBuf {
 fn options() -> SiteOptions {
     let camera = |id| CameraOptions { bitrate_bps: CAMERA_BPS, ..CameraOptions::new(id) };
     let tune = |_, config: &mut Config| {
-        config.storage.volumes = vec![Volume { path: disk(config) }];
+        config.storage.volumes = vec![Volume::new(disk(config))];
         config.storage.segment_seconds = 2;
         config.storage.segment_bytes_max = ByteSize(16 << 20);
         config.storage.buffer_bytes_max = ByteSize(16 << 20);

@@ -235,6 +235,10 @@ impl Backend for Fake {
         .await
     }
 
+    async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>> {
+        if node == NodeId(1) { Ok(Vec::new()) } else { Err(ApiError::not_found(format!("node {node}"))) }
+    }
+
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
         self.write(|state| match (node, force || state.cameras.is_empty()) {
             (NodeId(1), true) => Ok(()),

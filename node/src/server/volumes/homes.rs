@@ -1,66 +1,229 @@
-//! Which volume each camera is recorded to, and what a move to another one loses. Pure.
+//! Which volume each camera is recorded to, what every volume took of it, and what a move to another one may lose. Pure.
+//!
+//! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session goes on on the other volume, whose first records are the session's init
+//! segments, and no frame is lost. What the volume before still has to make durable is remembered: until it is, the camera's watermark does not pass it, and should
+//! it fail or hang, that is told as a gap. Or because the volume *failed*: what it took and has not made durable is lost, and a new session begins.
 
-use holdfast_storage::chunk::ChunkMeta;
-use holdfast_storage::ids::{CameraId, TrackKind};
+use holdfast_storage::chunk::{ChunkMeta, Gap, GapCause, Init};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::collections::HashMap;
 
 /// An interval of footage.
 pub(super) type Interval = (Timestamp, Timestamp);
 
-/// As many as cameras that this process ever recorded.
-#[derive(Debug, Default)]
-pub(super) struct Homes {
-    of: HashMap<CameraId, Home>,
+/// Volumes that a camera has left and that have not made everything durable; beyond, what the oldest has not is told as a gap.
+const FORMERS_MAX: usize = 4;
+/// A camera that sent nothing for so many counts is not recorded here now.
+const IDLE_COUNTS_MAX: u32 = 10;
+/// Weight of the newest count in a camera's rate, in percent.
+const RATE_WEIGHT_PERCENT: u64 = 40;
+/// What a camera is taken to record before it was counted, in bytes per second: 2 Mbit/s.
+pub(super) const RATE_UNKNOWN_BPS: u64 = 250_000;
+
+/// As many as cameras that this process ever recorded. `V` is a volume.
+#[derive(Debug)]
+pub(super) struct Homes<V> {
+    of: HashMap<CameraId, Home<V>>,
 }
 
-/// What one volume has taken of a camera.
+impl<V> Default for Homes<V> {
+    fn default() -> Self {
+        Self { of: HashMap::new() }
+    }
+}
+
+/// What one volume has taken of a camera's video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Home {
-    pub(super) volume: u16,
-    /// From the first chunk of video that may not be durable yet to the end of the last.
-    taken: Option<Interval>,
+struct Taken {
+    /// From the first chunk that may not be durable yet to the end of the last.
+    from: Timestamp,
+    until: Timestamp,
+    stream: StreamKind,
+    node: NodeId,
+    epoch: Epoch,
 }
 
-impl Homes {
-    /// The camera's next record goes to `volume`. Returns where it was recorded before, if that was another volume.
-    pub(super) fn enter(&mut self, camera: CameraId, volume: u16) -> Option<Home> {
-        let home = Home { volume, taken: None };
-        match self.of.get_mut(&camera) {
-            Some(at) if at.volume == volume => None,
-            Some(at) => Some(std::mem::replace(at, home)),
-            None => {
-                self.of.insert(camera, home);
-                None
-            }
+#[derive(Debug)]
+struct Former<V> {
+    volume: V,
+    taken: Taken,
+}
+
+#[derive(Debug)]
+pub(super) struct Home<V> {
+    pub(super) volume: V,
+    taken: Option<Taken>,
+    formers: Vec<Former<V>>,
+    /// The session's init segments, one a track.
+    inits: Vec<Init>,
+    /// The volume is too slow, and others that stay are more important.
+    pub(super) leaves: bool,
+    pub(super) priority: u8,
+    bytes: u64,
+    rate_bps: Option<u64>,
+    idle_counts: u32,
+}
+
+impl<V: Clone + PartialEq> Homes<V> {
+    pub(super) fn get(&self, camera: CameraId) -> Option<&Home<V>> {
+        self.of.get(&camera)
+    }
+
+    /// The camera's first volume, or the one after a failure. Returns what the volume before took and has not made durable, as `durable_until` tells.
+    pub(super) fn settle(
+        &mut self,
+        camera: CameraId,
+        volume: V,
+        durable_until: impl FnOnce(&V) -> Option<Timestamp>,
+    ) -> Option<Interval> {
+        let Some(home) = self.of.get_mut(&camera) else {
+            self.of.insert(camera, Home::new(volume));
+            return None;
+        };
+        let lost = home.taken.take().and_then(|taken| taken.beyond(durable_until(&home.volume)));
+        (home.volume, home.leaves) = (volume, false);
+        home.inits.clear();
+        lost
+    }
+
+    /// The camera's session goes on on `volume`, which has taken [`Home::inits`].
+    pub(super) fn move_to(&mut self, camera: CameraId, volume: V) {
+        let Some(home) = self.of.get_mut(&camera) else { return };
+        let before = std::mem::replace(&mut home.volume, volume);
+        home.leaves = false;
+        if let Some(taken) = home.taken.take() {
+            home.formers.push(Former { volume: before, taken });
         }
     }
 
-    /// The camera's volume has taken a chunk. `durable_until` tells how far that volume has the camera's video durable.
-    pub(super) fn took(&mut self, meta: &ChunkMeta, durable_until: impl FnOnce() -> Option<Timestamp>) {
-        let Some(home) = self.of.get_mut(&meta.camera).filter(|_| meta.track == TrackKind::Video) else { return };
-        let begins = || (meta.start, meta.end());
+    /// Forgets what former volumes have made durable by now. Returns the first gap to tell: of one that does not store what it took.
+    pub(super) fn review(
+        &mut self,
+        camera: CameraId,
+        durable_until: impl Fn(&V) -> Option<Timestamp>,
+        stores: impl Fn(&V) -> bool,
+    ) -> Option<Gap> {
+        let home = self.of.get_mut(&camera).filter(|home| !home.formers.is_empty())?;
+        home.formers.retain(|former| former.taken.beyond(durable_until(&former.volume)).is_some());
+        let is_crowded = home.formers.len() > FORMERS_MAX;
+        let former = home.formers.iter().find(|former| is_crowded || !stores(&former.volume))?;
+        let (start, end) = former.taken.beyond(durable_until(&former.volume))?;
+        let Taken { stream, node, epoch, .. } = former.taken;
+        Some(Gap { camera, stream, node, epoch, start, end, cause: GapCause::VolumeFailed })
+    }
+
+    /// The gap is on its way to the camera's volume.
+    pub(super) fn told(&mut self, gap: &Gap) {
+        if let Some(home) = self.of.get_mut(&gap.camera) {
+            let told = home.formers.iter().position(|former| former.taken.until == gap.end);
+            told.into_iter().for_each(|at| drop(home.formers.remove(at)));
+        }
+    }
+
+    pub(super) fn took_init(&mut self, init: &Init) {
+        if let Some(home) = self.of.get_mut(&init.camera) {
+            home.inits.retain(|known| known.track != init.track);
+            home.inits.push(init.clone());
+        }
+    }
+
+    /// The camera's volume has taken a chunk of `bytes`. `durable_until` tells how far that volume has the camera's video durable.
+    pub(super) fn took(
+        &mut self,
+        meta: &ChunkMeta,
+        bytes: u64,
+        priority: u8,
+        durable_until: impl FnOnce(&V) -> Option<Timestamp>,
+    ) {
+        let Some(home) = self.of.get_mut(&meta.camera) else { return };
+        (home.bytes, home.priority) = (home.bytes.saturating_add(bytes), priority);
+        if meta.track != TrackKind::Video {
+            return;
+        }
+        let begins =
+            Taken { from: meta.start, until: meta.end(), stream: meta.stream, node: meta.node, epoch: meta.epoch };
         home.taken = Some(match home.taken {
             // Between sessions nothing may have been recorded for long: that is not for this volume to lose.
-            Some((_, until)) if meta.sequence == 0 && durable_until().is_some_and(|durable| durable >= until) => {
-                begins()
-            }
-            Some((from, until)) => (from, until.max(meta.end())),
-            None => begins(),
+            Some(taken) if meta.sequence == 0 && taken.beyond(durable_until(&home.volume)).is_none() => begins,
+            Some(taken) => Taken { from: taken.from, until: taken.until.max(meta.end()), ..begins },
+            None => begins,
         });
     }
 
-    pub(super) fn volume(&self, camera: CameraId) -> Option<u16> {
-        self.of.get(&camera).map(|home| home.volume)
+    /// Takes in what was counted in the `elapsed_ms` since the last time.
+    pub(super) fn count(&mut self, elapsed_ms: u64) {
+        for home in self.of.values_mut() {
+            let bytes = std::mem::take(&mut home.bytes);
+            home.idle_counts = if bytes == 0 { home.idle_counts.saturating_add(1) } else { 0 };
+            let now_bps = bytes.saturating_mul(1000) / elapsed_ms.max(1);
+            home.rate_bps = match home.rate_bps {
+                _ if home.idle_counts > IDLE_COUNTS_MAX => Some(0),
+                Some(bps) => Some((bps * (100 - RATE_WEIGHT_PERCENT) + now_bps * RATE_WEIGHT_PERCENT) / 100),
+                None if bytes > 0 => Some(now_bps),
+                None => None,
+            };
+        }
+    }
+
+    /// Cameras that are recorded to `volume` now.
+    pub(super) fn tenants(&self, volume: &V) -> impl Iterator<Item = (CameraId, &Home<V>)> {
+        let here = self.of.iter().filter(move |(_, home)| home.volume == *volume && home.is_live());
+        here.map(|(camera, home)| (*camera, home))
+    }
+
+    /// Marks who leaves `volume`, which is too slow, and who does not or not any more.
+    pub(super) fn set_leaving(&mut self, volume: &V, leaving: &[CameraId]) {
+        for (camera, home) in self.of.iter_mut().filter(|(_, home)| home.volume == *volume) {
+            home.leaves = leaving.contains(camera);
+        }
     }
 }
 
-impl Home {
-    /// What the volume took and does not have durable.
-    pub(super) fn lost(&self, durable_until: Option<Timestamp>) -> Option<Interval> {
-        let (from, until) = self.taken?;
-        let from = durable_until.map_or(from, |durable| durable.max(from));
-        (from < until).then_some((from, until))
+impl<V> Home<V> {
+    fn new(volume: V) -> Self {
+        Self {
+            volume,
+            taken: None,
+            formers: Vec::new(),
+            inits: Vec::new(),
+            leaves: false,
+            priority: 0,
+            bytes: 0,
+            rate_bps: None,
+            idle_counts: 0,
+        }
+    }
+
+    pub(super) fn inits(&self) -> &[Init] {
+        &self.inits
+    }
+
+    pub(super) fn rate_bps(&self) -> u64 {
+        self.rate_bps.unwrap_or(RATE_UNKNOWN_BPS)
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.idle_counts <= IDLE_COUNTS_MAX
+    }
+
+    /// Volumes that took records of `epoch` or later and have not made all of them durable: the camera's watermark must not pass them yet.
+    pub(super) fn waits_for(
+        &self,
+        epoch: Epoch,
+        durable_until: impl Fn(&V) -> Option<Timestamp>,
+    ) -> impl Iterator<Item = &V> {
+        let of_epoch = self.formers.iter().filter(move |former| former.taken.epoch >= epoch);
+        let undone = of_epoch.filter(move |former| former.taken.beyond(durable_until(&former.volume)).is_some());
+        undone.map(|former| &former.volume)
+    }
+}
+
+impl Taken {
+    /// What of it is not durable.
+    fn beyond(&self, durable_until: Option<Timestamp>) -> Option<Interval> {
+        let from = durable_until.map_or(self.from, |durable| durable.max(self.from));
+        (from < self.until).then_some((from, self.until))
     }
 }
 
@@ -68,9 +231,10 @@ impl Home {
 mod tests {
     use super::*;
     use holdfast_storage::chunk::InitId;
-    use holdfast_storage::ids::{Epoch, NodeId, Rank, SessionId, StreamKind};
+    use holdfast_storage::ids::{Rank, SessionId};
 
     const CAMERA: CameraId = CameraId(1);
+    const NOTHING: fn(&u16) -> Option<Timestamp> = |_| None;
 
     fn chunk(track: TrackKind, sequence: u32, start: i64) -> ChunkMeta {
         ChunkMeta {
@@ -95,27 +259,103 @@ mod tests {
         (Timestamp(from), Timestamp(until))
     }
 
+    /// Recorded to volume 0 from 0 to 40.
+    fn recorded() -> Homes<u16> {
+        let mut homes = Homes::default();
+        assert_eq!(homes.settle(CAMERA, 0, NOTHING), None);
+        (0..4).for_each(|n| homes.took(&chunk(TrackKind::Video, n, i64::from(n) * 10), 100, 7, NOTHING));
+        homes.took(&chunk(TrackKind::Audio, 0, 90), 100, 7, NOTHING);
+        homes
+    }
+
     #[test]
     fn what_was_taken_and_is_not_durable_is_lost_with_the_volume() {
-        let mut homes = Homes::default();
-        assert_eq!(homes.enter(CAMERA, 0), None);
-        (0..4).for_each(|n| homes.took(&chunk(TrackKind::Video, n, i64::from(n) * 10), || None));
-        homes.took(&chunk(TrackKind::Audio, 0, 90), || None);
-        assert_eq!(homes.enter(CAMERA, 0), None, "the same volume is no move");
-        let before = homes.enter(CAMERA, 1).unwrap();
-        assert_eq!((before.volume, homes.volume(CAMERA)), (0, Some(1)));
-        assert_eq!(before.lost(None), Some(at(0, 40)));
-        assert_eq!(before.lost(Some(Timestamp(20))), Some(at(20, 40)));
-        assert_eq!(before.lost(Some(Timestamp(40))), None);
-        assert_eq!(homes.enter(CAMERA, 2).unwrap().lost(None), None, "nothing was taken there");
+        for (durable, lost) in [(None, Some(at(0, 40))), (Some(20), Some(at(20, 40))), (Some(40), None)] {
+            let mut homes = recorded();
+            assert_eq!(homes.settle(CAMERA, 1, |_| durable.map(Timestamp)), lost);
+            assert_eq!(homes.get(CAMERA).unwrap().volume, 1);
+            assert_eq!(homes.settle(CAMERA, 2, NOTHING), None, "nothing was taken there");
+        }
     }
 
     #[test]
     fn time_without_recording_is_not_lost_with_the_volume() {
         let mut homes = Homes::default();
-        homes.enter(CAMERA, 0);
-        homes.took(&chunk(TrackKind::Video, 0, 0), || None);
-        homes.took(&chunk(TrackKind::Video, 0, 5000), || Some(Timestamp(10)));
-        assert_eq!(homes.enter(CAMERA, 1).unwrap().lost(Some(Timestamp(10))), Some(at(5000, 5010)));
+        homes.settle(CAMERA, 0_u16, NOTHING);
+        homes.took(&chunk(TrackKind::Video, 0, 0), 1, 0, NOTHING);
+        homes.took(&chunk(TrackKind::Video, 0, 5000), 1, 0, |_| Some(Timestamp(10)));
+        assert_eq!(homes.settle(CAMERA, 1, |_| Some(Timestamp(10))), Some(at(5000, 5010)));
+    }
+
+    #[test]
+    fn an_orderly_move_loses_nothing_unless_the_volume_left_behind_fails() {
+        let mut homes = recorded();
+        homes.move_to(CAMERA, 1);
+        let waits = |homes: &Homes<u16>| {
+            homes.get(CAMERA).unwrap().waits_for(Epoch(1), |_| Some(Timestamp(20))).copied().collect::<Vec<_>>()
+        };
+        let durable = |until: i64| move |_: &u16| Some(Timestamp(until));
+        assert_eq!(homes.review(CAMERA, durable(20), |_| true), None);
+        assert_eq!(waits(&homes), [0]);
+        let gap = homes.review(CAMERA, durable(20), |volume| *volume != 0).unwrap();
+        assert_eq!(((gap.start, gap.end), gap.cause), (at(20, 40), GapCause::VolumeFailed));
+        assert_eq!(homes.review(CAMERA, durable(20), |_| false), Some(gap), "until it is told");
+        homes.told(&gap);
+        assert_eq!((homes.review(CAMERA, durable(20), |_| false), waits(&homes)), (None, vec![]));
+    }
+
+    #[test]
+    fn what_became_durable_is_waited_for_no_longer() {
+        let mut homes = recorded();
+        homes.move_to(CAMERA, 1);
+        assert_eq!(
+            homes.get(CAMERA).unwrap().waits_for(Epoch(2), NOTHING).count(),
+            0,
+            "another epoch is not held back"
+        );
+        assert_eq!(homes.get(CAMERA).unwrap().waits_for(Epoch(1), NOTHING).count(), 1);
+        assert_eq!(homes.review(CAMERA, |_| Some(Timestamp(40)), |_| false), None);
+        assert_eq!(homes.get(CAMERA).unwrap().waits_for(Epoch(1), NOTHING).count(), 0);
+    }
+
+    #[test]
+    fn volumes_left_behind_are_bounded() {
+        let mut homes = recorded();
+        for n in 1..=5 {
+            homes.move_to(CAMERA, n);
+            homes.took(&chunk(TrackKind::Video, 3 + u32::from(n), 30 + i64::from(n) * 10), 1, 0, NOTHING);
+        }
+        let gap = homes.review(CAMERA, |_| None, |_| true).unwrap();
+        assert_eq!((gap.start, gap.end), at(0, 40));
+        homes.told(&gap);
+        assert_eq!(homes.review(CAMERA, |_| None, |_| true), None);
+    }
+
+    #[test]
+    fn init_segments_are_kept_one_a_track_until_the_session_ends() {
+        let mut homes = recorded();
+        let init = |track, text: &'static str| Init {
+            camera: CAMERA,
+            stream: StreamKind::Main,
+            track,
+            bytes: bytes::Bytes::from_static(text.as_bytes()),
+        };
+        for (track, text) in [(TrackKind::Video, "a"), (TrackKind::Audio, "b"), (TrackKind::Video, "c")] {
+            homes.took_init(&init(track, text));
+        }
+        assert_eq!(homes.get(CAMERA).unwrap().inits(), [init(TrackKind::Audio, "b"), init(TrackKind::Video, "c")]);
+        homes.settle(CAMERA, 1, NOTHING);
+        assert!(homes.get(CAMERA).unwrap().inits().is_empty());
+    }
+
+    #[test]
+    fn rates_follow_what_is_recorded_and_who_stopped_is_no_tenant() {
+        let mut homes = recorded();
+        assert_eq!(homes.get(CAMERA).unwrap().rate_bps(), RATE_UNKNOWN_BPS);
+        homes.count(1000);
+        assert_eq!(homes.get(CAMERA).unwrap().rate_bps(), 500);
+        assert_eq!(homes.tenants(&0).count(), 1);
+        (0..=IDLE_COUNTS_MAX).for_each(|_| homes.count(1000));
+        assert_eq!((homes.get(CAMERA).unwrap().rate_bps(), homes.tenants(&0).count()), (0, 0));
     }
 }

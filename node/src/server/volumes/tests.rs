@@ -1,14 +1,17 @@
 //! Volumes of one node where a disk is bad from the start, fails later, or is somebody else's.
 
 use super::*;
-use crate::config;
-use crate::recorder::sink::{RecordSink, SinkError};
+use crate::recorder::sink::RecordSink;
+use crate::recorder::status::Identity;
+use crate::server::reads::Range;
 use crate::server::sink::VolumeSink;
-use holdfast_storage::chunk::{Chunk, Init, Record};
-use holdfast_storage::ids::{Epoch, Rank, SessionId, TrackKind};
-use holdfast_storage::{Error, Volume, VolumeOptions};
+use bytes::Bytes;
+use holdfast_storage::chunk::{Chunk, GapCause};
+use holdfast_storage::ids::{Epoch, Rank, SessionId, StreamKind};
+use holdfast_storage::{Volume, VolumeOptions};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 const NODE: NodeId = NodeId(1);
 const CAMERA: CameraId = CameraId(0);
@@ -18,16 +21,30 @@ fn cluster() -> Uuid {
     Uuid::from_u128(1)
 }
 
-fn config(paths: &[&Path]) -> Config {
-    let mut config = Config::new("a", "/nowhere");
+fn config(dir: &TempDir, paths: &[&Path]) -> Config {
+    let mut config = Config::new("a", dir.path());
     config.storage.io = config::Io::Plain;
     config.storage.free_bytes_min = config::ByteSize(0);
-    config.storage.volumes = paths.iter().map(|path| config::Volume { path: path.to_path_buf() }).collect();
+    config.storage.volumes = paths.iter().map(|path| config::Volume::new(*path)).collect();
     config
 }
 
 fn all() -> Range {
     Range { camera: CAMERA, stream: StreamKind::Main, from: Timestamp::MIN, to: Timestamp::MAX }
+}
+
+async fn open(config: &Config) -> Result<Volumes, Error> {
+    let volumes = Volumes::open(config, NODE, cluster(), Clock::start()).await?;
+    recovered(&volumes).await;
+    Ok(volumes)
+}
+
+fn volume(volumes: &Volumes, index: u16) -> Arc<Opened> {
+    volumes.opened().into_iter().find(|volume| volume.index() == index).unwrap()
+}
+
+fn sink(volumes: &Volumes) -> VolumeSink {
+    VolumeSink { volumes: volumes.clone(), state: watch::channel(Arc::default()).1 }
 }
 
 /// A path where no directory can be made.
@@ -39,7 +56,7 @@ fn bad(dir: &TempDir) -> PathBuf {
 
 async fn recovered(volumes: &Volumes) {
     for _ in 0..1000 {
-        if volumes.attached.opened.iter().all(|volume| volume.handle.stats().is_recovered()) {
+        if volumes.opened().iter().all(|volume| volume.handle.stats().is_recovered()) {
             return;
         }
         sleep(Duration::from_millis(10)).await;
@@ -51,14 +68,14 @@ async fn recovered(volumes: &Volumes) {
 async fn a_volume_that_cannot_be_opened_is_left_out_and_told() {
     let dir = TempDir::new().unwrap();
     let (bad, good) = (bad(&dir), dir.path().join("good"));
-    let volumes = Volumes::open(&config(&[&bad, &good]), NODE, cluster()).unwrap();
-    recovered(&volumes).await;
+    let volumes = open(&config(&dir, &[&bad, &good])).await.unwrap();
     assert_eq!(volumes.writable(), Ok(()));
-    let stats = volumes.stats();
-    assert_eq!((stats[0].failed.is_some(), stats[1].failed.is_some()), (true, false));
-    assert!(stats[0].failed.as_ref().unwrap().contains("file"), "{stats:?}");
+    let statuses = volumes.statuses();
+    assert_eq!([statuses[0].state.as_str(), statuses[1].state.as_str()], ["away", "active"]);
+    assert!(statuses[0].trouble.as_ref().unwrap().contains("file"), "{statuses:?}");
     for camera in 0..4 {
-        assert_eq!(volumes.enter(CameraId(camera)).ok().map(Opened::index), Some(1));
+        let entered = volumes.enter("default", &Record::Init(Init { camera: CameraId(camera), ..init() }));
+        assert_eq!(entered.ok().map(|volume| volume.index()), Some(1));
     }
     assert!(!volumes.recorded(all()).await.unwrap().complete, "what the bad one holds is not known");
     volumes.close().await.unwrap();
@@ -68,26 +85,49 @@ async fn a_volume_that_cannot_be_opened_is_left_out_and_told() {
 async fn a_node_does_not_start_without_any_volume_or_on_somebody_elses() {
     let dir = TempDir::new().unwrap();
     let (bad, foreign, used) = (bad(&dir), dir.path().join("foreign"), dir.path().join("used"));
-    assert!(Volumes::open(&config(&[&bad]), NODE, cluster()).is_err());
+    assert!(open(&config(&dir, &[&bad])).await.is_err());
     let (volume, handle) = Volume::open(VolumeOptions::new(&foreign, NODE, Uuid::from_u128(2))).unwrap();
     handle.close().await.unwrap();
     volume.run().await.unwrap();
     let good = dir.path().join("good");
-    let refused = Volumes::open(&config(&[&good, &foreign]), NODE, cluster()).err();
+    let refused = open(&config(&dir, &[&good, &foreign])).await.err();
     assert!(matches!(refused, Some(Error::ForeignVolume { .. })), "{refused:?}");
     let (_volume, _handle) = Volume::open(VolumeOptions::new(&used, NODE, cluster())).unwrap();
     let other = dir.path().join("other");
-    let refused = Volumes::open(&config(&[&other, &used]), NODE, cluster()).err();
+    let refused = open(&config(&dir, &[&other, &used])).await.err();
     assert!(matches!(refused, Some(Error::Locked { .. })), "{refused:?}");
 }
 
 #[tokio::test]
 async fn what_is_recorded_is_complete_once_everything_is_listed() {
     let dir = TempDir::new().unwrap();
-    let volumes = Volumes::open(&config(&[&dir.path().join("a"), &dir.path().join("b")]), NODE, cluster()).unwrap();
-    recovered(&volumes).await;
+    let volumes = open(&config(&dir, &[&dir.path().join("a"), &dir.path().join("b")])).await.unwrap();
     assert!(volumes.recorded(all()).await.unwrap().complete);
     volumes.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn volumes_keep_their_numbers_when_the_configuration_is_reordered() {
+    let dir = TempDir::new().unwrap();
+    let [a, b, c] = ["a", "b", "c"].map(|name| dir.path().join(name));
+    let numbers = async |paths: &[&Path]| {
+        let volumes = open(&config(&dir, paths)).await.unwrap();
+        let mut numbers: Vec<_> =
+            volumes.opened().iter().map(|volume| (volume.path().to_owned(), volume.index())).collect();
+        numbers.sort();
+        volumes.close().await.unwrap();
+        while !volumes.opened().iter().all(|volume| volume.has_ended()) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        numbers
+    };
+    let first = numbers(&[&a, &b]).await;
+    assert_eq!(first, [(a.clone(), 0), (b.clone(), 1)]);
+    assert_eq!(numbers(&[&b, &a]).await, first);
+    assert_eq!(numbers(&[&c, &b]).await, [(b.clone(), 1), (c.clone(), 2)]);
+    std::fs::rename(&b, dir.path().join("moved")).unwrap();
+    let [(_, new), (_, moved)] = numbers(&[&dir.path().join("moved"), &b]).await[..] else { panic!("two volumes") };
+    assert_eq!((moved, new > 2), (1, true), "a new volume gets a number that no other ever had");
 }
 
 const IDENTITY: Identity = Identity { epoch: Epoch(1), rank: Rank::Owner };
@@ -101,6 +141,7 @@ fn init() -> Init {
     Init { camera: CAMERA, stream: StreamKind::Main, track: TrackKind::Video, bytes: Bytes::from_static(b"moov") }
 }
 
+/// Every second one begins with a keyframe.
 fn chunk(sequence: u32) -> Record {
     let meta = ChunkMeta {
         camera: CAMERA,
@@ -115,31 +156,39 @@ fn chunk(sequence: u32) -> Record {
         start: at(sequence.into()),
         duration_us: CHUNK_US as u32,
         frames: 12,
-        keyframe_crc: Some(1),
+        keyframe_crc: sequence.is_multiple_of(2).then_some(1),
         after_loss: false,
     };
     Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; 1000])] })
 }
 
 async fn failed(volumes: &Volumes, index: u16) {
-    let mut failed = volumes.opened(index).unwrap().handle.failed();
+    let mut failed = volume(volumes, index).handle.failed();
     timeout(Duration::from_secs(20), failed.wait_for(Option::is_some)).await.unwrap().unwrap();
+}
+
+async fn stored(volumes: &Volumes) -> Vec<(u32, u16)> {
+    let entries = volumes.entries(all()).await.unwrap();
+    let mut stored: Vec<_> = entries.iter().map(|entry| (entry.meta.sequence, entry.location.volume)).collect();
+    stored.sort_unstable();
+    stored
+}
+
+fn mark(volumes: &Volumes) -> Option<Timestamp> {
+    volumes.watermark(CAMERA, IDENTITY).map(|mark| mark.durable_end)
 }
 
 #[tokio::test]
 async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
     let dir = TempDir::new().unwrap();
     let (first, second) = (dir.path().join("a"), dir.path().join("b"));
-    let mut config = config(&[&first, &second]);
+    let mut config = config(&dir, &[&first, &second]);
     config.storage.segment_seconds = 0;
-    let volumes = Volumes::open(&config, NODE, cluster()).unwrap();
-    recovered(&volumes).await;
-    let state = watch::channel(Arc::default()).1;
-    let sink = VolumeSink { volumes: volumes.clone(), state };
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
-    volumes.opened(0).unwrap().handle.flush().await.unwrap();
-    let mark = |volumes: &Volumes| volumes.watermark(CAMERA, IDENTITY).map(|mark| mark.durable_end);
+    volume(&volumes, 0).handle.flush().await.unwrap();
     assert_eq!(mark(&volumes), Some(at(1)));
 
     // Each batch wants a new segment, and there is no place for it any more.
@@ -151,21 +200,168 @@ async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
     assert_eq!(mark(&volumes), Some(at(1)), "it neither goes back nor passes what is lost");
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(3)).unwrap();
-    volumes.opened(1).unwrap().handle.flush().await.unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
     assert_eq!(mark(&volumes), Some(at(4)));
-    assert_eq!(volumes.opened(1).unwrap().handle.init(CAMERA, init().id()).unwrap(), init().bytes);
-    let stored: Vec<u32> = volumes.entries(all()).await.unwrap().iter().map(|entry| entry.meta.sequence).collect();
-    assert_eq!(stored, [0, 3]);
+    assert_eq!(volume(&volumes, 1).handle.init(CAMERA, init().id()).unwrap(), init().bytes);
+    assert_eq!(stored(&volumes).await, [(0, 0), (3, 1)]);
     assert_eq!(volumes.writable(), Ok(()));
+    assert_eq!(volumes.statuses()[0].moved_cameras, 1);
     assert!(volumes.close().await.is_err(), "the first volume lost what it had taken");
+}
+
+/// Two volumes, with the camera on the first, which an operator retires.
+async fn retiring(dir: &TempDir) -> (Volumes, Config) {
+    let mut config = config(dir, &[&dir.path().join("a"), &dir.path().join("b")]);
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    config.storage.volumes[0].retire = true;
+    volumes.reconfigure(&config);
+    (volumes, config)
+}
+
+#[tokio::test]
+async fn a_retired_volume_loses_its_camera_at_a_keyframe_and_no_chunk() {
+    let dir = TempDir::new().unwrap();
+    let (volumes, _) = retiring(&dir).await;
+    let sink = sink(&volumes);
+    assert_eq!(volumes.statuses()[0].state, "retiring");
+    (1..5).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert!(mark(&volumes) <= Some(at(2)), "what the first has not made durable holds the watermark back");
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    sink.append("default", chunk(5)).unwrap();
+    assert_eq!(mark(&volumes), Some(at(5)));
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]);
+    assert_eq!(volume(&volumes, 1).handle.init(CAMERA, init().id()).unwrap(), init().bytes);
+    assert_eq!(volumes.recorded(all()).await.unwrap().gaps, []);
+    assert_eq!(volumes.statuses()[0].state, "retired");
+    volumes.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_volume_left_behind_never_made_durable_is_told_as_a_gap() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, &[&dir.path().join("a"), &dir.path().join("b")]);
+    config.storage.segment_seconds = 0;
+    config.storage.flush_interval_ms = 10_000;
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    std::fs::remove_dir_all(dir.path().join("a/segments")).unwrap();
+    sink.append("default", chunk(1)).unwrap();
+    config.storage.volumes[0].retire = true;
+    volumes.reconfigure(&config);
+    sink.append("default", chunk(2)).unwrap();
+    failed(&volumes, 0).await;
+    sink.append("default", chunk(3)).unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    let gaps = volumes.recorded(all()).await.unwrap().gaps;
+    let told: Vec<_> = gaps.iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
+    assert_eq!(told, [(at(1), at(2), GapCause::VolumeFailed)]);
+    assert_eq!(mark(&volumes), Some(at(4)));
+    assert!(volumes.close().await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, &[&dir.path().join("a"), &dir.path().join("b")]);
+    config.storage.flush_interval_ms = 10_000;
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    assert!(volumes.leave_at_once("default", CAMERA).is_none(), "a volume that takes records is not left");
+    volumes.slots_mut()[0].health = health::Health::Hung;
+    sink.append("default", chunk(1)).unwrap();
+    assert_eq!(volumes.shed(CAMERA), SinkError::Failed(volumes.slots()[0].trouble().unwrap()));
+    assert_eq!(volumes.leave_at_once("default", CAMERA).map(|volume| volume.index()), Some(1));
+    sink.append("default", chunk(3)).unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(3, 1)], "the hung one is not even asked");
+    let gaps = volumes.recorded(all()).await.unwrap().gaps;
+    assert_eq!(gaps.iter().map(|gap| (gap.start, gap.end)).collect::<Vec<_>>(), [(at(0), at(2))]);
+    volumes.slots_mut()[0].health = health::Health::Well;
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (3, 1)], "what was late is there");
+    volumes.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() {
+    let dir = TempDir::new().unwrap();
+    let (volumes, mut config) = retiring(&dir).await;
+    tokio::spawn(volumes.clone().watch());
+    let gone = config.storage.volumes.remove(0);
+    volumes.reconfigure(&config);
+    let sink = sink(&volumes);
+    sink.append("default", chunk(1)).unwrap();
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(volumes.opened().len(), 2, "its camera waits for a keyframe");
+    sink.append("default", chunk(2)).unwrap();
+    eventually("it is detached", || volumes.opened().len() == 1).await;
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(2, 1)]);
+    config.storage.volumes.push(config::Volume { retire: false, ..gone });
+    volumes.reconfigure(&config);
+    eventually("it is back", || volumes.opened().len() == 2).await;
+    recovered(&volumes).await;
+    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1)]);
+    volumes.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, &[&dir.path().join("a")]);
+    config.storage.segment_seconds = 0;
+    let volumes = open(&config).await.unwrap();
+    tokio::spawn(volumes.clone().watch());
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    assert_eq!(mark(&volumes), Some(at(1)));
+    std::fs::rename(dir.path().join("a/segments"), dir.path().join("kept")).unwrap();
+    sink.append("default", chunk(1)).unwrap();
+    failed(&volumes, 0).await;
+    assert!(matches!(sink.append("default", chunk(2)), Err(SinkError::Failed(_))));
+    assert!(volumes.writable().is_err());
+    std::fs::rename(dir.path().join("kept"), dir.path().join("a/segments")).unwrap();
+    eventually("it is taken back", || volumes.writable().is_ok()).await;
+    let status = &volumes.statuses()[0];
+    assert_eq!((status.index, status.failures, status.reattachments), (0, 1, 1));
+    assert_eq!(mark(&volumes), Some(at(1)), "it does not go back");
+    assert_eq!(sink.append("default", chunk(3)), Err(SinkError::Moved { lost: Some((at(1), at(2))) }));
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(3)).unwrap();
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    recovered(&volumes).await;
+    assert_eq!(stored(&volumes).await, [(0, 0), (3, 0)]);
+    volumes.close().await.unwrap();
+}
+
+async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..1500 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it is still not so that {what}");
 }
 
 #[tokio::test]
 async fn where_no_volume_works_any_more_nothing_is_said_to_move() {
     let dir = TempDir::new().unwrap();
     let paths = [dir.path().join("a"), dir.path().join("b")];
-    let volumes = Volumes::open(&config(&[&paths[0], &paths[1]]), NODE, cluster()).unwrap();
-    let sink = VolumeSink { volumes: volumes.clone(), state: watch::channel(Arc::default()).1 };
+    let volumes = open(&config(&dir, &[&paths[0], &paths[1]])).await.unwrap();
+    let sink = sink(&volumes);
     for (index, path) in paths.iter().enumerate() {
         std::fs::remove_dir_all(path.join("segments")).unwrap();
         if index > 0 {

@@ -1,0 +1,234 @@
+//! A real filesystem on a disk that fails, hangs or slows down on command, where the machine lets us have one: as root, with the Debian packages
+//! `nbdkit libnbd-bin fuse3 e2fsprogs` (and `xfsprogs`).
+//!
+//! nbdkit serves a file as a disk, through filters for errors, pauses and rates; nbdfuse shows that disk as a file, which a loop device makes a block device
+//! of; on that lies the filesystem. So the kernel itself meets the faults, whether a write comes through io_uring, `O_DIRECT` or the page cache.
+
+mod leftovers;
+
+use crate::{Error, Result, io_error};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How long a part may take to come up, or the pause to be answered.
+const READY_MAX: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+const PROGRAMS: [&str; 5] = ["nbdkit", "nbdfuse", "fusermount3", "losetup", "mount"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filesystem {
+    /// After a failed write it goes on as soon as its disk does.
+    Ext4WithoutJournal,
+    /// After a write of its journal failed it is read-only until it is mounted anew.
+    Ext4,
+    Xfs,
+}
+
+/// Taken apart when dropped, in order, whatever state the disk is in.
+#[derive(Debug)]
+pub struct FaultyDisk {
+    at: PathBuf,
+    device: String,
+    nbdkit: Child,
+    nbdfuse: Child,
+    // Last: the programs above use what is in it.
+    dir: TempDir,
+}
+
+impl FaultyDisk {
+    /// A disk of `bytes`, mounted at `at`; `None`, with a line on standard error, where this process may not have one. What killed tests left behind is
+    /// cleaned up first.
+    ///
+    /// # Errors
+    /// Where a part does not come up.
+    pub fn mount(at: &Path, bytes: u64, filesystem: Filesystem) -> Result<Option<Self>> {
+        if let Some(why) = missing(filesystem) {
+            eprintln!("LEFT OUT: a faulty disk, because {why}");
+            return Ok(None);
+        }
+        leftovers::clean();
+        let prefix = format!("{}{}-", leftovers::PREFIX, std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir().map_err(io_error("make a directory"))?;
+        let image = dir.path().join("disk.img");
+        File::create(&image).and_then(|file| file.set_len(bytes)).map_err(io_error("make a disk's file"))?;
+        let nbdkit = serve(dir.path(), &image)?;
+        // From here on a part that does not come up is taken apart with the rest.
+        let mut disk = Self { at: at.to_owned(), device: String::new(), nbdfuse: idle()?, nbdkit, dir };
+        disk.show()?;
+        disk.attach(filesystem)?;
+        Ok(Some(disk))
+    }
+
+    /// Every write to the disk fails with EIO, or no longer.
+    ///
+    /// # Errors
+    /// Where the file that says so cannot be made or removed.
+    pub fn fail_writes(&self, fails: bool) -> Result<()> {
+        self.say("fail-write", fails.then_some(""))
+    }
+
+    /// Every read of the disk fails with EIO, or no longer.
+    ///
+    /// # Errors
+    /// Where the file that says so cannot be made or removed.
+    pub fn fail_reads(&self, fails: bool) -> Result<()> {
+        self.say("fail-read", fails.then_some(""))
+    }
+
+    /// The disk takes this many bytes a second, or what it can.
+    ///
+    /// # Errors
+    /// Where the file that says so cannot be made or removed.
+    pub fn limit(&self, bytes_per_second: Option<u64>) -> Result<()> {
+        let bits = bytes_per_second.map(|bytes| (bytes * 8).to_string());
+        self.say("rate", bits.as_deref())
+    }
+
+    /// Requests neither finish nor fail, or go on.
+    ///
+    /// # Errors
+    /// Where nbdkit does not answer.
+    pub fn hang(&self, hangs: bool) -> Result<()> {
+        let command = if hangs { b"p" } else { b"r" };
+        let ask = || {
+            let mut socket = UnixStream::connect(self.dir.path().join("pause.sock"))?;
+            socket.set_read_timeout(Some(READY_MAX))?;
+            socket.write_all(command)?;
+            socket.read_exact(&mut [0])
+        };
+        ask().map_err(io_error("make the disk hang, or go on"))
+    }
+
+    fn say(&self, name: &str, text: Option<&str>) -> Result<()> {
+        let path = self.dir.path().join(name);
+        match text {
+            Some(text) => fs::write(&path, text).map_err(io_error(format!("write {}", path.display()))),
+            None if path.exists() => fs::remove_file(&path).map_err(io_error(format!("remove {}", path.display()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Shows the disk as a file.
+    fn show(&mut self) -> Result<()> {
+        let folder = self.dir.path().join(leftovers::SHOWN);
+        fs::create_dir(&folder).map_err(io_error("make a directory"))?;
+        let file = folder.join("disk");
+        let mut command = Command::new("nbdfuse");
+        command.arg(&file).arg("--unix").arg(self.dir.path().join("nbd.sock"));
+        self.nbdfuse = spawn(&mut command)?;
+        until_exists(&file)?;
+        leftovers::note(self.dir.path(), "pids", &format!("{} {}", self.nbdkit.id(), self.nbdfuse.id()))
+    }
+
+    fn attach(&mut self, filesystem: Filesystem) -> Result<()> {
+        let file = self.dir.path().join(leftovers::SHOWN).join("disk");
+        self.device = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?.trim().to_owned();
+        leftovers::note(self.dir.path(), "device", &self.device)?;
+        run(make(filesystem).arg(&self.device))?;
+        fs::create_dir_all(&self.at).map_err(io_error(format!("make {}", self.at.display())))?;
+        leftovers::note(self.dir.path(), "mounted", &self.at.to_string_lossy())?;
+        run(Command::new("mount").arg(&self.device).arg(&self.at)).map(drop)
+    }
+}
+
+impl Drop for FaultyDisk {
+    fn drop(&mut self) {
+        // Whatever fails here is found by the next one that is made.
+        drop(self.limit(None));
+        drop(self.fail_writes(false));
+        drop(self.fail_reads(false));
+        drop(self.hang(false));
+        leftovers::take_apart(self.dir.path());
+        for child in [&mut self.nbdfuse, &mut self.nbdkit] {
+            // It may have ended by itself.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// Why there is no faulty disk for this process.
+fn missing(filesystem: Filesystem) -> Option<String> {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+    if !is_root {
+        return Some("this process is not root".to_owned());
+    }
+    let maker = if filesystem == Filesystem::Xfs { "mkfs.xfs" } else { "mkfs.ext4" };
+    let wanted = PROGRAMS.into_iter().chain([maker]);
+    let absent: Vec<&str> = wanted.filter(|program| !is_installed(program)).collect();
+    if !absent.is_empty() {
+        return Some(format!("there is no {} (Debian: nbdkit libnbd-bin fuse3 e2fsprogs xfsprogs)", absent.join(", ")));
+    }
+    let devices = ["/dev/fuse", "/dev/loop-control"];
+    devices.into_iter().find(|device| !Path::new(device).exists()).map(|device| format!("there is no {device}"))
+}
+
+fn is_installed(program: &str) -> bool {
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/bin"];
+    folders.into_iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn serve(dir: &Path, image: &Path) -> Result<Child> {
+    let mut command = Command::new("nbdkit");
+    command.args(["--foreground", "--exit-with-parent", "--unix"]).arg(dir.join("nbd.sock"));
+    command.args(["--filter=pause", "--filter=error", "--filter=rate", "file"]).arg(image);
+    let path = |key: &str, name: &str| format!("{key}={}", dir.join(name).display());
+    command.args(["error=EIO", "error-pwrite-rate=100%", "error-pread-rate=100%"]);
+    command.args([path("error-pwrite-file", "fail-write"), path("error-pread-file", "fail-read")]);
+    command.args([path("rate-file", "rate"), path("pause-control", "pause.sock")]);
+    let child = spawn(&mut command)?;
+    until_exists(&dir.join("nbd.sock"))?;
+    Ok(child)
+}
+
+/// Stands in until there is something to run.
+fn idle() -> Result<Child> {
+    spawn(&mut Command::new("true"))
+}
+
+fn make(filesystem: Filesystem) -> Command {
+    let (program, arguments): (_, &[&str]) = match filesystem {
+        Filesystem::Ext4WithoutJournal => ("mkfs.ext4", &["-q", "-O", "^has_journal"]),
+        Filesystem::Ext4 => ("mkfs.ext4", &["-q"]),
+        Filesystem::Xfs => ("mkfs.xfs", &["-q"]),
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    // nbdkit says each error that it makes.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().map_err(io_error(format!("start {}", command.get_program().to_string_lossy())))
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let Output { status, stdout, stderr } = command.output().map_err(io_error(format!("run {program}")))?;
+    if status.success() {
+        return Ok(String::from_utf8_lossy(&stdout).into_owned());
+    }
+    Err(Error::Wrong(format!("{program} ended with {status}: {}", String::from_utf8_lossy(&stderr))))
+}
+
+fn until_exists(path: &Path) -> Result<()> {
+    for _ in 0..READY_MAX.as_millis() / LOOK_INTERVAL.as_millis() {
+        if path.exists() {
+            return Ok(());
+        }
+        sleep(LOOK_INTERVAL);
+    }
+    let what = format!("{} is there", path.display());
+    Err(Error::TimedOut { what, seconds: READY_MAX.as_secs(), why: "it is not".to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

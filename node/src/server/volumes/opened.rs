@@ -1,0 +1,167 @@
+//! One volume as this node uses it while it is open.
+
+use super::register::Register;
+use crate::config::{DEFAULT_RETENTION_CLASS, Io, RetentionClass as ConfiguredClass, Storage};
+use holdfast_storage::disk::IoChoice;
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::{ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions, volume_id};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+const SECONDS_PER_DAY: u64 = 24 * 3600;
+/// Reads of one volume at once; more wait, so that playback cannot take every spindle from recording, and one that hangs cannot take the others' threads.
+const READS_MAX: usize = 8;
+
+/// What opening a volume needs besides its path.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) node: NodeId,
+    pub(super) cluster: Uuid,
+    pub(super) data_dir: PathBuf,
+    pub(super) storage: Storage,
+    pub(super) retention: Vec<ConfiguredClass>,
+}
+
+pub(crate) struct Opened {
+    pub(crate) handle: VolumeHandle,
+    failed: watch::Receiver<Option<Arc<str>>>,
+    /// For classes that this node's configuration does not have.
+    pub(crate) default_class: ClassId,
+    /// Both threads of the volume have ended: nobody writes there any more.
+    has_ended: Arc<AtomicBool>,
+    pub(super) reads: Arc<Semaphore>,
+    /// What its cameras record together, in bytes per second, as counted last.
+    pub(super) load_bps: AtomicU64,
+    /// What is free and what its segments take, as counted last.
+    pub(super) room_bytes: AtomicU64,
+    /// The newest record of video that it has taken and nobody has looked for yet.
+    newest: Mutex<Option<(CameraId, Timestamp)>>,
+}
+
+impl Opened {
+    pub(crate) fn index(&self) -> u16 {
+        self.handle.options().index
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.handle.options().path
+    }
+
+    pub(super) fn failure(&self) -> Option<Arc<str>> {
+        self.failed.borrow().clone()
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.borrow().is_some()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.load(Relaxed)
+    }
+
+    pub(super) fn durable_until(&self, camera: CameraId) -> Option<Timestamp> {
+        self.handle.durable_until(camera, StreamKind::Main)
+    }
+
+    pub(super) fn note_newest(&self, camera: CameraId, end: Timestamp) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((camera, end));
+    }
+
+    pub(super) fn take_newest(&self) -> Option<(CameraId, Timestamp)> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What it takes and stores, as far as that is counted already.
+    pub(super) fn count_room(&self, free_bytes: u64, own_bytes: u64) {
+        self.room_bytes.store(free_bytes.saturating_add(own_bytes), Relaxed);
+    }
+}
+
+/// Opens the volume at `path`. Blocks as long as its disk does.
+///
+/// # Errors
+/// Those of [`Volume::open`].
+pub(super) fn open_blocking(
+    settings: &Settings,
+    path: &Path,
+    register: &Mutex<Register>,
+) -> Result<(Volume, VolumeHandle), Error> {
+    let known = volume_id(path)?;
+    let index = register.lock().unwrap_or_else(PoisonError::into_inner).resolve(path, known);
+    let (volume, handle) = Volume::open(options(settings, path, index))?;
+    let mut register = register.lock().unwrap_or_else(PoisonError::into_inner);
+    register.name(index, handle.id());
+    if let Err(error) = register.save(&settings.data_dir) {
+        tracing::error!(%error, "the number of a volume was not kept; it may get another one at the next start");
+    }
+    Ok((volume, handle))
+}
+
+/// Watches over a volume that was opened. To be called within the runtime.
+///
+/// # Errors
+/// The configuration has no class for cameras that name none.
+pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Opened>, Error> {
+    let default_class = handle.class(DEFAULT_RETENTION_CLASS).ok_or_else(no_default_class)?;
+    let opened = Arc::new(Opened {
+        failed: handle.failed(),
+        handle,
+        default_class,
+        has_ended: Arc::default(),
+        reads: Arc::new(Semaphore::new(READS_MAX)),
+        load_bps: 0.into(),
+        room_bytes: 0.into(),
+        newest: Mutex::default(),
+    });
+    let (has_ended, path) = (Arc::clone(&opened.has_ended), opened.path().to_owned());
+    // Ends with the volume's threads; a disk that hangs keeps it as long as it does.
+    tokio::spawn(async move {
+        match volume.run().await {
+            Ok(()) => tracing::info!(path = %path.display(), "volume closed"),
+            Err(error) => tracing::error!(%error, "volume failed; its cameras go elsewhere"),
+        }
+        has_ended.store(true, Relaxed);
+    });
+    Ok(opened)
+}
+
+fn no_default_class() -> Error {
+    let problem = format!("a class \"{DEFAULT_RETENTION_CLASS}\" is needed, for cameras that name none");
+    Error::Options { option: "retention", problem }
+}
+
+fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
+    let storage = &settings.storage;
+    VolumeOptions {
+        index,
+        io: match storage.io {
+            Io::Auto => IoChoice::Auto,
+            Io::IoUring => IoChoice::Uring,
+            Io::Plain => IoChoice::Plain,
+        },
+        flush_interval: Duration::from_millis(storage.flush_interval_ms),
+        segment_time_max: Duration::from_secs(storage.segment_seconds),
+        segment_bytes_max: storage.segment_bytes_max.0,
+        buffer_bytes_max: storage.buffer_bytes_max.0,
+        free_bytes_min: storage.free_bytes_min.0,
+        scrub: ScrubOptions {
+            bytes_per_second_max: storage.scrub_bytes_per_second_max.0,
+            pass_interval: Duration::from_secs(u64::from(storage.scrub_days) * SECONDS_PER_DAY),
+        },
+        retention: settings.retention.iter().map(class).collect(),
+        ..VolumeOptions::new(path, settings.node, settings.cluster)
+    }
+}
+
+fn class(class: &ConfiguredClass) -> RetentionClass {
+    RetentionClass {
+        name: class.class.clone(),
+        age_max: class.age_days.map(|days| Duration::from_secs(u64::from(days) * SECONDS_PER_DAY)),
+        bytes_max: class.bytes_max.map(|bytes| bytes.0),
+    }
+}

@@ -1,0 +1,200 @@
+//! The volumes of the configuration: what is known of each, whether it is open, and how it stands.
+
+use super::choice::{Seat, Standing};
+use super::health::{Health, Watch};
+use super::opened::Opened;
+use super::probation::Probation;
+use holdfast_storage::ids::CameraId;
+use holdfast_storage::time::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// For how long a disk that was too slow is given no more than it took then.
+const BANDWIDTH_REMEMBERED: Duration = Duration::from_secs(600);
+
+/// What the operator wants of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Record,
+    /// Nothing new is recorded; what is there is served.
+    Retire,
+    /// It is not in the configuration any more: closed once its cameras are gone.
+    Detach,
+}
+
+pub(super) enum Place {
+    /// A thread is opening it; a disk that hangs takes as long as it does.
+    Opening,
+    /// It could not be opened.
+    Away(Arc<str>),
+    Open(Arc<Opened>),
+    /// It is being closed for good.
+    Closing,
+}
+
+/// Counts since the node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Times that it failed, hung or could not be opened.
+    pub(super) failures: u64,
+    /// Times that it was taken back.
+    pub(super) reattachments: u64,
+}
+
+pub(super) struct Slot {
+    pub(super) path: PathBuf,
+    /// While it is not open, the number of what was there last.
+    pub(super) index: u16,
+    pub(super) role: Role,
+    pub(super) place: Place,
+    pub(super) watch: Watch,
+    pub(super) health: Health,
+    /// The record that is waited for, and since when.
+    pub(super) marker: Option<(CameraId, Timestamp, Duration)>,
+    /// How long the last marker took, or the present one has waited.
+    pub(super) lag: Duration,
+    pub(super) last_lag: Duration,
+    /// Present while it failed, hangs or is away.
+    pub(super) probation: Option<Probation>,
+    /// That of the last time, and when it ended.
+    pub(super) last_probation: Option<(Probation, Duration)>,
+    pub(super) is_probing: bool,
+    /// What the disk took when it was too slow, and until when that counts.
+    bandwidth: Option<(u64, Duration)>,
+    pub(super) counts: Counts,
+    /// Times that a camera left it for another volume of this node.
+    pub(super) moved_cameras: AtomicU64,
+    /// Since when it has had nothing to write.
+    pub(super) idle_since: Option<Duration>,
+}
+
+impl Slot {
+    pub(super) fn new(path: PathBuf, index: u16, role: Role) -> Self {
+        Self {
+            path,
+            index,
+            role,
+            place: Place::Opening,
+            watch: Watch::default(),
+            health: Health::Well,
+            marker: None,
+            lag: Duration::ZERO,
+            last_lag: Duration::ZERO,
+            probation: None,
+            last_probation: None,
+            is_probing: false,
+            bandwidth: None,
+            counts: Counts::default(),
+            moved_cameras: 0.into(),
+            idle_since: None,
+        }
+    }
+
+    pub(super) fn open(&self) -> Option<&Arc<Opened>> {
+        if let Place::Open(opened) = &self.place { Some(opened) } else { None }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let Some(opened) = self.open() else { return Standing::Away };
+        match self.health {
+            _ if opened.has_failed() => Standing::Failed,
+            Health::Hung => Standing::Hung,
+            // It goes on, and has yet to prove itself.
+            _ if self.probation.is_some() => Standing::Hung,
+            _ if self.role != Role::Record => Standing::Retiring,
+            Health::Full => Standing::Full,
+            Health::Slow { .. } => Standing::Slow,
+            Health::Well => Standing::Takes,
+        }
+    }
+
+    /// Why it does not record as it should, in words.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let path = self.path.display();
+        match (self.standing(), &self.place) {
+            (Standing::Takes | Standing::Retiring, _) => None,
+            (_, Place::Opening) => Some(format!("volume {path} does not open: its disk hangs")),
+            (_, Place::Closing) => Some(format!("volume {path} is being closed")),
+            (_, Place::Away(reason)) => Some(format!("volume {path} cannot be opened: {reason}")),
+            (Standing::Failed, Place::Open(opened)) => {
+                Some(opened.failure().map_or_else(|| format!("volume {path} has failed"), |reason| reason.to_string()))
+            }
+            (Standing::Full, _) => Some(format!("volume {path} is full, and nothing on it may be deleted")),
+            (Standing::Slow, _) => Some(format!("volume {path} is too slow for all of its cameras")),
+            (_, _) => Some(format!("volume {path} hangs, or has not been sound again for long enough")),
+        }
+    }
+
+    pub(super) fn seat(&self, now: Duration) -> Option<Seat> {
+        let opened = self.open()?;
+        Some(Seat {
+            index: self.index,
+            standing: self.standing(),
+            room_bytes: opened.room_bytes.load(Relaxed),
+            load_bps: opened.load_bps.load(Relaxed),
+            bandwidth_bps: self.bandwidth.filter(|(_, until)| now < *until).map(|(bps, _)| bps),
+        })
+    }
+
+    pub(super) fn remember_bandwidth(&mut self, bps: u64, now: Duration) {
+        self.bandwidth = Some((bps, now + BANDWIDTH_REMEMBERED));
+    }
+
+    /// It needs to prove itself before it is given cameras again.
+    pub(super) fn put_on_probation(&mut self, now: Duration) {
+        if self.probation.is_none() {
+            let last = self.last_probation.as_ref().map(|(last, ended)| (last, now.saturating_sub(*ended)));
+            self.probation = Some(Probation::begin(now, last));
+            self.counts.failures += 1;
+        }
+    }
+
+    pub(super) fn end_probation(&mut self, now: Duration) {
+        if let Some(probation) = self.probation.take() {
+            self.last_probation = Some((probation, now));
+            self.counts.reattachments += 1;
+        }
+    }
+
+    /// A volume that was opened, or opened anew, takes the place.
+    pub(super) fn attach(&mut self, opened: Arc<Opened>) {
+        self.index = opened.index();
+        self.place = Place::Open(opened);
+        (self.watch, self.health) = (Watch::default(), Health::Well);
+        (self.marker, self.lag, self.last_lag) = (None, Duration::ZERO, Duration::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot() -> Slot {
+        Slot::new("/v".into(), 3, Role::Record)
+    }
+
+    #[test]
+    fn one_that_is_not_open_takes_nothing_and_says_why() {
+        let mut slot = slot();
+        assert_eq!(slot.standing(), Standing::Away);
+        assert!(slot.seat(Duration::ZERO).is_none());
+        assert!(slot.trouble().unwrap().contains("/v does not open: its disk hangs"));
+        slot.place = Place::Away("no such disk".into());
+        assert!(slot.trouble().unwrap().ends_with("cannot be opened: no such disk"));
+    }
+
+    #[test]
+    fn failures_and_returns_are_counted_once_each() {
+        let mut slot = slot();
+        let s = Duration::from_secs;
+        for round in 0..2 {
+            (0..3).for_each(|n| slot.put_on_probation(s(100 * round + n)));
+            (0..2).for_each(|n| slot.end_probation(s(100 * round + 50 + n)));
+        }
+        assert_eq!((slot.counts.failures, slot.counts.reattachments), (2, 2));
+        slot.put_on_probation(s(200));
+        assert!(!slot.probation.unwrap().is_due(s(203)), "the third failure within minutes begins with 4 s");
+    }
+}

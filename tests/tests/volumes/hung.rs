@@ -1,0 +1,189 @@
+//! A disk that hangs for half a minute: nothing waits for it, its cameras go elsewhere, and what it had taken is there once it goes on.
+
+use crate::rig::{FAULTY, Rig, SOUND, cameras, one_disk, two_disks};
+use holdfast_chaos::oracle::{count_all, count_one, expect_covered, expect_whole};
+use holdfast_chaos::site::{STOP_TIMEOUT, Site};
+use holdfast_chaos::{Error, Result, wait};
+use holdfast_node::cli::{monotonic_now, wall_now};
+use holdfast_node::config::{ByteSize, Config};
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::time::Timestamp;
+use reqwest::Method;
+use serde_json::json;
+use std::time::Duration;
+use tokio::time::sleep;
+
+const HANG: Duration = Duration::from_secs(30);
+
+/// Of any question to the node while a disk hangs.
+const ANSWER_MAX: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hang_of_half_a_minute_loses_no_frame_and_holds_nothing_up() -> Result<()> {
+    let Some(mut rig) = Rig::prepare(1, cameras(4, 500_000), two_disks).await? else { return Ok(()) };
+    rig.start().await?;
+    rig.spread(4.0).await?;
+    let from = wall_now();
+    sleep(Duration::from_secs(3)).await;
+    rig.faulty.hang(true)?;
+    let hung_at = monotonic_now();
+    rig.wait_state(FAULTY, "hung").await?;
+    rig.wait_cameras(SOUND, 4.0).await?;
+    rig.site.wait_recorded_beyond(wall_now()).await?;
+    assert!(rig.is_in_state(SOUND, "active").await?, "the other volume is unharmed");
+    let moved_at = wall_now();
+    sleep(Duration::from_secs(3)).await;
+    answers(&mut rig.site, moved_at).await?;
+    sleep(HANG.saturating_sub(hung_at.elapsed())).await;
+    rig.faulty.hang(false)?;
+    rig.wait_state(FAULTY, "active").await?;
+    sleep(Duration::from_secs(2)).await;
+    let to = wall_now();
+    let verdicts = count_all(&mut rig.site, from, to).await?;
+    expect_whole(&verdicts)?;
+    assert!(verdicts.iter().all(|verdict| verdict.loss.doubled == 0), "{verdicts:?}");
+    assert!(rig.gaps(from, to).await?.is_empty(), "what was late is no gap any more: {:?}", rig.gaps(from, to).await?);
+    for camera in rig.site.cameras().to_vec() {
+        expect_covered(&rig.site, 0, camera.id, from, to).await?;
+    }
+    assert_eq!(rig.figure("holdfast_volume_reattachments_total", FAULTY).await?, 1.0);
+    let page = rig.site.metrics(0).await?;
+    assert_eq!(holdfast_chaos::prometheus::sum(&page, "holdfast_shed_chunks_total", None), Some(0.0));
+    rig.site.pass();
+    Ok(())
+}
+
+/// While the disk hangs, what is on the other volume is told and played.
+async fn answers(site: &mut Site, from: Timestamp) -> Result<()> {
+    let to = wall_now();
+    site.wait_recorded_beyond(to.plus(Duration::from_secs(2))).await?;
+    let asked_at = monotonic_now();
+    let camera = site.cameras()[0].clone();
+    expect_whole([&count_one(site, &camera, from.plus(Duration::from_secs(1)), to).await?])?;
+    site.timeline(0, camera.id, from, to).await?;
+    site.metrics(0).await?;
+    site.ask(0).await?;
+    let took = asked_at.elapsed();
+    assert!(took < 4 * ANSWER_MAX, "four questions took {took:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_starts_and_stops_beside_a_disk_that_hangs() -> Result<()> {
+    let Some(mut rig) = Rig::prepare(1, cameras(2, 500_000), two_disks).await? else { return Ok(()) };
+    rig.start().await?;
+    let from = wall_now();
+    sleep(Duration::from_secs(2)).await;
+    assert!(rig.site.cluster.stop(0, STOP_TIMEOUT).await?.success());
+    rig.faulty.hang(true)?;
+    let started_at = monotonic_now();
+    rig.site.cluster.start(0)?;
+    rig.site.cluster.wait_ready(0).await?;
+    println!("ready {:?} after the start", started_at.elapsed());
+    rig.wait_state(FAULTY, "opening").await?;
+    rig.wait_cameras(SOUND, 2.0).await?;
+    rig.site.wait_recorded_beyond(wall_now()).await?;
+    rig.faulty.hang(false)?;
+    rig.wait_state(FAULTY, "active").await?;
+    let to = wall_now();
+    count_all(&mut rig.site, from, to).await?;
+    for camera in rig.site.cameras().to_vec() {
+        expect_covered(&rig.site, 0, camera.id, from, to).await?;
+    }
+    stops_in_time(&mut rig).await?;
+    rig.site.pass();
+    Ok(())
+}
+
+/// The kernel keeps a process whose requests hang; the node itself is done.
+async fn stops_in_time(rig: &mut Rig) -> Result<()> {
+    crate::rig::rewrite(&rig.site, 0, |config| config.storage.volumes[usize::from(SOUND)].retire = true)?;
+    rig.wait_cameras(FAULTY, 2.0).await?;
+    rig.faulty.hang(true)?;
+    sleep(Duration::from_secs(1)).await;
+    rig.site.cluster.signal(0, rustix::process::Signal::TERM)?;
+    wait::until("the node says that it is done", STOP_TIMEOUT, async || {
+        let tail = rig.site.cluster.log_tail(0);
+        if tail.contains("did not stop cleanly") && tail.contains("its disk hangs") { Ok(()) } else { Err(tail) }
+    })
+    .await?;
+    rig.faulty.hang(false)?;
+    wait::until("the process is gone", STOP_TIMEOUT, async || {
+        if rig.site.cluster.is_running(0) { Err("it is there".to_owned()) } else { Ok(()) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras_without_loss() -> Result<()> {
+    let Some(mut rig) = Rig::prepare(2, cameras(4, 500_000), one_disk).await? else { return Ok(()) };
+    rig.start().await?;
+    let from = wall_now();
+    sleep(Duration::from_secs(2)).await;
+    if rig.site.owned_by(0).await?.is_empty() {
+        return Err(Error::Wrong("the node with the faulty disk records nothing".to_owned()));
+    }
+    rig.faulty.hang(true)?;
+    rig.site.wait_owns_nothing(0).await?;
+    rig.site.wait_recorded_beyond(wall_now()).await?;
+    rig.faulty.hang(false)?;
+    rig.wait_state(FAULTY, "active").await?;
+    sleep(Duration::from_secs(2)).await;
+    let to = wall_now();
+    expect_whole(&count_all(&mut rig.site, from, to).await?)?;
+    for camera in rig.site.cameras().to_vec() {
+        expect_covered(&rig.site, 0, camera.id, from, to).await?;
+    }
+    rig.site.pass();
+    Ok(())
+}
+
+/// As much as one buffer takes in a few seconds.
+const HIGH_BPS: u64 = 12_000_000;
+
+fn small_buffer(index: usize, config: &mut Config) {
+    one_disk(index, config);
+    config.storage.buffer_bytes_max = ByteSize(BUFFER_BYTES);
+}
+
+const BUFFER_BYTES: u64 = 16 << 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_can_help_the_least_important_is_shed_first_and_memory_is_bounded() -> Result<()> {
+    let Some(mut rig) = Rig::prepare(1, cameras(2, HIGH_BPS), small_buffer).await? else { return Ok(()) };
+    rig.start().await?;
+    for (camera, priority) in rig.site.cameras().iter().zip([0, 255]) {
+        let path = format!("cameras/{}", camera.id);
+        let answer = rig.site.send(0, Method::PATCH, &path, Some(&json!({ "priority": priority }))).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let from = wall_now();
+    sleep(Duration::from_secs(3)).await;
+    rig.faulty.hang(true)?;
+    rig.wait_state(FAULTY, "hung").await?;
+    let mut queued_most: f64 = 0.0;
+    for _ in 0..24 {
+        queued_most = queued_most.max(rig.figure("holdfast_volume_queued_bytes", FAULTY).await?);
+        sleep(Duration::from_millis(500)).await;
+    }
+    println!("at most {queued_most} bytes were queued");
+    assert!(queued_most > 0.5 * BUFFER_BYTES as f64 && queued_most <= BUFFER_BYTES as f64, "{queued_most}");
+    rig.faulty.hang(false)?;
+    rig.wait_state(FAULTY, "active").await?;
+    sleep(Duration::from_secs(2)).await;
+    let to = wall_now();
+    let verdicts = count_all(&mut rig.site, from, to).await?;
+    let lost: Vec<u64> = verdicts.iter().map(|verdict| verdict.loss.lost).collect();
+    println!("frames lost by priority 0 and 255: {lost:?}");
+    assert!(lost[0] > lost[1], "the least important loses more: {verdicts:?}");
+    let gaps = rig.gaps(from, to).await?;
+    assert!(gaps.iter().any(|(camera, ..)| camera.handle.id() == 1), "what was shed is told");
+    for (camera, cause, _) in gaps {
+        assert!(matches!(cause, GapCause::VolumeFailed | GapCause::Overload), "{}: {cause:?}", camera.name);
+    }
+    for camera in rig.site.cameras().to_vec() {
+        expect_covered(&rig.site, 0, camera.id, from, to).await?;
+    }
+    rig.site.pass();
+    Ok(())
+}

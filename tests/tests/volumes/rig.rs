@@ -1,0 +1,157 @@
+//! A site whose first node records to two disks of the same size, the first of which has faults on command.
+
+use holdfast_camera::CameraOptions;
+use holdfast_chaos::faulty::{FaultyDisk, Filesystem};
+use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteCamera, SiteOptions};
+use holdfast_chaos::{Error, Result, prometheus, wait};
+use holdfast_control_api::wire::Timeline;
+use holdfast_node::cli::wall_now;
+use holdfast_node::config::{ByteSize, Config, Volume};
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::time::Timestamp;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const DISK_BYTES: u64 = 1 << 30;
+
+/// Numbers of the volumes.
+pub(crate) const FAULTY: u16 = 0;
+pub(crate) const SOUND: u16 = 1;
+
+/// In the order in which they must go: the processes hold files on the disks.
+pub(crate) struct Rig {
+    pub(crate) site: Site,
+    pub(crate) faulty: FaultyDisk,
+    _sound: Option<FaultyDisk>,
+}
+
+pub(crate) fn disk(config: &Config, name: &str) -> PathBuf {
+    config.data_dir.with_file_name(name)
+}
+
+fn small(config: &mut Config) {
+    config.storage.segment_seconds = 5;
+    config.storage.segment_bytes_max = ByteSize(32 << 20);
+    config.storage.buffer_bytes_max = ByteSize(32 << 20);
+    config.storage.free_bytes_min = ByteSize(32 << 20);
+}
+
+/// Only the first node has the two disks.
+pub(crate) fn two_disks(index: usize, config: &mut Config) {
+    small(config);
+    if index == 0 {
+        config.storage.volumes = ["faulty", "sound"].map(|name| Volume::new(disk(config, name))).into();
+        config.storage.lag_max_ms = 3000;
+    }
+}
+
+/// Only the first node has the faulty disk, and no other.
+pub(crate) fn one_disk(index: usize, config: &mut Config) {
+    small(config);
+    if index == 0 {
+        config.storage.volumes = vec![Volume::new(disk(config, "faulty"))];
+    }
+}
+
+impl Rig {
+    /// `None` where there are no faulty disks. Nothing runs yet but the cameras.
+    pub(crate) async fn prepare(
+        nodes: usize,
+        cameras: Vec<CameraOptions>,
+        tune: fn(usize, &mut Config),
+    ) -> Result<Option<Self>> {
+        let site = Site::prepare(SiteOptions { nodes, cameras, tune }).await?;
+        let config = site.cluster.config(0).clone();
+        let mount = |name| FaultyDisk::mount(&disk(&config, name), DISK_BYTES, Filesystem::Ext4WithoutJournal);
+        let Some(faulty) = mount("faulty")? else {
+            site.pass();
+            return Ok(None);
+        };
+        let sound = if config.storage.volumes.len() > 1 { mount("sound")? } else { None };
+        Ok(Some(Self { site, faulty, _sound: sound }))
+    }
+
+    /// All cameras are recorded, by whatever node.
+    pub(crate) async fn start(&mut self) -> Result<()> {
+        self.site.cluster.form().await?;
+        self.site.add_all().await?;
+        self.site.wait_recorded_beyond(wall_now()).await
+    }
+
+    /// A figure of one of the first node's volumes.
+    pub(crate) async fn figure(&self, family: &str, volume: u16) -> Result<f64> {
+        let page = self.site.metrics(0).await?;
+        let label = format!("volume=\"{volume}\"");
+        Ok(prometheus::sum(&page, family, Some(&label)).unwrap_or(f64::NAN))
+    }
+
+    pub(crate) async fn is_in_state(&self, volume: u16, state: &str) -> Result<bool> {
+        let page = self.site.metrics(0).await?;
+        let (volume, state) = (format!("volume=\"{volume}\""), format!("state=\"{state}\""));
+        let states = page.lines().filter(|line| line.starts_with("holdfast_volume_state_info{"));
+        Ok(states.into_iter().any(|line| line.contains(&volume) && line.contains(&state) && line.ends_with(" 1")))
+    }
+
+    pub(crate) async fn wait_state(&self, volume: u16, state: &str) -> Result<()> {
+        wait::until(&format!("volume {volume} is {state}"), SETTLE_TIMEOUT, async || {
+            match self.is_in_state(volume, state).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err("it is in another state".to_owned()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn wait_cameras(&self, volume: u16, wanted: f64) -> Result<()> {
+        wait::until(&format!("volume {volume} has {wanted} cameras"), SETTLE_TIMEOUT, async || {
+            let found = self.figure("holdfast_volume_cameras", volume).await.map_err(|error| error.to_string())?;
+            if found == wanted { Ok(()) } else { Err(format!("it has {found}")) }
+        })
+        .await
+    }
+
+    /// How many cameras the faulty volume has, once each volume has some and `all` are recorded.
+    pub(crate) async fn spread(&self, all: f64) -> Result<f64> {
+        wait::until("both volumes have cameras", SETTLE_TIMEOUT, async || {
+            let figure =
+                async |volume| self.figure("holdfast_volume_cameras", volume).await.map_err(|error| error.to_string());
+            let (faulty, sound) = (figure(FAULTY).await?, figure(SOUND).await?);
+            if faulty > 0.0 && sound > 0.0 && faulty + sound == all {
+                Ok(faulty)
+            } else {
+                Err(format!("{faulty} and {sound}"))
+            }
+        })
+        .await
+    }
+
+    /// Gaps of all cameras by cause, each with its length.
+    pub(crate) async fn gaps(&self, from: Timestamp, to: Timestamp) -> Result<Vec<(SiteCamera, GapCause, Duration)>> {
+        let mut all = Vec::new();
+        for camera in self.site.cameras() {
+            let Timeline { gaps, .. } = self.site.timeline(0, camera.id, from, to).await?;
+            let told = gaps.iter().map(|gap| {
+                let us = u64::try_from(gap.end.micros_since(gap.start)).unwrap_or(0);
+                (camera.clone(), gap.cause, Duration::from_micros(us))
+            });
+            all.extend(told);
+        }
+        Ok(all)
+    }
+}
+
+/// Cameras 1 to `count`, of so many bits per second.
+pub(crate) fn cameras(count: u32, bitrate_bps: u64) -> Vec<CameraOptions> {
+    (1..=count).map(|id| CameraOptions { bitrate_bps, ..CameraOptions::new(id) }).collect()
+}
+
+/// Changes the configuration file of a node, as it is now, and has the node read it.
+pub(crate) fn rewrite(site: &Site, index: usize, change: impl FnOnce(&mut Config)) -> Result<()> {
+    let path = site.cluster.config_path(index);
+    let mut config = Config::load(path).map_err(|error| Error::Wrong(error.to_string()))?;
+    change(&mut config);
+    let text = toml::to_string(&config).map_err(|error| Error::Wrong(error.to_string()))?;
+    std::fs::write(path, text).map_err(|source| Error::Io { what: "rewrite a configuration".to_owned(), source })?;
+    Ok(site.cluster.signal(index, rustix::process::Signal::HUP)?)
+}
