@@ -323,4 +323,3 @@ fn volume_states(volumes: &[VolumeStatus]) -> Families {
     }
     Ok(gauge.collect())
 }
-}
