@@ -1,6 +1,6 @@
 //! What tests need to prove a cluster: it drives real processes and cameras, and compares what is served with what was sent.
 //!
-//! `coverage` and `prometheus` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`, `ffmpeg` and `wait` touch the world.
+//! `coverage` and `prometheus` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`, `ffmpeg`, `wait` and `wall` touch the world.
 
 pub mod coverage;
 pub mod disk;
@@ -11,6 +11,7 @@ pub mod process;
 pub mod prometheus;
 pub mod site;
 pub mod wait;
+pub mod wall;
 pub mod web;
 
 use holdfast_node::cli::CliError;

@@ -2,7 +2,7 @@
 //!
 //! Few run at the same time in one process: each is several processes that record, and tests must not starve each other.
 
-use crate::{Error, Result, io_error, prometheus, wait, web};
+use crate::{Error, Result, io_error, prometheus, wait, wall, web};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Protection, Transport};
@@ -16,7 +16,7 @@ use holdfast_storage::time::Timestamp;
 use reqwest::Method;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -80,6 +80,7 @@ pub struct Site {
     server: Handle,
     cameras: Vec<SiteCamera>,
     dir: TempDir,
+    has_wall_clocks: bool,
     passed: bool,
     _permit: SemaphorePermit<'static>,
 }
@@ -90,16 +91,39 @@ impl Site {
     /// # Errors
     /// Where there is no binary, or files and ports are not to be had.
     pub async fn prepare(options: SiteOptions) -> Result<Self> {
+        Self::prepare_in(options, directory()?, binary()?).await
+    }
+
+    /// As [`Site::prepare`], with nodes whose wall clocks [`Site::set_wall_clock`] sets; `None` where libfaketime is not installed.
+    ///
+    /// # Errors
+    /// As [`Site::prepare`].
+    pub async fn prepare_with_wall_clocks(options: SiteOptions) -> Result<Option<Self>> {
+        let dir = directory()?;
+        let Some(binary) = wall::wrap(&binary()?, dir.path())? else { return Ok(None) };
+        let mut site = Self::prepare_in(options, dir, binary).await?;
+        site.has_wall_clocks = true;
+        for index in 0..site.cluster.len() {
+            site.set_wall_clock(index, 0)?;
+        }
+        Ok(Some(site))
+    }
+
+    async fn prepare_in(options: SiteOptions, dir: TempDir, binary: PathBuf) -> Result<Self> {
         let permit = SITES.acquire().await.map_err(|closed| Error::Wrong(closed.to_string()))?;
-        let dir = tempfile::Builder::new().prefix("holdfast-site-").tempdir().map_err(io_error("make a directory"))?;
-        let executable = holdfast_beside_this().map_err(io_error("find the binary"))?;
-        let nodes = ClusterOptions {
-            tune: options.tune,
-            ..ClusterOptions::new(executable, dir.path().to_owned(), options.nodes)
-        };
+        let nodes =
+            ClusterOptions { tune: options.tune, ..ClusterOptions::new(binary, dir.path().to_owned(), options.nodes) };
         let cluster = Cluster::create(&nodes)?;
         let server = CameraServer::start(Options { cameras: options.cameras, ..Options::default() }).await?;
-        Ok(Self { cluster, server, cameras: Vec::new(), dir, passed: false, _permit: permit })
+        Ok(Self { cluster, server, cameras: Vec::new(), dir, has_wall_clocks: false, passed: false, _permit: permit })
+    }
+
+    /// Sets the node's wall clock ahead of the system's (or behind); it takes a second or two to be seen.
+    ///
+    /// # Errors
+    /// Where the file that says so cannot be written.
+    pub fn set_wall_clock(&self, index: usize, ahead_seconds: i64) -> Result<()> {
+        wall::set(self.cluster.config_path(index), ahead_seconds)
     }
 
     /// A formed cluster that records all of its cameras.
@@ -392,6 +416,9 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        if self.has_wall_clocks {
+            (0..self.cluster.len()).for_each(|index| wall::clean_up(self.cluster.config_path(index)));
+        }
         if self.passed {
             return;
         }
@@ -404,6 +431,14 @@ impl Drop for Site {
             eprintln!("kept: {}", self.dir.path().display());
         }
     }
+}
+
+fn directory() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("holdfast-site-").tempdir().map_err(io_error("make a directory"))
+}
+
+fn binary() -> Result<PathBuf> {
+    holdfast_beside_this().map_err(io_error("find the binary"))
 }
 
 /// openraft writes whole states into one line.

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded.
-pub(crate) const INTEROP: [&str; 10] = [
+/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded; libfaketime steps a node's wall clock.
+pub(crate) const INTEROP: [&str; 11] = [
     "ffmpeg",
     "python3",
     "python3-gi",
@@ -14,6 +14,7 @@ pub(crate) const INTEROP: [&str; 10] = [
     "gstreamer1.0-plugins-bad",
     "gstreamer1.0-libav",
     "glib-networking",
+    "libfaketime",
 ];
 
 /// Disks that fail, hang, slow down and lose power on command (root only).

@@ -119,7 +119,8 @@ impl TrackClock {
             }
             line.late_since_us = line.late_since_us.map(|since| since.saturating_add(by_us));
         }
-        self.last_decode_us = floor.micros();
+        // A frame right at the floor is where it belongs.
+        self.last_decode_us = floor.micros().saturating_sub(Self::tick_us(self.timescale));
     }
 
     /// Stamps the frame of RTP time `rtp` that arrived at wall time `arrival`.
@@ -142,9 +143,19 @@ impl TrackClock {
         self.line.map(|line| Timestamp(self.on_line(&line, rtp)))
     }
 
+    /// When the next frame is, if it comes as the last one did; `None` before the first frame.
+    #[must_use]
+    pub fn expected_next(&self) -> Option<Timestamp> {
+        self.line.map(|line| Timestamp(self.next_us(&line)))
+    }
+
+    fn next_us(&self, line: &Line) -> i64 {
+        self.on_line(line, line.last_rtp).saturating_add(line.last_step_us)
+    }
+
     /// Anchors anew behind what was stamped by `before`, with the spacing that its frames had where they keep coming.
     fn anchor_behind(&self, before: Option<Line>, rtp: i64, arrival_us: i64) -> Line {
-        let next_us = before.map(|line| self.on_line(&line, line.last_rtp).saturating_add(line.last_step_us));
+        let next_us = before.map(|line| self.next_us(&line));
         let is_continued = |next_us: &i64| arrival_us.saturating_sub(*next_us).saturating_abs() <= CONTINUED_US;
         match next_us.filter(is_continued) {
             Some(next_us) => Line {

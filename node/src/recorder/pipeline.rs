@@ -11,7 +11,7 @@ use super::mux::Mux;
 use super::sink::{RecordSink, SinkError};
 use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
-use crate::ingest::clock::beside_video;
+use crate::ingest::clock::{JUMP_US, beside_video};
 use crate::ingest::error::SessionError;
 use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
 use crate::ingest::wall::WallClock;
@@ -315,7 +315,9 @@ impl Pipeline {
         self.count(|counters| &counters.clock_steps, 1);
         self.stepped_at = None;
         let (floor, before) = (self.floor(), self.wall.time_of(now.instant));
-        self.wall.restart(now.instant, now.wall, floor);
+        // What arrives now is a little older: for none of it to be stamped before the floor, arrivals go on as much later.
+        let late_us = self.late_us(before);
+        self.wall.restart(now.instant, now.wall, floor.plus_micros(late_us));
         let restarted = self.wall.time_of(now.instant);
         tracing::warn!(camera = %self.context.camera, system = %now.wall, used = %restarted, "the system's wall clock stepped");
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
@@ -324,12 +326,21 @@ impl Pipeline {
         self.ledger.rebase(before, restarted);
         match (self.session, self.recorded_until) {
             (Some(_), until) => {
-                self.ledger.note(until.unwrap_or(restarted), restarted, GapCause::Unknown);
-                self.begin_session(restarted);
+                let resumed = restarted.plus_micros(-late_us);
+                self.ledger.note(until.unwrap_or(resumed), resumed, GapCause::Unknown);
+                self.begin_session(resumed);
             }
             (None, None) => self.began = restarted,
             (None, Some(_)) => {}
         }
+    }
+
+    /// How much older than its arrival at `arrival` a frame is, at most, in microseconds.
+    fn late_us(&self, arrival: Timestamp) -> i64 {
+        let next = [&self.video, &self.audio].into_iter().flatten().filter_map(|track| track.clock.expected_next());
+        // A track that sends nothing any more does not count.
+        let late_us = next.map(|next| arrival.micros_since(next)).filter(|late_us| (0..=JUMP_US).contains(late_us));
+        late_us.max().unwrap_or(0)
     }
 
     /// Nothing may be stamped before it: the end of all that was handed over, and of what the ledger says was missing.

@@ -63,7 +63,8 @@ struct Answer<T> {
 }
 
 impl View {
-    /// What was recorded and what was not, cut to the range. Holes are told up to `now` only.
+    /// What was recorded and what was not, cut to the range. Holes are told up to where the recording is durable, which is after `now` where the wall clock stepped
+    /// back; up to `now` where nobody knows.
     pub(crate) async fn timeline(&self, range: Range, now: Timestamp) -> wire::Timeline {
         let answers = self.recorded(range).await;
         let state = self.state.borrow().clone();
@@ -73,7 +74,7 @@ impl View {
         let recorded: Vec<_> = answers.into_iter().filter_map(|answer| answer.answer).collect();
         let ledger: Vec<Gap> = recorded.iter().flat_map(|recorded| recorded.gaps.iter().copied()).collect();
         let available = timeline::merge_spans(recorded.into_iter().flat_map(|recorded| recorded.spans).collect());
-        let end = self.watermark(range.camera).map_or(now, |watermark| watermark.min(now)).min(range.to);
+        let end = self.watermark(range.camera).unwrap_or(now).min(range.to);
         let spans = with_silent(&available, &self.silent_spans(range.camera, tenures, &silent), range);
         let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
         let holes = timeline::holes(&covered, range.from, end.max(range.from));

@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_cameras;
+mod clock;
 mod damage;
 mod disk_full;
 mod hiccups;

@@ -465,6 +465,24 @@ fn a_wall_clock_set_back_an_hour_begins_a_session_that_overlaps_nothing() {
 }
 
 #[test]
+fn frames_that_arrive_late_at_a_step_back_keep_their_spacing() {
+    let mut story = story();
+    story.stream(0, 2200);
+    story.wall_off_ms = -2_000;
+    for ms in (2200..5000).step_by(40) {
+        let late = story.now(ms + 30);
+        let frame = story.frame(ms, ms % 1000 == 0);
+        story.push(MediaFrame { received: late.instant, received_wall: late.wall, ..frame });
+    }
+    story.pipeline.finish(story.now(5000));
+    let chunks = story.video();
+    assert!(chunks.iter().all(|meta| meta.duration_us == meta.frames * 40_000), "{:?}", times(&chunks));
+    assert!(chunks.windows(2).all(|pair| pair[0].end() <= pair[1].start), "{:?}", times(&chunks));
+    assert_eq!(chunks.iter().map(|meta| meta.frames).sum::<u32>(), 125);
+    assert_eq!(story.sink.gaps(), []);
+}
+
+#[test]
 fn a_wall_clock_set_forward_an_hour_is_followed_and_the_hour_is_known_to_be_missing() {
     let mut story = story();
     story.stream(0, 2000);
