@@ -19,8 +19,7 @@ mod wire_views;
 use crate::config::{Config, Secrets};
 use axum::Router;
 use backend::NodeBackend;
-use clock::Clock;
-use holdfast_storage::time::Timestamp;
+use clock::{Clock, wall_clock};
 use host::Host;
 use std::io;
 use std::net::SocketAddr;
@@ -109,10 +108,6 @@ async fn run(config: Config, secrets: Secrets) -> Result<(), ServeError> {
         (Reason::Fatal(why), _) => Err(ServeError::Fatal(why)),
         (Reason::Signal, stopped) => stopped.map_err(ServeError::Stop),
     }
-}
-
-fn wall_clock() -> Timestamp {
-    Clock::start().now()
 }
 
 fn announce(host: &Host) {
