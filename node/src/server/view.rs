@@ -2,7 +2,7 @@
 
 use super::explain::explain;
 use super::pilot::Sight;
-use super::reads::{CHUNK_PATH, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SPANS_PATH};
+use super::reads::{CHUNK_PATH, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SPANS_PATH};
 use super::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -10,6 +10,7 @@ use holdfast_consensus::model::Tenure;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
+use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, NodeId, Rank};
 use holdfast_storage::time::Timestamp;

@@ -3,7 +3,7 @@
 mod attached;
 mod homes;
 
-use super::reads::{Range, Recorded};
+use super::reads::Recorded;
 use crate::config::Config;
 use crate::recorder::status::{Identity, Status};
 use attached::Attached;
@@ -14,7 +14,7 @@ use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId}
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::Span;
-use holdfast_storage::{Stats, VolumeHandle, Watermark};
+use holdfast_storage::{Range, Stats, VolumeHandle, Watermark};
 use homes::{Homes, Interval};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -145,7 +145,7 @@ impl Volumes {
     }
 
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
-        let read = move |handle: &VolumeHandle| handle.entries(range.camera, range.stream, range.from, range.to);
+        let read = move |handle: &VolumeHandle| handle.entries(range);
         Ok(self.of_each(read).await?.concat())
     }
 
@@ -311,9 +311,8 @@ type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
 
 /// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not, but not said to be.
 fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
-    let Range { camera, stream, from, to } = range;
     let is_recovered = handle.stats().is_recovered();
-    Ok((is_recovered, handle.spans(camera, stream, from, to)?, handle.gaps(camera, stream, from, to)?))
+    Ok((is_recovered, handle.spans(range)?, handle.gaps(range)?))
 }
 
 async fn close_within(

@@ -27,7 +27,7 @@ fn config(paths: &[&Path]) -> Config {
 }
 
 fn all() -> Range {
-    Range { camera: CAMERA, stream: StreamKind::Main, from: Timestamp::MIN, to: Timestamp::MAX }
+    Range::all(CAMERA, StreamKind::Main)
 }
 
 /// A path where no directory can be made.
