@@ -12,7 +12,7 @@ use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::range::Range;
 use crate::scan::scan;
 use crate::shared::{Shared, read};
-use crate::timeline::{Span, spans_of};
+use crate::timeline::{Span, join_seams, spans_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -55,7 +55,7 @@ impl Shared {
         let rows = self.rows(range)?;
         let sealed = rows.iter().filter(|row| !seen.contains(&row.segment)).flat_map(|row| row.spans.iter().copied());
         let spans: Vec<Span> = spans_of(&open).into_iter().chain(sealed).collect();
-        Ok(clip(join(spans), range))
+        Ok(clip(join_seams(spans, &self.gaps(range)?), range))
     }
 
     pub(crate) fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
@@ -194,25 +194,6 @@ impl Shared {
 }
 
 const _: () = assert!(BLOCK > RECORD_HEAD_BYTES as u64);
-
-/// Joins the spans of one recorder that go on from one segment to the next.
-fn join(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_by_key(|span| (span.node, span.epoch, span.rank, span.start));
-    let mut joined: Vec<Span> = Vec::new();
-    for span in spans {
-        match joined.last_mut() {
-            Some(last)
-                if (last.node, last.epoch, last.rank) == (span.node, span.epoch, span.rank)
-                    && span.start.micros_since(last.end) <= crate::timeline::HOLE_US_MIN =>
-            {
-                last.end = last.end.max(span.end);
-            }
-            _ => joined.push(span),
-        }
-    }
-    joined.sort_by_key(|span| (span.start, span.epoch, span.rank, span.node));
-    joined
-}
 
 fn clip(spans: Vec<Span>, Range { from, to, .. }: Range) -> Vec<Span> {
     let clipped = spans.into_iter().map(|span| Span { start: span.start.max(from), end: span.end.min(to), ..span });

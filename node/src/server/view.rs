@@ -71,7 +71,7 @@ impl View {
         let end = self.watermark(range.camera).map_or(now, |watermark| watermark.min(now)).min(range.to);
         let spans = with_silent(&available, &self.silent_spans(range.camera, tenures, &silent), range);
         let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
-        let holes = timeline::holes(&covered, range.from, end.max(range.from));
+        let holes = timeline::holes(&covered, &ledger, range.from, end.max(range.from));
         let gaps = explain(&known_holes(holes, &ledger, tenures, &covered), &ledger, tenures);
         let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available)).collect();
         wire::Timeline { camera: range.camera, from: range.from, to: range.to, spans, gaps }
@@ -186,7 +186,7 @@ impl View {
 fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, bool)> {
     let mut spans: Vec<_> = available.iter().map(|span| (*span, true)).collect();
     for span in silent {
-        let pieces = timeline::holes(available, span.start, span.end);
+        let pieces = timeline::holes(available, &[], span.start, span.end);
         spans.extend(pieces.into_iter().map(|(start, end)| (Span { start, end, ..*span }, false)));
     }
     for (span, _) in &mut spans {
