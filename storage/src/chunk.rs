@@ -45,7 +45,7 @@ pub struct ChunkMeta {
     /// CRC-32 of the first frame's bytes where that frame is a keyframe; two recorders of one camera agree on it,
     /// which is how their recordings are spliced.
     pub keyframe_crc: Option<u32>,
-    /// Frames were lost between the chunk before this one and this one.
+    /// Frames were lost right before this chunk or, where it does not begin with a keyframe, anywhere since the last one: it cannot be decoded.
     pub after_loss: bool,
 }
 
@@ -113,7 +113,7 @@ pub enum GapCause {
     CameraUnreachable = 1,
     /// The session was open and no frame came.
     CameraStalled = 2,
-    /// The camera or the network lost packets within a session.
+    /// The camera or the network lost packets within a session. Lasts up to the next keyframe: what lies between refers to what was lost.
     PacketsLost = 3,
     /// The node that should have recorded was down.
     NodeDown = 4,

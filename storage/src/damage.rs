@@ -3,8 +3,7 @@
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap, GapCause};
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
-use crate::index::overlaps;
-use crate::time::Timestamp;
+use crate::range::Range;
 use crate::timeline::Span;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,29 +141,29 @@ impl Damage {
     }
 
     /// Cuts what is damaged out of a stream's spans.
-    pub(crate) fn cut(&self, camera: CameraId, stream: StreamKind, spans: Vec<Span>) -> Vec<Span> {
+    pub(crate) fn cut(&self, range: Range, spans: Vec<Span>) -> Vec<Span> {
         if self.is_empty() {
             return spans;
         }
-        let lost = self.lost(camera, stream);
+        let lost = self.lost(range.camera, range.stream);
         let cut_one =
             |spans: Vec<Span>, meta: &&ChunkMeta| spans.into_iter().flat_map(|span| without(span, meta)).collect();
         lost.iter().fold(spans, cut_one)
     }
 
     /// The same as entries of the gap ledger.
-    pub(crate) fn gaps(&self, camera: CameraId, stream: StreamKind, from: Timestamp, to: Timestamp) -> Vec<Gap> {
-        let lost = self.lost(camera, stream).into_iter().filter(|meta| overlaps(meta.start, meta.end(), from, to));
+    pub(crate) fn gaps(&self, range: Range) -> Vec<Gap> {
+        let lost = self.lost(range.camera, range.stream);
         let gap = |meta: &ChunkMeta| Gap {
-            camera,
-            stream,
+            camera: meta.camera,
+            stream: meta.stream,
             node: meta.node,
             epoch: meta.epoch,
             start: meta.start,
             end: meta.end(),
             cause: GapCause::Damaged,
         };
-        lost.map(gap).collect()
+        lost.into_iter().filter(|meta| range.overlaps(meta.start, meta.end())).map(gap).collect()
     }
 }
 
@@ -183,6 +182,7 @@ mod tests {
     use super::*;
     use crate::chunk::{ChunkLocation, InitId};
     use crate::ids::{Epoch, NodeId, Rank, SessionId};
+    use crate::time::Timestamp;
 
     fn chunk(sequence: u32, track: TrackKind) -> DamagedChunk {
         let meta = ChunkMeta {
@@ -230,16 +230,18 @@ mod tests {
         damage.note(chunk(2, TrackKind::Video));
         damage.note(chunk(3, TrackKind::Audio));
         let spans = vec![span(0, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)];
-        let cut = damage.cut(CameraId(1), StreamKind::Main, spans);
+        let cut = damage.cut(Range::all(CameraId(1), StreamKind::Main), spans);
         let expected = [span(0, 1000, Rank::Owner), span(1500, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)];
         assert_eq!(cut, expected);
-        let gaps = damage.gaps(CameraId(1), StreamKind::Main, Timestamp(0), Timestamp::MAX);
+        let gaps = damage.gaps(Range::all(CameraId(1), StreamKind::Main));
         assert_eq!(gaps.len(), 1);
         assert_eq!(
             (gaps[0].start, gaps[0].end, gaps[0].cause),
             (Timestamp(1_000_000), Timestamp(1_500_000), GapCause::Damaged)
         );
-        assert!(damage.gaps(CameraId(1), StreamKind::Main, Timestamp(2_000_000), Timestamp::MAX).is_empty());
+        assert!(
+            damage.gaps(Range { from: Timestamp(2_000_000), ..Range::all(CameraId(1), StreamKind::Main) }).is_empty()
+        );
     }
 
     #[test]

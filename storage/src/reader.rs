@@ -10,11 +10,10 @@ use crate::catalogue::{Broken, Catalogue, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
-use crate::index::overlaps;
+use crate::range::Range;
 use crate::scan::scan;
 use crate::shared::{Shared, read, write};
-use crate::time::Timestamp;
-use crate::timeline::{Span, spans_of};
+use crate::timeline::{Span, join_seams, spans_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
 use damaged::sound_init;
@@ -25,18 +24,14 @@ use std::sync::atomic::Ordering;
 
 impl Shared {
     /// The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
-    pub(crate) fn entries(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<ChunkEntry>, Error> {
-        let (mut entries, seen) = self.open_entries(camera, stream, from, to);
-        for row in self.rows(camera, stream, from, to)?.iter().filter(|row| !seen.contains(&row.segment)) {
-            for table in row.tables.iter().filter(|table| overlaps(table.start, table.end, from, to)) {
+    pub(crate) fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
+        let (mut entries, seen) = self.open_entries(range);
+        for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
+            for table in row.tables.iter().filter(|table| range.overlaps(table.start, table.end)) {
                 match self.table(row.segment, table) {
-                    Ok(rows) => entries.extend(rows.iter().filter(|entry| is_within(entry, from, to))),
+                    Ok(rows) => {
+                        entries.extend(rows.iter().filter(|entry| range.overlaps(entry.meta.start, entry.meta.end())))
+                    }
                     // Retention was faster.
                     Err(Error::NoSegment { .. }) => {}
                     Err(error) => return Err(error),
@@ -48,56 +43,40 @@ impl Shared {
         Ok(entries)
     }
 
-    fn open_entries(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> (Vec<ChunkEntry>, BTreeSet<SegmentId>) {
+    fn open_entries(&self, range: Range) -> (Vec<ChunkEntry>, BTreeSet<SegmentId>) {
         let (mut entries, mut seen) = (Vec::new(), BTreeSet::new());
         for (id, segment) in read(&self.open).iter() {
             let state = read(&segment.state);
-            let rows = state.index.rows(camera, stream, from, to);
+            let rows = state.index.rows(range.camera, range.stream, range.from, range.to);
             entries.extend(rows.map(|row| row.entry(self.options.index, *id)));
             seen.insert(*id);
         }
         (entries, seen)
     }
 
-    pub(crate) fn spans(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Span>, Error> {
-        let (open, seen) = self.open_entries(camera, stream, from, to);
-        let rows = self.rows(camera, stream, from, to)?;
+    pub(crate) fn spans(&self, range: Range) -> Result<Vec<Span>, Error> {
+        let (open, seen) = self.open_entries(range);
+        let rows = self.rows(range)?;
         let sealed = rows.iter().filter(|row| !seen.contains(&row.segment)).flat_map(|row| row.spans.iter().copied());
         let spans: Vec<Span> = spans_of(&open).into_iter().chain(sealed).collect();
-        let spans = read(&self.damage).cut(camera, stream, spans);
-        Ok(clip(join(spans), from, to))
+        let spans = read(&self.damage).cut(range, spans);
+        Ok(clip(join_seams(spans, &self.gaps(range)?), range))
     }
 
-    pub(crate) fn gaps(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Gap>, Error> {
+    pub(crate) fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
         let mut gaps: Vec<Gap> = Vec::new();
         for segment in read(&self.open).values() {
             let state = read(&segment.state);
-            let is_mine = |gap: &&Gap| gap.camera == camera && gap.stream == stream;
+            let is_mine = |gap: &&Gap| gap.camera == range.camera && gap.stream == range.stream;
             let here = state.index.gaps().iter().filter(is_mine);
-            gaps.extend(here.filter(|gap| overlaps(gap.start, gap.end, from, to)));
+            gaps.extend(here.filter(|gap| range.overlaps(gap.start, gap.end)));
         }
-        if from < to {
-            gaps.extend(self.ask_catalogue(|catalogue| catalogue.gaps(camera, stream, from, to))?);
+        if !range.is_empty() {
+            gaps.extend(
+                self.ask_catalogue(|catalogue| catalogue.gaps(range.camera, range.stream, range.from, range.to))?,
+            );
         }
-        gaps.extend(read(&self.damage).gaps(camera, stream, from, to));
+        gaps.extend(read(&self.damage).gaps(range));
         gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
         gaps.dedup();
         Ok(gaps)
@@ -170,17 +149,11 @@ impl Shared {
         Ok(record)
     }
 
-    fn rows(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<StreamRow>, Error> {
-        if from >= to {
+    fn rows(&self, range: Range) -> Result<Vec<StreamRow>, Error> {
+        if range.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask_catalogue(|catalogue| catalogue.rows(camera, stream, from, to))
+        self.ask_catalogue(|catalogue| catalogue.rows(range.camera, range.stream, range.from, range.to))
     }
 
     /// While the catalogue is being opened there is an error rather than half an answer.
@@ -231,10 +204,6 @@ impl Shared {
 
 const _: () = assert!(BLOCK > RECORD_HEAD_BYTES as u64);
 
-fn is_within(entry: &ChunkEntry, from: Timestamp, to: Timestamp) -> bool {
-    overlaps(entry.meta.start, entry.meta.end(), from, to)
-}
-
 /// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video alone.
 fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     let has_video = |row: &&StreamRow| row.tables.iter().any(|table| table.key.track == TrackKind::Video);
@@ -243,26 +212,7 @@ fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end: span.end, first_keyframe: Some(span.start) })
 }
 
-/// Joins the spans of one recorder that go on from one segment to the next.
-fn join(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.sort_by_key(|span| (span.node, span.epoch, span.rank, span.start));
-    let mut joined: Vec<Span> = Vec::new();
-    for span in spans {
-        match joined.last_mut() {
-            Some(last)
-                if (last.node, last.epoch, last.rank) == (span.node, span.epoch, span.rank)
-                    && span.start.micros_since(last.end) <= crate::timeline::HOLE_US_MIN =>
-            {
-                last.end = last.end.max(span.end);
-            }
-            _ => joined.push(span),
-        }
-    }
-    joined.sort_by_key(|span| (span.start, span.epoch, span.rank, span.node));
-    joined
-}
-
-fn clip(spans: Vec<Span>, from: Timestamp, to: Timestamp) -> Vec<Span> {
+fn clip(spans: Vec<Span>, Range { from, to, .. }: Range) -> Vec<Span> {
     let clipped = spans.into_iter().map(|span| Span { start: span.start.max(from), end: span.end.min(to), ..span });
     clipped.filter(|span| span.start < span.end).collect()
 }

@@ -1,4 +1,7 @@
 //! What of a camera was recorded when. Pure: merges what several nodes recorded into one continuous view.
+//!
+//! Recorded is what can be played: where a frame was lost, the rest of its GOP cannot be decoded, so a span ends at the loss and the next one begins at
+//! the next keyframe, as playback does. Such holes are in the gap ledger however short they are. Other seams of up to [`HOLE_US_MIN`] are jitter.
 
 mod merge;
 #[cfg(test)]
@@ -6,14 +9,15 @@ mod tests;
 
 pub use merge::merge;
 
-use crate::chunk::{ChunkEntry, ChunkMeta};
+use crate::chunk::{ChunkEntry, ChunkMeta, Gap};
 use crate::ids::{Epoch, NodeId, Rank, TrackKind};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// The shortest interval without a frame that counts as a hole, in microseconds, unless the chunks around it are consecutive in their session.
+/// The shortest interval without a frame that counts as a hole, in microseconds, unless the chunks around it are consecutive in their session (then it is
+/// none) or the gap ledger tells of it (then it always is one).
 pub const HOLE_US_MIN: i64 = 100_000;
 
 /// An interval that one node recorded without interruption.
@@ -67,10 +71,14 @@ pub(crate) fn spans_of_metas(metas: &[ChunkMeta]) -> Vec<Span> {
 fn fold_spans(mut metas: Vec<ChunkMeta>) -> Vec<Span> {
     metas.sort_by_key(|meta| (meta.start, meta.session, meta.sequence));
     let mut spans: Vec<Span> = Vec::new();
-    let mut previous: Option<ChunkMeta> = None;
+    let mut previous: Option<Folded> = None;
     for meta in metas {
+        let is_decodable = is_decodable(previous.as_ref(), &meta);
         match (spans.last_mut(), previous) {
-            (Some(span), Some(before)) if continues(&before, span.end, &meta) => span.end = span.end.max(meta.end()),
+            _ if !is_decodable => {}
+            (Some(span), Some(before)) if before.is_decodable && continues(&before.meta, span.end, &meta) => {
+                span.end = span.end.max(meta.end());
+            }
             _ => spans.push(Span {
                 start: meta.start,
                 end: meta.end(),
@@ -79,14 +87,31 @@ fn fold_spans(mut metas: Vec<ChunkMeta>) -> Vec<Span> {
                 rank: meta.rank,
             }),
         }
-        previous = Some(meta);
+        previous = Some(Folded { meta, is_decodable });
     }
     spans
 }
 
+#[derive(Clone, Copy)]
+struct Folded {
+    meta: ChunkMeta,
+    is_decodable: bool,
+}
+
+/// Whether a chunk can be decoded as far as the chunks before it tell. The first known one of its session goes on what an earlier segment or epoch holds.
+fn is_decodable(before: Option<&Folded>, meta: &ChunkMeta) -> bool {
+    if meta.track != TrackKind::Video || meta.is_keyframe() {
+        return true;
+    }
+    match before.filter(|before| before.meta.session == meta.session) {
+        Some(before) => before.is_decodable && before.meta.is_followed_by(meta),
+        None => meta.sequence > 0 && !meta.after_loss,
+    }
+}
+
 /// Whether there is no hole between a span that `before` ends and `next`.
 fn continues(before: &ChunkMeta, end: Timestamp, next: &ChunkMeta) -> bool {
-    before.is_followed_by(next) || next.start.micros_since(end) <= HOLE_US_MIN
+    before.is_followed_by(next) || (!next.after_loss && next.start.micros_since(end) <= HOLE_US_MIN)
 }
 
 fn join_touching(spans: Vec<Span>) -> Vec<Span> {
@@ -101,7 +126,7 @@ fn join_touching(spans: Vec<Span>) -> Vec<Span> {
 }
 
 fn touches(last: &Span, next: &Span) -> bool {
-    Recorder::of_span(last) == Recorder::of_span(next) && next.start.micros_since(last.end) <= HOLE_US_MIN
+    Recorder::of_span(last) == Recorder::of_span(next) && next.start <= last.end
 }
 
 /// One view of a whole camera from the spans of all its recorders: never two at once, the preferred recorder wherever it recorded,
@@ -139,11 +164,36 @@ fn uncovered(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, 
     free
 }
 
-/// The intervals of `[from, to)` longer than [`HOLE_US_MIN`] that no span covers; at the edges of the window any length counts that is longer.
+/// Joins spans of one node that go on from one segment to the next. A seam is left where `ledger` tells of a loss within it.
 #[must_use]
-pub fn holes(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
+    spans.sort_by_key(|span| (span.node, span.epoch, span.rank, span.start));
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last)
+                if Recorder::of_span(last) == Recorder::of_span(&span) && !is_hole(last.end, span.start, ledger) =>
+            {
+                last.end = last.end.max(span.end);
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined.sort_by_key(|span| (span.start, span.epoch, span.rank, span.node));
+    joined
+}
+
+/// The intervals of `[from, to)` that no span covers, but for seams of up to [`HOLE_US_MIN`] that `ledger` does not know.
+#[must_use]
+pub fn holes(spans: &[Span], ledger: &[Gap], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
     let view = merge_spans(spans.to_vec());
     let mut holes = uncovered(&view, from, to);
-    holes.retain(|(start, end)| end.micros_since(*start) > HOLE_US_MIN);
+    holes.retain(|(start, end)| is_hole(*start, *end, ledger));
     holes
+}
+
+/// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that lies within it.
+fn is_hole(start: Timestamp, end: Timestamp, ledger: &[Gap]) -> bool {
+    let is_within = |gap: &Gap| start <= gap.start && gap.start < gap.end && gap.end <= end;
+    end.micros_since(start) > HOLE_US_MIN || (start < end && ledger.iter().any(is_within))
 }

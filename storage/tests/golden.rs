@@ -11,7 +11,7 @@ use holdfast_storage::format::BLOCK_BYTES;
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind, TrackKind};
 use holdfast_storage::offline;
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{Volume, VolumeHandle};
+use holdfast_storage::{Range, Volume, VolumeHandle};
 use std::path::Path;
 use std::sync::Arc;
 use support::*;
@@ -138,8 +138,6 @@ async fn recovered(file: &str, check: impl FnOnce(&VolumeHandle)) {
     close(volume, handle).await;
 }
 
-const ALWAYS: (Timestamp, Timestamp) = (Timestamp::MIN, Timestamp::MAX);
-
 #[tokio::test]
 async fn a_volume_serves_all_of_the_golden_file() {
     recovered(GOLDEN, |handle| {
@@ -147,13 +145,13 @@ async fn a_volume_serves_all_of_the_golden_file() {
             assert_eq!(stored(handle, camera), [0, 1]);
             let init = InitId::of(&init_bytes(camera));
             assert_eq!(handle.init(CameraId(camera), init).unwrap(), init_bytes(camera));
-            let spans = handle.spans(CameraId(camera), MAIN, ALWAYS.0, ALWAYS.1).unwrap();
+            let spans = handle.spans(Range::all(CameraId(camera), MAIN)).unwrap();
             assert_eq!(
                 spans.iter().map(|span| (span.start.0, span.end.0)).collect::<Vec<_>>(),
                 [(T0, T0 + 2 * CHUNK_US)]
             );
         }
-        let gaps = handle.gaps(CameraId(2), MAIN, ALWAYS.0, ALWAYS.1).unwrap();
+        let gaps = handle.gaps(Range::all(CameraId(2), MAIN)).unwrap();
         assert_eq!(gaps, [gap(2, T0 + 2 * CHUNK_US, T0 + 9 * CHUNK_US)]);
         assert_eq!((handle.stats().segments_recovered, handle.stats().damaged_batches), (1, 0));
     })
@@ -168,10 +166,10 @@ async fn a_volume_serves_what_is_sound_of_the_damaged_golden_file() {
     recovered(GOLDEN_DAMAGED, |handle| {
         assert_eq!((stored(handle, 1), stored(handle, 2)), (vec![0, 2], vec![0]));
         assert_eq!(handle.stats().damaged_batches, 3);
-        let gaps = handle.gaps(CameraId(1), StreamKind::Sub, ALWAYS.0, ALWAYS.1).unwrap();
+        let gaps = handle.gaps(Range::all(CameraId(1), StreamKind::Sub)).unwrap();
         assert_eq!(gaps, [Gap { stream: StreamKind::Sub, cause: GapCause::Overload, ..gap(1, T0, T0 + 7) }]);
         let streams = [(MAIN, 1), (StreamKind::Sub, 2)];
-        let found = streams.map(|(stream, _)| handle.entries(CameraId(3), stream, ALWAYS.0, ALWAYS.1).unwrap());
+        let found = streams.map(|(stream, _)| handle.entries(Range::all(CameraId(3), stream)).unwrap());
         assert_eq!(found.each_ref().map(Vec::len), streams.map(|(_, chunks)| chunks));
         for entry in found.iter().flatten() {
             let ChunkMeta { stream, track, rank, sequence, .. } = entry.meta;

@@ -8,7 +8,7 @@ mod support;
 use holdfast_storage::format::{BLOCK, BLOCK_BYTES, Footer, SegmentHeader, encode_footer};
 use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{Error, SegmentIndex, Volume, VolumeHandle};
+use holdfast_storage::{Error, Range, SegmentIndex, Volume, VolumeHandle};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::*;
@@ -167,7 +167,7 @@ async fn a_damaged_chunk_is_never_served_and_the_others_are() {
     let report = holdfast_storage::offline::verify(&dir.segments()[0], |_, _| {}).unwrap();
     assert_eq!((report.is_sound(), report.chunks_lost, report.lost[0].start), (false, 1, Timestamp(T0)));
     check_reopened(&dir, |handle| {
-        let entries = handle.entries(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+        let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
         assert_eq!(entries.len(), 12);
         assert!(matches!(handle.read(&entries[0].location), Err(Error::Damaged { .. })));
         assert!(entries[1..].iter().all(|entry| handle.read(&entry.location).is_ok()));
@@ -187,7 +187,7 @@ async fn a_damaged_trailer_head_or_chunk_table_is_rebuilt_from_the_batches() {
             }
             check_reopened(&dir, |handle| {
                 assert_eq!(stored(handle, 1), (0..12).collect::<Vec<_>>());
-                let spans = handle.spans(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+                let spans = handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap();
                 assert_eq!(spans.iter().map(|span| span.epoch.0).collect::<Vec<_>>(), [1]);
             })
             .await;

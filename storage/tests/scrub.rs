@@ -7,8 +7,7 @@ mod support;
 
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
-use holdfast_storage::time::Timestamp;
-use holdfast_storage::{Error, ScrubOptions, Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{Error, Range, ScrubOptions, Volume, VolumeHandle, VolumeOptions};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::*;
@@ -59,12 +58,12 @@ fn another_pass(handle: &VolumeHandle) {
 }
 
 fn gaps(handle: &VolumeHandle) -> Vec<(i64, i64, GapCause)> {
-    let gaps = handle.gaps(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+    let gaps = handle.gaps(Range::all(CameraId(1), StreamKind::Main)).unwrap();
     gaps.iter().map(|gap| (gap.start.0 - T0, gap.end.0 - T0, gap.cause)).collect()
 }
 
 fn holes(handle: &VolumeHandle) -> Vec<(i64, i64)> {
-    let spans = handle.spans(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+    let spans = handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap();
     spans.windows(2).map(|pair| (pair[0].end.0 - T0, pair[1].start.0 - T0)).collect()
 }
 
@@ -81,7 +80,7 @@ async fn a_flipped_bit_is_found_told_and_the_rest_served() {
     let (damaged, left_out) = handle.damaged();
     assert_eq!((damaged.len(), damaged[0].meta, damaged[0].segment, left_out), (1, meta(1, 5), SegmentId(2), 0));
     let served: Vec<u32> = (0..12).filter(|sequence| *sequence != 5).collect();
-    let entries = handle.entries(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+    let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
     assert_eq!(entries.iter().map(|entry| entry.meta.sequence).collect::<Vec<_>>(), served);
     assert!(entries.iter().all(|entry| handle.read(&entry.location).is_ok()));
     assert_eq!(gaps(&handle), [(AT_5.0, AT_5.1, GapCause::Damaged)]);
@@ -95,7 +94,7 @@ async fn what_a_reader_meets_first_is_told_alike_and_remembered_over_a_restart()
     flip(&dir.segments()[1], 5);
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     await_recovery(&handle);
-    let entries = handle.entries(CameraId(1), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+    let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
     for _ in 0..2 {
         assert!(matches!(handle.read(&entries[5].location), Err(Error::Damaged { .. })));
     }

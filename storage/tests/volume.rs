@@ -8,11 +8,9 @@ use holdfast_storage::chunk::{InitId, Record};
 use holdfast_storage::disk::{IoChoice, IoMode};
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, Error, Volume, VolumeOptions};
+use holdfast_storage::{AppendError, Error, Range, Volume, VolumeOptions};
 use std::time::Duration;
 use support::*;
-
-const ALWAYS: (Timestamp, Timestamp) = (Timestamp::MIN, Timestamp::MAX);
 
 async fn what_was_flushed_is_there_now_and_after_a_restart(io: IoChoice) {
     let dir = Dir::new();
@@ -35,9 +33,9 @@ async fn what_was_flushed_is_there_now_and_after_a_restart(io: IoChoice) {
     await_recovery(&handle);
     assert_eq!(handle.stats().segments_to_recover, 0, "the catalogue lists the sealed segment");
     assert_eq!(stored(&handle, 3), (0..40).collect::<Vec<_>>());
-    assert_eq!(handle.gaps(CameraId(2), StreamKind::Main, ALWAYS.0, ALWAYS.1).unwrap(), [gap(2, 5, 9)]);
+    assert_eq!(handle.gaps(Range::all(CameraId(2), MAIN)).unwrap(), [gap(2, 5, 9)]);
     assert_eq!(handle.init(CameraId(2), InitId::of(&init_bytes(2))).unwrap(), init_bytes(2));
-    let spans = handle.spans(CameraId(1), StreamKind::Main, ALWAYS.0, ALWAYS.1).unwrap();
+    let spans = handle.spans(Range::all(CameraId(1), MAIN)).unwrap();
     assert_eq!(spans.iter().map(|span| (span.start.0, span.end.0)).collect::<Vec<_>>(), [(T0, T0 + 40 * CHUNK_US)]);
     assert_eq!(handle.watermark(CameraId(1), StreamKind::Main).map(|mark| mark.durable_end), Some(mark.durable_end));
     close(volume, handle).await;

@@ -124,6 +124,7 @@ fn assign_audio(segments: &mut [Segment], audio: &[ChunkEntry]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::playback::export::plan_export;
     use crate::playback::testing::{session, starts_ms};
     use holdfast_storage::ids::TrackKind::{Audio, Video};
     use holdfast_storage::time::Timestamp;
@@ -207,6 +208,33 @@ mod tests {
     }
 
     proptest! {
+        /// Of what one recorder stored: the timeline, the playlist and the export are asked for the same chunks.
+        #[test]
+        fn the_timeline_shows_exactly_what_can_be_played(
+            sessions in prop::collection::vec(("[KL][Kdl.]{0,20}", 1i64..7), 1..5),
+        ) {
+            let (mut entries, mut at) = (Vec::new(), 0);
+            for (chunks, pause_chunks) in &sessions {
+                at += pause_chunks * 500;
+                entries.extend(session(1, Video, 1, at, chunks));
+                at += chunks.len() as i64 * 500;
+            }
+            // No two keyframes are alike.
+            for (number, entry) in (0..).zip(&mut entries) {
+                entry.meta.keyframe_crc = entry.meta.keyframe_crc.map(|_| number);
+            }
+            let recorded = holdfast_storage::timeline::spans_of(&entries);
+            let video = holdfast_storage::timeline::merge(entries);
+            let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, at + 500));
+            let played = plan.map_or(vec![], |plan| plan.chunks);
+            let is_played = |at: Timestamp| played.iter().any(|entry| entry.meta.start <= at && at < entry.meta.end());
+            let is_recorded = |at: Timestamp| recorded.iter().any(|span| span.start <= at && at < span.end);
+            for at_ms in (0..at).step_by(250) {
+                let at = Timestamp(at_ms * 1000);
+                prop_assert_eq!(is_played(at), is_recorded(at), "at {} ms: {:?}", at_ms, &recorded);
+            }
+        }
+
         #[test]
         fn whatever_was_recorded_each_playable_chunk_is_in_one_segment(
             sessions in prop::collection::vec(("[Kdl.]{1,20}", 0i64..3000, 1u64..3), 1..6),

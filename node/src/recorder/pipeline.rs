@@ -79,6 +79,8 @@ pub struct Pipeline {
     last_session: SessionId,
     /// The session's volume is gone: the next one begins with a chunk that starts at a keyframe.
     awaits_keyframe: bool,
+    /// Why video cannot be decoded up to the next keyframe: something that it refers to was not recorded.
+    torn_by: Option<GapCause>,
     video: Option<Track>,
     audio: Option<Track>,
 }
@@ -106,6 +108,7 @@ impl Pipeline {
             session: None,
             last_session: SessionId(0),
             awaits_keyframe: false,
+            torn_by: None,
             video: None,
             audio: None,
         }
@@ -290,7 +293,10 @@ impl Pipeline {
         self.emit(kind, cut);
         match self.track(kind).filter(|track| track.chunker.timescale() == timescale) {
             Some(track) if track.init_id == init_id => {}
-            Some(track) => track.set_init(init),
+            Some(track) => {
+                track.set_init(init);
+                self.tear(kind, GapCause::Unknown);
+            }
             None => *self.slot(kind) = Some(Track::new(init, timescale, self.context.limits, self.floor())),
         }
         Ok(())
@@ -329,6 +335,7 @@ impl Pipeline {
                 let resumed = restarted.plus_micros(-late_us);
                 self.ledger.note(until.unwrap_or(resumed), resumed, GapCause::Unknown);
                 self.begin_session(resumed);
+                self.tear(TrackKind::Video, GapCause::Unknown);
             }
             (None, None) => self.began = restarted,
             (None, Some(_)) => {}
@@ -375,8 +382,10 @@ impl Pipeline {
 
     /// Hands a chunk over, its init segment first where that is new. What the sink does not take is a gap.
     fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
-        let Some(cut) = cut.filter(|_| self.session.is_some()) else { return };
+        let Some(mut cut) = cut.filter(|_| self.session.is_some()) else { return };
         let (start, end) = (cut.start, cut.end());
+        let torn_by = self.torn_by(kind, &cut);
+        cut.after_loss |= torn_by.is_some();
         let mut outcome = self.store(kind, &cut);
         if let Err(NotStored::Sink(SinkError::Moved { lost })) = outcome {
             self.moved(lost);
@@ -391,10 +400,33 @@ impl Pipeline {
                 if kind == TrackKind::Video {
                     self.context.status.recorded(start, end, cut.keyframe_crc.is_some());
                 }
+                if let Some(cause) = torn_by {
+                    self.ledger.note(start, end, cause);
+                }
             }
             Err(error) => self.shed(kind, start, end, &error),
         }
         self.write_gaps();
+    }
+
+    /// Why a chunk of video cannot be decoded, though it is stored: what lies between a loss and the next keyframe is as good as not recorded.
+    fn torn_by(&mut self, kind: TrackKind, cut: &Cut) -> Option<GapCause> {
+        if kind != TrackKind::Video {
+            return None;
+        }
+        if cut.keyframe_crc.is_some() {
+            self.torn_by = None;
+        } else if cut.after_loss {
+            self.tear(kind, GapCause::PacketsLost);
+        }
+        self.torn_by
+    }
+
+    /// The next chunk of video does not go on the one before. The first cause stays.
+    fn tear(&mut self, kind: TrackKind, cause: GapCause) {
+        if kind == TrackKind::Video {
+            self.torn_by.get_or_insert(cause);
+        }
     }
 
     fn store(&mut self, kind: TrackKind, cut: &Cut) -> Result<(), NotStored> {
@@ -443,6 +475,7 @@ impl Pipeline {
             NotStored::Mux(_) => GapCause::Unknown,
         };
         self.context.status.failing(error.to_string());
+        self.tear(kind, cause);
         if kind == TrackKind::Video {
             self.ledger.note(start, end, cause);
         }

@@ -2,7 +2,6 @@
 
 use super::host::{BecomeError, Host};
 use super::member::Member;
-use super::reads::Range;
 use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use holdfast_consensus::model::Duty;
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::Result;
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
+use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;

@@ -3,6 +3,12 @@
 use holdfast_storage::time::Timestamp;
 use std::time::{Duration, Instant, SystemTime};
 
+/// The system's wall time now.
+#[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
+pub(crate) fn wall_clock() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}
+
 /// Wall time now, and monotonic time since this process started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -14,7 +20,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
     #[must_use]
     pub(crate) fn start() -> Self {
-        Self { started: Instant::now(), boot: Timestamp::from_system(SystemTime::now()) }
+        Self { started: Instant::now(), boot: wall_clock() }
     }
 
     /// When this process started, in microseconds since the Unix epoch; tells one run of a node from the next.
@@ -23,10 +29,9 @@ impl Clock {
         u64::try_from(self.boot.micros()).unwrap_or(0)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the seam through which the server reads clocks")]
     #[must_use]
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_system(SystemTime::now())
+        wall_clock()
     }
 
     /// Time since the process started; never goes back.

@@ -20,8 +20,7 @@ mod wire_views;
 use crate::config::{Config, Secrets};
 use axum::Router;
 use backend::NodeBackend;
-use clock::Clock;
-use holdfast_storage::time::Timestamp;
+use clock::{Clock, wall_clock};
 use host::Host;
 use std::convert::Infallible;
 use std::io;
@@ -117,10 +116,6 @@ async fn run(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeE
         (Reason::Fatal(why), _) => Err(ServeError::Fatal(why)),
         (Reason::Signal, stopped) => stopped.map_err(ServeError::Stop),
     }
-}
-
-fn wall_clock() -> Timestamp {
-    Clock::start().now()
 }
 
 fn announce(host: &Host) {

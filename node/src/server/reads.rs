@@ -8,23 +8,14 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
-use holdfast_storage::ids::{CameraId, StreamKind};
-use holdfast_storage::time::Timestamp;
+use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Requests are a few numbers.
 const REQUEST_BYTES_MAX: usize = 4096;
-
-/// An interval of one camera's stream.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Range {
-    pub(crate) camera: CameraId,
-    pub(crate) stream: StreamKind,
-    pub(crate) from: Timestamp,
-    pub(crate) to: Timestamp,
-}
 
 /// Spans and ledger entries of one node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

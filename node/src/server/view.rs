@@ -3,8 +3,8 @@
 use super::explain::explain;
 use super::pilot::Sight;
 use super::reads::{
-    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Range, Recorded, SCRUB_PATH, SPANS_PATH,
-    START_SCRUB_PATH, VOLUMES_PATH,
+    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SPANS_PATH, START_SCRUB_PATH,
+    VOLUMES_PATH,
 };
 use super::scrub;
 use super::volumes::{ReadError, Volumes};
@@ -14,6 +14,7 @@ use holdfast_consensus::model::Tenure;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
+use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
@@ -77,7 +78,7 @@ impl View {
         let end = self.watermark(range.camera).unwrap_or(now).min(range.to);
         let spans = with_silent(&available, &self.silent_spans(range.camera, tenures, &silent), range);
         let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
-        let holes = timeline::holes(&covered, range.from, end.max(range.from));
+        let holes = timeline::holes(&covered, &ledger, range.from, end.max(range.from));
         let gaps = explain(&known_holes(holes, &ledger, tenures, &covered), &ledger, tenures);
         let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available)).collect();
         wire::Timeline { camera: range.camera, from: range.from, to: range.to, spans, gaps }
@@ -230,7 +231,7 @@ impl View {
 fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, bool)> {
     let mut spans: Vec<_> = available.iter().map(|span| (*span, true)).collect();
     for span in silent {
-        let pieces = timeline::holes(available, span.start, span.end);
+        let pieces = timeline::holes(available, &[], span.start, span.end);
         spans.extend(pieces.into_iter().map(|(start, end)| (Span { start, end, ..*span }, false)));
     }
     for (span, _) in &mut spans {

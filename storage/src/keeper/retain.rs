@@ -126,6 +126,11 @@ mod tests {
     use std::sync::RwLock;
     use uuid::Uuid;
 
+    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+    fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
     #[test]
     fn the_newest_segment_that_holds_something_stays_though_one_is_opened_ahead() {
         let dir = tempfile::tempdir().unwrap();
@@ -141,7 +146,7 @@ mod tests {
         };
         let known = Known { class: Arc::clone(&class), bytes: 8192, closed_at: Timestamp(0) };
         write(&shared.known).insert(SegmentId(1), known);
-        let keeper = Keeper::new(Arc::clone(&shared), std::sync::mpsc::channel().1, Vec::new());
+        let keeper = Keeper::new(Arc::clone(&shared), Vec::new(), now());
         let planned = |keeper: &Keeper| keeper.plan(&shared.options.retention, FreeSpace::default());
         write(&shared.open).insert(SegmentId(2), open(0));
         assert_eq!(planned(&keeper), [], "it is removed if it is not needed, and then segment 1 tells the next id");

@@ -153,7 +153,7 @@ fn is_same_keyframe(a: &ChunkEntry, b: &ChunkEntry) -> bool {
 
 /// Where to leave `before` (its new length) and where to enter `run`.
 fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> (Option<usize>, usize) {
-    let Some(before) = before else { return (None, run.iter().position(is_entry).unwrap_or(0)) };
+    let Some(before) = before else { return (None, run.iter().position(is_entry).unwrap_or(continued_at(run))) };
     if let Some((cut, enter)) = last_shared(before, run) {
         return (Some(cut), enter);
     }
@@ -167,6 +167,11 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> (Option<usize>
         Some(enter) => (Some(leave_by_time(before, run[enter].meta.start)), enter),
         None => (None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
     }
+}
+
+/// Where to enter a run without any keyframe: it goes on what was recorded before these entries, unless that is known to be torn.
+fn continued_at(run: &[ChunkEntry]) -> usize {
+    if run.first().is_some_and(|first| first.meta.after_loss) { run.len() } else { 0 }
 }
 
 /// The latest keyframe that both hold: its index in each.

@@ -1,7 +1,7 @@
 //! Stories of failovers and mirrors, and properties of any recording.
 
 use super::*;
-use crate::chunk::{ChunkLocation, InitId};
+use crate::chunk::{ChunkLocation, GapCause, InitId};
 use crate::ids::{CameraId, SegmentId, SessionId, StreamKind};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -126,6 +126,14 @@ fn a_loss_within_the_session_is_filled_from_the_mirror() {
 }
 
 #[test]
+fn a_view_that_begins_with_what_cannot_be_decoded_leaves_it_to_the_mirror() {
+    let mut owner = OWNER.video(0..8).split_off(1);
+    owner[0].meta.after_loss = true;
+    let merged = merge([owner, MIRROR.video(0..8)].concat());
+    assert_eq!(shown(&merged)[..3], [(2, 0), (2, 1), (1, 2)]);
+}
+
+#[test]
 fn audio_follows_the_recorder_of_the_video() {
     let entries = [OWNER.video(0..6), OWNER.audio(0..6), NEXT.video(6..12), NEXT.audio(2..12)].concat();
     let merged = merge(entries);
@@ -148,6 +156,77 @@ fn spans_end_at_holes_and_losses_of_time_but_not_between_consecutive_chunks() {
     assert_eq!(spans_of(&[OWNER.video(0..4), OWNER.video(6..8)].concat()).len(), 2);
 }
 
+/// `[from, to)` in milliseconds of each span.
+fn extents(spans: &[Span]) -> Vec<(i64, i64)> {
+    spans.iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000)).collect()
+}
+
+fn lost(start_ms: i64, end_ms: i64) -> Gap {
+    Gap {
+        camera: CameraId(1),
+        stream: StreamKind::Main,
+        node: NodeId(1),
+        epoch: Epoch(1),
+        start: Timestamp(start_ms * 1000),
+        end: Timestamp(end_ms * 1000),
+        cause: GapCause::PacketsLost,
+    }
+}
+
+/// Loses the first 40 ms of a chunk.
+fn lose_before(entry: &mut ChunkEntry) {
+    entry.meta.after_loss = true;
+    entry.meta.start = entry.meta.start.plus_micros(40_000);
+    entry.meta.duration_us -= 40_000;
+}
+
+#[test]
+fn a_loss_however_short_ends_a_span_and_the_next_one_begins_at_the_next_keyframe() {
+    let mut owner = OWNER.video(0..8);
+    lose_before(&mut owner[3]);
+    assert_eq!(extents(&spans_of(&owner)), [(0, 1500), (2000, 4000)]);
+    let mut owner = OWNER.video(0..8);
+    lose_before(&mut owner[4]);
+    assert_eq!(extents(&spans_of(&owner)), [(0, 2000), (2040, 4000)], "a keyframe needs nothing before it");
+    let mut owner = OWNER.video(0..8);
+    owner.remove(2);
+    assert_eq!(extents(&spans_of(&owner)), [(0, 1000), (2000, 4000)], "a chunk that is gone takes its GOP along");
+}
+
+#[test]
+fn what_cannot_be_decoded_is_no_span_in_the_next_segment_either() {
+    let mut owner = OWNER.video(0..8);
+    owner[1].meta.after_loss = true;
+    assert_eq!(extents(&spans_of(&owner[1..])), [(1000, 4000)]);
+    assert_eq!(extents(&spans_of(&OWNER.video(0..8)[1..])), [(500, 4000)], "it goes on what was before");
+}
+
+#[test]
+fn seams_between_segments_are_joined_unless_the_ledger_tells_of_a_loss() {
+    let span = |start: i64, end: i64| Span {
+        start: Timestamp(start * 1000),
+        end: Timestamp(end * 1000),
+        node: NodeId(1),
+        epoch: Epoch(1),
+        rank: Rank::Owner,
+    };
+    let joined = |ledger: &[Gap]| extents(&join_seams(vec![span(1040, 2000), span(0, 1000)], ledger));
+    assert_eq!(joined(&[]), [(0, 2000)]);
+    assert_eq!(joined(&[lost(1000, 1040)]), [(0, 1000), (1040, 2000)]);
+    assert_eq!(joined(&[lost(0, 1040)]), [(0, 2000)], "an outage that is longer tells of something else");
+    assert_eq!(extents(&join_seams(vec![span(0, 1000), span(1101, 2000)], &[])), [(0, 1000), (1101, 2000)]);
+}
+
+#[test]
+fn a_loss_that_another_recorder_fills_is_no_hole_and_any_other_is_however_short() {
+    let mut owner = OWNER.video(0..8);
+    lose_before(&mut owner[4]);
+    let ledger = [lost(2000, 2040)];
+    let all = |spans: &[Span]| holes(spans, &ledger, Timestamp(0), Timestamp(4_000_000));
+    assert_eq!(all(&spans_of(&owner)), [(Timestamp(2_000_000), Timestamp(2_040_000))]);
+    assert_eq!(all(&spans_of(&[owner, MIRROR.video(0..8)].concat())), []);
+}
+
 #[test]
 fn merged_spans_prefer_the_higher_epoch_and_holes_are_what_is_left() {
     let span = |node, epoch, start, end| Span {
@@ -159,7 +238,7 @@ fn merged_spans_prefer_the_higher_epoch_and_holes_are_what_is_left() {
     };
     let merged = merge_spans(vec![span(1, 1, 0, 5_000_000), span(2, 2, 4_000_000, 9_000_000)]);
     assert_eq!(merged, [span(1, 1, 0, 4_000_000), span(2, 2, 4_000_000, 9_000_000)]);
-    let holes = holes(&merged, Timestamp(-50_000), Timestamp(10_000_000));
+    let holes = holes(&merged, &[], Timestamp(-50_000), Timestamp(10_000_000));
     assert_eq!(holes, [(Timestamp(9_000_000), Timestamp(10_000_000))], "50 ms at the edge is no hole");
 }
 

@@ -5,6 +5,7 @@ use crate::damage::DamagedChunk;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
 use crate::options::{ClassId, VolumeOptions};
+use crate::range::Range;
 use crate::shared::{Shared, read, write};
 use crate::stats::{self, Stats};
 use crate::time::Timestamp;
@@ -129,46 +130,28 @@ impl VolumeHandle {
         read(&self.shared.watermarks).durable_until(camera, stream)
     }
 
-    /// The durable chunks of all tracks of a stream that overlap `[from, to)`, by start. Blocks on the disk.
+    /// The durable chunks of all tracks of a stream that overlap the range, by start. Blocks on the disk.
     ///
     /// # Errors
     /// The catalogue is not open, or a segment cannot be read.
-    pub fn entries(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<ChunkEntry>, Error> {
-        self.shared.entries(camera, stream, from, to)
+    pub fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
+        self.shared.entries(range)
     }
 
-    /// What was recorded of a stream within `[from, to)`, clipped to it, one span per recorder and interruption. Blocks on the catalogue.
+    /// What was recorded of a stream within the range, clipped to it, one span per recorder and interruption. Blocks on the catalogue.
     ///
     /// # Errors
     /// The catalogue is not open.
-    pub fn spans(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Span>, Error> {
-        self.shared.spans(camera, stream, from, to)
+    pub fn spans(&self, range: Range) -> Result<Vec<Span>, Error> {
+        self.shared.spans(range)
     }
 
-    /// The gap ledger of a stream within `[from, to)`, not clipped. Blocks on the catalogue.
+    /// The gap ledger of a stream within the range, not clipped. Blocks on the catalogue.
     ///
     /// # Errors
     /// The catalogue is not open.
-    pub fn gaps(
-        &self,
-        camera: CameraId,
-        stream: StreamKind,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Vec<Gap>, Error> {
-        self.shared.gaps(camera, stream, from, to)
+    pub fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
+        self.shared.gaps(range)
     }
 
     /// The init segment of this id. Blocks on the disk.

@@ -8,7 +8,7 @@ use holdfast_storage::chunk::{ChunkEntry, Gap};
 use holdfast_storage::simulation::{Faults, SimulatedClock, SimulatedDisk, SimulatedVolume, segment_of};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::Span;
-use holdfast_storage::{Stats, VolumeHandle, Watermark};
+use holdfast_storage::{Range, Stats, VolumeHandle, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -214,9 +214,9 @@ fn show(handle: &VolumeHandle, stream: Stream) -> Result<Shown, String> {
     let (from, to) = (Timestamp::MIN, Timestamp::MAX);
     let failed = |error: holdfast_storage::Error| format!("{stream:?} is not served: {error}");
     Ok(Shown {
-        entries: handle.entries(camera, kind, from, to).map_err(failed)?,
-        spans: handle.spans(camera, kind, from, to).map_err(failed)?,
-        gaps: handle.gaps(camera, kind, from, to).map_err(failed)?,
+        entries: handle.entries(Range { camera, stream: kind, from, to }).map_err(failed)?,
+        spans: handle.spans(Range { camera, stream: kind, from, to }).map_err(failed)?,
+        gaps: handle.gaps(Range { camera, stream: kind, from, to }).map_err(failed)?,
         mark: handle.watermark(camera, kind),
     })
 }

@@ -5,7 +5,7 @@ use crate::oracle::{Oracle, Stream};
 use crate::plan::Plan;
 use holdfast_storage::simulation::{Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, VolumeHandle};
+use holdfast_storage::{AppendError, Range, VolumeHandle};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,7 +132,7 @@ impl Life<'_> {
     /// Reads a stream as a viewer does: what is listed was recorded, and stays.
     fn read(&mut self, handle: &VolumeHandle) -> Result<(), String> {
         let recorder = self.random.pick(self.recorders);
-        let listed = handle.entries(recorder.camera, recorder.stream, Timestamp::MIN, Timestamp::MAX);
+        let listed = handle.entries(Range::all(recorder.camera, recorder.stream));
         let entries = match listed {
             Ok(entries) => entries,
             Err(holdfast_storage::Error::Catalogue { .. }) => return Ok(()),

@@ -6,8 +6,7 @@ use super::support::{await_recovery, close};
 use super::testimony::Testimony;
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, StreamKind};
-use holdfast_storage::time::Timestamp;
-use holdfast_storage::{Volume, VolumeHandle};
+use holdfast_storage::{Range, Volume, VolumeHandle};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -88,7 +87,7 @@ fn stored(
     camera: u32,
     found: &mut Found,
 ) -> Result<BTreeSet<(u64, u32)>, String> {
-    let entries = handle.entries(CameraId(camera), StreamKind::Main, Timestamp::MIN, Timestamp::MAX);
+    let entries = handle.entries(Range::all(CameraId(camera), StreamKind::Main));
     let mut chunks = BTreeSet::new();
     for entry in entries.map_err(|error| format!("camera {camera}: {error}"))? {
         let (epoch, sequence) = (entry.meta.epoch.0, entry.meta.sequence);

@@ -11,7 +11,7 @@ use holdfast_storage::chunk::{Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Rec
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{Range, Volume, VolumeHandle, VolumeOptions};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -140,7 +140,7 @@ pub(crate) fn await_recovery(handle: &VolumeHandle) {
 
 /// The sequence numbers that are listed, each read and compared with what was written.
 pub(crate) fn stored(handle: &VolumeHandle, camera: u32) -> Vec<u32> {
-    let entries = handle.entries(CameraId(camera), StreamKind::Main, Timestamp::MIN, Timestamp::MAX).unwrap();
+    let entries = handle.entries(Range::all(CameraId(camera), StreamKind::Main)).unwrap();
     let check = |entry: &holdfast_storage::chunk::ChunkEntry| {
         let sequence = entry.meta.sequence;
         assert_eq!(entry.meta, meta(camera, sequence));

@@ -3,13 +3,13 @@
 use super::choice::Standing;
 use super::slots::Slot;
 use super::{Opened, Volumes};
-use crate::server::reads::{Range, Recorded};
+use crate::server::reads::Recorded;
 use bytes::Bytes;
 use futures::future::join_all;
-use holdfast_storage::VolumeHandle;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;
+use holdfast_storage::{Range, VolumeHandle};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -60,7 +60,7 @@ impl Volumes {
     }
 
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
-        let read = move |handle: &VolumeHandle| handle.entries(range.camera, range.stream, range.from, range.to);
+        let read = move |handle: &VolumeHandle| handle.entries(range);
         Ok(self.of_each(read).await?.0.concat())
     }
 
@@ -146,7 +146,6 @@ type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
 
 /// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not, but not said to be.
 fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
-    let Range { camera, stream, from, to } = range;
     let is_recovered = handle.stats().is_recovered();
-    Ok((is_recovered, handle.spans(camera, stream, from, to)?, handle.gaps(camera, stream, from, to)?))
+    Ok((is_recovered, handle.spans(range)?, handle.gaps(range)?))
 }

@@ -3,12 +3,11 @@
 use super::*;
 use crate::recorder::sink::RecordSink;
 use crate::recorder::status::Identity;
-use crate::server::reads::Range;
 use crate::server::sink::VolumeSink;
 use bytes::Bytes;
 use holdfast_storage::chunk::{Chunk, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SessionId, StreamKind};
-use holdfast_storage::{Volume, VolumeOptions};
+use holdfast_storage::{Range, Volume, VolumeOptions};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -30,7 +29,7 @@ fn config(dir: &TempDir, paths: &[&Path]) -> Config {
 }
 
 fn all() -> Range {
-    Range { camera: CAMERA, stream: StreamKind::Main, from: Timestamp::MIN, to: Timestamp::MAX }
+    Range::all(CAMERA, StreamKind::Main)
 }
 
 async fn open(config: &Config) -> Result<Volumes, Error> {

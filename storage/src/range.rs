@@ -1,0 +1,34 @@
+//! What readers ask about: an interval of one camera's stream.
+
+use crate::ids::{CameraId, StreamKind};
+use crate::index::overlaps;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// `[from, to)` of one stream of one camera; empty where `from` is not before `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+impl Range {
+    /// All of a stream, whenever it was.
+    #[must_use]
+    pub fn all(camera: CameraId, stream: StreamKind) -> Self {
+        Self { camera, stream, from: Timestamp::MIN, to: Timestamp::MAX }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.from >= self.to
+    }
+
+    /// Whether `[start, end)` and the range have an instant in common; an empty interval counts as its start.
+    #[must_use]
+    pub fn overlaps(&self, start: Timestamp, end: Timestamp) -> bool {
+        overlaps(start, end, self.from, self.to)
+    }
+}
