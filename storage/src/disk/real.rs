@@ -109,6 +109,11 @@ impl DiskFile for RealFile {
         self.0.sync_all()
     }
 
+    fn settle(&self) -> io::Result<()> {
+        self.0.sync_all()?;
+        Ok(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    }
+
     fn advise_random(&self) {
         if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, Advice::Random) {
             tracing::debug!(%error, "fadvise is refused");

@@ -85,7 +85,7 @@ impl Audit<'_> {
         disk: &SimulatedDisk,
         check: impl FnOnce(&VolumeHandle) -> Result<(), String>,
     ) -> Result<Opened, String> {
-        simulate(async {
+        let opened = simulate(async {
             let clock = Arc::new(SimulatedClock::new(self.now));
             let opened = SimulatedVolume::open(self.plan.options_for_audit(), disk, clock);
             let (volume, handle) = opened.map_err(|error| format!("the volume does not open: {error}"))?;
@@ -101,7 +101,9 @@ impl Audit<'_> {
             handle.close().await.map_err(|error| format!("the volume does not close: {error}"))?;
             volume.run().await.map_err(|error| error.to_string())?;
             Ok(opened)
-        })?
+        })?;
+        self.dirs.settle()?;
+        opened
     }
 
     fn show(&self, handle: &VolumeHandle) -> Result<BTreeMap<Stream, Shown>, String> {
