@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own chores. Needs nothing but the standard library, so that it builds in a second.
 
 mod debian;
+mod explore;
 mod steps;
 mod verify;
 
@@ -10,12 +11,14 @@ const HELP: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  verify   run every check that CI runs (cargo xtask verify --help)";
+  verify   run every check that CI runs (cargo xtask verify --help)
+  explore  stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["verify", rest @ ..] => verify::run(rest),
+        ["explore", rest @ ..] => explore::run(rest),
         ["-h" | "--help" | "help"] => {
             println!("{HELP}");
             ExitCode::SUCCESS

@@ -1,6 +1,7 @@
-//! `cargo xtask verify`: format, lints, tests and interop tests, in this order, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration and interop tests, in this order, with a summary at the end.
 
 use crate::debian::{self, Packages};
+use crate::explore;
 use crate::steps::{Outcome, Steps};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -8,7 +9,8 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
-Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, interop tests.
+Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash exploration of the
+store (2,000 seeds), interop tests.
 As root it installs the Debian packages that the interop tests need; else it prints the line that would, and leaves
 those tests out.
 
@@ -58,6 +60,7 @@ fn verify(options: &Options) -> ExitCode {
     // Without interop tests: these are ignored unless asked for.
     steps.command("tests", if has_nextest() { cargo(&["nextest", "run", "--workspace"]) } else { plain_tests() });
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
+    steps.command("explore", explore::bounded());
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
     } else {
@@ -90,7 +93,7 @@ fn has_nextest() -> bool {
     asked.is_ok_and(|output| output.status.success())
 }
 
-fn cargo(args: &[&str]) -> Command {
+pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(root());
     command

@@ -1,5 +1,7 @@
 //! What has to hold after a crash, looked at on a copy of the disk: three starts, the last without a catalogue.
 
+#![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
+
 use crate::catalogues::{Dirs, remove};
 use crate::life::simulate;
 use crate::oracle::{Key, Oracle, Stream, preference};

@@ -1,5 +1,7 @@
 //! One life of the process: it opens the volume, records and reads, and ends in order, by a kill, or where the machine stops.
 
+#![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
+
 use crate::cameras::Recorder;
 use crate::oracle::{Oracle, Stream};
 use crate::plan::Plan;
@@ -67,8 +69,9 @@ impl Life<'_> {
             Err(_) if self.plan.is_faulty() => return Ok(Ending::Failed),
             Err(error) => return Err(format!("the volume does not open: {error}")),
         };
-        let (now, random) = (self.now, &mut *self.random);
-        self.recorders.iter_mut().for_each(|recorder| recorder.begin_session(now, random));
+        for recorder in self.recorders.iter_mut() {
+            recorder.begin_session(self.now, self.plan, self.random);
+        }
         self.record(&volume, &handle).await?;
         let has_failed = handle.failed().borrow().is_some();
         let ending = if has_failed {
