@@ -17,8 +17,8 @@ use tokio::time::sleep;
 /// How often cameras deliver and the watermarks are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// An orderly stop takes no longer, however slow the disk.
-const CLOSE_TICKS_MAX: u32 = 30_000;
+/// An orderly stop takes no longer, unless the disk is full or hangs: one minute.
+const CLOSE_TICKS_MAX: u32 = 3_000;
 
 pub(crate) struct Life<'a> {
     pub(crate) plan: &'a Plan,
@@ -204,8 +204,8 @@ impl Life<'_> {
         }
         if !closed.is_finished() {
             // A full disk is waited for, and retention may not be able to help.
-            let is_full = handle.stats().has_no_space;
-            return if is_full { Ok(Ending::Stopped) } else { Err("the volume does not close".to_owned()) };
+            let has_reason = handle.stats().has_no_space || self.plan.is_faulty();
+            return if has_reason { Ok(Ending::Stopped) } else { Err("the volume does not close".to_owned()) };
         }
         match closed.await {
             Ok(Ok(())) => self.oracle.flushed(below),
