@@ -61,6 +61,11 @@ pub trait DiskFile: Send + Sync {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn set_bytes(&self, bytes: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;
+    /// Makes durable what can be, and forgets what only memory has: what is read afterwards is on the medium. After a failed sync a page cache may go on
+    /// showing data that no later sync writes.
+    fn settle(&self) -> io::Result<()> {
+        self.sync()
+    }
     /// Later reads are scattered: do not read ahead, above all not where a writer is about to write past the page cache.
     fn advise_random(&self) {}
     /// Nobody reads this again soon, or what is cached is not to be trusted (after a flush that failed, the page cache holds what the disk does not):

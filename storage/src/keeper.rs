@@ -364,6 +364,7 @@ impl Keeper {
             Sealed::No(reason) => reason.to_string(),
         };
         file.forget_cached(0, 0);
+        settle(&*file, path)?;
         let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         if scan.is_blank {
             return Ok(None);
@@ -382,6 +383,16 @@ impl Keeper {
         let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
         Ok(Some((trailer, head)))
     }
+}
+
+/// What a scan finds is sealed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the
+/// volume up after a failed sync. The second attempt does not claim what the first could not make durable: it reads what is there.
+fn settle(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
+    let settled = file.settle().or_else(|error| {
+        tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");
+        file.settle()
+    });
+    settled.map_err(Error::io("sync", path))
 }
 
 /// A header of a newer version means hands off. A damaged one does not: its batches may be sound.

@@ -54,7 +54,10 @@ impl Window<'_> {
         let wanted = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
         if offset < have.start || offset + wanted as u64 > have.end {
             let length = wanted.max(READ_BYTES).min(usize::try_from(left).unwrap_or(usize::MAX));
-            self.bytes.resize(length, 0);
+            if length > self.bytes.len() {
+                self.bytes = vec![0; length];
+            }
+            self.bytes.truncate(length);
             self.file.read_exact_at(&mut self.bytes, offset)?;
             self.start = offset;
         }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own chores. Needs nothing but the standard library, so that it builds in a second.
 
 mod debian;
+mod explore;
 mod power;
 mod steps;
 mod verify;
@@ -12,6 +13,7 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   verify   run every check that CI runs (cargo xtask verify --help)
+  explore  stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
   power    cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
 
 fn main() -> ExitCode {
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["verify", rest @ ..] => verify::run(rest),
         ["power", rest @ ..] => power::run(rest),
+        ["explore", rest @ ..] => explore::run(rest),
         ["-h" | "--help" | "help"] => {
             println!("{HELP}");
             ExitCode::SUCCESS

@@ -1,6 +1,7 @@
-//! `cargo xtask verify`: format, lints, tests, interop tests and power cuts, in this order, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, interop tests and power cuts, in this order, with a summary at the end.
 
 use crate::debian::{self, Packages};
+use crate::explore;
 use crate::power;
 use crate::steps::{Outcome, Steps};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
-Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, interop tests, power cuts.
+Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash exploration of the
+store (2,000 seeds), interop tests, power cuts.
 As root it installs the Debian packages that interop tests, faulty disks and power cuts need; else it prints the line
 that would, and leaves those tests out.
 
@@ -62,6 +64,7 @@ fn verify(options: &Options) -> ExitCode {
     // Without interop tests: these are ignored unless asked for.
     steps.command("tests", if has_nextest() { cargo(&["nextest", "run", "--workspace"]) } else { plain_tests() });
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
+    steps.command("explore", explore::bounded());
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));

@@ -119,6 +119,11 @@ impl DiskFile for RealFile {
         self.0.sync_all()
     }
 
+    fn settle(&self) -> io::Result<()> {
+        self.0.sync_all()?;
+        Ok(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    }
+
     fn advise_random(&self) {
         self.advise(Advice::Random);
     }

@@ -268,12 +268,13 @@ impl DiskFile for SimulatedFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
         state.operate("sync", &self.path, 0)?;
-        let (failed, stamp) = (state.check(Kind::Sync), state.next_stamp());
-        let file = state.file_mut(self.inode)?;
-        match failed {
-            Ok(()) => file.sync(stamp),
-            Err(_) => file.sync_failed(stamp),
-        }
-        failed
+        state.sync(self.inode)
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.operate("settle", &self.path, 0)?;
+        state.sync(self.inode)?;
+        state.settle(self.inode)
     }
 }

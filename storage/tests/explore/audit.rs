@@ -1,5 +1,7 @@
 //! What has to hold after a crash, looked at on a copy of the disk: three starts, the last without a catalogue.
 
+#![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
+
 use crate::catalogues::{Dirs, remove};
 use crate::life::simulate;
 use crate::oracle::{Key, Oracle, Stream, preference};
@@ -85,7 +87,7 @@ impl Audit<'_> {
         disk: &SimulatedDisk,
         check: impl FnOnce(&VolumeHandle) -> Result<(), String>,
     ) -> Result<Opened, String> {
-        simulate(async {
+        let opened = simulate(async {
             let clock = Arc::new(SimulatedClock::new(self.now));
             let opened = SimulatedVolume::open(self.plan.options_for_audit(), disk, clock);
             let (volume, handle) = opened.map_err(|error| format!("the volume does not open: {error}"))?;
@@ -101,7 +103,9 @@ impl Audit<'_> {
             handle.close().await.map_err(|error| format!("the volume does not close: {error}"))?;
             volume.run().await.map_err(|error| error.to_string())?;
             Ok(opened)
-        })?
+        })?;
+        self.dirs.settle()?;
+        opened
     }
 
     fn show(&self, handle: &VolumeHandle) -> Result<BTreeMap<Stream, Shown>, String> {

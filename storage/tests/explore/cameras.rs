@@ -10,6 +10,9 @@ use holdfast_storage::simulation::Random;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, ClassId, VolumeHandle};
 
+/// A session begins so long after the one before, at least.
+const CONNECT_US_MIN: i64 = 100_000;
+
 /// One stream of one camera.
 #[derive(Clone)]
 pub(crate) struct Recorder {
@@ -57,12 +60,17 @@ pub(crate) fn recorders(plan: &Plan, random: &mut Random) -> Vec<Recorder> {
 
 impl Recorder {
     /// After a start, or when the camera comes back.
-    pub(crate) fn begin_session(&mut self, now: Timestamp, random: &mut Random) {
+    pub(crate) fn begin_session(&mut self, now: Timestamp, plan: &Plan, random: &mut Random) {
         if random.one_in(3) {
             self.epoch = self.epoch.next();
             self.rank = *random.pick(&[Rank::Owner, Rank::Owner, Rank::Mirror, Rank::Successor]);
         }
-        self.at = now.plus_micros(random.below(400_000) as i64).max(self.at.plus_micros(1));
+        if random.one_in(4) {
+            self.class = random.below(plan.options.retention.len() as u64) as usize;
+        }
+        // Connecting takes longer than a record waits for others.
+        let delay_us = CONNECT_US_MIN + random.below(400_000) as i64;
+        self.at = now.plus_micros(delay_us).max(self.at.plus_micros(delay_us));
         self.session = SessionId(self.at.0 as u64);
         self.sequences = [0; 2];
         self.has_init = false;
@@ -86,7 +94,7 @@ impl Recorder {
                 }
                 1 => self.has_init = false,
                 2 => self.lose(handle, oracle, random)?,
-                3 => self.begin_session(self.at, random),
+                3 => self.begin_session(self.at, plan, random),
                 _ => {}
             }
             self.append(TrackKind::Video, plan, handle, oracle, random)?;

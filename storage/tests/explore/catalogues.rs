@@ -2,7 +2,10 @@
 
 use holdfast_storage::simulation::Random;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tempfile::TempDir;
+
+const SETTLE_MS_MAX: u32 = 20_000;
 
 /// The directories of one run.
 pub(crate) struct Dirs {
@@ -27,6 +30,17 @@ impl Dirs {
 
     pub(crate) fn catalogue(&self) -> PathBuf {
         holdfast_storage::simulation::catalogue_of(&self.root)
+    }
+
+    /// Waits, in real time, until the last life's sled has let go of its files: simulated time may pass in no time.
+    pub(crate) fn settle(&self) -> Result<(), String> {
+        for _ in 0..SETTLE_MS_MAX {
+            if !holdfast_storage::simulation::is_catalogue_held(&self.root) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err("sled does not let go of its files".to_owned())
     }
 
     /// What a crash does to the catalogue, which nobody has synced.

@@ -1,5 +1,7 @@
 //! One life of the process: it opens the volume, records and reads, and ends in order, by a kill, or where the machine stops.
 
+#![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
+
 use crate::cameras::Recorder;
 use crate::oracle::{Oracle, Stream};
 use crate::plan::Plan;
@@ -15,8 +17,8 @@ use tokio::time::sleep;
 /// How often cameras deliver and the watermarks are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// An orderly stop takes no longer, however slow the disk.
-const CLOSE_TICKS_MAX: u32 = 30_000;
+/// An orderly stop takes no longer, unless the disk is full or hangs: one minute.
+const CLOSE_TICKS_MAX: u32 = 3_000;
 
 pub(crate) struct Life<'a> {
     pub(crate) plan: &'a Plan,
@@ -36,35 +38,56 @@ pub(crate) fn simulate<T>(body: impl Future<Output = T>) -> Result<T, String> {
     Ok(LocalSet::new().block_on(&runtime, body))
 }
 
+/// How a life ended, as far as the process knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// In its midst.
+    Stopped,
+    /// The volume could not be opened, or failed.
+    Failed,
+    Closed,
+}
+
 impl Life<'_> {
     /// Returns the wall time at its end.
-    pub(crate) fn run(mut self) -> Result<Timestamp, String> {
+    pub(crate) fn run(mut self) -> Result<(Timestamp, Ending), String> {
         let start = self.now;
-        let clock_us = simulate(async {
+        let (took, ending) = simulate(async {
             let started = tokio::time::Instant::now();
-            self.live().await?;
-            Ok::<_, String>(started.elapsed())
+            let ending = self.live().await?;
+            Ok::<_, String>((started.elapsed(), ending))
         })??;
-        Ok(start.plus(clock_us))
+        Ok((start.plus(took), ending))
     }
 
-    async fn live(&mut self) -> Result<(), String> {
+    async fn live(&mut self) -> Result<Ending, String> {
         let clock = Arc::new(SimulatedClock::new(self.now));
         let opened = SimulatedVolume::open(self.plan.options.clone(), self.disk, clock);
         let (volume, handle) = match opened {
             Ok(opened) => opened,
-            Err(_) if self.disk.is_stopped() || self.plan.is_faulty() => return Ok(()),
+            Err(_) if self.disk.is_stopped() => return Ok(Ending::Stopped),
+            Err(_) if self.plan.is_faulty() => return Ok(Ending::Failed),
             Err(error) => return Err(format!("the volume does not open: {error}")),
         };
-        let (now, random) = (self.now, &mut *self.random);
-        self.recorders.iter_mut().for_each(|recorder| recorder.begin_session(now, random));
-        self.record(&volume, &handle).await?;
-        if !self.disk.is_stopped() && !volume.is_ended() && self.random.one_in(3) {
-            self.close(volume, &handle).await?;
-        } else if volume.is_ended() && handle.failed().borrow().is_none() {
-            return Err(format!("writer or keeper ended by themselves: {:?}", volume.run().await));
+        for recorder in self.recorders.iter_mut() {
+            recorder.begin_session(self.now, self.plan, self.random);
         }
-        self.observe(&handle)
+        self.record(&volume, &handle).await?;
+        let has_failed = handle.failed().borrow().is_some();
+        let ending = if has_failed {
+            Ending::Failed
+        } else if volume.is_ended() {
+            return Err(format!("writer or keeper ended by themselves: {:?}", volume.run().await));
+        } else if !self.disk.is_stopped() && self.random.one_in(3) {
+            self.close(volume, &handle).await?
+        } else {
+            Ending::Stopped
+        };
+        self.observe(&handle)?;
+        if has_failed && !self.plan.is_faulty() {
+            return Err(format!("the volume failed on a sound disk: {:?}", handle.stats().failed));
+        }
+        Ok(ending)
     }
 
     async fn record(&mut self, volume: &SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
@@ -166,7 +189,7 @@ impl Life<'_> {
     }
 
     /// The orderly stop: everything accepted is durable once it answers.
-    async fn close(&mut self, volume: SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
+    async fn close(&mut self, volume: SimulatedVolume, handle: &VolumeHandle) -> Result<Ending, String> {
         let below = self.oracle.order();
         let closing = handle.clone();
         let closed = tokio::task::spawn_local(async move { closing.close().await });
@@ -177,24 +200,25 @@ impl Life<'_> {
             sleep(TICK).await;
         }
         if self.disk.is_stopped() {
-            return Ok(());
+            return Ok(Ending::Stopped);
         }
         if !closed.is_finished() {
-            return if self.plan.may_delete() { Ok(()) } else { Err("the volume does not close".to_owned()) };
+            // A full disk is waited for, and retention may not be able to help.
+            let has_reason = handle.stats().has_no_space || self.plan.is_faulty();
+            return if has_reason { Ok(Ending::Stopped) } else { Err("the volume does not close".to_owned()) };
         }
         match closed.await {
             Ok(Ok(())) => self.oracle.flushed(below),
-            Ok(Err(_)) if self.plan.is_faulty() => return Ok(()),
+            Ok(Err(_)) if self.plan.is_faulty() => return Ok(Ending::Failed),
             other => return Err(format!("the volume does not close: {other:?}")),
         }
-        if self.random.one_in(2) {
-            for _ in 0..CLOSE_TICKS_MAX {
-                if volume.is_ended() || self.disk.is_stopped() {
-                    break;
-                }
-                sleep(TICK).await;
+        let is_patient = self.random.one_in(2);
+        for _ in 0..CLOSE_TICKS_MAX {
+            if !is_patient || volume.is_ended() || self.disk.is_stopped() {
+                break;
             }
+            sleep(TICK).await;
         }
-        Ok(())
+        Ok(Ending::Closed)
     }
 }

@@ -4,23 +4,69 @@ use crate::audit::Audit;
 use crate::cameras::recorders;
 use crate::catalogues::Dirs;
 use crate::damage::flip_bits;
-use crate::life::Life;
+use crate::life::{Ending, Life};
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::{T0, VOLUME};
 use holdfast_storage::simulation::{End, Lie, Loss, Random, SimulatedDisk, identify, scan, segment_of};
 use holdfast_storage::time::Timestamp;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a run came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Of every operation of every life, in order.
     pub(crate) digest: u32,
+    pub(crate) lives: u64,
     pub(crate) operations: u64,
-    pub(crate) chunks: usize,
-    pub(crate) promised: usize,
-    pub(crate) deleted: usize,
+    pub(crate) chunks: u64,
+    /// Chunks that had been reported as durable.
+    pub(crate) promised: u64,
+    /// Chunks that had not, and may be gone.
+    pub(crate) lost: u64,
+    /// Segments that retention deleted.
+    pub(crate) deleted: u64,
+    /// Lives that ended because the volume failed.
+    pub(crate) failed_volumes: u64,
+    /// Times that bits flipped at rest.
+    pub(crate) flipped: u64,
+    /// Lives that ended in order.
+    pub(crate) closed: u64,
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.digest ^= other.digest;
+        self.lives += other.lives;
+        self.operations += other.operations;
+        self.chunks += other.chunks;
+        self.promised += other.promised;
+        self.lost += other.lost;
+        self.deleted += other.deleted;
+        self.failed_volumes += other.failed_volumes;
+        self.flipped += other.flipped;
+        self.closed += other.closed;
+    }
+}
+
+impl Outcome {
+    fn count(&mut self, ending: Ending) {
+        self.lives += 1;
+        self.closed += u64::from(ending == Ending::Closed);
+        self.failed_volumes += u64::from(ending == Ending::Failed);
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
+        write!(
+            f,
+            "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
+             {chunks} chunks ({promised} promised, {lost} not), {deleted} segments deleted"
+        )
+    }
 }
 
 /// What a run changes of its plan, to put a known bug back.
@@ -37,7 +83,7 @@ struct Run {
     dirs: Dirs,
     disk: SimulatedDisk,
     oracle: Oracle,
-    deleted: usize,
+    outcome: Outcome,
     /// What happened, for whoever looks into a failure.
     story: Vec<String>,
 }
@@ -50,7 +96,8 @@ pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let disk = SimulatedDisk::new(plan.geometry, random.fork());
     identify(&disk, &plan.options, VOLUME).map_err(|error| error.to_string())?;
     disk.set_faults(plan.faults.clone());
-    let mut run = Run { plan, random, dirs, disk, oracle: Oracle::default(), deleted: 0, story: Vec::new() };
+    let mut run =
+        Run { plan, random, dirs, disk, oracle: Oracle::default(), outcome: Outcome::default(), story: Vec::new() };
     let result = catch_unwind(AssertUnwindSafe(|| run.lives(twist)));
     let result = result.unwrap_or_else(|panic| Err(format!("panicked: {}", said(&*panic))));
     match result {
@@ -84,7 +131,10 @@ impl Run {
                 older: &self.dirs.older,
                 now,
             };
-            now = lived.run()?.plus_micros(self.random.below(3_000_000) as i64);
+            let (ended_at, ending) = lived.run()?;
+            self.outcome.count(ending);
+            self.dirs.settle()?;
+            now = ended_at.plus_micros(self.random.below(3_000_000) as i64);
             let operations = self.disk.operations() - before;
             self.oracle.end_life();
             self.take_removed()?;
@@ -92,9 +142,10 @@ impl Run {
             self.disk.restart(end);
             let catalogue = self.dirs.after_crash(&mut self.random)?;
             self.story.push(format!(
-                "life {life}: {operations} operations, stop after {stop_after:?}, {end:?}, catalogue {catalogue}"
+                "life {life}: {operations} operations, stop after {stop_after:?}, {ending:?}, {end:?}, catalogue {catalogue}"
             ));
             if self.plan.has_damage && self.random.one_in(2) {
+                self.outcome.flipped += 1;
                 flip_bits(&self.disk, &mut self.oracle, &mut self.random);
             }
             if let Some(tamper) = twist.tamper {
@@ -132,7 +183,7 @@ impl Run {
             let id = segment_of(&path).ok_or_else(|| format!("{} was deleted", path.display()))?;
             let scan = scan(contents, id).map_err(|error| error.to_string())?;
             self.oracle.excuse_all(&scan);
-            self.deleted += 1;
+            self.outcome.deleted += 1;
         }
         Ok(())
     }
@@ -144,12 +195,15 @@ impl Run {
     }
 
     fn outcome(&self) -> Outcome {
+        let chunks = self.oracle.chunks.len() as u64;
+        let promised = self.oracle.chunks.values().filter(|chunk| chunk.is_promised).count() as u64;
         Outcome {
             digest: self.disk.digest(),
             operations: self.disk.operations(),
-            chunks: self.oracle.chunks.len(),
-            promised: self.oracle.chunks.values().filter(|chunk| chunk.is_promised).count(),
-            deleted: self.deleted,
+            chunks,
+            promised,
+            lost: chunks - promised,
+            ..self.outcome
         }
     }
 

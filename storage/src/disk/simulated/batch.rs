@@ -77,7 +77,9 @@ impl BatchDisk for SimulatedBatchDisk {
             return Some(SimulatedBuffer { bytes: vec![0; bytes], home: None });
         }
         let mut bytes = self.pool.borrow_mut().pop()?;
-        bytes.resize(BATCH_BYTES_MAX, 0);
+        if bytes.is_empty() {
+            bytes = vec![0; BATCH_BYTES_MAX];
+        }
         Some(SimulatedBuffer { bytes, home: Some(Rc::clone(&self.pool)) })
     }
 
@@ -242,10 +244,5 @@ fn end_sync(disk: &SimulatedDisk, file: &SimulatedBatchFile, stamp: u64) -> io::
     let mut state = lock(&disk.state);
     state.operate("end sync", &file.path, 0)?;
     let failed = state.check(Kind::Sync);
-    let file = state.file_mut(file.inode)?;
-    match failed {
-        Ok(()) => file.sync(stamp),
-        Err(_) => file.sync_failed(stamp),
-    }
-    failed
+    state.sync_until(file.inode, stamp, failed)
 }

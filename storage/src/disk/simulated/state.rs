@@ -210,6 +210,30 @@ impl State {
         Ok(())
     }
 
+    /// Everything that was done so far becomes durable, or is given up.
+    pub(super) fn sync(&mut self, inode: Inode) -> io::Result<()> {
+        let (failed, stamp) = (self.check(Kind::Sync), self.next_stamp());
+        self.sync_until(inode, stamp, failed)
+    }
+
+    /// As [`Self::sync`], of what was done before `stamp`.
+    pub(super) fn sync_until(&mut self, inode: Inode, stamp: u64, failed: io::Result<()>) -> io::Result<()> {
+        let file = self.file_mut(inode)?;
+        match failed {
+            Ok(()) => file.sync(stamp),
+            Err(_) => file.sync_failed(stamp),
+        }
+        failed
+    }
+
+    /// What failed syncs gave up is there or not, and that is what readers see.
+    pub(super) fn settle(&mut self, inode: Inode) -> io::Result<()> {
+        let (sector_bytes, mut random) = (self.geometry.sector_bytes, self.random.fork());
+        let file = self.file_mut(inode)?;
+        *file = file.after_power_cut(Loss::Scattered { kept_of_eight: 4 }, sector_bytes, &mut random);
+        Ok(())
+    }
+
     /// The machine or the process ended, and starts again.
     pub(super) fn restart(&mut self, end: End) {
         match end {

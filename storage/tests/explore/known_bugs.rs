@@ -1,0 +1,78 @@
+//! Known bugs put back: the exploration has to find each of them, or it proves nothing.
+//!
+//! None needs a hook in the store. A disk whose syncs do nothing is a writer that leaves them out; one that answers syncs before it has done them is a writer that
+//! publishes first; and a footer that was changed together with all its checksums is one whose checksums nobody looks at.
+
+use crate::run::Twist;
+use crate::search::search;
+use holdfast_storage::format::{BLOCK, Trailer};
+use holdfast_storage::simulation::{Lie, Random, SimulatedDisk, segment_of};
+use std::path::Path;
+
+/// Each bug shows within so many seeds.
+const SEEDS: u64 = 100;
+
+#[test]
+fn a_flush_that_is_left_out_is_found() {
+    assert_found(Twist { lie: Lie::SyncDoesNothing, tamper: None }, &["missing", "went back", "not readable"]);
+}
+
+#[test]
+fn an_index_that_is_published_before_it_is_durable_is_found() {
+    assert_found(Twist { lie: Lie::SyncIsLate, tamper: None }, &["missing", "went back", "not readable"]);
+}
+
+#[test]
+fn a_footer_that_is_trusted_without_its_checksums_is_found() {
+    let twist = Twist { lie: Lie::None, tamper: Some(forge_a_footer) };
+    assert_found(twist, &["differently", "recorded as", "nobody recorded", "missing", "went back"]);
+}
+
+fn assert_found(twist: Twist, said: &[&str]) {
+    let found = search(0, SEEDS, twist);
+    let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };
+    let first = problem.lines().next().unwrap_or_default();
+    println!("seed {seed} of {SEEDS} finds it: {first}");
+    assert!(said.iter().any(|said| first.contains(said)), "found something else: {problem}");
+}
+
+/// Changes the time of a chunk in a sealed segment's footer, and makes all checksums match.
+fn forge_a_footer(disk: &SimulatedDisk, random: &mut Random) {
+    let segments: Vec<_> = disk.files().into_iter().filter(|(path, _)| segment_of(path).is_some()).collect();
+    let sealed = |path: &Path| {
+        let contents = disk.contents(path)?;
+        let last_block = contents.len().checked_sub(BLOCK as usize)?;
+        let trailer = Trailer::decode(&contents[last_block..], contents.len() as u64).ok()?;
+        (trailer.chunks > 0).then_some((contents, trailer))
+    };
+    let sealed: Vec<_> = segments.iter().filter_map(|(path, _)| Some((path, sealed(path)?))).collect();
+    if sealed.is_empty() {
+        return;
+    }
+    let (path, (contents, trailer)) = random.pick(&sealed);
+    let forged = forge(contents.clone(), trailer);
+    for (at, (new, old)) in forged.iter().zip(contents).enumerate() {
+        if new != old {
+            disk.damage(path, at as u64, |_| *new);
+        }
+    }
+}
+
+/// Offsets as in `docs/segment-format.md`.
+fn forge(mut bytes: Vec<u8>, trailer: &Trailer) -> Vec<u8> {
+    let head = trailer.footer_offset as usize;
+    let directory = head + 64;
+    let number =
+        |bytes: &[u8], at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+    let (rows, table) = (number(&bytes, directory + 8), number(&bytes, directory + 16));
+    bytes[table + 40] ^= 1;
+    let sum = crc32fast::hash(&bytes[table..table + rows * 80]).to_le_bytes();
+    bytes[directory + 12..directory + 16].copy_from_slice(&sum);
+    let sum = crc32fast::hash(&bytes[head..head + trailer.head_bytes as usize]).to_le_bytes();
+    let last = bytes.len() - BLOCK as usize;
+    bytes[last + 12..last + 16].copy_from_slice(&sum);
+    let end = bytes.len() - 4;
+    let sum = crc32fast::hash(&bytes[last..end]).to_le_bytes();
+    bytes[end..].copy_from_slice(&sum);
+    bytes
+}
