@@ -300,3 +300,20 @@ fn broken(error: sled::Error) -> Broken {
 fn guarded<T>(call: impl FnOnce() -> Result<T, Broken>) -> Result<T, Broken> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(Broken("sled panicked".to_owned())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalogue_from_beside_another_segment_format_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        for (format, is_used) in [(FORMAT_VERSION, true), (FORMAT_VERSION + 1, false)] {
+            let path = dir.path().join(format.to_string());
+            let db = sled::open(&path).unwrap();
+            db.insert(VERSION_KEY, encode(&(CATALOGUE_VERSION, format, Uuid::nil())).unwrap()).unwrap();
+            drop(db);
+            assert_eq!(Catalogue::open(&path, Uuid::nil()).is_ok(), is_used, "format {format}");
+        }
+    }
+}

@@ -84,15 +84,16 @@ fn leftovers(base: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_name().to_str().is_some_and(is_orphan)).map(|entry| entry.path()).collect()
 }
 
-/// Unmounts what is mounted below, innermost first, detaches its loop devices, and deletes it.
+/// Detaches the loop devices of a folder, unmounts what is mounted below it, innermost first, and deletes it.
 fn remove(path: &Path) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(Path::new);
     let mut below: Vec<&Path> = points.filter(|at| at.starts_with(path)).collect();
     // What was mounted last lies on what was mounted before.
     below.reverse();
-    let unmounted = below.into_iter().map(unmount);
-    let problems = unmounted.chain(loops_below(path).into_iter().map(|device| detach(&device))).filter_map(Result::err);
+    // A device that is mounted goes with its mount, and only then can the folder of its image be unmounted.
+    let detached = loops_below(path).into_iter().map(|device| detach(&device));
+    let problems = detached.chain(below.into_iter().map(unmount)).filter_map(Result::err);
     problems.for_each(|problem| eprintln!("{problem}"));
     if let Err(error) = std::fs::remove_dir_all(path) {
         eprintln!("{} stays behind: {error}", path.display());
