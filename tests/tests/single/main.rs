@@ -7,6 +7,7 @@ mod bad_cameras;
 mod damage;
 mod disk_full;
 mod hiccups;
+mod offline;
 mod restart;
 mod scrub;
 mod start;
