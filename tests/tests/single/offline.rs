@@ -89,7 +89,8 @@ async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Re
     site.wait_recorded_beyond(wall_now()).await?;
     let rebuilds = prometheus::sum(&site.metrics(0).await?, "holdfast_volume_catalogue_rebuilds_total", None);
     assert_eq!(rebuilds, Some(0.0), "the node does not take the catalogue that the tool made");
-    expect_whole(&[count_one(&mut site, &site.cameras()[1].clone(), from, to).await?])?;
+    let other = site.cameras()[1].clone();
+    expect_whole(&[count_one(&mut site, &other, from, to).await?])?;
     let verdict = count_one(&mut site, &camera, from, to).await?;
     assert!((1..=30).contains(&verdict.loss.lost), "{verdict:?}");
     site.pass();
