@@ -4,6 +4,7 @@
 use super::keys::BucketKey;
 use super::{Broken, StreamRow, put_bucket};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 #[derive(Default)]
 pub(super) struct Pending {
@@ -22,10 +23,10 @@ impl Pending {
         row: StreamRow,
         stored: impl FnOnce() -> Result<Vec<StreamRow>, Broken>,
     ) -> Result<(), Broken> {
-        if !self.buckets.contains_key(&key) {
-            self.buckets.insert(key, stored()?);
-        }
-        let rows = self.buckets.entry(key).or_default();
+        let rows = match self.buckets.entry(key) {
+            Entry::Occupied(bucket) => bucket.into_mut(),
+            Entry::Vacant(bucket) => bucket.insert(stored()?),
+        };
         rows.retain(|other| other.segment != row.segment);
         let at = rows.partition_point(|other| (other.start, other.segment) < (row.start, row.segment));
         rows.insert(at, row);
