@@ -35,8 +35,20 @@ pub fn cpu_of_all(pids: impl IntoIterator<Item = u32>) -> Outcome<Duration> {
 /// # Errors
 /// There is no such process.
 pub fn resident_bytes_max(pid: u32) -> Outcome<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// The memory that is resident now, in bytes (proc(5), `VmRSS`).
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_bytes(pid: u32) -> Outcome<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+fn status_bytes(pid: u32, field: &str) -> Outcome<u64> {
     let status = read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or_else(|| format!("no {field}"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024)
 }

@@ -1,13 +1,20 @@
 //! Which segments hold which camera and time: a cache of the segments' footers in sled, which does not fsync. It can be deleted at any time.
 //!
-//! sled panics on some damage, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch.
+//! sled panics on some damage, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch,
+//! several together where more are to come at once.
 
+mod bucket;
 mod fuzz;
 mod keys;
+mod pending;
 
 pub(crate) use self::fuzz::read_row;
+pub(crate) use bucket::StreamRow;
 
-use self::keys::{gap_key, gap_range, init_key, length_key, segment_key, stream_key, stream_prefix, stream_range};
+use self::keys::{
+    BucketKey, bucket_key, bucket_range, gap_key, gap_range, init_key, length_key, segment_key, stream_prefix,
+};
+use self::pending::Pending;
 use crate::chunk::{Gap, InitId};
 use crate::format::{FORMAT_VERSION, FooterHead, TrackTable, Trailer};
 use crate::ids::{CameraId, SegmentId, StreamKind};
@@ -15,9 +22,10 @@ use crate::index::overlaps;
 use crate::shared::{Known, lock};
 use crate::time::Timestamp;
 use crate::timeline::Span;
+use bucket::bucket_of;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -25,7 +33,10 @@ use uuid::Uuid;
 
 /// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another segment format: what an older release refuses
 /// must not be on its list.
-const CATALOGUE_VERSION: u16 = 1;
+const CATALOGUE_VERSION: u16 = 2;
+
+/// Segments that are listed with one write, where more are to come at once.
+const PENDING_MAX: usize = 128;
 
 /// sled's page cache.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -48,15 +59,6 @@ struct SegmentRow {
     closed_at: Timestamp,
 }
 
-/// One stream's part of one segment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StreamRow {
-    pub(crate) segment: SegmentId,
-    pub(crate) end: Timestamp,
-    pub(crate) spans: Vec<Span>,
-    pub(crate) tables: Vec<TrackTable>,
-}
-
 /// Where an init segment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InitPlace {
@@ -75,6 +77,7 @@ struct Longest {
 pub(crate) struct Catalogue {
     db: sled::Db,
     longest: Mutex<Longest>,
+    pending: Mutex<Pending>,
 }
 
 /// Whether somebody has the catalogue's files open. sled's own threads let go of them a moment after the last handle is gone, and a catalogue in use is
@@ -97,92 +100,130 @@ impl Catalogue {
                 .map_err(broken)?;
             check_version(&db, volume)?;
             let longest = db.get(length_key()).map_err(broken)?.map_or(Ok(Longest::default()), |row| decode(&row))?;
-            Ok(Self { db, longest: Mutex::new(longest) })
+            Ok(Self { db, longest: Mutex::new(longest), pending: Mutex::default() })
         })
     }
 
     /// Every segment that is listed.
     pub(crate) fn segments(&self) -> Result<BTreeMap<SegmentId, Known>, Broken> {
-        guarded(|| {
-            let rows = self.db.scan_prefix(keys::SEGMENT);
+        self.settled(|db| {
+            let mut classes: BTreeMap<String, Arc<str>> = BTreeMap::new();
+            let rows = db.scan_prefix(keys::SEGMENT);
             rows.map(|row| {
                 let (key, value) = row.map_err(broken)?;
                 let id = keys::segment_of(&key).ok_or_else(|| Broken("a segment's key is malformed".to_owned()))?;
                 let row: SegmentRow = decode(&value)?;
-                Ok((id, Known { class: Arc::from(row.class), bytes: row.bytes, closed_at: row.closed_at }))
+                let class = classes.entry(row.class).or_insert_with_key(|class| Arc::from(class.as_str()));
+                Ok((id, Known { class: Arc::clone(class), bytes: row.bytes, closed_at: row.closed_at }))
             })
             .collect()
         })
     }
 
-    /// Lists a sealed segment.
-    pub(crate) fn insert(&self, class: &str, trailer: &Trailer, head: &FooterHead) -> Result<(), Broken> {
+    /// Lists a sealed segment. Where `more` are to come at once it is written with them.
+    pub(crate) fn insert(&self, class: &str, trailer: &Trailer, head: &FooterHead, more: bool) -> Result<(), Broken> {
         guarded(|| {
-            let mut batch = sled::Batch::default();
+            let mut pending = lock(&self.pending);
             let id = trailer.segment;
-            let row = SegmentRow { class: class.to_owned(), bytes: trailer.file_bytes(), closed_at: trailer.closed_at };
-            batch.insert(segment_key(id).to_vec(), encode(&row)?);
             let mut longest = *lock(&self.longest);
-            for ((camera, stream, start), row) in stream_rows(id, head) {
-                longest.stream_us = longest.stream_us.max(row.end.micros_since(start));
-                batch.insert(stream_key(camera, stream, start, id).to_vec(), encode(&row)?);
+            for (camera, stream, row) in stream_rows(id, head) {
+                longest.stream_us = longest.stream_us.max(row.end.micros_since(row.start));
+                let key = bucket_key(camera, stream, bucket_of(row.start));
+                pending.add_row(key, row, || self.bucket(&key))?;
             }
             for (number, gap) in (0..).zip(&head.gaps) {
                 longest.gap_us = longest.gap_us.max(gap.end.micros_since(gap.start));
-                batch.insert(gap_key(gap, id, number).to_vec(), encode(gap)?);
+                pending.put(gap_key(gap, id, number).to_vec(), encode(gap)?);
             }
             for init in &head.inits {
                 let key = init_key(init.key.camera, init.id);
-                let is_newest = self.place(&key)?.is_none_or(|place| place.segment <= id);
-                if is_newest {
+                let known = match pending.get(&key) {
+                    Some(value) => Some(decode::<InitPlace>(value)?),
+                    None => self.place(&key)?,
+                };
+                if known.is_none_or(|place| place.segment <= id) {
                     let place = InitPlace { segment: id, offset: init.offset, bytes: init.bytes };
-                    batch.insert(key.to_vec(), encode(&place)?);
+                    pending.put(key.to_vec(), encode(&place)?);
                 }
             }
-            batch.insert(length_key(), encode(&longest)?);
             *lock(&self.longest) = longest;
-            self.db.apply_batch(batch).map_err(broken)
+            pending.put(length_key(), encode(&longest)?);
+            let row = SegmentRow { class: class.to_owned(), bytes: trailer.file_bytes(), closed_at: trailer.closed_at };
+            pending.put(segment_key(id).to_vec(), encode(&row)?);
+            pending.segments += 1;
+            if more && pending.segments < PENDING_MAX { Ok(()) } else { self.commit(&mut pending) }
         })
+    }
+
+    fn commit(&self, pending: &mut Pending) -> Result<(), Broken> {
+        match pending.take()? {
+            Some(batch) => self.db.apply_batch(batch).map_err(broken),
+            None => Ok(()),
+        }
+    }
+
+    /// What `ask` sees is all that was inserted.
+    fn settled<T>(&self, ask: impl FnOnce(&sled::Db) -> Result<T, Broken>) -> Result<T, Broken> {
+        guarded(|| {
+            self.commit(&mut lock(&self.pending))?;
+            ask(&self.db)
+        })
+    }
+
+    fn bucket(&self, key: &BucketKey) -> Result<Vec<StreamRow>, Broken> {
+        self.db.get(key).map_err(broken)?.map_or(Ok(Vec::new()), |value| rows_of(key, &value))
     }
 
     /// Takes a segment off the list. `head` is its footer's; without it all rows are searched.
     pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<(), Broken> {
-        guarded(|| {
+        let Some(head) = head else { return self.remove_searched(&BTreeSet::from([id])) };
+        self.settled(|db| {
             let mut batch = sled::Batch::default();
             batch.remove(segment_key(id).to_vec());
-            match head {
-                Some(head) => self.remove_listed(id, head, &mut batch)?,
-                None => self.remove_searched(id, &mut batch)?,
+            for (camera, stream, row) in stream_rows(id, head) {
+                let key = bucket_key(camera, stream, bucket_of(row.start));
+                let mut rows = self.bucket(&key)?;
+                rows.retain(|row| row.segment != id);
+                put_bucket(&mut batch, key, &rows)?;
             }
-            self.db.apply_batch(batch).map_err(broken)
+            for (number, gap) in (0..).zip(&head.gaps) {
+                batch.remove(gap_key(gap, id, number).to_vec());
+            }
+            for init in &head.inits {
+                let key = init_key(init.key.camera, init.id);
+                if self.place(&key)?.is_some_and(|place| place.segment == id) {
+                    batch.remove(key.to_vec());
+                }
+            }
+            db.apply_batch(batch).map_err(broken)
         })
     }
 
-    fn remove_listed(&self, id: SegmentId, head: &FooterHead, batch: &mut sled::Batch) -> Result<(), Broken> {
-        for (camera, stream, start) in stream_rows(id, head).into_keys() {
-            batch.remove(stream_key(camera, stream, start, id).to_vec());
+    /// As [`Self::remove`], for any number of segments in one search.
+    pub(crate) fn remove_searched(&self, ids: &BTreeSet<SegmentId>) -> Result<(), Broken> {
+        if ids.is_empty() {
+            return Ok(());
         }
-        for (number, gap) in (0..).zip(&head.gaps) {
-            batch.remove(gap_key(gap, id, number).to_vec());
-        }
-        for init in &head.inits {
-            let key = init_key(init.key.camera, init.id);
-            if self.place(&key)?.is_some_and(|place| place.segment == id) {
-                batch.remove(key.to_vec());
+        self.settled(|db| {
+            let mut batch = sled::Batch::default();
+            for row in db.iter() {
+                let (key, value) = row.map_err(broken)?;
+                if let Some(key) = keys::as_bucket(&key) {
+                    let mut rows = rows_of(&key, &value)?;
+                    let count = rows.len();
+                    rows.retain(|row| !ids.contains(&row.segment));
+                    if rows.len() < count {
+                        put_bucket(&mut batch, key, &rows)?;
+                    }
+                    continue;
+                }
+                let is_init = key.first() == Some(&keys::INIT) && ids.contains(&decode::<InitPlace>(&value)?.segment);
+                if is_init || keys::segment_of(&key).is_some_and(|id| ids.contains(&id)) {
+                    batch.remove(key);
+                }
             }
-        }
-        Ok(())
-    }
-
-    fn remove_searched(&self, id: SegmentId, batch: &mut sled::Batch) -> Result<(), Broken> {
-        for row in self.db.iter() {
-            let (key, value) = row.map_err(broken)?;
-            let is_init = key.first() == Some(&keys::INIT) && decode::<InitPlace>(&value)?.segment == id;
-            if is_init || keys::segment_of(&key) == Some(id) {
-                batch.remove(key);
-            }
-        }
-        Ok(())
+            db.apply_batch(batch).map_err(broken)
+        })
     }
 
     /// The rows of a stream that overlap `[from, to)`, by start.
@@ -193,26 +234,20 @@ impl Catalogue {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<StreamRow>, Broken> {
-        guarded(|| {
+        self.settled(|db| {
             let reach = from.plus_micros(-lock(&self.longest).stream_us);
             let mut rows = Vec::new();
-            for row in self.db.range(stream_range(camera, stream, reach, to)) {
-                let (key, value) = row.map_err(broken)?;
-                let row: StreamRow = decode(&value)?;
-                if keys::start_of(&key).is_some_and(|start| overlaps(start, row.end, from, to)) {
-                    rows.push(row);
-                }
+            for bucket in db.range(bucket_range(camera, stream, bucket_of(reach), to)) {
+                let found = bucket_rows(bucket)?;
+                rows.extend(found.into_iter().filter(|row| overlaps(row.start, row.end, from, to)));
             }
             Ok(rows)
         })
     }
 
     /// The newest rows of a stream by start, the newest first, at most [`NEWEST_ROWS_MAX`].
-    pub(crate) fn newest_rows(&self, camera: CameraId, stream: StreamKind) -> Result<Vec<StreamRow>, Broken> {
-        guarded(|| {
-            let rows = self.db.scan_prefix(stream_prefix(camera, stream)).rev().take(NEWEST_ROWS_MAX);
-            rows.map(|row| decode(&row.map_err(broken)?.1)).collect()
-        })
+    pub(crate) fn last_rows(&self, camera: CameraId, stream: StreamKind) -> Result<Vec<StreamRow>, Broken> {
+        self.newest_rows(camera, stream, NEWEST_ROWS_MAX)
     }
 
     /// The newest segments with chunks of a stream, newest first.
@@ -222,9 +257,19 @@ impl Catalogue {
         stream: StreamKind,
         count_max: usize,
     ) -> Result<Vec<SegmentId>, Broken> {
-        guarded(|| {
-            let rows = self.db.scan_prefix(stream_prefix(camera, stream)).rev().take(count_max);
-            rows.map(|row| Ok(decode::<StreamRow>(&row.map_err(broken)?.1)?.segment)).collect()
+        Ok(self.newest_rows(camera, stream, count_max)?.into_iter().map(|row| row.segment).collect())
+    }
+
+    fn newest_rows(&self, camera: CameraId, stream: StreamKind, count_max: usize) -> Result<Vec<StreamRow>, Broken> {
+        self.settled(|db| {
+            let mut newest = Vec::new();
+            for bucket in db.scan_prefix(stream_prefix(camera, stream)).rev() {
+                newest.extend(bucket_rows(bucket)?.into_iter().rev().take(count_max - newest.len()));
+                if newest.len() == count_max {
+                    break;
+                }
+            }
+            Ok(newest)
         })
     }
 
@@ -235,9 +280,9 @@ impl Catalogue {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<Gap>, Broken> {
-        guarded(|| {
+        self.settled(|db| {
             let reach = from.plus_micros(-lock(&self.longest).gap_us);
-            let rows = self.db.range(gap_range(camera, stream, reach, to));
+            let rows = db.range(gap_range(camera, stream, reach, to));
             let gaps = rows.map(|row| decode::<Gap>(&row.map_err(broken)?.1)).collect::<Result<Vec<_>, _>>()?;
             Ok(gaps.into_iter().filter(|gap| overlaps(gap.start, gap.end, from, to)).collect())
         })
@@ -245,7 +290,7 @@ impl Catalogue {
 
     /// The newest place of an init segment.
     pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Option<InitPlace>, Broken> {
-        guarded(|| self.place(&init_key(camera, id)))
+        self.settled(|_| self.place(&init_key(camera, id)))
     }
 
     fn place(&self, key: &[u8]) -> Result<Option<InitPlace>, Broken> {
@@ -254,7 +299,7 @@ impl Catalogue {
 
     /// Hands everything to the kernel.
     pub(crate) fn flush(&self) -> Result<(), Broken> {
-        guarded(|| self.db.flush().map(|_| ()).map_err(broken))
+        self.settled(|db| db.flush().map(|_| ()).map_err(broken))
     }
 }
 
@@ -267,20 +312,45 @@ fn check_version(db: &sled::Db, volume: Uuid) -> Result<(), Broken> {
     }
 }
 
-/// One row per stream of a segment, by camera, stream and start.
-fn stream_rows(id: SegmentId, head: &FooterHead) -> BTreeMap<(CameraId, StreamKind, Timestamp), StreamRow> {
-    let mut tables: BTreeMap<(CameraId, StreamKind), Vec<TrackTable>> = BTreeMap::new();
+/// One row per stream of a segment.
+fn stream_rows(id: SegmentId, head: &FooterHead) -> Vec<(CameraId, StreamKind, StreamRow)> {
+    type Parts = (Vec<TrackTable>, Vec<Span>);
+    let mut streams: BTreeMap<(CameraId, StreamKind), Parts> = BTreeMap::new();
     for table in &head.tracks {
-        tables.entry((table.key.camera, table.key.stream)).or_default().push(*table);
+        streams.entry((table.key.camera, table.key.stream)).or_default().0.push(*table);
     }
-    let row_of = |((camera, stream), tables): (_, Vec<TrackTable>)| {
+    for row in &head.spans {
+        streams.entry((row.camera, row.stream)).or_default().1.push(row.span);
+    }
+    let row_of = |((camera, stream), (tables, spans)): ((CameraId, StreamKind), Parts)| {
         let start = tables.iter().map(|table| table.start).min()?;
         let end = tables.iter().map(|table| table.end).max()?;
-        let is_mine = |row: &&crate::index::StreamSpan| row.camera == camera && row.stream == stream;
-        let spans = head.spans.iter().filter(is_mine).map(|row| row.span).collect();
-        Some(((camera, stream, start), StreamRow { segment: id, end, spans, tables }))
+        Some((camera, stream, StreamRow { segment: id, start, end, spans, tables }))
     };
-    tables.into_iter().filter_map(row_of).collect()
+    streams.into_iter().filter_map(row_of).collect()
+}
+
+/// By start.
+fn rows_of(key: &BucketKey, value: &[u8]) -> Result<Vec<StreamRow>, Broken> {
+    let (camera, stream, base) =
+        keys::bucket_parts(key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
+    bucket::decode(camera, stream, base, value)
+}
+
+fn bucket_rows(bucket: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Vec<StreamRow>, Broken> {
+    let (key, value) = bucket.map_err(broken)?;
+    let key = keys::as_bucket(&key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
+    rows_of(&key, &value)
+}
+
+fn put_bucket(batch: &mut sled::Batch, key: BucketKey, rows: &[StreamRow]) -> Result<(), Broken> {
+    let (_, _, base) = keys::bucket_parts(&key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
+    if rows.is_empty() {
+        batch.remove(&key);
+    } else {
+        batch.insert(&key, bucket::encode(base, rows)?);
+    }
+    Ok(())
 }
 
 fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, Broken> {

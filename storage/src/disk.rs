@@ -45,6 +45,10 @@ pub trait Disk: Send + Sync + 'static {
     /// Creates a directory and its parents, durably.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// The names in a directory and which of them are directories, without looking at each.
+    fn names(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
+        Ok(self.list(path)?.into_iter().map(|entry| (entry.name, entry.is_dir)).collect())
+    }
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Puts a whole small file in place of another, durably and in one step.

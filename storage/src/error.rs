@@ -23,6 +23,10 @@ pub enum Error {
         "data directory {path} belongs to cluster {found}, this node to {expected}: give the node an empty directory"
     )]
     ForeignVolume { path: PathBuf, found: Uuid, expected: Uuid },
+    #[error(
+        "{path} is no volume: it has no folder `segments`; name a directory of [[storage.volume]], or `volume0` in a node's data_dir"
+    )]
+    NoVolume { path: PathBuf },
     #[error("volume option {option}: {problem}")]
     Options { option: &'static str, problem: String },
     #[error("cannot {action} {path}: {source}")]

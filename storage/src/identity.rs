@@ -41,16 +41,7 @@ pub(crate) fn identify(
     of_segment: impl FnOnce() -> Option<(Uuid, Uuid)>,
 ) -> Result<Identity, Error> {
     let path = layout.identity();
-    let identity = match disk.open_read(&path) {
-        Ok(file) => {
-            let bytes = file.bytes().map_err(Error::io("read", &path))?;
-            let mut text = vec![0; usize::try_from(bytes.min(4096)).unwrap_or(0)];
-            file.read_exact_at(&mut text, 0).map_err(Error::io("read", &path))?;
-            decode(&text).map_err(Error::format(&path))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Error::io("read", &path)(error)),
-    };
+    let identity = read(disk, layout)?;
     let is_stored = identity.is_some();
     let identity = identity.unwrap_or_else(|| {
         let (volume, cluster) = of_segment().unwrap_or_else(|| (Uuid::new_v4(), cluster));
@@ -63,6 +54,24 @@ pub(crate) fn identify(
         disk.replace(&path, &identity.encode()).map_err(Error::io("write", &path))?;
     }
     Ok(identity)
+}
+
+/// The directory's identity, `None` where it is lost.
+///
+/// # Errors
+/// It cannot be read, or is of a newer version.
+pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>, Error> {
+    let path = layout.identity();
+    match disk.open_read(&path) {
+        Ok(file) => {
+            let bytes = file.bytes().map_err(Error::io("read", &path))?;
+            let mut text = vec![0; usize::try_from(bytes.min(4096)).unwrap_or(0)];
+            file.read_exact_at(&mut text, 0).map_err(Error::io("read", &path))?;
+            decode(&text).map_err(Error::format(&path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
 }
 
 /// The id of the volume in a data directory, without opening it; `None` where there is no volume yet, or its `volume.json` cannot be understood.
@@ -104,6 +113,23 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    /// The process that has the directory now, if one has. Changes nothing.
+    ///
+    /// # Errors
+    /// The lock cannot be looked at.
+    pub(crate) fn holder(layout: &Layout) -> Result<Option<String>, Error> {
+        let path = layout.lock();
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(Error::io("open", &path))?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(pid_in(file))),
+            Err(error) => Err(Error::io("lock", &path)(error.into())),
+        }
+    }
+
     pub(crate) fn take(layout: &Layout) -> Result<Self, Error> {
         let path = layout.lock();
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -111,10 +137,7 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let read = file.take(32).read_to_string(&mut pid);
-                let pid = read.ok().map_or("unknown", |_| pid.trim()).to_owned();
-                return Err(Error::Locked { path: layout.root.clone(), pid });
+                return Err(Error::Locked { path: layout.root.clone(), pid: pid_in(file) });
             }
             Err(error) => return Err(Error::io("lock", &path)(error.into())),
         }
@@ -122,4 +145,10 @@ impl Lock {
         writeln!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
         Ok(Self { _file: file })
     }
+}
+
+fn pid_in(lock: File) -> String {
+    let mut pid = String::new();
+    let read = lock.take(32).read_to_string(&mut pid);
+    read.ok().map_or("unknown", |_| pid.trim()).to_owned()
 }

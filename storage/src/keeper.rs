@@ -7,12 +7,14 @@ mod retain;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, is_held};
+use crate::disk::DirEntry;
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
+use crate::layout::parse_file_name;
 use crate::scan::scan;
 use crate::seal::{Sealed, read_sealed, seal};
 use crate::shared::{Known, OpenSegment, Shared, read, write};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +30,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// A catalogue that somebody still has open is looked at so often, and for so long before that is an error.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
 const HELD_MAX: Duration = Duration::from_secs(10);
+/// How often a long listing tells how far it is.
+const TELL_INTERVAL: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -61,6 +65,7 @@ pub(crate) fn keep(mut keeper: Keeper, jobs: &Receiver<Job>) {
 pub(crate) struct Found {
     pub(crate) id: SegmentId,
     pub(crate) class: Arc<str>,
+    /// 0 until the catalogue is opened.
     pub(crate) bytes: u64,
 }
 
@@ -78,6 +83,9 @@ pub(crate) struct Keeper {
     retention_at: Instant,
     recover_at: Instant,
     is_first_listing: bool,
+    tell_at: Instant,
+    /// Since the last line there has been work.
+    is_told: bool,
 }
 
 impl Keeper {
@@ -95,6 +103,8 @@ impl Keeper {
             retention_at: now,
             recover_at: now,
             is_first_listing: true,
+            tell_at: now + TELL_INTERVAL,
+            is_told: false,
         }
     }
 
@@ -145,7 +155,21 @@ impl Keeper {
             && let Some(found) = self.to_recover.pop_back()
         {
             self.recover(&found);
+            self.tell_progress(now);
         }
+    }
+
+    /// Says in the log how far the listing is.
+    fn tell_progress(&mut self, now: Instant) {
+        let waiting = self.to_recover.len();
+        let is_due = if waiting > 0 { now >= self.tell_at } else { self.is_told };
+        if !is_due {
+            return;
+        }
+        self.tell_at = now + TELL_INTERVAL;
+        self.is_told = waiting > 0;
+        let listed = self.shared.counters.segments_recovered.load(Ordering::Relaxed);
+        tracing::info!(volume = %self.shared.layout.root.display(), listed, waiting, "listing segments of former processes; recording goes on beside");
     }
 
     fn finish(&mut self) {
@@ -207,15 +231,35 @@ impl Keeper {
     fn use_catalogue(&mut self, catalogue: Catalogue, mut listed: BTreeMap<SegmentId, Known>) {
         if self.is_first_listing {
             self.is_first_listing = false;
+            self.measure();
             self.drop_listed(&mut listed);
         }
-        for id in listed.keys() {
-            if let Err(error) = catalogue.remove(*id, None) {
-                return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
-            }
+        let gone: BTreeSet<SegmentId> = listed.into_keys().collect();
+        if let Err(error) = catalogue.remove_searched(&gone) {
+            return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
         }
         *write(&self.shared.catalogue) = Some(Arc::new(catalogue));
         self.retention_at = self.now;
+    }
+
+    /// Lengths are not asked for when the volume is opened: one by one that takes long, and recording waits for it.
+    fn measure(&mut self) {
+        let classes: BTreeSet<Arc<str>> = self.to_recover.iter().map(|found| Arc::clone(&found.class)).collect();
+        for class in classes {
+            let path = self.shared.layout.class(&class);
+            let files = match self.shared.disk.list(&path) {
+                Ok(files) => files,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed anew");
+                    continue;
+                }
+            };
+            let bytes_of = |file: DirEntry| Some((parse_file_name(&file.name)?, file.bytes));
+            let bytes: HashMap<SegmentId, u64> = files.into_iter().filter_map(bytes_of).collect();
+            for found in self.to_recover.iter_mut().filter(|found| found.class == class) {
+                found.bytes = bytes.get(&found.id).copied().unwrap_or(found.bytes);
+            }
+        }
     }
 
     /// Files that are listed with their present length need no recovery. Leaves in `listed` what has no such file.
@@ -316,7 +360,8 @@ impl Keeper {
     fn list(&mut self, class: &Arc<str>, trailer: &Trailer, head: &FooterHead) {
         let id = trailer.segment;
         let bytes = trailer.file_bytes();
-        match self.catalogue().map(|catalogue| catalogue.insert(class, trailer, head)) {
+        let more = !self.to_recover.is_empty();
+        match self.catalogue().map(|catalogue| catalogue.insert(class, trailer, head, more)) {
             Some(Ok(())) => {
                 let known = Known { class: Arc::clone(class), bytes, closed_at: trailer.closed_at };
                 write(&self.shared.known).insert(id, known);
@@ -409,7 +454,7 @@ fn check_header_version(file: &dyn crate::disk::DiskFile, path: &Path) -> Result
     }
 }
 
-fn delete_dir(path: &Path) -> Result<(), Broken> {
+pub(crate) fn delete_dir(path: &Path) -> Result<(), Broken> {
     let deleted = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match deleted {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),

@@ -1,8 +1,12 @@
-//! Looking into segment files without a running volume. Everything here only reads.
+//! Looking into segment files and whole volumes without a running one. Everything here only reads, but for [`rebuild_catalogue`].
 
 mod footage;
+mod volume;
 
 pub use footage::{Footage, footage};
+pub use volume::{
+    DamagedSegment, FailedSegment, Loss, RebuildReport, VolumeProgress, VolumeReport, rebuild_catalogue, verify_volume,
+};
 
 use crate::Error;
 use crate::chunk::ChunkMeta;
@@ -63,6 +67,8 @@ pub struct Report {
     pub damaged_at_sealing: u32,
     /// The last damaged place has no sound batch behind it: what a crash leaves, and in a segment that is not sealed no damage.
     pub is_tail_torn: bool,
+    /// The file ends within a batch: it is not all here.
+    pub is_cut_short: bool,
     /// Chunks whose checksum was verified.
     pub chunks_sound: u64,
     /// Chunks that the footer lists and that are not there intact.
@@ -79,6 +85,7 @@ impl Report {
     pub fn is_sound(&self) -> bool {
         let torn = u32::from(self.is_footer_sound.is_none() && self.is_tail_torn);
         self.is_header_sound
+            && !self.is_cut_short
             && self.is_footer_sound != Some(false)
             && self.damaged_batches <= self.damaged_at_sealing + torn
             && self.chunks_lost == 0
@@ -238,6 +245,7 @@ impl Report {
             damaged_batches: verified.scan.damaged_batches,
             damaged_at_sealing: verified.damaged_at_sealing,
             is_tail_torn: verified.scan.is_tail_torn,
+            is_cut_short: verified.scan.is_cut_short,
             chunks_sound: verified.scan.index.chunks() as u64,
             chunks_lost: verified.lost.len() as u64,
             inits_lost: verified.lost_inits.len() as u64,

@@ -86,7 +86,7 @@ impl Shared {
     pub(crate) fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         let newest = read(&self.watermarks).newest(camera, stream);
         newest.or_else(|| {
-            let rows = self.ask_catalogue(|catalogue| catalogue.newest_rows(camera, stream)).ok()?;
+            let rows = self.ask_catalogue(|catalogue| catalogue.last_rows(camera, stream)).ok()?;
             newest_mark(&rows)
         })
     }

@@ -30,6 +30,8 @@ pub struct Scan {
     pub damaged_batches: u32,
     /// The last of these places has no sound batch behind it: what a crash leaves.
     pub is_tail_torn: bool,
+    /// The file ends within a batch.
+    pub is_cut_short: bool,
     /// When the last sound batch was written.
     pub closed_at: Timestamp,
     /// End of the last thing that is neither zeros nor a footer: a new footer may go here.
@@ -107,6 +109,7 @@ pub(crate) fn scan_with(
                     return Ok(Err(error));
                 }
                 offset += head.padded_bytes() as u64;
+                scan.is_cut_short = offset > file_bytes.next_multiple_of(BLOCK);
                 is_within_damage = false;
                 scan.data_end = offset.min(file_bytes.next_multiple_of(BLOCK));
             }

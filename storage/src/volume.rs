@@ -240,16 +240,16 @@ fn prepare_root(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Every segment file, whatever its class; files with other names are not ours.
+/// Every segment file, whatever its class, not measured; files with other names are not ours.
 fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
     let root = layout.segments();
     let mut found = Vec::new();
-    for class in disk.list(&root).map_err(Error::io("list", &root))?.into_iter().filter(|entry| entry.is_dir) {
-        let path = layout.class(&class.name);
-        let name: Arc<str> = Arc::from(class.name);
-        let files = disk.list(&path).map_err(Error::io("list", &path))?;
-        let segments = files.into_iter().filter_map(|file| Some((parse_file_name(&file.name)?, file.bytes)));
-        found.extend(segments.map(|(id, bytes)| Found { id, class: Arc::clone(&name), bytes }));
+    for (class, _) in disk.names(&root).map_err(Error::io("list", &root))?.into_iter().filter(|(_, is_dir)| *is_dir) {
+        let path = layout.class(&class);
+        let class: Arc<str> = Arc::from(class);
+        let files = disk.names(&path).map_err(Error::io("list", &path))?;
+        let segments = files.into_iter().filter_map(|(name, _)| parse_file_name(&name));
+        found.extend(segments.map(|id| Found { id, class: Arc::clone(&class), bytes: 0 }));
     }
     Ok(found)
 }

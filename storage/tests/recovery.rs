@@ -142,6 +142,8 @@ async fn sealed() -> Dir {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     record_chunks(&handle, 1, 0..12);
+    // On a busy machine the catalogue may be opened later than all this takes, and then not at all.
+    await_recovery(&handle);
     close(volume, handle).await;
     dir
 }

@@ -48,6 +48,9 @@ pub(super) enum Command {
     /// Look into a segment file, without a running node
     #[command(subcommand)]
     Segment(SegmentCommand),
+    /// Verify a whole data directory or list it anew, without a running node; have nodes read theirs again
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -224,9 +227,9 @@ pub(super) enum StreamArg {
 #[derive(Debug, ClapArgs)]
 pub(super) struct ExtractArgs {
     pub(super) file: PathBuf,
-    /// Number of the camera; `inspect` lists those in the segment
+    /// Number of the camera, or its name where a node can be asked (--api); not needed where the segment holds one camera only
     #[arg(long)]
-    pub(super) camera: u32,
+    pub(super) camera: Option<String>,
     #[arg(long, value_enum, default_value = "main")]
     pub(super) stream: StreamArg,
     /// RFC 3339; from where the segment begins, if not given
@@ -241,6 +244,43 @@ pub(super) struct ExtractArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub(super) force: bool,
+}
+
+const VOLUME_EXIT_CODES: &str = "\
+Exit codes:
+  0  sound (rebuild-catalogue: everything is listed)
+  1  damaged, or failed
+  2  wrong usage
+  3  not found: the folder is no volume";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VolumeCommand {
+    /// Read every segment and check every checksum; changes nothing, and works beside a running node
+    #[command(after_help = VOLUME_EXIT_CODES)]
+    Verify {
+        /// The volume's folder: one of [[storage.volume]], or `volume0` in data_dir
+        dir: PathBuf,
+    },
+    /// Delete the catalogue and list every sealed segment in a new one; the node must not run
+    #[command(after_help = VOLUME_EXIT_CODES)]
+    RebuildCatalogue {
+        /// The volume's folder: one of [[storage.volume]], or `volume0` in data_dir
+        dir: PathBuf,
+    },
+    /// How far nodes are in reading again what they stored, and what they found damaged
+    #[command(subcommand)]
+    Scrub(ScrubCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ScrubCommand {
+    /// Show it
+    Status,
+    /// Have a node read all of its volumes again from now on
+    Start {
+        /// Name or number
+        node: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -18,6 +18,7 @@ mod segment;
 mod serve;
 mod table;
 mod timeline;
+mod volume;
 mod when;
 
 pub use args::Args;
@@ -49,7 +50,10 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(demo) => crate::demo::run(&demo, args.json),
         Command::Config(args::ConfigCommand::Check { file }) => check::run(&file, out),
-        Command::Segment(command) => segment::run(&command, out),
+        Command::Segment(command) => segment::run(&command, api, out),
+        Command::Volume(args::VolumeCommand::Verify { dir }) => volume::verify(&dir, out),
+        Command::Volume(args::VolumeCommand::RebuildCatalogue { dir }) => volume::rebuild_catalogue(&dir, out),
+        Command::Volume(args::VolumeCommand::Scrub(command)) => with_runtime(volume::scrub(&command, api, out)),
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),
         Command::Camera(command) => with_runtime(camera::run(command, api, out)),
@@ -59,7 +63,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
 }
 
 /// Client commands do one request after the other: one thread is enough.
-fn with_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+fn with_runtime<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

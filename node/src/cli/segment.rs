@@ -5,6 +5,7 @@ mod extract;
 mod tests;
 
 use super::args::SegmentCommand;
+use super::client::ApiOptions;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
 use super::progress::bytes_bar;
@@ -19,11 +20,11 @@ const LOST_LINES_MAX: usize = 20;
 
 /// # Errors
 /// Where the file is damaged, not there, no segment, or cannot be read. What was found is printed before.
-pub(super) fn run(command: &SegmentCommand, out: Output) -> Result<(), CliError> {
+pub(super) fn run(command: &SegmentCommand, api: ApiOptions, out: Output) -> Result<(), CliError> {
     match command {
         SegmentCommand::Inspect { file } => inspect(file, out),
         SegmentCommand::Verify { file } => verify(file, out),
-        SegmentCommand::Extract(args) => extract::run(args, out),
+        SegmentCommand::Extract(args) => extract::run(args, api, out),
     }
 }
 
@@ -70,7 +71,8 @@ fn readable(file: &Path) -> Result<(), CliError> {
     let opened = std::fs::File::open(file).and_then(|file| file.metadata());
     match opened {
         Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(CliError::usage(format!("{} is not a file", file.display()))),
+        Ok(_) => Err(CliError::usage(format!("{} is not a file", file.display()))
+            .hint("a whole volume: `holdfast volume verify`")),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err(CliError::new(ExitKind::NotFound, format!("there is no file {}", file.display()))
                 .hint("segments lie below `segments` in a volume's folder; retention may have deleted this one"))
@@ -139,8 +141,12 @@ fn judge(report: &Report) -> String {
     let lines = [
         ("header", word(report.is_header_sound).to_owned()),
         ("footer", footer),
-        ("batches", format!("{}, {} damaged", report.batches, report.damaged_batches)),
+        ("batches", batches(report)),
         ("chunks", format!("{} sound, {} lost", report.chunks_sound, report.chunks_lost)),
+        (
+            "init segments",
+            if report.inits_lost == 0 { "sound".to_owned() } else { format!("{} lost", report.inits_lost) },
+        ),
     ];
     let mut text = lines.map(|(key, value)| format!("{key:<14}{value}\n")).concat();
     text.extend(report.lost.iter().take(LOST_LINES_MAX).map(lost));
@@ -148,6 +154,19 @@ fn judge(report: &Report) -> String {
         text.push_str(&format!("{:<14}{} more; --json names all\n", "", report.lost.len() - LOST_LINES_MAX));
     }
     text
+}
+
+/// Damage that a crash left is no news.
+fn batches(report: &Report) -> String {
+    let known = match report.damaged_at_sealing {
+        _ if report.is_cut_short => {
+            " (the file is cut short: the rest of the last is missing, and whatever followed)".to_owned()
+        }
+        0 if report.is_footer_sound.is_none() && report.is_tail_torn => " (the last, by a crash)".to_owned(),
+        0 => String::new(),
+        count => format!(" ({count} of them when the segment was closed after a crash)"),
+    };
+    format!("{}, {} damaged{known}", report.batches, report.damaged_batches)
 }
 
 fn lost(chunk: &LostChunk) -> String {

@@ -14,7 +14,7 @@ const LENGTH: &[u8] = b"l";
 /// Kind, camera, stream.
 const PREFIX_BYTES: usize = 6;
 const START_END: usize = PREFIX_BYTES + 8;
-const STREAM_KEY_BYTES: usize = START_END + 8;
+const GAP_KEY_BYTES: usize = START_END + 8 + 4;
 
 pub(super) fn length_key() -> Vec<u8> {
     LENGTH.to_vec()
@@ -56,27 +56,32 @@ pub(super) fn stream_prefix(camera: CameraId, stream: StreamKind) -> [u8; PREFIX
     prefix(STREAM, camera, stream)
 }
 
-pub(super) fn stream_key(
-    camera: CameraId,
-    stream: StreamKind,
-    start: Timestamp,
-    id: SegmentId,
-) -> [u8; STREAM_KEY_BYTES] {
-    let mut key = [0; STREAM_KEY_BYTES];
-    key[..START_END].copy_from_slice(&timed(STREAM, camera, stream, start));
-    key[START_END..].copy_from_slice(&id.0.to_be_bytes());
-    key
+/// Of one stream's rows of one hour.
+pub(super) type BucketKey = [u8; START_END];
+
+pub(super) fn bucket_key(camera: CameraId, stream: StreamKind, base: Timestamp) -> BucketKey {
+    timed(STREAM, camera, stream, base)
 }
 
-pub(super) fn stream_range(camera: CameraId, stream: StreamKind, from: Timestamp, to: Timestamp) -> Range<Vec<u8>> {
+/// The key as a bucket's, if it is one.
+pub(super) fn as_bucket(key: &[u8]) -> Option<BucketKey> {
+    key.try_into().ok().filter(|key: &BucketKey| key[0] == STREAM)
+}
+
+pub(super) fn bucket_parts(key: &BucketKey) -> Option<(CameraId, StreamKind, Timestamp)> {
+    let camera = CameraId(u32::from_be_bytes(key[1..5].try_into().ok()?));
+    Some((camera, StreamKind::try_from(key[5]).ok()?, start_of(key)?))
+}
+
+pub(super) fn bucket_range(camera: CameraId, stream: StreamKind, from: Timestamp, to: Timestamp) -> Range<Vec<u8>> {
     timed(STREAM, camera, stream, from).to_vec()..timed(STREAM, camera, stream, to).to_vec()
 }
 
-pub(super) fn gap_key(gap: &Gap, id: SegmentId, number: u32) -> [u8; STREAM_KEY_BYTES + 4] {
-    let mut key = [0; STREAM_KEY_BYTES + 4];
+pub(super) fn gap_key(gap: &Gap, id: SegmentId, number: u32) -> [u8; GAP_KEY_BYTES] {
+    let mut key = [0; GAP_KEY_BYTES];
     key[..START_END].copy_from_slice(&timed(GAP, gap.camera, gap.stream, gap.start));
-    key[START_END..STREAM_KEY_BYTES].copy_from_slice(&id.0.to_be_bytes());
-    key[STREAM_KEY_BYTES..].copy_from_slice(&number.to_be_bytes());
+    key[START_END..START_END + 8].copy_from_slice(&id.0.to_be_bytes());
+    key[START_END + 8..].copy_from_slice(&number.to_be_bytes());
     key
 }
 
@@ -94,7 +99,7 @@ pub(super) fn start_of(key: &[u8]) -> Option<Timestamp> {
 pub(super) fn segment_of(key: &[u8]) -> Option<SegmentId> {
     let at = match key.first() {
         Some(kind) if *kind == SEGMENT[0] => 1,
-        Some(&(STREAM | GAP)) => START_END,
+        Some(&GAP) => START_END,
         _ => return None,
     };
     Some(SegmentId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
@@ -106,10 +111,12 @@ mod tests {
 
     #[test]
     fn keys_sort_by_time_also_before_1970() {
-        let key = |time| stream_key(CameraId(1), StreamKind::Main, Timestamp(time), SegmentId(7));
+        let key = |time| bucket_key(CameraId(1), StreamKind::Sub, Timestamp(time));
         assert!(key(-5) < key(-1) && key(-1) < key(0) && key(0) < key(1) && key(1) < key(i64::MAX));
-        assert_eq!(start_of(&key(-5)), Some(Timestamp(-5)));
-        assert_eq!(segment_of(&key(3)), Some(SegmentId(7)));
+        assert_eq!(bucket_parts(&key(-5)), Some((CameraId(1), StreamKind::Sub, Timestamp(-5))));
+        assert_eq!((as_bucket(&key(3)), segment_of(&key(3))), (Some(key(3)), None));
+        let id = SegmentId(7);
+        assert_eq!((segment_of(&segment_key(id)), as_bucket(&segment_key(id))), (Some(id), None));
         assert_eq!(segment_of(&init_key(CameraId(1), InitId(2))), None);
     }
 }

@@ -53,6 +53,13 @@ impl Disk for RealDisk {
         std::fs::read_dir(path)?.map(|entry| dir_entry(&entry?)).collect()
     }
 
+    fn names(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
+        let name = |entry: std::fs::DirEntry| {
+            Ok((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?.is_dir()))
+        };
+        std::fs::read_dir(path)?.map(|entry| name(entry?)).collect()
+    }
+
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(RealFile(File::open(path)?)))
     }

@@ -2,12 +2,13 @@
 
 use super::{damaged, readable, storage_error};
 use crate::cli::args::{ExtractArgs, StreamArg};
+use crate::cli::client::{Api, ApiOptions};
 use crate::cli::clock::wall_now;
 use crate::cli::error::{CliError, ExitKind};
 use crate::cli::output::Output;
 use crate::cli::output_file::OutputFile;
 use crate::cli::progress::bytes_bar;
-use crate::cli::when;
+use crate::cli::{resolve, when, with_runtime};
 use holdfast_control_api::fmp4::merge::{MergeError, MergedInit, merge_inits};
 use holdfast_control_api::playback::Tracks;
 use holdfast_control_api::playback::export::{ExportPlan, plan_export};
@@ -19,7 +20,8 @@ use holdfast_storage::offline::{self, Footage};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// What was written and what was not.
 #[derive(Debug, Serialize)]
@@ -40,19 +42,20 @@ pub(super) struct Extracted {
     gap_ms: i64,
 }
 
-pub(super) fn run(args: &ExtractArgs, out: Output) -> Result<(), CliError> {
+pub(super) fn run(args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<(), CliError> {
     readable(&args.file)?;
-    let footage = open(args)?;
+    let camera = chosen(args, api)?;
+    let footage = open(args, camera)?;
     let inits = footage.inits().map_err(|error| storage_error(&error))?;
     let found = footage.entries().len();
-    let plan = plan(args, &footage, &inits)?;
+    let plan = plan(args, camera, &footage, &inits)?;
     let init = merged(&plan, &inits)?;
     let file = OutputFile::create(&args.output, args.force)?;
     let (bytes, chunks) = write(&footage, &plan, init, file)?;
     let extracted = Extracted {
         file: args.output.clone(),
         bytes,
-        camera: CameraId(args.camera),
+        camera,
         start: plan.base,
         end: plan.chunks.iter().map(|entry| entry.meta.end()).max().unwrap_or(plan.base),
         chunks,
@@ -68,39 +71,71 @@ pub(super) fn run(args: &ExtractArgs, out: Output) -> Result<(), CliError> {
     }
 }
 
-fn open(args: &ExtractArgs) -> Result<Footage, CliError> {
+/// The camera by number, by name where a node can be asked, or the only one in the segment.
+fn chosen(args: &ExtractArgs, api: ApiOptions) -> Result<CameraId, CliError> {
+    match args.camera.as_deref().map(|text| (text, text.parse::<u32>())) {
+        Some((_, Ok(number))) => Ok(CameraId(number)),
+        Some((name, Err(_))) => named(name, api).map_err(|error| {
+            error.hint("a segment knows cameras by their numbers only: `holdfast segment inspect` lists them")
+        }),
+        None => only(&args.file),
+    }
+}
+
+fn named(name: &str, api: ApiOptions) -> Result<CameraId, CliError> {
+    let found = async {
+        let api = Api::new(&api)?;
+        Ok(resolve::camera(&api, name).await?.id)
+    };
+    with_runtime(found)
+}
+
+fn only(file: &Path) -> Result<CameraId, CliError> {
+    let summary = offline::inspect(file).map_err(|error| storage_error(&error))?;
+    let cameras: BTreeSet<CameraId> = summary.streams.iter().map(|stream| stream.camera).collect();
+    let listed = cameras.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match cameras.first() {
+        Some(camera) if cameras.len() == 1 => Ok(*camera),
+        Some(_) => Err(CliError::usage(format!("{} holds cameras {listed}; choose one with --camera", file.display()))
+            .hint("`holdfast segment inspect` says what it holds of each")),
+        None => Err(CliError::new(ExitKind::NotFound, format!("{} holds no camera's footage", file.display()))),
+    }
+}
+
+fn open(args: &ExtractArgs, camera: CameraId) -> Result<Footage, CliError> {
     let stream = match args.stream {
         StreamArg::Main => StreamKind::Main,
         StreamArg::Sub => StreamKind::Sub,
     };
     let bar = bytes_bar(Some(0));
-    let footage = offline::footage(&args.file, CameraId(args.camera), stream, |done, total| {
+    let footage = offline::footage(&args.file, camera, stream, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
     let footage = footage.map_err(|error| storage_error(&error))?;
     if footage.entries().is_empty() {
-        let message = format!("{} holds nothing of camera {}", args.file.display(), args.camera);
+        let message = format!("{} holds nothing of camera {camera}", args.file.display());
         return Err(CliError::new(ExitKind::NotFound, message)
             .hint("`holdfast segment inspect` lists the cameras and streams in it"));
     }
     Ok(footage)
 }
 
-fn plan(args: &ExtractArgs, footage: &Footage, inits: &[(InitId, bytes::Bytes)]) -> Result<ExportPlan, CliError> {
+fn plan(
+    args: &ExtractArgs,
+    camera: CameraId,
+    footage: &Footage,
+    inits: &[(InitId, bytes::Bytes)],
+) -> Result<ExportPlan, CliError> {
     let is_decodable = |entry: &&ChunkEntry| inits.iter().any(|(id, _)| *id == entry.meta.init);
     let entries: Vec<ChunkEntry> = footage.entries().iter().filter(is_decodable).copied().collect();
     let entries = timeline::merge(entries);
     let range = range(args, &entries)?;
     let wanted = |entry: &ChunkEntry| entry.meta.start < range.to;
     plan_export(&Tracks::of(entries.into_iter().filter(wanted).collect()), range).ok_or_else(|| {
-        CliError::failed(format!(
-            "nothing of camera {} in {} can be played: no keyframe",
-            args.camera,
-            args.file.display()
-        ))
-        .hint("it lies in the segment before, which has the next lower number")
+        CliError::failed(format!("nothing of camera {camera} in {} can be played: no keyframe", args.file.display()))
+            .hint("it lies in the segment before, which has the next lower number")
     })
 }
 

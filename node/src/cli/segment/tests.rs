@@ -118,28 +118,37 @@ impl Segment {
     }
 
     fn inspect(&self) -> Result<(), CliError> {
-        run(&SegmentCommand::Inspect { file: self.path.clone() }, Output::new(true))
+        run(&SegmentCommand::Inspect { file: self.path.clone() }, nowhere(), Output::new(true))
     }
 
     fn verify(&self) -> Result<(), CliError> {
-        run(&SegmentCommand::Verify { file: self.path.clone() }, Output::new(false))
+        run(&SegmentCommand::Verify { file: self.path.clone() }, nowhere(), Output::new(false))
     }
 
     fn extract(&self, camera: u32) -> Result<(), CliError> {
+        self.extract_of(Some(&camera.to_string()))
+    }
+
+    fn extract_of(&self, camera: Option<&str>) -> Result<(), CliError> {
         self.extract_range(camera, None, None)
     }
 
-    fn extract_range(&self, camera: u32, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<(), CliError> {
+    fn extract_range(
+        &self,
+        camera: Option<&str>,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<(), CliError> {
         let args = ExtractArgs {
             file: self.path.clone(),
-            camera,
+            camera: camera.map(str::to_owned),
             stream: StreamArg::Main,
             from: from.map(|time| time.to_string()),
             to: to.map(|time| time.to_string()),
             output: self.output(),
             force: true,
         };
-        run(&SegmentCommand::Extract(args), Output::new(false))
+        run(&SegmentCommand::Extract(args), nowhere(), Output::new(false))
     }
 
     /// Decode times of the extracted chunks, in chunks' durations from the file's time 0, and their first payload bytes.
@@ -153,6 +162,11 @@ impl Segment {
             })
             .collect()
     }
+}
+
+/// No node to ask.
+fn nowhere() -> ApiOptions {
+    ApiOptions { api: "http://127.0.0.1:1".parse().unwrap(), token_file: None }
 }
 
 fn exit(result: Result<(), CliError>) -> u8 {
@@ -197,15 +211,19 @@ fn a_segment_that_was_cut_short_keeps_what_is_there() {
 fn a_range_cuts_at_keyframes() {
     let segment = segment();
     let at = |sequence| Some(chunk(1, sequence).meta.start);
-    assert_eq!(exit(segment.extract_range(1, at(7), at(9))), 0);
+    assert_eq!(exit(segment.extract_range(Some("1"), at(7), at(9))), 0);
     assert_eq!(segment.extracted(), [(0, 6), (1, 7), (2, 8)], "from the keyframe before");
-    assert_eq!(exit(segment.extract_range(1, at(9), at(7))), 2);
+    assert_eq!(exit(segment.extract_range(Some("1"), at(9), at(7))), 2);
 }
 
 #[test]
 fn what_is_not_there_is_told_from_what_is_damaged() {
     let segment = segment();
     assert_eq!(exit(segment.extract(3)), 3);
+    let ambiguous = segment.extract_of(None).unwrap_err();
+    assert!(ambiguous.kind as u8 == 2 && ambiguous.message.contains("cameras 1, 2"), "{ambiguous}");
+    let unnamed = segment.extract_of(Some("gate")).unwrap_err();
+    assert!(unnamed.hint.unwrap().contains("by their numbers"), "a name needs a node");
     assert!(!segment.output().exists());
     std::fs::write(segment.output(), vec![7; 100_000]).unwrap();
     let noise = Segment { path: segment.output(), ..segment };
