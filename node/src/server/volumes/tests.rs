@@ -337,6 +337,7 @@ async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
     assert_eq!((status.index, status.failures, status.reattachments), (0, 1, 1));
     assert_eq!(mark(&volumes), Some(at(1)), "it does not go back");
     assert_eq!(sink.append("default", chunk(3)), Err(SinkError::Moved { lost: Some((at(1), at(2))) }));
+    assert_eq!(mark(&volumes), Some(at(1)), "nor where the volume that was opened anew knows nothing of it");
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(3)).unwrap();
     volume(&volumes, 0).handle.flush().await.unwrap();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 const TICK: Duration = Duration::from_millis(200);
 /// What cameras record is counted at this interval.
@@ -178,11 +178,8 @@ impl Volumes {
     /// Opens a volume anew. The segments that a failed one left open are not written again but for their footers: new ones are begun.
     async fn reopen(&self, path: PathBuf, before: Option<Arc<Opened>>) {
         if let Some(before) = before {
-            let mut looks = 0;
-            while !before.handle.release() && looks < RELEASE_LOOKS_MAX {
-                looks += 1;
-                tokio::time::sleep(RELEASE_LOOK).await;
-            }
+            // Closing a catalogue writes to the disk.
+            let_go(before).await;
         }
         if self.open_one(&path).await.is_ok() {
             tracing::info!(path = %path.display(), "the volume is sound again: it was opened anew and takes cameras");
@@ -195,6 +192,18 @@ impl Volumes {
         }
         self.slots_mut().retain(|slot| slot.path != path);
         tracing::info!(path = %path.display(), "the volume is detached");
+    }
+}
+
+/// Has a failed volume let go of its catalogue, as soon as its readers do. The one that is opened in its place rebuilds a catalogue that it cannot have.
+async fn let_go(before: Arc<Opened>) {
+    for _ in 0..RELEASE_LOOKS_MAX {
+        let handle = before.handle.clone();
+        match spawn_blocking(move || handle.release()).await {
+            Ok(false) => sleep(RELEASE_LOOK).await,
+            Ok(true) => return,
+            Err(error) => return tracing::error!(%error, "letting go of a catalogue broke off"),
+        }
     }
 }
 
