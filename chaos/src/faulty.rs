@@ -8,7 +8,7 @@ mod leftovers;
 
 use crate::{Error, Result, io_error};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -19,6 +19,8 @@ use tempfile::TempDir;
 /// How long a part may take to come up, or the pause to be answered.
 const READY_MAX: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+const PAUSE_SOCKET: &str = "pause.sock";
 
 const PROGRAMS: [&str; 5] = ["nbdkit", "nbdfuse", "fusermount3", "losetup", "mount"];
 
@@ -96,14 +98,13 @@ impl FaultyDisk {
     /// # Errors
     /// Where nbdkit does not answer.
     pub fn hang(&self, hangs: bool) -> Result<()> {
-        let command = if hangs { b"p" } else { b"r" };
-        let ask = || {
-            let mut socket = UnixStream::connect(self.dir.path().join("pause.sock"))?;
-            socket.set_read_timeout(Some(READY_MAX))?;
-            socket.write_all(command)?;
-            socket.read_exact(&mut [0])
-        };
-        ask().map_err(io_error("make the disk hang, or go on"))
+        pause(&self.dir.path().join(PAUSE_SOCKET), hangs).map_err(io_error("make the disk hang, or go on"))
+    }
+
+    /// Makes the disk go on when it is dropped. To be dropped before the processes that use the disk: the kernel ends none whose requests hang.
+    #[must_use]
+    pub fn resumes_on_drop(&self) -> ResumesOnDrop {
+        ResumesOnDrop { socket: self.dir.path().join(PAUSE_SOCKET) }
     }
 
     fn say(&self, name: &str, text: Option<&str>) -> Result<()> {
@@ -154,6 +155,26 @@ impl Drop for FaultyDisk {
     }
 }
 
+/// See [`FaultyDisk::resumes_on_drop`].
+#[derive(Debug)]
+pub struct ResumesOnDrop {
+    socket: PathBuf,
+}
+
+impl Drop for ResumesOnDrop {
+    fn drop(&mut self) {
+        // It may be gone already.
+        drop(pause(&self.socket, false));
+    }
+}
+
+fn pause(socket: &Path, hangs: bool) -> io::Result<()> {
+    let mut socket = UnixStream::connect(socket)?;
+    socket.set_read_timeout(Some(READY_MAX))?;
+    socket.write_all(if hangs { b"p" } else { b"r" })?;
+    socket.read_exact(&mut [0])
+}
+
 /// Why there is no faulty disk for this process.
 fn missing(filesystem: Filesystem) -> Option<String> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
@@ -182,7 +203,7 @@ fn serve(dir: &Path, image: &Path) -> Result<Child> {
     let path = |key: &str, name: &str| format!("{key}={}", dir.join(name).display());
     command.args(["error=EIO", "error-pwrite-rate=100%", "error-pread-rate=100%"]);
     command.args([path("error-pwrite-file", "fail-write"), path("error-pread-file", "fail-read")]);
-    command.args([path("rate-file", "rate"), path("pause-control", "pause.sock")]);
+    command.args([path("rate-file", "rate"), path("pause-control", PAUSE_SOCKET)]);
     let child = spawn(&mut command)?;
     until_exists(&dir.join("nbd.sock"))?;
     Ok(child)

@@ -20,6 +20,8 @@ pub(super) fn clean() {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
     for dir in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|dir| is_orphan(dir)) {
         eprintln!("taking apart the faulty disk that a killed test left in {}", dir.display());
+        // Nothing can be unmounted while its disk hangs. Where nobody answers, it does not.
+        drop(super::pause(&dir.join(super::PAUSE_SOCKET), false));
         take_apart(&dir);
         drop(fs::remove_dir_all(&dir));
     }

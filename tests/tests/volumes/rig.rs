@@ -1,7 +1,7 @@
 //! A site whose first node records to two disks of the same size, the first of which has faults on command.
 
 use holdfast_camera::CameraOptions;
-use holdfast_chaos::faulty::{FaultyDisk, Filesystem};
+use holdfast_chaos::faulty::{FaultyDisk, Filesystem, ResumesOnDrop};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteCamera, SiteOptions};
 use holdfast_chaos::{Error, Result, prometheus, wait};
 use holdfast_control_api::wire::Timeline;
@@ -20,6 +20,7 @@ pub(crate) const SOUND: u16 = 1;
 
 /// In the order in which they must go: the processes hold files on the disks.
 pub(crate) struct Rig {
+    _resumes: ResumesOnDrop,
     pub(crate) site: Site,
     pub(crate) faulty: FaultyDisk,
     _sound: Option<FaultyDisk>,
@@ -68,7 +69,7 @@ impl Rig {
             return Ok(None);
         };
         let sound = if config.storage.volumes.len() > 1 { mount("sound")? } else { None };
-        Ok(Some(Self { site, faulty, _sound: sound }))
+        Ok(Some(Self { _resumes: faulty.resumes_on_drop(), site, faulty, _sound: sound }))
     }
 
     /// All cameras are recorded, by whatever node.
