@@ -8,7 +8,7 @@ use self::keys::{gap_key, gap_range, init_key, length_key, segment_key, stream_k
 use crate::chunk::{Gap, InitId};
 use crate::format::{FooterHead, TrackTable, Trailer};
 use crate::ids::{CameraId, SegmentId, StreamKind};
-use crate::index::overlaps;
+use crate::index::{InitRow, overlaps};
 use crate::shared::{Known, lock};
 use crate::time::Timestamp;
 use crate::timeline::Span;
@@ -91,7 +91,7 @@ impl Catalogue {
             let rows = self.db.scan_prefix(keys::SEGMENT);
             rows.map(|row| {
                 let (key, value) = row.map_err(broken)?;
-                let id = keys::segment_of(&key).ok_or_else(|| Broken("a segment's key is malformed".to_owned()))?;
+                let id = keys::segment_of(&key).ok_or_else(malformed)?;
                 let row: SegmentRow = decode(&value)?;
                 Ok((id, Known { class: Arc::from(row.class), bytes: row.bytes, closed_at: row.closed_at }))
             })
@@ -129,33 +129,44 @@ impl Catalogue {
         })
     }
 
-    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched.
-    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<(), Broken> {
+    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched. Answers the init segments of which no place is known any
+    /// more: another segment may hold them.
+    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<Vec<InitRow>, Broken> {
         guarded(|| {
             let mut batch = sled::Batch::default();
             batch.remove(segment_key(id).to_vec());
+            let mut inits = Vec::new();
             match head {
-                Some(head) => self.remove_listed(id, head, &mut batch)?,
+                Some(head) => inits = self.remove_listed(id, head, &mut batch)?,
                 None => self.remove_searched(id, &mut batch)?,
             }
-            self.db.apply_batch(batch).map_err(broken)
+            self.db.apply_batch(batch).map_err(broken)?;
+            Ok(inits)
         })
     }
 
-    fn remove_listed(&self, id: SegmentId, head: &FooterHead, batch: &mut sled::Batch) -> Result<(), Broken> {
+    /// The init segment stands there, as far as is known.
+    pub(crate) fn place_init(&self, init: &InitRow, segment: SegmentId) -> Result<(), Broken> {
+        let place = InitPlace { segment, offset: init.offset, bytes: init.bytes };
+        guarded(|| self.db.insert(init_key(init.key.camera, init.id), encode(&place)?).map(drop).map_err(broken))
+    }
+
+    fn remove_listed(&self, id: SegmentId, head: &FooterHead, batch: &mut sled::Batch) -> Result<Vec<InitRow>, Broken> {
         for (camera, stream, start) in stream_rows(id, head).into_keys() {
             batch.remove(stream_key(camera, stream, start, id).to_vec());
         }
         for (number, gap) in (0..).zip(&head.gaps) {
             batch.remove(gap_key(gap, id, number).to_vec());
         }
+        let mut placeless = Vec::new();
         for init in &head.inits {
             let key = init_key(init.key.camera, init.id);
             if self.place(&key)?.is_some_and(|place| place.segment == id) {
                 batch.remove(key.to_vec());
+                placeless.push(*init);
             }
         }
-        Ok(())
+        Ok(placeless)
     }
 
     fn remove_searched(&self, id: SegmentId, batch: &mut sled::Batch) -> Result<(), Broken> {
@@ -191,11 +202,51 @@ impl Catalogue {
         })
     }
 
-    /// The newest row of a stream, by start.
-    pub(crate) fn last_row(&self, camera: CameraId, stream: StreamKind) -> Result<Option<StreamRow>, Broken> {
-        guarded(|| {
+    /// The newest rows of a stream, by start: all that may reach as far as the last one.
+    pub(crate) fn last_rows(&self, camera: CameraId, stream: StreamKind) -> Result<Vec<StreamRow>, Broken> {
+        let last = guarded(|| {
             let last = self.db.scan_prefix(stream_prefix(camera, stream)).next_back();
-            last.map(|row| decode(&row.map_err(broken)?.1)).transpose()
+            last.transpose().map_err(broken)
+        })?;
+        let start = last.and_then(|(key, _)| keys::start_of(&key));
+        start.map_or(Ok(Vec::new()), |start| self.rows(camera, stream, start, Timestamp::MAX))
+    }
+
+    /// The segments with a stream's footage next to an instant: before it and after it, the nearest first, at most `segments_max` of each.
+    pub(crate) fn near(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        at: Timestamp,
+        segments_max: usize,
+    ) -> Result<Vec<SegmentId>, Broken> {
+        guarded(|| {
+            let before = self.db.range(stream_range(camera, stream, Timestamp::MIN, at)).keys().rev();
+            let after = self.db.range(stream_range(camera, stream, at, Timestamp::MAX)).keys();
+            let keys = before.take(segments_max).chain(after.take(segments_max));
+            keys.map(|key| keys::segment_of(&key.map_err(broken)?).ok_or_else(malformed)).collect()
+        })
+    }
+
+    /// The segments whose gap ledger has an entry that overlaps `[from, to)`.
+    pub(crate) fn segments_with_gaps(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<SegmentId>, Broken> {
+        guarded(|| {
+            let reach = from.plus_micros(-lock(&self.longest).gap_us);
+            let mut ids = Vec::new();
+            for row in self.db.range(gap_range(camera, stream, reach, to)) {
+                let (key, value) = row.map_err(broken)?;
+                let gap: Gap = decode(&value)?;
+                if overlaps(gap.start, gap.end, from, to) {
+                    ids.push(keys::segment_of(&key).ok_or_else(malformed)?);
+                }
+            }
+            Ok(ids)
         })
     }
 
@@ -227,6 +278,10 @@ impl Catalogue {
     pub(crate) fn flush(&self) -> Result<(), Broken> {
         guarded(|| self.db.flush().map(|_| ()).map_err(broken))
     }
+}
+
+fn malformed() -> Broken {
+    Broken("a key is malformed".to_owned())
 }
 
 fn check_version(db: &sled::Db, volume: Uuid) -> Result<(), Broken> {

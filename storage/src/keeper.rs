@@ -4,7 +4,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
+mod copy;
+mod hold;
 mod retain;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue};
@@ -55,6 +59,8 @@ pub(crate) struct Keeper {
     retention_at: Instant,
     recover_at: Instant,
     is_first_listing: bool,
+    holding: hold::Holding,
+    inflow: retain::Inflow,
 }
 
 impl Keeper {
@@ -72,6 +78,8 @@ impl Keeper {
             retention_at: now,
             recover_at: now,
             is_first_listing: true,
+            holding: hold::Holding::new(now),
+            inflow: retain::Inflow::new(now),
         }
     }
 
@@ -92,7 +100,8 @@ impl Keeper {
         let now = Instant::now();
         let is_busy = (!self.to_recover.is_empty() && self.has_catalogue() && self.recover_at <= now)
             || (!self.to_seal.is_empty() && self.seal_at <= now)
-            || (!self.has_catalogue() && self.open_catalogue_at <= now);
+            || (!self.has_catalogue() && self.open_catalogue_at <= now)
+            || self.holding.is_copying();
         if is_busy {
             return self.jobs.try_recv().map_err(|error| match error {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
@@ -114,6 +123,9 @@ impl Keeper {
         if self.seal_at <= now && self.seal_next() {
             return;
         }
+        if self.copy_some() {
+            return;
+        }
         if self.retention_at <= now {
             self.retention_at = now + RETENTION_INTERVAL;
             self.retain();
@@ -129,6 +141,7 @@ impl Keeper {
 
     fn finish(&mut self) {
         while !self.to_seal.is_empty() && self.seal_next() {}
+        self.give_up_copy();
         if let Some(catalogue) = self.catalogue()
             && let Err(error) = catalogue.flush()
         {
@@ -180,6 +193,7 @@ impl Keeper {
             }
         }
         *write(&self.shared.catalogue) = Some(Arc::new(catalogue));
+        self.holding.forget();
         self.retention_at = Instant::now();
     }
 
@@ -270,6 +284,7 @@ impl Keeper {
             Some(Ok(())) => {
                 let known = Known { class: Arc::clone(class), bytes, closed_at: trailer.closed_at };
                 write(&self.shared.known).insert(id, known);
+                self.holding.note(id, head);
             }
             Some(Err(error)) => {
                 self.rebuild_catalogue(&error);
@@ -345,48 +360,5 @@ fn delete_dir(path: &Path) -> Result<(), Broken> {
     match deleted {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::disk::{IoChoice, RealDisk};
-    use crate::ids::NodeId;
-    use crate::layout::Layout;
-    use crate::options::VolumeOptions;
-    use crate::time::Timestamp;
-    use uuid::Uuid;
-
-    fn pending(shared: &Shared) -> u64 {
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &shared.counters;
-        count(&counters.segments_to_recover) - count(&counters.segments_recovered) - count(&counters.refused_segments)
-    }
-
-    #[test]
-    fn a_catalogue_lost_during_recovery_leaves_each_segment_to_recover_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil());
-        let layout = Layout { root: dir.path().to_owned() };
-        let disk = Arc::new(RealDisk::new(IoChoice::Plain, dir.path()).unwrap());
-        let shared = Arc::new(Shared::new(options, layout, Uuid::nil(), disk, Arc::new(SystemClock)));
-        let class: Arc<str> = Arc::from("default");
-        let found = |id| Found { id: SegmentId(id), class: Arc::clone(&class), bytes: 4096 };
-        let (_jobs, receiver) = std::sync::mpsc::channel();
-        let mut keeper = Keeper::new(Arc::clone(&shared), receiver, vec![found(1), found(2)]);
-        keeper.open_catalogue();
-        assert_eq!(pending(&shared), 2);
-        let known = Known { class: Arc::clone(&class), bytes: 4096, closed_at: Timestamp(0) };
-        write(&shared.known).insert(SegmentId(3), known);
-        keeper.rebuild_catalogue(&Broken("injected".to_owned()));
-        assert_eq!(pending(&shared), 3);
-        keeper.open_catalogue();
-        while let Some(found) = keeper.to_recover.pop_back() {
-            // None of the files is there.
-            keeper.recover(&found);
-        }
-        assert_eq!(pending(&shared), 0, "recovery is over once nothing waits");
     }
 }

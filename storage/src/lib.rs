@@ -1,7 +1,7 @@
 //! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue and retention.
 //!
 //! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing in them reads a clock or does I/O, nor does
-//! anything in `format`, `index`, `retention`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
+//! anything in `format`, `index`, `hold`, `retention`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
 //! catalogue, which is sled's and can be deleted at any time.
 
 mod catalogue;
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod disk;
 mod error;
 pub mod format;
+mod hold;
 mod identity;
 pub mod ids;
 mod index;
@@ -31,6 +32,7 @@ mod watermark;
 mod writer;
 
 pub use error::{AppendError, Error};
+pub use hold::{HOLD_CLASS, HOLD_LEAD_US, Hold, Holds};
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
 pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use scan::Scan;

@@ -1,10 +1,11 @@
 //! What recorders and readers hold of a volume.
 
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
+use crate::hold::Holds;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
 use crate::options::{ClassId, VolumeOptions};
-use crate::shared::{Shared, read};
+use crate::shared::{Shared, read, write};
 use crate::stats::{self, Stats};
 use crate::time::Timestamp;
 use crate::timeline::Span;
@@ -165,6 +166,17 @@ impl VolumeHandle {
         self.shared.payload(location)
     }
 
+    /// What may not be deleted, in place of what was told before. Footage that retention picks from then on is spared.
+    pub fn set_holds(&self, holds: Holds) {
+        *write(&self.shared.holds) = Some(Arc::new(holds));
+    }
+
+    /// Whether the disk refused the last write for want of room. Cheap.
+    #[must_use]
+    pub fn has_no_space(&self) -> bool {
+        self.intake.budget.has_no_space.load(Ordering::Relaxed)
+    }
+
     /// What waits in memory, of [`VolumeOptions::buffer_bytes_max`].
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
@@ -174,6 +186,6 @@ impl VolumeHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let budget = &self.intake.budget;
-        stats::collect(&self.shared, budget.queued_bytes(), budget.has_no_space.load(Ordering::Relaxed))
+        stats::collect(&self.shared, budget.queued_bytes(), self.has_no_space())
     }
 }
