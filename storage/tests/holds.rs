@@ -124,7 +124,7 @@ fn copied(dir: &Dir) -> Vec<u32> {
     let mut copied = Vec::new();
     for path in of_class(dir, HOLD_CLASS) {
         let footage = offline::footage(&path, camera(1), MAIN, |_, _| {}).unwrap();
-        assert_eq!(footage.inits().unwrap().len(), usize::from(!footage.entries().is_empty()), "{}", path.display());
+        assert!(footage.entries().is_empty() || footage.inits().unwrap().len() == 1, "{}", path.display());
         copied.extend(footage.entries().iter().map(|entry| entry.meta.sequence));
     }
     copied.sort_unstable();
@@ -272,7 +272,7 @@ async fn without_room_for_a_copy_its_segment_stays_and_others_go() {
     for sequence in CHUNKS..2 * CHUNKS {
         append(&handle, chunk(2, sequence, 20_000));
     }
-    wait_until(&handle, "the copies are made", |stats| stats.copied_segments >= 2);
+    wait_until(&handle, "the oldest is copied", |stats| stats.copied_segments >= 1);
     wait_retained(&handle, &dir);
     assert_held(&handle);
     close(volume, handle).await;

@@ -33,12 +33,13 @@ impl RecordSink for VolumeSink {
         let Opened { handle, default_class, .. } = volume;
         let (queued_bytes, bytes_max) = (handle.queued_bytes(), handle.options().buffer_bytes_max);
         if can_be_shed && !has_room(self.priority(camera), queued_bytes, bytes_max) {
-            return Err(SinkError::Full);
+            return Err(if handle.has_no_space() { SinkError::NoSpace } else { SinkError::Full });
         }
         let class = handle.class(retention_class).unwrap_or(*default_class);
         let meta = if let Record::Chunk(chunk) = &record { Some(chunk.meta) } else { None };
         handle.append(class, record).map_err(|error| match error {
-            AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
+            AppendError::NoSpace => SinkError::NoSpace,
+            AppendError::Full { .. } | AppendError::TooLong { .. } => SinkError::Full,
             AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
             AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
         })?;

@@ -14,7 +14,7 @@ use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId}
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::Span;
-use holdfast_storage::{Stats, VolumeHandle, Watermark};
+use holdfast_storage::{Holds, Stats, VolumeHandle, Watermark};
 use homes::{Homes, Interval};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -284,6 +284,18 @@ impl Volumes {
         Err(failures.map(|reason| reason.to_string()).collect::<Vec<_>>().join("; "))
     }
 
+    /// Whether every volume has room, or may make some; else which has not.
+    pub(crate) fn room(&self) -> Result<(), String> {
+        let stuck = self.attached.opened.iter().filter(|volume| volume.handle.stats().is_stuck);
+        let problems: Vec<String> = stuck.map(|volume| no_room(&volume.handle.options().path)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// What retention may not delete, on every volume.
+    pub(super) fn set_holds(&self, holds: &Holds) {
+        self.handles().iter().for_each(|handle| handle.set_holds(holds.clone()));
+    }
+
     /// Makes everything durable that was appended, and ends the writers.
     ///
     /// # Errors
@@ -295,6 +307,11 @@ impl Volumes {
         });
         futures::future::join_all(closings).await.into_iter().collect()
     }
+}
+
+fn no_room(path: &Path) -> String {
+    let path = path.display();
+    format!("volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording goes on by itself then")
 }
 
 /// The camera's records go to another volume than before.

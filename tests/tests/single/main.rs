@@ -7,5 +7,6 @@ mod bad_cameras;
 mod damage;
 mod disk_full;
 mod hiccups;
+mod holds;
 mod restart;
 mod start;

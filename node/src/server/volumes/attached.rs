@@ -112,6 +112,8 @@ fn options(config: &Config, path: PathBuf, index: u16, node: NodeId, cluster: Uu
         segment_bytes_max: storage.segment_bytes_max.0,
         buffer_bytes_max: storage.buffer_bytes_max.0,
         free_bytes_min: storage.free_bytes_min.0,
+        // The replicated state tells them: nothing is deleted before.
+        holds: None,
         retention: config.retention.iter().map(class).collect(),
         ..VolumeOptions::new(path, node, cluster)
     }
