@@ -55,9 +55,10 @@ pub fn hold_spec(spec: &HoldSpec) -> Result<(), Rejection> {
     }
     at_most("reason", &spec.reason, REASON_BYTES_MAX)?;
     match spec.to {
-        Some(to) if to <= spec.from => {
-            Err(Rejection::invalid("to", format!("({to}) must be after `from` ({}); leave it out for no end", spec.from)))
-        }
+        Some(to) if to <= spec.from => Err(Rejection::invalid(
+            "to",
+            format!("({to}) must be after `from` ({}); leave it out for no end", spec.from),
+        )),
         _ => Ok(()),
     }
 }

@@ -95,7 +95,7 @@ async fn add_hold(State(changes): State<Changes>, Json(body): Json<Value>) -> Re
 }
 
 fn held() -> Value {
-    json!({"id": 3, "reason": "case\u001b[2J 7", "camera": 1, "from": "2026-11-22T10:00:00Z", "to": null, "created_at": "2026-11-22T12:00:00Z"})
+    json!({"id": 3, "reason": "case\u{1b}[2J 7", "camera": 1, "from": "2026-11-22T10:00:00Z", "to": null, "created_at": "2026-11-22T12:00:00Z"})
 }
 
 /// Camera 1 has footage; the others' breaks off.
@@ -239,7 +239,7 @@ fn holds_are_added_listed_and_removed() {
     let changes = api.changes.lock().unwrap();
     assert_eq!(changes[0], json!({"reason": "case 7", "camera": 1, "from": "2026-11-22T10:00:00.000000Z", "to": null}));
     assert_eq!((&changes[1]["camera"], &changes[1]["to"]), (&json!(77), &json!("2026-11-22T11:00:00.000000Z")));
-    assert_eq!(changes[2], "DELETE /api/v1/holds/3");
+    assert_eq!(changes[2], "DELETE /holds/3");
 }
 
 #[test]

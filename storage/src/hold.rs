@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn overlapping_holds_are_one_and_an_empty_one_is_none() {
-        let holds: Holds = [hold(1, 100, 200), hold(1, 150, 300), hold(1, 300, 400), hold(2, 5, 5)].into_iter().collect();
+        let holds: Holds =
+            [hold(1, 100, 200), hold(1, 150, 300), hold(1, 300, 400), hold(2, 5, 5)].into_iter().collect();
         assert_eq!(holds.intervals().collect::<Vec<_>>(), [hold(1, 70, 400)]);
     }
 

@@ -83,7 +83,10 @@ impl VolumeOptions {
             return wrong("retention", &format!("{:?} is no class name: use 1 to 64 of a-z 0-9 - _", class.name));
         }
         if self.retention.iter().any(|class| class.name == HOLD_CLASS) {
-            return wrong("retention", "the class name \"hold\" is taken: held footage is kept under it; choose another");
+            return wrong(
+                "retention",
+                "the class name \"hold\" is taken: held footage is kept under it; choose another",
+            );
         }
         let mut names: Vec<_> = self.retention.iter().map(|class| &class.name).collect();
         names.sort_unstable();

@@ -28,7 +28,8 @@ pub struct SegmentFacts<'a> {
 impl SegmentFacts<'_> {
     /// So much of it is held that deleting it would free next to nothing: it stays where it is, and counts for no limit of its class.
     fn is_kept_whole(&self) -> bool {
-        self.class != HOLD_CLASS && self.held_bytes.is_some_and(|held_bytes| is_worth_keeping_whole(self.bytes, held_bytes))
+        self.class != HOLD_CLASS
+            && self.held_bytes.is_some_and(|held_bytes| is_worth_keeping_whole(self.bytes, held_bytes))
     }
 
     fn is_released(&self) -> bool {

@@ -81,12 +81,8 @@ impl Volume {
         let shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
         let shared = Arc::new(shared);
         let (keeper, jobs) = mpsc::channel();
-        let start = Start {
-            shared: Arc::clone(&shared),
-            budget: Arc::clone(&intake.budget),
-            requests,
-            keeper: keeper.clone(),
-        };
+        let start =
+            Start { shared: Arc::clone(&shared), budget: Arc::clone(&intake.budget), requests, keeper: keeper.clone() };
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
         let written = Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };

@@ -111,7 +111,8 @@ fn assert_readable(handle: &VolumeHandle, entry: &ChunkEntry) {
 
 /// The held chunks are listed, each once and whole.
 fn assert_held(handle: &VolumeHandle) {
-    let here: Vec<ChunkEntry> = entries(handle, 1).into_iter().filter(|entry| HELD.contains(&entry.meta.sequence)).collect();
+    let here: Vec<ChunkEntry> =
+        entries(handle, 1).into_iter().filter(|entry| HELD.contains(&entry.meta.sequence)).collect();
     assert_eq!(here.iter().map(|entry| entry.meta.sequence).collect::<Vec<_>>(), HELD.collect::<Vec<_>>());
     here.iter().for_each(|entry| assert_readable(handle, entry));
     assert_eq!(gaps(handle, 1), 1);
@@ -140,7 +141,11 @@ async fn nothing_is_deleted_before_it_is_known_what_is_held_and_then_held_footag
     let mark = handle.watermark(camera(1), MAIN);
     std::thread::sleep(Duration::from_secs(6));
     let stats = handle.stats();
-    assert_eq!((stats.segments_deleted, stats.are_holds_known), (0, false), "the class is over its limit all the while");
+    assert_eq!(
+        (stats.segments_deleted, stats.are_holds_known),
+        (0, false),
+        "the class is over its limit all the while"
+    );
     handle.set_holds(holds());
     wait_retained(&handle, &dir);
     assert_held(&handle);

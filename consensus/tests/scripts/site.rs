@@ -5,7 +5,9 @@ use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Wri
 use holdfast_consensus::desired::{Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
-use holdfast_consensus::model::{Assignment, CameraSpec, Duty, HoldSpec, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{
+    Assignment, CameraSpec, Duty, HoldSpec, NodeSpec, Protection, Role, Source, Transport,
+};
 use holdfast_consensus::placement::survives_loss_of;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -271,7 +273,10 @@ impl Site {
             let to = hold.spec.to.map_or("-".to_owned(), |to| to.micros().to_string());
             let from = hold.spec.from.micros();
             let at = hold.created_at.micros();
-            format!("hold {} \"{}\" of camera {}: {from} to {to}, since {at}\n", hold.id, hold.spec.reason, hold.spec.camera)
+            format!(
+                "hold {} \"{}\" of camera {}: {from} to {to}, since {at}\n",
+                hold.id, hold.spec.reason, hold.spec.camera
+            )
         };
         self.state.holds.values().map(line).collect()
     }

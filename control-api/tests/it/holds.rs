@@ -30,7 +30,8 @@ async fn a_hold_needs_no_end_and_takes_nothing_unknown() {
         let hold = client.call("POST", "/api/v1/holds", Some(&body)).await.json();
         assert_eq!(hold["to"], json!(null));
     }
-    for body in [r#"{"reason":"x","camera":3}"#, r#"{"reason":"x","camera":3,"from":"2026-11-22T10:00:00Z","until":1}"#] {
+    for body in [r#"{"reason":"x","camera":3}"#, r#"{"reason":"x","camera":3,"from":"2026-11-22T10:00:00Z","until":1}"#]
+    {
         assert_eq!(client.call("POST", "/api/v1/holds", Some(body)).await.refusal(), (422, "invalid".to_owned()));
     }
 }

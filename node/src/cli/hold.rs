@@ -29,7 +29,8 @@ pub(super) async fn run(command: HoldCommand, options: ApiOptions, out: Output) 
 
 async fn add(args: HoldAddArgs, options: &ApiOptions, out: Output) -> Result<(), CliError> {
     let now = wall_now();
-    let time = |key: &str, text: &str| when::parse(text, now).map_err(|error| CliError::usage(format!("{key}: {error}")));
+    let time =
+        |key: &str, text: &str| when::parse(text, now).map_err(|error| CliError::usage(format!("{key}: {error}")));
     let from = time("--from", &args.from)?;
     let to = args.to.as_deref().map(|to| time("--to", to)).transpose()?;
     if let Some(to) = to.filter(|to| *to <= from) {
@@ -41,7 +42,9 @@ async fn add(args: HoldAddArgs, options: &ApiOptions, out: Output) -> Result<(),
     let answer = api.call(Method::POST, &["holds"], Some(&new)).await?;
     let created: Hold = serde_json::from_value(answer)
         .map_err(|error| CliError::failed(format!("the hold was added, but the answer cannot be read: {error}")))?;
-    out.print(&created, |hold| format!("added hold {}: camera {} from {} to {}", hold.id, hold.camera, hold.from, end(hold)))
+    out.print(&created, |hold| {
+        format!("added hold {}: camera {} from {} to {}", hold.id, hold.camera, hold.from, end(hold))
+    })
 }
 
 /// Cameras that are gone have a number still.

@@ -4,10 +4,10 @@
 //! a hold that was made while it was away counts before its first deletion; or, where no leader is found for a while, what its own state machine knows.
 
 use super::volumes::Volumes;
+use holdfast_consensus::Consensus;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::NodeSpec;
 use holdfast_consensus::state::ClusterState;
-use holdfast_consensus::Consensus;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Hold, Holds};

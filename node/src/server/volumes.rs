@@ -311,7 +311,9 @@ impl Volumes {
 
 fn no_room(path: &Path) -> String {
     let path = path.display();
-    format!("volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording goes on by itself then")
+    format!(
+        "volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording goes on by itself then"
+    )
 }
 
 /// The camera's records go to another volume than before.

@@ -8,8 +8,8 @@ use crate::Error;
 use crate::chunk::{Chunk, Gap, Init, InitId, Record};
 use crate::disk::DiskFile;
 use crate::format::{
-    BATCH_HEADER_BYTES, BLOCK, BatchBuilder, Decoded, Footer, FooterHead, FormatError, RECORD_HEAD_BYTES, SegmentHeader,
-    Trailer, decode_record, encoded_bytes, padded, span_of,
+    BATCH_HEADER_BYTES, BLOCK, BatchBuilder, Decoded, Footer, FooterHead, FormatError, RECORD_HEAD_BYTES,
+    SegmentHeader, Trailer, decode_record, encoded_bytes, padded, span_of,
 };
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, SegmentId};

@@ -19,7 +19,7 @@ use crate::scan::scan;
 use crate::seal::{Sealed, read_sealed};
 use crate::shared::{Known, read};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -186,7 +186,15 @@ impl Keeper {
             return Ok(Verdict::Keep(held_bytes));
         }
         let Held { chunks, gaps, inits } = missing;
-        Ok(Verdict::Copy(Copy { segment: id, bytes: known.bytes, held_bytes, path: path.to_owned(), chunks, gaps, inits }))
+        Ok(Verdict::Copy(Copy {
+            segment: id,
+            bytes: known.bytes,
+            held_bytes,
+            path: path.to_owned(),
+            chunks,
+            gaps,
+            inits,
+        }))
     }
 
     /// What of it stands in no copy yet.
@@ -215,7 +223,8 @@ impl Keeper {
     fn is_gap_copied(&self, gap: &Gap) -> Result<bool, Error> {
         let to = gap.end.max(gap.start.plus_micros(1));
         let segments = self.shared.segments_with_gaps(gap.camera, gap.stream, gap.start, to)?;
-        let is_copy = |id: &SegmentId| read(&self.shared.known).get(id).is_some_and(|known| &*known.class == HOLD_CLASS);
+        let is_copy =
+            |id: &SegmentId| read(&self.shared.known).get(id).is_some_and(|known| &*known.class == HOLD_CLASS);
         for id in segments.into_iter().filter(is_copy) {
             let path = self.shared.layout.segment(HOLD_CLASS, id);
             if self.gaps_of(&path)?.contains(gap) {
@@ -225,11 +234,11 @@ impl Keeper {
         Ok(false)
     }
 
-    fn gaps_of(&self, path: &PathBuf) -> Result<Vec<Gap>, Error> {
+    fn gaps_of(&self, path: &Path) -> Result<Vec<Gap>, Error> {
         let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
         match read_sealed(&*file, path)? {
             Sealed::Yes(_, head) => Ok(head.gaps),
-            Sealed::No(reason) => Err(Error::Format { path: path.clone(), source: reason }),
+            Sealed::No(reason) => Err(Error::format(path)(reason)),
         }
     }
 }
@@ -270,12 +279,7 @@ fn held_of(file: &dyn DiskFile, id: SegmentId, path: &Path, holds: &Holds) -> Re
 }
 
 /// `None` where a chunk table is damaged.
-fn held_by_footer(
-    file: &dyn DiskFile,
-    path: &Path,
-    head: &FooterHead,
-    holds: &Holds,
-) -> Result<Option<Held>, Error> {
+fn held_by_footer(file: &dyn DiskFile, path: &Path, head: &FooterHead, holds: &Holds) -> Result<Option<Held>, Error> {
     let gaps = head.gaps.iter().copied().filter(|gap| holds.covers_gap(gap)).collect();
     let mut held = Held { chunks: Vec::new(), gaps, inits: head.inits.clone() };
     for table in head.tracks.iter().filter(|table| holds.covers(table.key.camera, table.start, table.end)) {

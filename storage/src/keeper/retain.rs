@@ -222,7 +222,11 @@ impl Keeper {
         }
     }
 
-    fn find_init(&self, segment: SegmentId, init: &crate::index::InitRow) -> Option<(SegmentId, crate::index::InitRow)> {
+    fn find_init(
+        &self,
+        segment: SegmentId,
+        init: &crate::index::InitRow,
+    ) -> Option<(SegmentId, crate::index::InitRow)> {
         let head = self.read_head(&self.shared.segment_path(segment)?)?;
         let found = head.inits.into_iter().find(|found| found.key.camera == init.key.camera && found.id == init.id)?;
         Some((segment, found))

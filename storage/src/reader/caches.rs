@@ -79,7 +79,11 @@ pub(crate) struct Caches {
 
 impl Default for Caches {
     fn default() -> Self {
-        Self { files: Mutex::new(Lru::new(FILES_MAX)), tables: Mutex::new(Lru::new(TABLE_ROWS_MAX)), moved: Mutex::new(Lru::new(MOVED_MAX)) }
+        Self {
+            files: Mutex::new(Lru::new(FILES_MAX)),
+            tables: Mutex::new(Lru::new(TABLE_ROWS_MAX)),
+            moved: Mutex::new(Lru::new(MOVED_MAX)),
+        }
     }
 }
 
@@ -111,7 +115,8 @@ impl Caches {
     /// Adds to what is known of a segment's chunks.
     pub(crate) fn keep_moves(&self, id: SegmentId, moves: &Moves) {
         let mut moved = lock(&self.moved);
-        let all: Moves = moved.get(id).iter().flat_map(|before| before.iter()).chain(moves).map(|(at, to)| (*at, *to)).collect();
+        let all: Moves =
+            moved.get(id).iter().flat_map(|before| before.iter()).chain(moves).map(|(at, to)| (*at, *to)).collect();
         moved.insert(id, all.len(), Arc::new(all));
     }
 

@@ -51,7 +51,8 @@ async fn site(classes: &[&str]) -> Result<Option<(Site, Mount, Vec<CameraId>)>> 
     let mut ids = Vec::new();
     for (number, class) in numbers.zip(classes) {
         let url = site.server().url(number);
-        let new = NewCamera { retention_class: (*class).to_owned(), ..new_camera(&format!("cam{number}"), source(url)) };
+        let new =
+            NewCamera { retention_class: (*class).to_owned(), ..new_camera(&format!("cam{number}"), source(url)) };
         let camera: Camera = read(site.api()?.call(Method::POST, &["cameras"], Some(&new)).await?)?;
         ids.push(camera.id);
     }
@@ -123,8 +124,9 @@ async fn a_disk_that_others_fill_where_all_is_held_says_so_and_recording_comes_b
             let timeline = site.timeline(0, *camera, from, room_at).await.map_err(|error| error.to_string())?;
             causes.extend(timeline.gaps.iter().map(|gap| gap.cause));
         }
-        let known = causes.iter().all(|cause| *cause == GapCause::VolumeFailed);
-        if known && !causes.is_empty() { Ok(()) } else { Err(format!("{causes:?}")) }
+        // While the queue is written out at last, a chunk or two may come too early.
+        let known = causes.iter().all(|cause| matches!(cause, GapCause::VolumeFailed | GapCause::Overload));
+        if known && causes.contains(&GapCause::VolumeFailed) { Ok(()) } else { Err(format!("{causes:?}")) }
     })
     .await?;
     site.pass();
@@ -145,17 +147,27 @@ async fn a_full_class_loses_its_oldest_only_and_what_is_held_of_it_still_plays()
     let from = wall_now();
     let to = from.plus_micros(3_000_000);
     hold(&mut site, held, from, Some(to)).await?;
-    wait_metric(&site, "holdfast_volume_deleted_bytes_total", |bytes| bytes > 2.0 * CLASS_BYTES_MAX as f64).await?;
+    let later = to.plus_micros(4_000_000);
+    wait::until("the oldest of the class is gone", SETTLE_TIMEOUT * 2, async || {
+        let start = recorded_from(&site, short, from, wall_now()).await.map_err(|error| error.to_string())?;
+        if start.is_some_and(|start| start > later) { Ok(()) } else { Err(format!("{start:?} is before {later}")) }
+    })
+    .await?;
     let now = wall_now();
-    assert!(metric(&site, "holdfast_volume_copied_bytes_total").await.is_ok_and(|bytes| bytes > 0.0), "nothing was copied");
+    assert!(
+        metric(&site, "holdfast_volume_copied_bytes_total").await.is_ok_and(|bytes| bytes > 0.0),
+        "nothing was copied"
+    );
     assert!(metric(&site, "holdfast_volume_full_in_seconds").await.is_ok_and(|seconds| seconds < 3_600.0));
-    assert!(recorded_from(&site, kept, from, now).await?.is_some_and(|start| start <= from), "another class lost footage");
-    assert!(recorded_from(&site, short, from, now).await?.is_some_and(|start| start > to), "the oldest is still there");
+    assert!(
+        recorded_from(&site, kept, from, now).await?.is_some_and(|start| start <= from),
+        "another class lost footage"
+    );
     let spans = site.timeline(0, held, from, to).await?.spans;
     assert_eq!(spans.iter().map(|span| (span.start, span.end)).collect::<Vec<_>>(), [(from, to)]);
     export_plays(&mut site, held, from, to).await?;
-    let after = site.timeline(0, held, to.plus_micros(1_000_000), now).await?.spans;
-    assert!(after.first().is_some_and(|span| span.start > to.plus_micros(1_000_000)), "what is not held goes");
+    let after = recorded_from(&site, held, to.plus_micros(1_000_000), now).await?;
+    assert!(after.is_some_and(|start| start > later), "what is not held goes: {after:?}");
     site.pass();
     Ok(())
 }

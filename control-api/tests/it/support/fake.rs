@@ -300,10 +300,8 @@ impl Backend for Fake {
     }
 
     async fn delete_hold(&self, id: HoldId) -> Result<()> {
-        self.write(|state| {
-            state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}")))
-        })
-        .await
+        self.write(|state| state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
+            .await
     }
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
