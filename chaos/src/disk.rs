@@ -20,6 +20,21 @@ impl Mount {
         mount(at, &["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
     }
 
+    /// A real ext4 of `bytes` in a file beside `at`; `None` where this process may not mount, or has no `mkfs.ext4`.
+    ///
+    /// # Errors
+    /// Where the file or the directory cannot be made.
+    pub fn ext4(at: &Path, bytes: u64) -> Result<Option<Self>> {
+        let image = at.with_extension("ext4");
+        let file = std::fs::File::create(&image).map_err(io_error(format!("make {}", image.display())))?;
+        file.set_len(bytes).map_err(io_error(format!("make {} longer", image.display())))?;
+        // All of it is everybody's: how full the disk is does not depend on who asks.
+        if !said_yes(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image)) {
+            return Ok(None);
+        }
+        mount(at, &["-o", "loop", &image.to_string_lossy()])
+    }
+
     /// Makes everything below `at` read-only; `None` where this process may not.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
 //! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
 
-use crate::model::{CameraSpec, Duty, NodeSpec};
-use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use crate::model::{CameraSpec, Duty, HoldSpec, NodeSpec};
+use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// One entry of the Raft log. Times are the leader's wall clock, so that every replica applies the same.
+/// One entry of the Raft log. Times are the leader's wall clock, so that every replica applies the same. New kinds come last: logs hold the number of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// First entry of a new cluster: names it and makes its first member.
@@ -51,6 +51,13 @@ pub enum Command {
     Assign {
         at: Timestamp,
         changes: Vec<AssignmentChange>,
+    },
+    CreateHold {
+        spec: HoldSpec,
+        at: Timestamp,
+    },
+    DeleteHold {
+        hold: HoldId,
     },
 }
 
@@ -134,6 +141,7 @@ pub enum Response {
     Node(NodeId),
     Camera { camera: CameraId, revision: u64 },
     Assigned { applied: usize, skipped: Vec<Skipped> },
+    Hold(HoldId),
 }
 
 /// An assignment change that came too late, with the reason.
@@ -174,6 +182,8 @@ pub enum Rejection {
     UnknownRetentionClass(String),
     #[error("at most {max} {what} are supported; remove one first")]
     TooMany { what: String, max: usize },
+    #[error("there is no hold {0}; list the holds to see their ids")]
+    UnknownHold(HoldId),
 }
 
 impl Rejection {
@@ -195,6 +205,7 @@ impl Rejection {
             Self::Invalid { .. } => "invalid",
             Self::UnknownRetentionClass(_) => "unknown-retention-class",
             Self::TooMany { .. } => "too-many",
+            Self::UnknownHold(_) => "unknown-hold",
         }
     }
 
@@ -221,6 +232,8 @@ impl fmt::Display for Command {
             Self::DeleteCamera { camera } => write!(f, "delete camera {camera}"),
             Self::SetSettings(_) => write!(f, "set settings"),
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
+            Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),
+            Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The replicated vocabulary: what a node, a camera and an assignment are. Types only; `state` changes them, `placement` chooses them.
 
-use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -105,6 +105,25 @@ pub struct Node {
     pub id: NodeId,
     pub spec: NodeSpec,
     pub duty: Duty,
+}
+
+/// Footage that no retention may delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldSpec {
+    /// For people: whose wish it is, and why.
+    pub reason: String,
+    /// May be a camera that was deleted.
+    pub camera: CameraId,
+    pub from: Timestamp,
+    /// `None`: all that comes, until the hold is removed.
+    pub to: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub id: HoldId,
+    pub spec: HoldSpec,
+    pub created_at: Timestamp,
 }
 
 /// A move under way while the old owner still records: `to` records in `epoch` already and must prove it.

@@ -3,10 +3,10 @@
 mod assign;
 
 use crate::command::{Command, Rejection, Response, Settings};
-use crate::model::{Assignment, Camera, CameraSpec, Duty, Node, NodeSpec, Tenure};
+use crate::model::{Assignment, Camera, CameraSpec, Duty, Hold, HoldSpec, Node, NodeSpec, Tenure};
 use crate::table::Table;
-use crate::validate::{self, CAMERAS_MAX, NODES_MAX};
-use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use crate::validate::{self, CAMERAS_MAX, HOLDS_MAX, NODES_MAX};
+use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub struct ClusterState {
     histories: Table<CameraId, History>,
     /// Which attempt to join made which member.
     attempts: Table<Uuid, NodeId>,
+    pub holds: Table<HoldId, Hold>,
+    hold_last: HoldId,
 }
 
 /// What is remembered of a camera's assignments.
@@ -56,6 +58,17 @@ impl ClusterState {
         self.nodes.values().find(|node| node.spec.name == name)
     }
 
+    /// Reads a state that [`Serialize`] wrote, also before there were holds.
+    ///
+    /// # Errors
+    /// The bytes are no state, or that of a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        match whole(bytes) {
+            Err(postcard::Error::DeserializeUnexpectedEnd) => whole(&[bytes, WITHOUT_HOLDS].concat()),
+            other => other,
+        }
+    }
+
     /// Applies one entry of the log.
     ///
     /// # Errors
@@ -77,6 +90,8 @@ impl ClusterState {
             Command::DeleteCamera { camera } => self.delete_camera(camera),
             Command::SetSettings(settings) => self.set_settings(settings),
             Command::Assign { at, changes } => Ok(self.assign(at, changes)),
+            Command::CreateHold { spec, at } => self.create_hold(spec, at),
+            Command::DeleteHold { hold } => self.delete_hold(hold),
         }
     }
 
@@ -211,6 +226,28 @@ impl ClusterState {
         Ok(Response::Done)
     }
 
+    fn create_hold(&mut self, spec: HoldSpec, at: Timestamp) -> Result<Response, Rejection> {
+        validate::hold_spec(&spec)?;
+        if spec.camera == CameraId(0) || spec.camera > self.camera_last {
+            return Err(Rejection::UnknownCamera(spec.camera));
+        }
+        if self.holds.len() >= HOLDS_MAX {
+            return Err(Rejection::too_many("holds", HOLDS_MAX));
+        }
+        self.hold_last = HoldId(self.hold_last.0 + 1);
+        let id = self.hold_last;
+        self.holds.insert(id, Hold { id, spec, created_at: at });
+        Ok(Response::Hold(id))
+    }
+
+    fn delete_hold(&mut self, id: HoldId) -> Result<Response, Rejection> {
+        if !self.holds.contains(id) {
+            return Err(Rejection::UnknownHold(id));
+        }
+        self.holds.remove(id);
+        Ok(Response::Done)
+    }
+
     fn set_settings(&mut self, settings: Settings) -> Result<Response, Rejection> {
         validate::settings(&settings)?;
         let missing = self
@@ -224,5 +261,58 @@ impl ClusterState {
         }
         self.settings = settings;
         Ok(Response::Done)
+    }
+}
+
+/// No holds, and none ever made: what a state ended with before there were any.
+const WITHOUT_HOLDS: &[u8] = &[0, 0];
+
+/// Nothing may be left over: it would be what a newer version knows and this one would forget.
+fn whole(bytes: &[u8]) -> Result<ClusterState, postcard::Error> {
+    match postcard::take_from_bytes(bytes)? {
+        (state, []) => Ok(state),
+        _ => Err(postcard::Error::DeserializeBadEncoding),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Role;
+
+    fn founded() -> ClusterState {
+        let node = NodeSpec {
+            name: "n1".into(),
+            peer_addr: "n1:1".into(),
+            api_addr: "n1:2".into(),
+            role: Role::Witness,
+            failure_domain: String::new(),
+            camera_capacity: 0,
+        };
+        let mut state = ClusterState::default();
+        state.apply(Command::Initialize { cluster: Uuid::nil(), node }).unwrap();
+        state
+    }
+
+    #[test]
+    fn a_state_from_before_there_were_holds_is_read() {
+        let bytes = postcard::to_allocvec(&founded()).unwrap();
+        let before = bytes.strip_suffix(WITHOUT_HOLDS).unwrap();
+        assert_eq!(ClusterState::decode(before), Ok(founded()));
+        assert_eq!(ClusterState::decode(&bytes), Ok(founded()));
+    }
+
+    #[test]
+    fn a_state_that_is_cut_or_of_a_newer_version_is_refused() {
+        let mut state = founded();
+        state.camera_last = CameraId(1);
+        let spec = HoldSpec { reason: "case 7".into(), camera: CameraId(1), from: Timestamp(1), to: None };
+        state.apply(Command::CreateHold { spec, at: Timestamp(2) }).unwrap();
+        let bytes = postcard::to_allocvec(&state).unwrap();
+        assert_eq!(ClusterState::decode(&bytes), Ok(state));
+        for cut in 0..bytes.len() - 1 {
+            assert!(ClusterState::decode(&bytes[..cut]).is_err(), "{cut} of {}", bytes.len());
+        }
+        assert!(ClusterState::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

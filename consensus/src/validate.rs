@@ -1,7 +1,8 @@
 //! What a camera, a node and the settings may look like. Pure, and the same at the API's door as in the replicated state.
 
 use crate::command::{Rejection, RetentionClass, Settings};
-use crate::model::{CameraSpec, NodeSpec, Role, Source};
+use crate::model::{CameraSpec, HoldSpec, NodeSpec, Role, Source};
+use holdfast_storage::HOLD_CLASS;
 use std::collections::BTreeMap;
 
 pub const CAMERAS_MAX: usize = 10_000;
@@ -14,6 +15,8 @@ pub const LABEL_KEY_BYTES_MAX: usize = 64;
 pub const LABEL_VALUE_BYTES_MAX: usize = 256;
 pub const ADDR_BYTES_MAX: usize = 260;
 pub const RETENTION_CLASSES_MAX: usize = 16;
+pub const HOLDS_MAX: usize = 1_000;
+pub const REASON_BYTES_MAX: usize = 512;
 pub const CAMERA_CAPACITY_MAX: u32 = 10_000;
 
 /// # Errors
@@ -42,6 +45,25 @@ pub fn node_spec(spec: &NodeSpec) -> Result<(), Rejection> {
 }
 
 /// # Errors
+/// [`Rejection::Invalid`] with the field's name and what to change.
+pub fn hold_spec(spec: &HoldSpec) -> Result<(), Rejection> {
+    if spec.reason.trim().is_empty() {
+        return Err(Rejection::invalid("reason", "must not be empty; say whose wish it is, and why"));
+    }
+    if spec.reason.chars().any(char::is_control) {
+        return Err(Rejection::invalid("reason", "must not hold control characters"));
+    }
+    at_most("reason", &spec.reason, REASON_BYTES_MAX)?;
+    match spec.to {
+        Some(to) if to <= spec.from => Err(Rejection::invalid(
+            "to",
+            format!("({to}) must be after `from` ({}); leave it out for no end", spec.from),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// # Errors
 /// [`Rejection::Invalid`] or [`Rejection::TooMany`].
 pub fn settings(settings: &Settings) -> Result<(), Rejection> {
     let classes = &settings.retention_classes;
@@ -58,6 +80,10 @@ fn retention_class(class: &RetentionClass, earlier: &[RetentionClass]) -> Result
     name("retention_classes.name", &class.name)?;
     if earlier.iter().any(|other| other.name == class.name) {
         return Err(Rejection::invalid("retention_classes.name", format!("\"{}\" is there twice", class.name)));
+    }
+    if class.name == HOLD_CLASS {
+        let why = format!("\"{HOLD_CLASS}\" is taken: held footage is kept under it; choose another name");
+        return Err(Rejection::invalid("retention_classes.name", why));
     }
     if class.age_max_s == Some(0) || class.bytes_max == Some(0) {
         return Err(Rejection::invalid("retention_classes", "a limit of 0 keeps nothing; leave it out for no limit"));

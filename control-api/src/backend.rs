@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::wire;
 use bytes::Bytes;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::ids::{CameraId, HoldId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
 
@@ -37,6 +37,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
     -> impl Future<Output = Result<wire::Camera>> + Send;
     /// Ends the camera's recording. What was recorded stays until retention deletes it.
     fn delete_camera(&self, id: CameraId) -> impl Future<Output = Result<()>> + Send;
+
+    fn holds(&self) -> impl Future<Output = Result<Vec<wire::Hold>>> + Send;
+    fn hold(&self, id: HoldId) -> impl Future<Output = Result<wire::Hold>> + Send;
+    /// The camera may have been deleted; not found where it never existed.
+    fn create_hold(&self, hold: wire::NewHold) -> impl Future<Output = Result<wire::Hold>> + Send;
+    /// Retention may delete what no other hold covers, from now on.
+    fn delete_hold(&self, id: HoldId) -> impl Future<Output = Result<()>> + Send;
 
     /// Spans and gaps that overlap `from..to`, cut to it.
     fn timeline(

@@ -3,7 +3,7 @@
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Protection, Role, Transport};
 use holdfast_storage::chunk::GapCause;
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -266,6 +266,29 @@ pub struct Gap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+}
+
+/// Body of `POST /holds`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewHold {
+    pub reason: String,
+    pub camera: CameraId,
+    pub from: Timestamp,
+    /// Absent or `null`: all that comes, until the hold is removed.
+    #[serde(default)]
+    pub to: Option<Timestamp>,
+}
+
+/// Footage that no retention may delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub id: HoldId,
+    pub reason: String,
+    pub camera: CameraId,
+    pub from: Timestamp,
+    pub to: Option<Timestamp>,
+    pub created_at: Timestamp,
 }
 
 /// RFC 9457, `application/problem+json`. `code` is stable.

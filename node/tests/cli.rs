@@ -63,6 +63,8 @@ fn routes(changes: Changes) -> Router {
         .route("/nodes/{id}/drain", post(note).delete(note))
         .route("/cameras", get(|| async { Json(json!([camera(), yard()])) }).post(add))
         .route("/cameras/{id}", delete(note))
+        .route("/holds", get(|| async { Json(json!([held()])) }).post(add_hold))
+        .route("/holds/{id}", get(|| async { Json(held()) }).delete(note))
         .route("/cameras/{id}/timeline", get(|| async { Json(timeline()) }))
         .route("/cameras/{id}/export.mp4", get(export));
     Router::new().nest("/api/v1", api).layer(axum::middleware::from_fn(authorise)).with_state(changes)
@@ -85,6 +87,15 @@ async fn note(State(changes): State<Changes>, request: Request) -> StatusCode {
 async fn add(State(changes): State<Changes>, Json(body): Json<Value>) -> Response {
     changes.lock().unwrap().push(body);
     (StatusCode::CREATED, Json(camera())).into_response()
+}
+
+async fn add_hold(State(changes): State<Changes>, Json(body): Json<Value>) -> Response {
+    changes.lock().unwrap().push(body);
+    (StatusCode::CREATED, Json(held())).into_response()
+}
+
+fn held() -> Value {
+    json!({"id": 3, "reason": "case\u{1b}[2J 7", "camera": 1, "from": "2026-11-22T10:00:00Z", "to": null, "created_at": "2026-11-22T12:00:00Z"})
 }
 
 /// Camera 1 has footage; the others' breaks off.
@@ -208,6 +219,27 @@ fn changes_reach_the_api() {
     let changes = api.changes.lock().unwrap();
     assert_eq!((&changes[0]["source"]["password"], &changes[0]["labels"]["site"]), (&json!("geheim"), &json!("north")));
     assert_eq!(changes[1..], ["DELETE /cameras/1", "POST /nodes/1/drain", "DELETE /nodes/1/drain"]);
+}
+
+#[test]
+fn holds_are_added_listed_and_removed() {
+    let api = Api::start();
+    let hold = |camera, to: &[&str]| {
+        let args = ["hold", "add", camera, "--from", "2026-11-22T10:00:00Z", "--reason", "case 7"];
+        api.run(&[&args[..], to].concat())
+    };
+    assert!(stdout(&hold("gate", &[])).contains("added hold 3: camera 1 from 2026-11-22T10:00:00.000000Z to no end"));
+    stdout(&hold("77", &["--to", "2026-11-22T11:00:00Z"]));
+    assert_eq!(failure(&hold("nobody", &[])).0, 3);
+    assert_eq!(failure(&hold("gate", &["--to", "2026-11-22T09:00:00Z"])).0, 2);
+    let list = stdout(&api.run(&["hold", "list"]));
+    assert!(list.contains("case") && !list.contains('\u{1b}'), "{list}");
+    assert_eq!(serde_json::from_str::<Value>(&stdout(&api.run(&["hold", "list", "--json"]))).unwrap()[0]["id"], 3);
+    stdout(&api.run(&["hold", "remove", "3"]));
+    let changes = api.changes.lock().unwrap();
+    assert_eq!(changes[0], json!({"reason": "case 7", "camera": 1, "from": "2026-11-22T10:00:00.000000Z", "to": null}));
+    assert_eq!((&changes[1]["camera"], &changes[1]["to"]), (&json!(77), &json!("2026-11-22T11:00:00.000000Z")));
+    assert_eq!(changes[2], "DELETE /holds/3");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use self::pending::Pending;
 use crate::chunk::{Gap, InitId};
 use crate::format::{FORMAT_VERSION, FooterHead, TrackTable, Trailer};
 use crate::ids::{CameraId, SegmentId, StreamKind};
-use crate::index::overlaps;
+use crate::index::{InitRow, overlaps};
 use crate::shared::{Known, lock};
 use crate::time::Timestamp;
 use crate::timeline::Span;
@@ -111,7 +111,7 @@ impl Catalogue {
             let rows = db.scan_prefix(keys::SEGMENT);
             rows.map(|row| {
                 let (key, value) = row.map_err(broken)?;
-                let id = keys::segment_of(&key).ok_or_else(|| Broken("a segment's key is malformed".to_owned()))?;
+                let id = keys::segment_of(&key).ok_or_else(malformed)?;
                 let row: SegmentRow = decode(&value)?;
                 let class = classes.entry(row.class).or_insert_with_key(|class| Arc::from(class.as_str()));
                 Ok((id, Known { class: Arc::clone(class), bytes: row.bytes, closed_at: row.closed_at }))
@@ -174,9 +174,10 @@ impl Catalogue {
         self.db.get(key).map_err(broken)?.map_or(Ok(Vec::new()), |value| rows_of(key, &value))
     }
 
-    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched.
-    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<(), Broken> {
-        let Some(head) = head else { return self.remove_searched(&BTreeSet::from([id])) };
+    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched. Answers the init segments of which no place is known any
+    /// more: another segment may hold them.
+    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<Vec<InitRow>, Broken> {
+        let Some(head) = head else { return self.remove_searched(&BTreeSet::from([id])).map(|()| Vec::new()) };
         self.settled(|db| {
             let mut batch = sled::Batch::default();
             batch.remove(segment_key(id).to_vec());
@@ -189,14 +190,24 @@ impl Catalogue {
             for (number, gap) in (0..).zip(&head.gaps) {
                 batch.remove(gap_key(gap, id, number).to_vec());
             }
+            let mut placeless = Vec::new();
             for init in &head.inits {
                 let key = init_key(init.key.camera, init.id);
                 if self.place(&key)?.is_some_and(|place| place.segment == id) {
                     batch.remove(key.to_vec());
+                    placeless.push(*init);
                 }
             }
-            db.apply_batch(batch).map_err(broken)
+            db.apply_batch(batch).map_err(broken)?;
+            Ok(placeless)
         })
+    }
+
+    /// The init segment stands there, as far as is known.
+    pub(crate) fn place_init(&self, init: &InitRow, segment: SegmentId) -> Result<(), Broken> {
+        let place = InitPlace { segment, offset: init.offset, bytes: init.bytes };
+        let key = init_key(init.key.camera, init.id);
+        self.settled(|db| db.insert(key, encode(&place)?).map(drop).map_err(broken))
     }
 
     /// As [`Self::remove`], for any number of segments in one search.
@@ -261,15 +272,46 @@ impl Catalogue {
     }
 
     fn newest_rows(&self, camera: CameraId, stream: StreamKind, count_max: usize) -> Result<Vec<StreamRow>, Broken> {
+        self.settled(|db| first_rows(db.scan_prefix(stream_prefix(camera, stream)).rev(), true, count_max, |_| true))
+    }
+
+    /// The segments with a stream's footage next to an instant: those that begin before it and those that begin after it, the nearest first, at most
+    /// `segments_max` of each.
+    pub(crate) fn near(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        at: Timestamp,
+        segments_max: usize,
+    ) -> Result<Vec<SegmentId>, Broken> {
         self.settled(|db| {
-            let mut newest = Vec::new();
-            for bucket in db.scan_prefix(stream_prefix(camera, stream)).rev() {
-                newest.extend(bucket_rows(bucket)?.into_iter().rev().take(count_max - newest.len()));
-                if newest.len() == count_max {
-                    break;
+            let before = db.range(bucket_range(camera, stream, Timestamp::MIN, at)).rev();
+            let after = db.range(bucket_range(camera, stream, bucket_of(at), Timestamp::MAX));
+            let mut rows = first_rows(before, true, segments_max, |row| row.start < at)?;
+            rows.extend(first_rows(after, false, segments_max, |row| row.start >= at)?);
+            Ok(rows.into_iter().map(|row| row.segment).collect())
+        })
+    }
+
+    /// The segments whose gap ledger has an entry that overlaps `[from, to)`.
+    pub(crate) fn segments_with_gaps(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<SegmentId>, Broken> {
+        self.settled(|db| {
+            let reach = from.plus_micros(-lock(&self.longest).gap_us);
+            let mut ids = Vec::new();
+            for row in db.range(gap_range(camera, stream, reach, to)) {
+                let (key, value) = row.map_err(broken)?;
+                let gap: Gap = decode(&value)?;
+                if overlaps(gap.start, gap.end, from, to) {
+                    ids.push(keys::segment_of(&key).ok_or_else(malformed)?);
                 }
             }
-            Ok(newest)
+            Ok(ids)
         })
     }
 
@@ -301,6 +343,10 @@ impl Catalogue {
     pub(crate) fn flush(&self) -> Result<(), Broken> {
         self.settled(|db| db.flush().map(|_| ()).map_err(broken))
     }
+}
+
+fn malformed() -> Broken {
+    Broken("a key is malformed".to_owned())
 }
 
 fn check_version(db: &sled::Db, volume: Uuid) -> Result<(), Broken> {
@@ -335,6 +381,27 @@ fn rows_of(key: &BucketKey, value: &[u8]) -> Result<Vec<StreamRow>, Broken> {
     let (camera, stream, base) =
         keys::bucket_parts(key).ok_or_else(|| Broken("a bucket's key is malformed".to_owned()))?;
     bucket::decode(camera, stream, base, value)
+}
+
+/// The first rows of `buckets` that are wanted, at most `count_max`; with `is_back` each bucket is read from its end.
+fn first_rows(
+    buckets: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+    is_back: bool,
+    count_max: usize,
+    is_wanted: impl Fn(&StreamRow) -> bool,
+) -> Result<Vec<StreamRow>, Broken> {
+    let mut first = Vec::new();
+    for bucket in buckets {
+        let mut rows = bucket_rows(bucket)?;
+        if is_back {
+            rows.reverse();
+        }
+        first.extend(rows.into_iter().filter(&is_wanted).take(count_max - first.len()));
+        if first.len() == count_max {
+            break;
+        }
+    }
+    Ok(first)
 }
 
 fn bucket_rows(bucket: sled::Result<(sled::IVec, sled::IVec)>) -> Result<Vec<StreamRow>, Broken> {

@@ -39,6 +39,10 @@ numeric_id!(
     Epoch, u64
 );
 numeric_id!(
+    /// A hold. Assigned by the replicated state machine, from 1, never reused.
+    HoldId, u64
+);
+numeric_id!(
     /// A segment file of one volume: grows by one with each segment that the volume opens, never reused.
     SegmentId, u64
 );

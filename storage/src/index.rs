@@ -1,6 +1,6 @@
 //! What one segment holds. Pure: the writer fills it as batches become durable, recovery from what it finds, sealing writes it out.
 
-use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
+use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId, Record};
 use crate::format::Decoded;
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
 use crate::time::Timestamp;
@@ -69,6 +69,21 @@ pub enum Row {
 }
 
 impl Row {
+    /// The row of a record that is written at `offset`.
+    #[must_use]
+    pub fn of_record(record: &Record, offset: u64) -> Self {
+        match record {
+            Record::Chunk(chunk) => {
+                Self::Chunk(ChunkRow { meta: chunk.meta, offset, payload_bytes: chunk.payload_bytes() as u32 })
+            }
+            Record::Init(init) => {
+                let key = TrackKey { camera: init.camera, stream: init.stream, track: init.track };
+                Self::Init(InitRow { key, id: init.id(), offset, bytes: init.bytes.len() as u32 })
+            }
+            Record::Gap(gap) => Self::Gap(*gap),
+        }
+    }
+
     /// The row of a record that was read at `offset`; `None` for a kind that this release does not know.
     #[must_use]
     pub fn of(decoded: &Decoded<'_>, offset: u64) -> Option<Self> {

@@ -3,7 +3,11 @@
 //! Recording never waits for it. `turn` does one bounded piece of work (sealing first, then room, then recovery) and says when the next one is due;
 //! it reads no clock and never waits, so that a simulation can drive it. `keep` is the thread that does both.
 
+mod copy;
+mod hold;
 mod retain;
+#[cfg(test)]
+mod tests;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, is_held};
@@ -86,6 +90,8 @@ pub(crate) struct Keeper {
     tell_at: Instant,
     /// Since the last line there has been work.
     is_told: bool,
+    holding: hold::Holding,
+    inflow: retain::Inflow,
 }
 
 impl Keeper {
@@ -105,6 +111,8 @@ impl Keeper {
             is_first_listing: true,
             tell_at: now + TELL_INTERVAL,
             is_told: false,
+            holding: hold::Holding::new(now),
+            inflow: retain::Inflow::new(now),
         }
     }
 
@@ -125,6 +133,9 @@ impl Keeper {
 
     /// Until something is due.
     fn wait(&self) -> Duration {
+        if self.holding.is_copying() {
+            return Duration::ZERO;
+        }
         let mut due_at = self.retention_at;
         if !self.has_catalogue() {
             due_at = due_at.min(self.open_catalogue_at);
@@ -143,6 +154,9 @@ impl Keeper {
             self.rebuild_catalogue(&Broken("a reader found it damaged".to_owned()));
         }
         if self.seal_at <= now && self.seal_next() {
+            return;
+        }
+        if self.copy_some() {
             return;
         }
         if self.retention_at <= now {
@@ -174,6 +188,7 @@ impl Keeper {
 
     fn finish(&mut self) {
         while !self.to_seal.is_empty() && self.seal_next() {}
+        self.give_up_copy();
         if let Some(catalogue) = self.catalogue()
             && let Err(error) = catalogue.flush()
         {
@@ -239,6 +254,7 @@ impl Keeper {
             return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
         }
         *write(&self.shared.catalogue) = Some(Arc::new(catalogue));
+        self.holding.forget();
         self.retention_at = self.now;
     }
 
@@ -365,6 +381,7 @@ impl Keeper {
             Some(Ok(())) => {
                 let known = Known { class: Arc::clone(class), bytes, closed_at: trailer.closed_at };
                 write(&self.shared.known).insert(id, known);
+                self.holding.note(id, head);
             }
             Some(Err(error)) => {
                 self.rebuild_catalogue(&error);
@@ -459,52 +476,5 @@ pub(crate) fn delete_dir(path: &Path) -> Result<(), Broken> {
     match deleted {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Broken(error.to_string())),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-    use crate::disk::{IoChoice, RealDisk};
-    use crate::ids::NodeId;
-    use crate::layout::Layout;
-    use crate::options::VolumeOptions;
-    use crate::time::Timestamp;
-    use uuid::Uuid;
-
-    fn pending(shared: &Shared) -> u64 {
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &shared.counters;
-        count(&counters.segments_to_recover) - count(&counters.segments_recovered) - count(&counters.refused_segments)
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
-    fn now() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn a_catalogue_lost_during_recovery_leaves_each_segment_to_recover_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil());
-        let layout = Layout { root: dir.path().to_owned() };
-        let disk = Arc::new(RealDisk::new(IoChoice::Plain, dir.path()).unwrap());
-        let shared = Arc::new(Shared::new(options, layout, Uuid::nil(), disk, Arc::new(SystemClock)));
-        let class: Arc<str> = Arc::from("default");
-        let found = |id| Found { id: SegmentId(id), class: Arc::clone(&class), bytes: 4096 };
-        let mut keeper = Keeper::new(Arc::clone(&shared), vec![found(1), found(2)], now());
-        keeper.open_catalogue();
-        assert_eq!(pending(&shared), 2);
-        let known = Known { class: Arc::clone(&class), bytes: 4096, closed_at: Timestamp(0) };
-        write(&shared.known).insert(SegmentId(3), known);
-        keeper.rebuild_catalogue(&Broken("injected".to_owned()));
-        assert_eq!(pending(&shared), 3);
-        keeper.open_catalogue();
-        while let Some(found) = keeper.to_recover.pop_back() {
-            // None of the files is there.
-            keeper.recover(&found);
-        }
-        assert_eq!(pending(&shared), 0, "recovery is over once nothing waits");
     }
 }

@@ -1,7 +1,7 @@
 //! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue, retention and scrub.
 //!
 //! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing in them reads a clock or does I/O, nor does
-//! anything in `format`, `index`, `retention`, `damage`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
+//! anything in `format`, `index`, `hold`, `retention`, `damage`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
 //! catalogue, which is sled's and can be deleted at any time.
 
 mod catalogue;
@@ -13,6 +13,7 @@ mod error;
 pub mod format;
 #[doc(hidden)]
 pub mod fuzzing;
+mod hold;
 mod identity;
 pub mod ids;
 mod index;
@@ -40,6 +41,7 @@ mod writer;
 
 pub use damage::{DAMAGED_MAX, DamagedChunk};
 pub use error::{AppendError, Error};
+pub use hold::{HOLD_CLASS, HOLD_LEAD_US, Hold, Holds};
 pub use identity::volume_id;
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
 pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};

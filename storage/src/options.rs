@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::disk::IoChoice;
 use crate::format::CLASS_NAME_BYTES_MAX;
+use crate::hold::{HOLD_CLASS, Holds};
 use crate::ids::NodeId;
 use crate::scrub::ScrubOptions;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ pub struct VolumeOptions {
     /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
     pub free_bytes_min: u64,
     pub scrub: ScrubOptions,
+    /// What may not be deleted. `None`: not known yet; nothing at all is deleted until [`crate::VolumeHandle::set_holds`] tells.
+    pub holds: Option<Holds>,
 }
 
 impl VolumeOptions {
@@ -70,6 +73,7 @@ impl VolumeOptions {
             retention: vec![RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: None }],
             free_bytes_min: 1 << 30,
             scrub: ScrubOptions::OFF,
+            holds: Some(Holds::default()),
         }
     }
 
@@ -80,6 +84,12 @@ impl VolumeOptions {
         }
         if let Some(class) = self.retention.iter().find(|class| !is_class_name(&class.name)) {
             return wrong("retention", &format!("{:?} is no class name: use 1 to 64 of a-z 0-9 - _", class.name));
+        }
+        if self.retention.iter().any(|class| class.name == HOLD_CLASS) {
+            return wrong(
+                "retention",
+                "the class name \"hold\" is taken: held footage is kept under it; choose another",
+            );
         }
         let mut names: Vec<_> = self.retention.iter().map(|class| &class.name).collect();
         names.sort_unstable();

@@ -3,16 +3,18 @@
 mod caches;
 mod damaged;
 
-pub(crate) use caches::Caches;
+pub(crate) use caches::{Caches, Moves};
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, StreamRow};
-use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
+use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
-use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
+use crate::hold::HOLD_CLASS;
+use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use crate::range::Range;
 use crate::scan::scan;
 use crate::shared::{Shared, read, write};
+use crate::time::Timestamp;
 use crate::timeline::{Span, join_seams, spans_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
@@ -23,8 +25,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Shared {
-    /// The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    /// A chunk that stands in two segments, because held footage was copied and its original is there still, is listed once: where it stays.
     pub(crate) fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
+        let mut entries = self.listed(range)?;
+        // A damaged copy must not hide its sound original.
+        read(&self.damage).leave_out(&mut entries);
+        let copies = self.copies_among(&entries);
+        entries.sort_by_key(|entry| (key_of(&entry.meta), !copies.contains(&entry.location.segment)));
+        entries.dedup_by(|later, first| later.meta == first.meta);
+        Ok(entries)
+    }
+
+    /// The chunks that overlap `range` of which a copy is listed.
+    pub(crate) fn copied(&self, range: Range) -> Result<BTreeSet<ChunkKey>, Error> {
+        let entries = self.listed(range)?;
+        let copies = self.copies_among(&entries);
+        let copied = entries.iter().filter(|entry| copies.contains(&entry.location.segment));
+        Ok(copied.map(|entry| key_of(&entry.meta)).collect())
+    }
+
+    pub(crate) fn segments_with_gaps(&self, range: Range) -> Result<Vec<SegmentId>, Error> {
+        let Range { camera, stream, from, to } = range;
+        self.ask_catalogue(|catalogue| catalogue.segments_with_gaps(camera, stream, from, to))
+    }
+
+    fn copies_among(&self, entries: &[ChunkEntry]) -> BTreeSet<SegmentId> {
+        let known = read(&self.known);
+        let is_copy = |id: &SegmentId| known.get(id).is_some_and(|known| &*known.class == HOLD_CLASS);
+        entries.iter().map(|entry| entry.location.segment).filter(is_copy).collect()
+    }
+
+    /// Every place of every chunk. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
         for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
             for table in row.tables.iter().filter(|table| range.overlaps(table.start, table.end)) {
@@ -38,8 +70,6 @@ impl Shared {
                 }
             }
         }
-        read(&self.damage).leave_out(&mut entries);
-        entries.sort_by_key(|entry| (entry.meta.start, entry.meta.track, entry.meta.session, entry.meta.sequence));
         Ok(entries)
     }
 
@@ -117,8 +147,16 @@ impl Shared {
 
     /// A chunk's payload, checked.
     pub(crate) fn payload(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
-        let ChunkLocation { segment, offset, .. } = *location;
-        let record = Bytes::from(self.record(segment, offset)?);
+        let ChunkLocation { mut segment, mut offset, .. } = *location;
+        let record = match self.record(segment, offset) {
+            // Whoever asks learned of the chunk before it was moved.
+            Err(Error::NoSegment { .. }) if let Some(moved) = self.caches.moved(segment, offset) => {
+                (segment, offset) = moved;
+                self.record(segment, offset)?
+            }
+            other => other?,
+        };
+        let record = Bytes::from(record);
         match decode_record(&record) {
             Ok((Decoded::Chunk { payload, .. }, _)) if payload.len() == location.payload_bytes as usize => {
                 Ok(record.slice_ref(payload))
@@ -210,6 +248,13 @@ fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     let spans = rows.iter().filter(has_video).flat_map(|row| &row.spans);
     let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
     Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end: span.end, first_keyframe: Some(span.start) })
+}
+
+/// What a chunk of one stream is known by: its copies have the same key, and no other chunk has.
+pub(crate) type ChunkKey = (Timestamp, TrackKind, SessionId, u32, Epoch, Rank, NodeId);
+
+pub(crate) fn key_of(meta: &ChunkMeta) -> ChunkKey {
+    (meta.start, meta.track, meta.session, meta.sequence, meta.epoch, meta.rank, meta.node)
 }
 
 fn clip(spans: Vec<Span>, Range { from, to, .. }: Range) -> Vec<Span> {

@@ -1,8 +1,14 @@
-//! Which segments to delete. Pure: files, limits, room and time come in as values.
+//! Which segments to delete. Pure: files, limits, holds, room and time come in as values.
 
+mod forecast;
+
+pub use forecast::{Rate, full_in_s};
+
+use crate::hold::HOLD_CLASS;
 use crate::ids::SegmentId;
 use crate::options::RetentionClass;
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What retention knows of a segment.
@@ -15,13 +21,51 @@ pub struct SegmentFacts<'a> {
     pub closed_at: Timestamp,
     /// Sealed and indexed; anything else counts, and stays.
     pub is_deletable: bool,
+    /// Bytes of footage in it that is held; `None` where nothing is. Before the segment goes they are copied into the class [`HOLD_CLASS`].
+    pub held_bytes: Option<u64>,
 }
+
+impl SegmentFacts<'_> {
+    /// So much of it is held that deleting it would free next to nothing: it stays where it is, and counts for no limit of its class.
+    fn is_kept_whole(&self) -> bool {
+        self.class != HOLD_CLASS
+            && self.held_bytes.is_some_and(|held_bytes| is_worth_keeping_whole(self.bytes, held_bytes))
+    }
+
+    fn is_released(&self) -> bool {
+        self.class == HOLD_CLASS && self.held_bytes.is_none()
+    }
+
+    /// What deleting it frees, in bytes.
+    fn freed_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.held_bytes.unwrap_or(0))
+    }
+
+    /// Whether it may go at all, if held parts of up to `copy_bytes_max` can be copied.
+    fn may_go(&self, copy_bytes_max: u64) -> bool {
+        let may_be_freed = match self.held_bytes {
+            None => true,
+            Some(held_bytes) => self.class != HOLD_CLASS && !self.is_kept_whole() && held_bytes <= copy_bytes_max,
+        };
+        self.is_deletable && may_be_freed
+    }
+}
+
+/// Whether a segment's copy would be about as long as the segment.
+pub(crate) fn is_worth_keeping_whole(bytes: u64, held_bytes: u64) -> bool {
+    held_bytes >= bytes - bytes / KEPT_WHOLE_SHARE
+}
+
+/// A segment of which less than one part in so many is not held is kept whole.
+const KEPT_WHOLE_SHARE: u64 = 8;
 
 /// The filesystem's room in bytes, and what must stay free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FreeSpace {
     pub free_bytes: u64,
     pub free_bytes_min: u64,
+    /// Longer held parts cannot be copied now.
+    pub copy_bytes_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +73,7 @@ pub enum Reason {
     Age,
     ClassBytes,
     FreeSpace,
+    Released,
 }
 
 impl fmt::Display for Reason {
@@ -37,31 +82,43 @@ impl fmt::Display for Reason {
             Self::Age => "older than its class allows",
             Self::ClassBytes => "its class is over its size",
             Self::FreeSpace => "the disk is short of free space",
+            Self::Released => "no hold covers it any more",
         })
     }
 }
 
-/// The segments to delete, oldest first. The newest segment of the volume always stays, because its id tells the next one.
-/// A class that is no longer configured has no limits of its own, but gives way when the disk is short of space.
+/// What retention decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Oldest first.
+    pub deletions: Vec<(SegmentId, Reason)>,
+    /// What of the room that must stay free cannot be reached by deleting, in bytes.
+    pub short_bytes: u64,
+}
+
+/// The segments to delete. The newest segment of the volume always stays, because its id tells the next one.
+/// A class that is no longer configured has no limits of its own, but gives way when the disk is short of space. Copies of held footage go when no hold
+/// covers them any more, and only then: the limits of the class that they came from were over when they were made.
 #[must_use]
 pub fn plan_deletions(
     segments: &[SegmentFacts<'_>],
     classes: &[RetentionClass],
     space: FreeSpace,
     now: Timestamp,
-) -> Vec<(SegmentId, Reason)> {
+) -> Plan {
     let newest = segments.iter().map(|segment| segment.id).max();
     let mut order: Vec<&SegmentFacts<'_>> = segments.iter().collect();
     order.sort_by_key(|segment| segment.id);
-    let may_go = |segment: &SegmentFacts<'_>| segment.is_deletable && Some(segment.id) != newest;
-    let mut chosen: Vec<(&SegmentFacts<'_>, Reason)> = Vec::new();
+    let may_go = |segment: &SegmentFacts<'_>| Some(segment.id) != newest && segment.may_go(space.copy_bytes_max);
+    let released = order.iter().copied().filter(|segment| segment.is_released() && may_go(segment));
+    let mut chosen: Vec<(&SegmentFacts<'_>, Reason)> = released.map(|segment| (segment, Reason::Released)).collect();
     for class in classes {
         let of_class: Vec<_> = order.iter().copied().filter(|segment| segment.class == class.name).collect();
         choose_in_class(&of_class, class, now, &may_go, &mut chosen);
     }
-    choose_for_space(&order, space, &may_go, &mut chosen);
+    let short_bytes = choose_for_space(&order, space, &may_go, &mut chosen);
     chosen.sort_by_key(|(segment, _)| segment.id);
-    chosen.into_iter().map(|(segment, reason)| (segment.id, reason)).collect()
+    Plan { deletions: chosen.into_iter().map(|(segment, reason)| (segment.id, reason)).collect(), short_bytes }
 }
 
 fn choose_in_class<'a>(
@@ -72,7 +129,8 @@ fn choose_in_class<'a>(
     chosen: &mut Vec<(&'a SegmentFacts<'a>, Reason)>,
 ) {
     let age_us_max = class.age_max.map(|age| i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
-    let mut bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let counted = segments.iter().filter(|segment| !segment.is_kept_whole());
+    let mut bytes: u64 = counted.map(|segment| segment.bytes).sum();
     for segment in segments.iter().filter(|segment| may_go(segment)) {
         let is_old = age_us_max.is_some_and(|age_us_max| now.micros_since(segment.closed_at) > age_us_max);
         let is_over = class.bytes_max.is_some_and(|bytes_max| bytes > bytes_max);
@@ -83,23 +141,44 @@ fn choose_in_class<'a>(
     }
 }
 
+/// Returns what is missing still, in bytes.
 fn choose_for_space<'a>(
     order: &[&'a SegmentFacts<'a>],
     space: FreeSpace,
     may_go: &impl Fn(&SegmentFacts<'_>) -> bool,
     chosen: &mut Vec<(&'a SegmentFacts<'a>, Reason)>,
-) {
-    let freed: u64 = chosen.iter().map(|(segment, _)| segment.bytes).sum();
+) -> u64 {
+    let freed: u64 = chosen.iter().map(|(segment, _)| segment.freed_bytes()).sum();
     let mut missing = space.free_bytes_min.saturating_sub(space.free_bytes.saturating_add(freed));
-    for segment in order.iter().filter(|segment| may_go(segment)) {
+    let known: BTreeSet<SegmentId> = chosen.iter().map(|(segment, _)| segment.id).collect();
+    for segment in order.iter().filter(|segment| may_go(segment) && !known.contains(&segment.id)) {
         if missing == 0 {
-            return;
+            break;
         }
-        if chosen.iter().all(|(other, _)| other.id != segment.id) {
-            missing = missing.saturating_sub(segment.bytes);
-            chosen.push((segment, Reason::FreeSpace));
-        }
+        missing = missing.saturating_sub(segment.freed_bytes());
+        chosen.push((segment, Reason::FreeSpace));
     }
+    missing
+}
+
+/// How a volume's bytes stand to deletion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// What deleting everything that may go would free.
+    pub deletable_bytes: u64,
+    /// Copies of held footage, and held footage where it was recorded.
+    pub held_bytes: u64,
+}
+
+/// How the sealed segments stand to deletion if there were room for every copy.
+#[must_use]
+pub fn holding(segments: &[SegmentFacts<'_>]) -> Holding {
+    let deletable = segments.iter().filter(|segment| segment.may_go(u64::MAX)).map(SegmentFacts::freed_bytes).sum();
+    let held = segments.iter().filter_map(|segment| {
+        let held_bytes = segment.held_bytes?;
+        Some(if segment.class == HOLD_CLASS || segment.is_kept_whole() { segment.bytes } else { held_bytes })
+    });
+    Holding { deletable_bytes: deletable, held_bytes: held.sum() }
 }
 
 #[cfg(test)]
@@ -114,15 +193,24 @@ mod tests {
             bytes: 100,
             closed_at: Timestamp(closed_s * 1_000_000),
             is_deletable: true,
+            held_bytes: None,
         }
+    }
+
+    fn held(segment: SegmentFacts<'_>, bytes: u64) -> SegmentFacts<'_> {
+        SegmentFacts { held_bytes: Some(bytes), ..segment }
     }
 
     fn class(name: &str, age_s: Option<u64>, bytes_max: Option<u64>) -> RetentionClass {
         RetentionClass { name: name.to_owned(), age_max: age_s.map(Duration::from_secs), bytes_max }
     }
 
-    fn ids(plan: &[(SegmentId, Reason)]) -> Vec<u64> {
-        plan.iter().map(|(id, _)| id.0).collect()
+    fn ids(plan: &Plan) -> Vec<u64> {
+        plan.deletions.iter().map(|(id, _)| id.0).collect()
+    }
+
+    fn space(free_bytes: u64, free_bytes_min: u64) -> FreeSpace {
+        FreeSpace { free_bytes, free_bytes_min, copy_bytes_max: 100 }
     }
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -131,7 +219,7 @@ mod tests {
     fn age_takes_only_what_is_older() {
         let segments = [segment(1, "a", 100), segment(2, "a", 899), segment(3, "a", 901), segment(4, "b", 1)];
         let plan = plan_deletions(&segments, &[class("a", Some(100), None)], FreeSpace::default(), NOW);
-        assert_eq!(plan, [(SegmentId(1), Reason::Age), (SegmentId(2), Reason::Age)]);
+        assert_eq!(plan.deletions, [(SegmentId(1), Reason::Age), (SegmentId(2), Reason::Age)]);
     }
 
     #[test]
@@ -145,16 +233,48 @@ mod tests {
     #[test]
     fn free_space_takes_the_oldest_of_all_classes_and_counts_what_goes_anyway() {
         let segments = [segment(1, "a", 1), segment(2, "gone", 2), segment(3, "a", 3), segment(4, "a", 4)];
-        let space = FreeSpace { free_bytes: 50, free_bytes_min: 250 };
+        let space = space(50, 250);
         assert_eq!(ids(&plan_deletions(&segments, &[class("a", None, None)], space, NOW)), [1, 2]);
         let plan = plan_deletions(&segments, &[class("a", None, Some(200))], space, NOW);
-        assert_eq!(plan, [(SegmentId(1), Reason::ClassBytes), (SegmentId(2), Reason::FreeSpace)]);
+        assert_eq!(plan.deletions, [(SegmentId(1), Reason::ClassBytes), (SegmentId(2), Reason::FreeSpace)]);
     }
 
     #[test]
     fn the_newest_segment_stays_whatever_the_limits() {
         let segments = [segment(1, "a", 1), segment(2, "a", 2)];
-        let space = FreeSpace { free_bytes: 0, free_bytes_min: u64::MAX };
+        let space = space(0, u64::MAX);
         assert_eq!(ids(&plan_deletions(&segments, &[class("a", Some(0), Some(0))], space, NOW)), [1]);
+    }
+
+    #[test]
+    fn what_is_partly_held_goes_and_counts_only_for_what_it_frees() {
+        let segments = [held(segment(1, "a", 1), 60), segment(2, "a", 2), segment(3, "a", 3), segment(4, "a", 4)];
+        assert_eq!(ids(&plan_deletions(&segments, &[], space(0, 130), NOW)), [1, 2], "40 and 100 bytes are freed");
+        let no_room = FreeSpace { copy_bytes_max: 59, ..space(0, 130) };
+        assert_eq!(ids(&plan_deletions(&segments, &[], no_room, NOW)), [2, 3], "without room for the copy it waits");
+    }
+
+    #[test]
+    fn what_is_all_held_stays_and_does_not_count_for_its_class() {
+        let segments = [held(segment(1, "a", 1), 90), segment(2, "a", 2), segment(3, "a", 3), segment(4, "b", 4)];
+        let plan = plan_deletions(&segments, &[class("a", Some(1), Some(200))], FreeSpace::default(), NOW);
+        assert_eq!(ids(&plan), [2, 3], "by age");
+        let plan = plan_deletions(&segments, &[class("a", None, Some(200))], FreeSpace::default(), NOW);
+        assert_eq!(plan.deletions, [], "two count");
+    }
+
+    #[test]
+    fn copies_stay_whatever_the_need_until_they_are_released() {
+        let segments = [held(segment(1, HOLD_CLASS, 1), 10), segment(2, HOLD_CLASS, 2), segment(3, "a", 3)];
+        let plan = plan_deletions(&segments, &[], space(0, 1_000), NOW);
+        assert_eq!(plan, Plan { deletions: vec![(SegmentId(2), Reason::Released)], short_bytes: 900 });
+        assert_eq!(plan_deletions(&segments, &[], space(10, 10), NOW).deletions, [(SegmentId(2), Reason::Released)]);
+    }
+
+    #[test]
+    fn bytes_are_held_or_deletable() {
+        let copy = held(segment(1, HOLD_CLASS, 1), 80);
+        let segments = [copy, held(segment(2, "a", 2), 40), held(segment(3, "a", 3), 95), segment(4, "a", 4)];
+        assert_eq!(holding(&segments), Holding { deletable_bytes: 160, held_bytes: 240 });
     }
 }

@@ -4,6 +4,7 @@ use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::damage::Damage;
 use crate::disk::{Disk, IoMode};
+use crate::hold::Holds;
 use crate::ids::SegmentId;
 use crate::index::SegmentIndex;
 use crate::layout::Layout;
@@ -64,6 +65,15 @@ pub(crate) struct Counters {
     pub(crate) catalogue_rebuilds: AtomicU32,
     pub(crate) free_bytes: AtomicU64,
     pub(crate) total_bytes: AtomicU64,
+    pub(crate) held_bytes: AtomicU64,
+    pub(crate) deletable_bytes: AtomicU64,
+    pub(crate) short_bytes: AtomicU64,
+    /// In seconds; [`u64::MAX`] where nothing comes.
+    pub(crate) full_in_s: AtomicU64,
+    pub(crate) copied_segments: AtomicU64,
+    pub(crate) copied_bytes: AtomicU64,
+    /// The writer asked for room, and nothing could be deleted.
+    pub(crate) has_nothing_deletable: AtomicBool,
 }
 
 pub(crate) struct Shared {
@@ -74,6 +84,10 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) open: RwLock<BTreeMap<SegmentId, Arc<OpenSegment>>>,
+    /// The id of the next segment file, whoever makes it.
+    next_segment: AtomicU64,
+    /// `None` until they are known: nothing is deleted before.
+    pub(crate) holds: RwLock<Option<Arc<Holds>>>,
     pub(crate) known: RwLock<BTreeMap<SegmentId, Known>>,
     pub(crate) watermarks: RwLock<Watermarks>,
     /// `None` while it is being opened or rebuilt.
@@ -97,7 +111,9 @@ impl Shared {
         volume: Uuid,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
+        next_segment: SegmentId,
     ) -> Self {
+        let holds = options.holds.clone().map(Arc::new);
         Self {
             options,
             layout,
@@ -105,6 +121,8 @@ impl Shared {
             disk,
             clock,
             open: RwLock::default(),
+            next_segment: next_segment.0.into(),
+            holds: RwLock::new(holds),
             known: RwLock::default(),
             watermarks: RwLock::default(),
             catalogue: RwLock::default(),
@@ -112,11 +130,15 @@ impl Shared {
             caches: Caches::default(),
             damage: RwLock::default(),
             scrub: Control::default(),
-            counters: Counters::default(),
+            counters: Counters { full_in_s: u64::MAX.into(), ..Counters::default() },
             io_mode: Mutex::default(),
             failed: watch::Sender::new(None),
             published: watch::Sender::new(0),
         }
+    }
+
+    pub(crate) fn take_segment_id(&self) -> SegmentId {
+        SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn class_name(&self, class: usize) -> &str {

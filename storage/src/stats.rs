@@ -54,8 +54,23 @@ pub struct Stats {
     /// Of the filesystem, as retention saw it last.
     pub free_bytes: u64,
     pub total_bytes: u64,
-    /// The disk is full and nothing could be deleted so far.
+    /// Copies of held footage, and held footage where it was recorded (that part estimated).
+    pub held_bytes: u64,
+    /// What deleting everything that may go would free.
+    pub deletable_bytes: u64,
+    /// What is missing of [`crate::VolumeOptions::free_bytes_min`] and cannot be freed.
+    pub short_bytes: u64,
+    /// See [`crate::retention::full_in_s`].
+    pub full_in_s: Option<u64>,
+    /// Segments of held footage that were copied before their original went, and their bytes.
+    pub copied_segments: u64,
+    pub copied_bytes: u64,
+    /// Before they are, nothing is deleted.
+    pub are_holds_known: bool,
+    /// The disk refused the last write for want of room.
     pub has_no_space: bool,
+    /// And nothing on it may be deleted.
+    pub is_stuck: bool,
     pub failed: Option<String>,
 }
 
@@ -78,6 +93,7 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let scrub = shared.scrub.status();
     let known = read(&shared.known);
+    let full_in_s = load(&counters.full_in_s);
     Stats {
         io_mode: *lock(&shared.io_mode),
         written_bytes: load(&counters.written_bytes),
@@ -107,7 +123,15 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         is_catalogue_open: read(&shared.catalogue).is_some(),
         free_bytes: load(&counters.free_bytes),
         total_bytes: load(&counters.total_bytes),
+        held_bytes: load(&counters.held_bytes),
+        deletable_bytes: load(&counters.deletable_bytes),
+        short_bytes: load(&counters.short_bytes),
+        full_in_s: (full_in_s != u64::MAX).then_some(full_in_s),
+        copied_segments: load(&counters.copied_segments),
+        copied_bytes: load(&counters.copied_bytes),
+        are_holds_known: read(&shared.holds).is_some(),
         has_no_space,
+        is_stuck: has_no_space && counters.has_nothing_deletable.load(Ordering::Relaxed),
         failed: shared.failed.borrow().as_deref().map(str::to_owned),
     }
 }

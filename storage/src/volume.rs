@@ -133,15 +133,11 @@ impl Parts {
         let identity = identify(&**disk, &layout, options.cluster, || identity_of_segments(&**disk, &layout, &found))?;
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
-        let shared = Arc::new(Shared::new(options, layout, identity.volume, Arc::clone(disk) as Arc<dyn Disk>, clock));
+        let blocking = Arc::clone(disk) as Arc<dyn Disk>;
+        let shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
+        let shared = Arc::new(shared);
         let (sender, jobs) = mpsc::channel();
-        let start = Start {
-            shared: Arc::clone(&shared),
-            budget: Arc::clone(&intake.budget),
-            requests,
-            keeper: sender,
-            next_segment: SegmentId(next),
-        };
+        let start = Start { shared: Arc::clone(&shared), budget: Arc::clone(&intake.budget), requests, keeper: sender };
         let keeper = Keeper::new(Arc::clone(&shared), found, now);
         Ok(Self { shared, intake, start, keeper, jobs })
     }

@@ -93,7 +93,18 @@ impl Consensus {
         }
     }
 
+    /// Carries out `command` as [`Self::write`] does. Whether it was, and this node has applied it, and with it all that was committed before.
+    pub async fn write_and_see(&self, command: Command) -> bool {
+        let written = self.write_there(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await;
+        written.is_ok_and(|(_, is_seen)| is_seen)
+    }
+
     pub(super) async fn write_by(&self, command: Command, deadline: Instant) -> Result<Response, WriteError> {
+        self.write_there(command, deadline).await.map(|(response, _)| response)
+    }
+
+    /// The answer, and whether this node has applied the command.
+    async fn write_there(&self, command: Command, deadline: Instant) -> Result<(Response, bool), WriteError> {
         let mut leadership = self.leadership();
         let mut route = Route::default();
         loop {
@@ -110,8 +121,8 @@ impl Consensus {
             };
             match proposal {
                 Proposal::Applied { outcome, index } => {
-                    self.catch_up(index, deadline).await;
-                    return outcome.0.map_err(WriteError::Rejected);
+                    let is_seen = self.catch_up(index, deadline).await;
+                    return outcome.0.map(|response| (response, is_seen)).map_err(WriteError::Rejected);
                 }
                 Proposal::NotTaken { leader } => {
                     route.hint = leader.filter(|leader| Some(*leader) != target && *leader != self.node())
@@ -167,9 +178,9 @@ impl Consensus {
     }
 
     /// Waits until this node has applied entry `index`, so that whoever wrote through it reads what was written.
-    async fn catch_up(&self, index: u64, deadline: Instant) {
+    async fn catch_up(&self, index: u64, deadline: Instant) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         // The write is done either way; a node that lags answers with an older state for a moment.
-        drop(self.raft().wait(Some(left)).applied_index_at_least(Some(index), "written").await);
+        self.raft().wait(Some(left)).applied_index_at_least(Some(index), "written").await.is_ok()
     }
 }

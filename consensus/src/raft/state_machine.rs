@@ -47,7 +47,7 @@ impl StateMachine {
     }
 
     fn take(&mut self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<()> {
-        self.state = postcard::from_bytes(state).map_err(|error| {
+        self.state = ClusterState::decode(state).map_err(|error| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("a snapshot cannot be read ({error}): is it of a newer version?"),

@@ -5,7 +5,9 @@ use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Wri
 use holdfast_consensus::desired::{Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
-use holdfast_consensus::model::{Assignment, CameraSpec, Duty, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{
+    Assignment, CameraSpec, Duty, HoldSpec, NodeSpec, Protection, Role, Source, Transport,
+};
 use holdfast_consensus::placement::survives_loss_of;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -88,6 +90,15 @@ fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSp
         retention_class: take(args, "class")?.unwrap_or("default".to_owned()),
         labels: BTreeMap::new(),
         name,
+    })
+}
+
+fn hold_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<HoldSpec> {
+    Ok(HoldSpec {
+        camera: next(args)?,
+        from: Timestamp(need(args, "from")?),
+        to: take(args, "to")?.map(Timestamp),
+        reason: take(args, "reason")?.unwrap_or("case 7".to_owned()),
     })
 }
 
@@ -257,6 +268,19 @@ impl Site {
         self.state.nodes.iter().map(line).collect()
     }
 
+    fn show_holds(&self) -> String {
+        let line = |hold: &holdfast_consensus::model::Hold| {
+            let to = hold.spec.to.map_or("-".to_owned(), |to| to.micros().to_string());
+            let from = hold.spec.from.micros();
+            let at = hold.created_at.micros();
+            format!(
+                "hold {} \"{}\" of camera {}: {from} to {to}, since {at}\n",
+                hold.id, hold.spec.reason, hold.spec.camera
+            )
+        };
+        self.state.holds.values().map(line).collect()
+    }
+
     fn tenures(&self, camera: CameraId) -> String {
         let line = |tenure: &holdfast_consensus::model::Tenure| {
             let until = tenure.until.map_or("now".to_owned(), |until| until.micros().to_string());
@@ -296,6 +320,8 @@ impl Site {
                 spec: camera_spec(next(args)?, args)?,
             },
             "delete" => Write::DeleteCamera { camera: next(args)? },
+            "hold" => Write::CreateHold { spec: hold_spec(args)?, at: self.wall() },
+            "release" => Write::DeleteHold { hold: next(args)? },
             _ => return self.assignment_op(name, args),
         };
         self.write(write)
@@ -382,6 +408,7 @@ impl Runner for Site {
             }
             "cameras" => self.show_cameras(),
             "nodes" => self.show_nodes(),
+            "holds" => self.show_holds(),
             "tenures" => self.tenures(next(args)?),
             "desired" => self.show_desired(next(args)?),
             "survives" => {

@@ -6,6 +6,7 @@ mod cluster;
 mod export;
 mod health;
 mod hls;
+mod holds;
 mod nodes;
 mod scrub;
 mod timeline;
@@ -91,6 +92,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/scrub", get(scrub::list::<B>))
         .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
+        .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
+        .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
         .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))

@@ -17,6 +17,8 @@ mod fmp4;
 #[cfg(test)]
 mod hls;
 #[cfg(test)]
+mod holds;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod support;

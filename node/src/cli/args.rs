@@ -10,7 +10,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  not found (camera, node, footage)
+  3  not found (camera, node, hold, footage)
   4  unavailable: the node cannot be reached, or the cluster has no leader";
 
 /// High-availability recording server for IP cameras.
@@ -41,6 +41,9 @@ pub(super) enum Command {
     /// Add, list, show and remove cameras
     #[command(subcommand)]
     Camera(CameraCommand),
+    /// Keep footage from being deleted, as evidence
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Show what of a camera was recorded, by whom, and every gap
     Timeline(TimelineArgs),
     /// Write footage of a camera to one MP4 file
@@ -125,6 +128,34 @@ pub(super) enum CameraCommand {
         /// Name or number
         camera: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HoldCommand {
+    /// Hold footage of a camera: no retention deletes it until the hold is removed
+    Add(HoldAddArgs),
+    /// Show all holds
+    List,
+    /// End a hold; what no other hold covers is deleted as its class's limits say, and copies of it at once
+    Remove {
+        /// Number of the hold
+        hold: u64,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct HoldAddArgs {
+    /// Name or number; the number of a deleted camera is good too
+    pub(super) camera: String,
+    /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) from: String,
+    /// As --from, may be in the future; without it all that comes is held
+    #[arg(long, allow_hyphen_values = true)]
+    pub(super) to: Option<String>,
+    /// Whose wish it is, and why
+    #[arg(long)]
+    pub(super) reason: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -8,6 +8,7 @@ mod clock;
 mod cluster;
 mod error;
 mod export;
+mod hold;
 mod logging;
 mod nodes;
 mod output;
@@ -57,6 +58,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),
         Command::Camera(command) => with_runtime(camera::run(command, api, out)),
+        Command::Hold(command) => with_runtime(hold::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
     }

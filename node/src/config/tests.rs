@@ -150,6 +150,7 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
             "[[retention]]\nclass = \"default\"\n[[retention]]\nclass = \"default\"",
             "retention.class: `default` is defined twice",
         ),
+        ("[[retention]]\nclass = \"hold\"", "retention.class: `hold` is taken"),
         ("[[retention]]\nclass = \"de/fault\"", "retention.class: `de/fault` contains '/'"),
     ];
     for (extra, expected) in cases {

@@ -3,6 +3,7 @@
 use super::error::Problem;
 use super::{Config, DEFAULT_RETENTION_CLASS};
 use holdfast_consensus::model::Role;
+use holdfast_storage::HOLD_CLASS;
 use holdfast_storage::chunk::FRAME_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -202,6 +203,12 @@ fn retention(config: &Config, found: &mut Vec<Problem>) {
         if !seen.insert(class.class.as_str()) {
             found
                 .push(Problem::of_key("retention.class", format!("`{}` is defined twice; merge the two", class.class)));
+        }
+        if class.class == HOLD_CLASS {
+            found.push(Problem::of_key(
+                "retention.class",
+                format!("`{HOLD_CLASS}` is taken: held footage is kept under it; choose another name"),
+            ));
         }
         if class.age_days == Some(0) {
             found.push(Problem::of_key(

@@ -471,7 +471,7 @@ impl Pipeline {
                 return;
             }
             NotStored::Sink(SinkError::Full) => GapCause::Overload,
-            NotStored::Sink(SinkError::Failed(_)) => GapCause::VolumeFailed,
+            NotStored::Sink(SinkError::Failed(_) | SinkError::NoSpace) => GapCause::VolumeFailed,
             NotStored::Mux(_) => GapCause::Unknown,
         };
         self.context.status.failing(error.to_string());
@@ -498,7 +498,7 @@ impl Pipeline {
                 // Told once for each volume that fails.
                 Err(SinkError::Moved { lost }) => self.moved(lost),
                 // It stays in the ledger for the next time; the chunk that could not be written already told of the sink.
-                Err(SinkError::Full | SinkError::Failed(_)) => return,
+                Err(SinkError::Full | SinkError::NoSpace | SinkError::Failed(_)) => return,
             }
         }
     }

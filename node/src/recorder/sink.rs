@@ -8,6 +8,9 @@ pub enum SinkError {
     /// A bounded buffer is full; later records may be accepted.
     #[error("the volume writer's buffer is full; the disk is too slow for what is recorded")]
     Full,
+    /// The volume's disk is full, and nothing on it may be deleted; later records may be accepted.
+    #[error("the volume's disk is full and nothing on it may be deleted; make room, or remove holds")]
+    NoSpace,
     /// The volume cannot be written.
     #[error("the volume cannot be written: {0}")]
     Failed(String),

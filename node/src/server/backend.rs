@@ -6,13 +6,13 @@ use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
-use holdfast_consensus::model::Duty;
+use holdfast_consensus::model::{Duty, Hold, HoldSpec};
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::Result;
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::ids::{CameraId, HoldId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 
@@ -120,6 +120,30 @@ impl Backend for NodeBackend {
         self.write(Command::DeleteCamera { camera: id }).await.map(drop)
     }
 
+    async fn holds(&self) -> Result<Vec<wire::Hold>> {
+        let state = self.member()?.consensus.state();
+        Ok(state.holds.values().map(wire_views::hold).collect())
+    }
+
+    async fn hold(&self, id: HoldId) -> Result<wire::Hold> {
+        let state = self.member()?.consensus.state();
+        state.holds.get(id).map(wire_views::hold).ok_or_else(|| no_hold(id))
+    }
+
+    async fn create_hold(&self, hold: wire::NewHold) -> Result<wire::Hold> {
+        let wire::NewHold { reason, camera, from, to } = hold;
+        let (spec, at) = (HoldSpec { reason, camera, from, to }, self.host.clock.now());
+        match self.write(Command::CreateHold { spec: spec.clone(), at }).await? {
+            // What this node knows may be a moment behind.
+            Response::Hold(id) => Ok(wire_views::hold(&Hold { id, spec, created_at: at })),
+            other => Err(ApiError::internal(format!("creating a hold was answered with {other:?}"))),
+        }
+    }
+
+    async fn delete_hold(&self, id: HoldId) -> Result<()> {
+        self.write(Command::DeleteHold { hold: id }).await.map(drop)
+    }
+
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
         let range = Range { camera, stream: StreamKind::Main, from, to };
@@ -168,6 +192,7 @@ impl Backend for NodeBackend {
     async fn ready(&self) -> std::result::Result<(), String> {
         let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
         member.volumes.writable()?;
+        member.volumes.room()?;
         match wire_views::leader(&member.consensus, &member.sight.borrow()) {
             Some(_) => Ok(()),
             None => Err("no leader is known; recording goes on, changes of configuration wait".to_owned()),
@@ -181,6 +206,10 @@ impl Backend for NodeBackend {
 
 fn no_camera(id: CameraId) -> ApiError {
     ApiError::not_found(format!("there is no camera {id}; GET /api/v1/cameras lists them")).code("unknown-camera")
+}
+
+fn no_hold(id: HoldId) -> ApiError {
+    ApiError::not_found(format!("there is no hold {id}; GET /api/v1/holds lists them")).code("unknown-hold")
 }
 
 fn no_node(id: NodeId) -> ApiError {
@@ -199,7 +228,7 @@ fn write_error(error: WriteError) -> ApiError {
 
 fn rejected(rejection: &Rejection) -> ApiError {
     let kind = match rejection {
-        Rejection::UnknownNode(_) | Rejection::UnknownCamera(_) => ErrorKind::NotFound,
+        Rejection::UnknownNode(_) | Rejection::UnknownCamera(_) | Rejection::UnknownHold(_) => ErrorKind::NotFound,
         Rejection::Invalid { .. } | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
         _ => ErrorKind::Conflict,
     };

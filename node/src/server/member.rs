@@ -4,6 +4,7 @@
 
 use super::clock::Clock;
 use super::drive::{self, Drive};
+use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
 use super::pilot::{Own, Sight};
@@ -175,11 +176,13 @@ impl Member {
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
         let (stopping, stops) = watch::channel(false);
+        let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, node_spec(config));
         let duty = report_for_duty(consensus.clone(), identity, node_spec(config), stops);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
+            spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {

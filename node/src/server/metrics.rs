@@ -179,7 +179,7 @@ const VOLUME_GAUGES: &[VolumeGauge] = &[
         f64::from(u8::from(stats.failed.is_some()))
     }),
     ("holdfast_volume_full_info", "1 while the disk is full and nothing may be deleted.", |stats| {
-        f64::from(u8::from(stats.has_no_space))
+        f64::from(u8::from(stats.is_stuck))
     }),
     ("holdfast_volume_scrub_done_bytes", "Read in the scrub's present pass; 0 between passes.", |stats| {
         stats.scrub.pass.map_or(0.0, |pass| pass.done_bytes as f64)
@@ -197,6 +197,18 @@ const VOLUME_GAUGES: &[VolumeGauge] = &[
         f64::from(u8::from(stats.scrub.is_held_back))
     }),
     (
+        "holdfast_volume_full_in_seconds",
+        "How long free and deletable room lasts at the present rate of writing; +Inf while nothing is written.",
+        |stats| stats.full_in_s.map_or(f64::INFINITY, |seconds| seconds as f64),
+    ),
+    ("holdfast_volume_deletable_bytes", "Bytes that retention may delete.", |stats| stats.deletable_bytes as f64),
+    ("holdfast_volume_held_bytes", "Bytes that holds keep from being deleted.", |stats| stats.held_bytes as f64),
+    (
+        "holdfast_volume_retention_short_bytes",
+        "Bytes missing of free_bytes_min that retention cannot free, because nothing more may be deleted.",
+        |stats| stats.short_bytes as f64,
+    ),
+    (
         "holdfast_volume_direct_io_info",
         "1 where the volume is written through io_uring with O_DIRECT, 0 for plain I/O.",
         |stats| f64::from(u8::from(stats.io_mode.is_some_and(|mode| mode != IoMode::Plain))),
@@ -208,6 +220,9 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
         stats.written_bytes as f64
     }),
     ("holdfast_volume_flushes_total", "Flushes.", |stats| stats.flushes as f64),
+    ("holdfast_volume_copied_bytes_total", "Bytes of held footage copied before their segment went.", |stats| {
+        stats.copied_bytes as f64
+    }),
     ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
     ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| {
         stats.damaged_batches as f64

@@ -4,6 +4,7 @@ mod backend;
 mod clock;
 mod drive;
 mod explain;
+mod holds;
 mod host;
 mod identity;
 mod member;

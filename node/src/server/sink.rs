@@ -55,7 +55,8 @@ impl VolumeSink {
 
 fn refusal(error: AppendError) -> SinkError {
     match error {
-        AppendError::Full { .. } | AppendError::NoSpace | AppendError::TooLong { .. } => SinkError::Full,
+        AppendError::NoSpace => SinkError::NoSpace,
+        AppendError::Full { .. } | AppendError::TooLong { .. } => SinkError::Full,
         AppendError::Failed(reason) => SinkError::Failed(reason.to_string()),
         AppendError::Closed => SinkError::Failed("the volume is closed".to_owned()),
     }

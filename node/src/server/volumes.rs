@@ -24,7 +24,7 @@ use health::Limits;
 use holdfast_storage::chunk::{ChunkMeta, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, TrackKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, Error, VolumeHandle, Watermark};
+use holdfast_storage::{AppendError, Error, Holds, VolumeHandle, Watermark};
 use homes::Homes;
 pub(crate) use opened::Opened;
 use opened::{Settings, open_blocking, watch_over};
@@ -75,6 +75,8 @@ struct Inner {
     /// What the heartbeat told last: a watermark never goes back, whatever becomes of a volume.
     told: Mutex<HashMap<CameraId, Watermark>>,
     register: Arc<Mutex<Register>>,
+    /// What was told last that retention may not delete; `None` before anything was.
+    holds: Mutex<Option<Holds>>,
 }
 
 impl PartialEq for Opened {
@@ -114,6 +116,7 @@ impl Volumes {
                 before: Mutex::default(),
                 told: Mutex::default(),
                 register: Arc::new(Mutex::new(register)),
+                holds: Mutex::default(),
             }),
         };
         volumes.open_all().await?;
@@ -167,6 +170,9 @@ impl Volumes {
         };
         match opened {
             Ok(opened) => {
+                if let Some(holds) = lock(&self.inner.holds).clone() {
+                    opened.handle.set_holds(holds);
+                }
                 slot.attach(opened);
                 slot.end_probation(now);
                 Ok(())
@@ -259,6 +265,9 @@ impl Volumes {
         let slots = self.slots();
         let homes = lock(&self.inner.homes);
         let slot = homes.get(camera).and_then(|home| slots.iter().find(|slot| slot.open() == Some(&home.volume)));
+        if slot.and_then(Slot::open).is_some_and(|opened| opened.handle.has_no_space()) {
+            return SinkError::NoSpace;
+        }
         let hung = slot.filter(|slot| slot.standing() == Standing::Hung).and_then(Slot::trouble);
         hung.map_or(SinkError::Full, SinkError::Failed)
     }
@@ -346,6 +355,20 @@ impl Volumes {
         Some(until)
     }
 
+    /// Whether every volume has room, or may make some; else which has not.
+    pub(crate) fn room(&self) -> Result<(), String> {
+        let opened = self.opened();
+        let stuck = opened.iter().filter(|volume| volume.handle.stats().is_stuck);
+        let problems: Vec<String> = stuck.map(|volume| no_room(volume.path())).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// What retention may not delete, on every volume; those that are opened later are told then.
+    pub(super) fn set_holds(&self, holds: &Holds) {
+        *lock(&self.inner.holds) = Some(holds.clone());
+        self.handles().iter().for_each(|handle| handle.set_holds(holds.clone()));
+    }
+
     /// Makes everything durable that was appended, and ends the writers.
     ///
     /// # Errors
@@ -372,6 +395,13 @@ impl Volumes {
     fn slots_mut(&self) -> RwLockWriteGuard<'_, Vec<Slot>> {
         self.inner.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn no_room(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording goes on by itself then"
+    )
 }
 
 fn role(retire: bool) -> Role {

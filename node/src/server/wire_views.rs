@@ -3,7 +3,7 @@
 use super::pilot::Sight;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_consensus::model::{Assignment, Camera};
+use holdfast_consensus::model::{Assignment, Camera, Hold};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -88,6 +88,18 @@ pub(crate) fn camera(camera: &Camera, state: &ClusterState, sight: &Sight) -> wi
             successor: assignment.successor,
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
+    }
+}
+
+pub(crate) fn hold(hold: &Hold) -> wire::Hold {
+    let spec = &hold.spec;
+    wire::Hold {
+        id: hold.id,
+        reason: spec.reason.clone(),
+        camera: spec.camera,
+        from: spec.from,
+        to: spec.to,
+        created_at: hold.created_at,
     }
 }
 

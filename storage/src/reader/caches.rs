@@ -15,7 +15,13 @@ const FILES_MAX: usize = 64;
 /// Rows of chunk tables kept in memory, about 120 bytes each.
 const TABLE_ROWS_MAX: usize = 65_536;
 
+/// Chunks whose new places are remembered, about 60 bytes each.
+const MOVED_MAX: usize = 65_536;
+
 type Table = Arc<Vec<ChunkEntry>>;
+
+/// Where each chunk of a segment went, by its former offset.
+pub(crate) type Moves = HashMap<u64, (SegmentId, u64)>;
 
 /// Least recently used out first, by a weight. Small enough that eviction may look at all of it.
 struct Lru<K, V> {
@@ -67,11 +73,17 @@ impl<K: Hash + Eq + Copy, V: Clone> Lru<K, V> {
 pub(crate) struct Caches {
     files: Mutex<Lru<SegmentId, Arc<dyn DiskFile>>>,
     tables: Mutex<Lru<(SegmentId, TrackKey), Table>>,
+    /// Of segments whose held chunks were copied and whose file is gone.
+    moved: Mutex<Lru<SegmentId, Arc<Moves>>>,
 }
 
 impl Default for Caches {
     fn default() -> Self {
-        Self { files: Mutex::new(Lru::new(FILES_MAX)), tables: Mutex::new(Lru::new(TABLE_ROWS_MAX)) }
+        Self {
+            files: Mutex::new(Lru::new(FILES_MAX)),
+            tables: Mutex::new(Lru::new(TABLE_ROWS_MAX)),
+            moved: Mutex::new(Lru::new(MOVED_MAX)),
+        }
     }
 }
 
@@ -93,6 +105,19 @@ impl Caches {
         let table = Arc::new(entries);
         lock(&self.tables).insert((id, key), table.len().max(1), Arc::clone(&table));
         table
+    }
+
+    /// Where a chunk went that was moved lately.
+    pub(crate) fn moved(&self, id: SegmentId, offset: u64) -> Option<(SegmentId, u64)> {
+        lock(&self.moved).get(id)?.get(&offset).copied()
+    }
+
+    /// Adds to what is known of a segment's chunks.
+    pub(crate) fn keep_moves(&self, id: SegmentId, moves: &Moves) {
+        let mut moved = lock(&self.moved);
+        let all: Moves =
+            moved.get(id).iter().flat_map(|before| before.iter()).chain(moves).map(|(at, to)| (*at, *to)).collect();
+        moved.insert(id, all.len(), Arc::new(all));
     }
 
     /// The segment was deleted.

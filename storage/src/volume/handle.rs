@@ -2,6 +2,7 @@
 
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
 use crate::damage::DamagedChunk;
+use crate::hold::Holds;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
 use crate::options::{ClassId, VolumeOptions};
@@ -182,6 +183,17 @@ impl VolumeHandle {
         self.shared.scrub.start();
     }
 
+    /// What may not be deleted, in place of what was told before. Footage that retention picks from then on is spared.
+    pub fn set_holds(&self, holds: Holds) {
+        *write(&self.shared.holds) = Some(Arc::new(holds));
+    }
+
+    /// Whether the disk refused the last write for want of room. Cheap.
+    #[must_use]
+    pub fn has_no_space(&self) -> bool {
+        self.intake.budget.has_no_space.load(Ordering::Relaxed)
+    }
+
     /// What waits in memory, of [`VolumeOptions::buffer_bytes_max`].
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
@@ -191,6 +203,6 @@ impl VolumeHandle {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let budget = &self.intake.budget;
-        stats::collect(&self.shared, budget.queued_bytes(), budget.has_no_space.load(Ordering::Relaxed))
+        stats::collect(&self.shared, budget.queued_bytes(), self.has_no_space())
     }
 }

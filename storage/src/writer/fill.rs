@@ -7,7 +7,7 @@ use crate::chunk::{Init, InitId, Record};
 use crate::disk::BatchDisk;
 use crate::format::{BATCH_HEADER_BYTES, BatchBuilder, encoded_bytes, padded};
 use crate::ids::{CameraId, SegmentId};
-use crate::index::{ChunkRow, InitRow, Row, TrackKey};
+use crate::index::Row;
 use crate::time::Timestamp;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -125,7 +125,7 @@ impl<D: BatchDisk> Writer<D> {
     fn push(&mut self, class: usize, record: &Record) {
         let Some(filling) = &mut self.filling[class] else { return };
         let at = filling.builder.push(record, &mut filling.buffer);
-        filling.rows.push(row_of(record, filling.offset + at as u64));
+        filling.rows.push(Row::of_record(record, filling.offset + at as u64));
         if let Some(slot) = self.slots.get_mut(&filling.segment) {
             slot.fill.note(record);
         }
@@ -170,18 +170,5 @@ struct NoBuffer;
 impl<B: std::ops::Deref<Target = [u8]>> Filling<B> {
     fn has_room(&self, bytes: usize) -> bool {
         self.builder.has_room(bytes, self.buffer.len())
-    }
-}
-
-fn row_of(record: &Record, offset: u64) -> Row {
-    match record {
-        Record::Chunk(chunk) => {
-            Row::Chunk(ChunkRow { meta: chunk.meta, offset, payload_bytes: chunk.payload_bytes() as u32 })
-        }
-        Record::Init(init) => {
-            let key = TrackKey { camera: init.camera, stream: init.stream, track: init.track };
-            Row::Init(InitRow { key, id: init.id(), offset, bytes: init.bytes.len() as u32 })
-        }
-        Record::Gap(gap) => Row::Gap(*gap),
     }
 }

@@ -38,8 +38,7 @@ impl<D: BatchDisk> Writer<D> {
     }
 
     fn open_segment(&mut self, class: usize, now: Timestamp) -> SegmentId {
-        let id = self.next_segment;
-        self.next_segment = SegmentId(id.0 + 1);
+        let id = self.shared.take_segment_id();
         let name: Arc<str> = Arc::from(self.shared.class_name(class));
         self.slots.insert(id, Slot::new(id, name, now));
         self.start_create(id);

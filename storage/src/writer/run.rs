@@ -28,7 +28,6 @@ pub(crate) struct Start {
     pub(crate) budget: Arc<Budget>,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
     pub(crate) keeper: Sender<Job>,
-    pub(crate) next_segment: SegmentId,
 }
 
 /// An operation that has ended.
@@ -70,7 +69,6 @@ pub(crate) struct Writer<D: BatchDisk> {
     pub(super) filling: Vec<Option<Filling<D::Buffer>>>,
     pub(super) ready: VecDeque<Ready<D::Buffer>>,
     pub(super) ledger: Ledger<Contents>,
-    pub(super) next_segment: SegmentId,
     requests: mpsc::UnboundedReceiver<Request>,
     pub(super) keeper: Sender<Job>,
     failed: watch::Receiver<Option<Arc<str>>>,
@@ -102,7 +100,6 @@ impl<D: BatchDisk> Writer<D> {
             filling: (0..classes).map(|_| None).collect(),
             ready: VecDeque::new(),
             ledger: Ledger::default(),
-            next_segment: start.next_segment,
             requests: start.requests,
             keeper: start.keeper,
             failed,

@@ -8,6 +8,7 @@ mod clock;
 mod damage;
 mod disk_full;
 mod hiccups;
+mod holds;
 mod offline;
 mod restart;
 mod scrub;

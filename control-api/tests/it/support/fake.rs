@@ -7,7 +7,7 @@ use holdfast_control_api::backend::Result;
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
-use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,7 @@ pub(crate) struct State {
     pub(crate) stands_still: bool,
     pub(crate) not_ready: Option<String>,
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
+    pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
     pub(crate) draining: bool,
     entries: Vec<ChunkEntry>,
     payloads: BTreeMap<u64, Bytes>,
@@ -281,6 +282,30 @@ impl Backend for Fake {
             state.cameras.remove(&id).map(|_| ()).ok_or_else(|| ApiError::not_found(format!("camera {id}")))
         })
         .await
+    }
+
+    async fn holds(&self) -> Result<Vec<wire::Hold>> {
+        self.with(|state| Ok(state.holds.values().cloned().collect()))
+    }
+
+    async fn hold(&self, id: HoldId) -> Result<wire::Hold> {
+        self.with(|state| state.holds.get(&id).cloned().ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
+    }
+
+    async fn create_hold(&self, new: wire::NewHold) -> Result<wire::Hold> {
+        self.write(|state| {
+            let id = HoldId(state.holds.len() as u64 + 1);
+            let wire::NewHold { reason, camera, from, to } = new;
+            let hold = wire::Hold { id, reason, camera, from, to, created_at: T0 };
+            state.holds.insert(id, hold.clone());
+            Ok(hold)
+        })
+        .await
+    }
+
+    async fn delete_hold(&self, id: HoldId) -> Result<()> {
+        self.write(|state| state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
+            .await
     }
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {

@@ -153,6 +153,8 @@ fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
             bytes_per_second_max: storage.scrub_bytes_per_second_max.0,
             pass_interval: Duration::from_secs(u64::from(storage.scrub_days) * SECONDS_PER_DAY),
         },
+        // The replicated state tells them: nothing is deleted before.
+        holds: None,
         retention: settings.retention.iter().map(class).collect(),
         ..VolumeOptions::new(path, settings.node, settings.cluster)
     }

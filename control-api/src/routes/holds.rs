@@ -1,0 +1,33 @@
+//! `/api/v1/holds`: footage that retention may not delete.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::extract::{Body, Segment};
+use crate::wire::{Hold, NewHold};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use holdfast_storage::ids::HoldId;
+
+pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<Hold>>> {
+    app.backend.holds().await.map(Json)
+}
+
+pub(super) async fn show<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<HoldId>) -> Result<Json<Hold>> {
+    app.backend.hold(id).await.map(Json)
+}
+
+/// The replicated state checks it: nothing here knows more.
+pub(super) async fn create<B: Backend>(
+    State(app): State<App<B>>,
+    Body(new): Body<NewHold>,
+) -> Result<impl IntoResponse> {
+    let hold = app.backend.create_hold(new).await?;
+    let location = format!("/api/v1/holds/{}", hold.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(hold)))
+}
+
+pub(super) async fn remove<B: Backend>(State(app): State<App<B>>, Segment(id): Segment<HoldId>) -> Result<StatusCode> {
+    app.backend.delete_hold(id).await.map(|()| StatusCode::NO_CONTENT)
+}
