@@ -46,10 +46,18 @@ pub fn resident_bytes(pid: u32) -> Outcome<u64> {
     status_bytes(pid, "VmRSS:")
 }
 
+/// From here on [`resident_bytes_max`] of this process counts anew (proc(5), `clear_refs`).
+///
+/// # Errors
+/// The kernel refuses.
+pub fn forget_own_resident_max() -> Outcome<()> {
+    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
+}
+
 fn status_bytes(pid: u32, field: &str) -> Outcome<u64> {
     let status = read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or_else(|| format!("no {field}"))?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib: u64 = line.ok_or_else(|| format!("no {field}"))?.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024)
 }
 

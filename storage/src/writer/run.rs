@@ -177,6 +177,8 @@ impl<D: BatchDisk> Writer<D> {
                 self.hand_over_at = None;
             }
             Action::Flush => {
+                // What waits for others goes along, rather than for another interval.
+                self.finish_batches();
                 self.flush_at = None;
                 self.ledger.want_flush();
             }
@@ -217,9 +219,7 @@ impl<D: BatchDisk> Writer<D> {
             Request::Record(class, record) => {
                 let class = usize::from(class.0);
                 self.held = self.place(class, record).err().map(|record| (class, record));
-                if self.hand_over_at.is_none() {
-                    self.hand_over_at = Some(Instant::now() + self.shared.options.write_delay);
-                }
+                self.note_waiting();
             }
             Request::Flush(answer) => self.flush(answer),
             Request::Close(answer) => {
@@ -243,6 +243,13 @@ impl<D: BatchDisk> Writer<D> {
         self.finish_batches();
         self.ledger.want_flush();
         self.waiting.push((self.ledger.next(), answer));
+    }
+
+    /// Called when a record has come: both delays count from the oldest that waits.
+    fn note_waiting(&mut self) {
+        let now = Instant::now();
+        self.hand_over_at.get_or_insert(now + self.shared.options.write_delay);
+        self.flush_at.get_or_insert(now + self.shared.options.flush_interval);
     }
 
     /// Called when a batch has been finished.
