@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 use crate::timeline::Span;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -141,44 +141,73 @@ impl Catalogue {
         })
     }
 
-    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched.
-    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<(), Broken> {
+    /// Takes a segment off the list. `head` is its footer's; without it all rows are searched. Returns the init segments that stood nowhere newer: an
+    /// earlier segment may have them too, and [`Self::place_init`] then says so.
+    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<Vec<(CameraId, InitId)>, Broken> {
         guarded(|| {
             let mut batch = sled::Batch::default();
             batch.remove(segment_key(id).to_vec());
-            match head {
+            let lost = match head {
                 Some(head) => self.remove_listed(id, head, &mut batch)?,
                 None => self.remove_searched(id, &mut batch)?,
-            }
-            self.db.apply_batch(batch).map_err(broken)
+            };
+            self.db.apply_batch(batch).map_err(broken)?;
+            Ok(lost)
         })
     }
 
-    fn remove_listed(&self, id: SegmentId, head: &FooterHead, batch: &mut sled::Batch) -> Result<(), Broken> {
+    fn remove_listed(
+        &self,
+        id: SegmentId,
+        head: &FooterHead,
+        batch: &mut sled::Batch,
+    ) -> Result<Vec<(CameraId, InitId)>, Broken> {
         for (camera, stream, start) in stream_rows(id, head).into_keys() {
             batch.remove(stream_key(camera, stream, start, id).to_vec());
         }
         for (number, gap) in (0..).zip(&head.gaps) {
             batch.remove(gap_key(gap, id, number).to_vec());
         }
+        let mut lost = Vec::new();
         for init in &head.inits {
             let key = init_key(init.key.camera, init.id);
             if self.place(&key)?.is_some_and(|place| place.segment == id) {
                 batch.remove(key.to_vec());
+                lost.push((init.key.camera, init.id));
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
-    fn remove_searched(&self, id: SegmentId, batch: &mut sled::Batch) -> Result<(), Broken> {
+    fn remove_searched(&self, id: SegmentId, batch: &mut sled::Batch) -> Result<Vec<(CameraId, InitId)>, Broken> {
+        let mut lost = Vec::new();
         for row in self.db.iter() {
             let (key, value) = row.map_err(broken)?;
-            let is_init = key.first() == Some(&keys::INIT) && decode::<InitPlace>(&value)?.segment == id;
-            if is_init || keys::segment_of(&key) == Some(id) {
+            if let Some(init) = keys::init_of(&key) {
+                if decode::<InitPlace>(&value)?.segment == id {
+                    lost.push(init);
+                    batch.remove(key);
+                }
+            } else if keys::segment_of(&key) == Some(id) {
                 batch.remove(key);
             }
         }
-        Ok(())
+        Ok(lost)
+    }
+
+    /// The segments that hold a camera.
+    pub(crate) fn segments_of(&self, camera: CameraId) -> Result<BTreeSet<SegmentId>, Broken> {
+        guarded(|| {
+            let streams = [StreamKind::Main, StreamKind::Sub].into_iter();
+            let rows = streams.flat_map(|stream| self.db.scan_prefix(stream_prefix(camera, stream)).keys());
+            rows.filter_map(|key| key.map(|key| keys::segment_of(&key)).transpose())
+                .collect::<Result<_, _>>()
+                .map_err(broken)
+        })
+    }
+
+    pub(crate) fn place_init(&self, camera: CameraId, id: InitId, place: InitPlace) -> Result<(), Broken> {
+        guarded(|| self.db.insert(init_key(camera, id), encode(&place)?).map(|_| ()).map_err(broken))
     }
 
     /// The rows of a stream that overlap `[from, to)`, by start.

@@ -4,6 +4,7 @@
 //! it reads no clock and never waits, so that a simulation can drive it. `keep` is the thread that does both.
 
 mod retain;
+mod unlist;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, is_held};
@@ -210,7 +211,7 @@ impl Keeper {
             self.drop_listed(&mut listed);
         }
         for id in listed.keys() {
-            if let Err(error) = catalogue.remove(*id, None) {
+            if let Err(error) = self.unlist(&catalogue, *id, None) {
                 return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
             }
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 pub(super) const SEGMENT: &[u8] = b"g";
 const STREAM: u8 = b'c';
 const GAP: u8 = b'p';
-pub(super) const INIT: u8 = b'i';
+const INIT: u8 = b'i';
 const LENGTH: &[u8] = b"l";
 
 /// Kind, camera, stream.
@@ -100,6 +100,17 @@ pub(super) fn segment_of(key: &[u8]) -> Option<SegmentId> {
     Some(SegmentId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
 }
 
+/// Camera and id of an init segment's row.
+pub(super) fn init_of(key: &[u8]) -> Option<(CameraId, InitId)> {
+    let (kind, rest) = key.split_first()?;
+    let (camera, id) = rest.split_at_checked(4)?;
+    let of_init = *kind == INIT;
+    of_init.then_some((
+        CameraId(u32::from_be_bytes(camera.try_into().ok()?)),
+        InitId(u64::from_be_bytes(id.try_into().ok()?)),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +122,7 @@ mod tests {
         assert_eq!(start_of(&key(-5)), Some(Timestamp(-5)));
         assert_eq!(segment_of(&key(3)), Some(SegmentId(7)));
         assert_eq!(segment_of(&init_key(CameraId(1), InitId(2))), None);
+        assert_eq!(init_of(&init_key(CameraId(1), InitId(2))), Some((CameraId(1), InitId(2))));
+        assert_eq!(init_of(&key(3)), None);
     }
 }

@@ -95,7 +95,7 @@ impl Keeper {
         self.shared.caches.forget(id);
         self.shared.counters.deleted_segments.fetch_add(1, Ordering::Relaxed);
         self.shared.counters.deleted_bytes.fetch_add(known.bytes, Ordering::Relaxed);
-        if let Some(Err(error)) = self.catalogue().map(|catalogue| catalogue.remove(id, head.as_ref())) {
+        if let Some(Err(error)) = self.catalogue().map(|catalogue| self.unlist(&catalogue, id, head.as_ref())) {
             self.rebuild_catalogue(&error);
         }
         true
