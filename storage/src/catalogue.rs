@@ -67,6 +67,15 @@ pub(crate) struct InitPlace {
     pub(crate) bytes: u32,
 }
 
+/// An init segment whose newest place has gone, and an instant that its stream was recorded then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Placeless {
+    pub(crate) camera: CameraId,
+    pub(crate) stream: StreamKind,
+    pub(crate) id: InitId,
+    pub(crate) near: Timestamp,
+}
+
 /// The longest row of each kind in microseconds: how far before an instant a row that reaches it may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Longest {
@@ -176,8 +185,8 @@ impl Catalogue {
 
     /// Takes a segment off the list. `head` is its footer's; without it all rows are searched. Answers the init segments of which no place is known any
     /// more: another segment may hold them.
-    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<Vec<InitRow>, Broken> {
-        let Some(head) = head else { return self.remove_searched(&BTreeSet::from([id])).map(|()| Vec::new()) };
+    pub(crate) fn remove(&self, id: SegmentId, head: Option<&FooterHead>) -> Result<Vec<Placeless>, Broken> {
+        let Some(head) = head else { return self.remove_searched(&BTreeSet::from([id])) };
         self.settled(|db| {
             let mut batch = sled::Batch::default();
             batch.remove(segment_key(id).to_vec());
@@ -195,7 +204,9 @@ impl Catalogue {
                 let key = init_key(init.key.camera, init.id);
                 if self.place(&key)?.is_some_and(|place| place.segment == id) {
                     batch.remove(key.to_vec());
-                    placeless.push(*init);
+                    let (camera, stream) = (init.key.camera, init.key.stream);
+                    let ends = head.tracks.iter().filter(|table| table.key == init.key).map(|table| table.end);
+                    placeless.extend(ends.max().map(|near| Placeless { camera, stream, id: init.id, near }));
                 }
             }
             db.apply_batch(batch).map_err(broken)?;
@@ -211,29 +222,37 @@ impl Catalogue {
     }
 
     /// As [`Self::remove`], for any number of segments in one search.
-    pub(crate) fn remove_searched(&self, ids: &BTreeSet<SegmentId>) -> Result<(), Broken> {
+    pub(crate) fn remove_searched(&self, ids: &BTreeSet<SegmentId>) -> Result<Vec<Placeless>, Broken> {
         if ids.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.settled(|db| {
             let mut batch = sled::Batch::default();
+            // Buckets come before init segments in the order of keys.
+            let mut removed: BTreeMap<CameraId, (StreamKind, Timestamp)> = BTreeMap::new();
+            let mut placeless = Vec::new();
             for row in db.iter() {
                 let (key, value) = row.map_err(broken)?;
                 if let Some(key) = keys::as_bucket(&key) {
                     let mut rows = rows_of(&key, &value)?;
-                    let count = rows.len();
-                    rows.retain(|row| !ids.contains(&row.segment));
-                    if rows.len() < count {
+                    let ends = rows.iter().filter(|row| ids.contains(&row.segment)).map(|row| row.end);
+                    if let (Some(end), Some((camera, stream, _))) = (ends.max(), keys::bucket_parts(&key)) {
+                        removed.insert(camera, (stream, end));
+                        rows.retain(|row| !ids.contains(&row.segment));
                         put_bucket(&mut batch, key, &rows)?;
                     }
-                    continue;
-                }
-                let is_init = key.first() == Some(&keys::INIT) && ids.contains(&decode::<InitPlace>(&value)?.segment);
-                if is_init || keys::segment_of(&key).is_some_and(|id| ids.contains(&id)) {
+                } else if let Some((camera, id)) = keys::init_of(&key) {
+                    if ids.contains(&decode::<InitPlace>(&value)?.segment) {
+                        batch.remove(key);
+                        let near = removed.get(&camera);
+                        placeless.extend(near.map(|&(stream, near)| Placeless { camera, stream, id, near }));
+                    }
+                } else if keys::segment_of(&key).is_some_and(|id| ids.contains(&id)) {
                     batch.remove(key);
                 }
             }
-            db.apply_batch(batch).map_err(broken)
+            db.apply_batch(batch).map_err(broken)?;
+            Ok(placeless)
         })
     }
 

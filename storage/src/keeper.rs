@@ -250,7 +250,8 @@ impl Keeper {
             self.drop_listed(&mut listed);
         }
         let gone: BTreeSet<SegmentId> = listed.into_keys().collect();
-        if let Err(error) = catalogue.remove_searched(&gone) {
+        let removed = catalogue.remove_searched(&gone).and_then(|placeless| self.place_anew(&catalogue, &placeless));
+        if let Err(error) = removed {
             return tracing::error!(%error, "the catalogue cannot be changed; opening it again");
         }
         *write(&self.shared.catalogue) = Some(Arc::new(catalogue));

@@ -13,7 +13,6 @@ use holdfast_storage::clock::SystemClock;
 use holdfast_storage::offline;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{HOLD_CLASS, Hold, Holds, Range, RetentionClass, Stats, Volume, VolumeHandle, VolumeOptions};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +25,7 @@ const CLASS_BYTES_MAX: u64 = 4 << 20;
 const CHUNKS: u32 = 400;
 
 /// Of camera 1; its lead included, these chunks are held.
-const HELD: Range<u32> = 140..220;
+const HELD: std::ops::Range<u32> = 140..220;
 
 fn at(chunk: u32) -> Timestamp {
     Timestamp(T0 + i64::from(chunk) * CHUNK_US)

@@ -173,7 +173,8 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn prepare(dir: &'a Path, bytes: u64) -> Outcome<Self> {
         let (footage, sync_blocks) = (footage(), 512);
-        let mut bench = Self { dir, bytes, sync_blocks, footage, resident_bytes: process::resident_bytes(std::process::id())? };
+        let mut bench =
+            Self { dir, bytes, sync_blocks, footage, resident_bytes: process::resident_bytes(std::process::id())? };
         let warm = bench.fio()?;
         let interval = VolumeOptions::new(dir, NodeId(1), uuid::Uuid::nil()).flush_interval;
         let blocks = warm.bytes_per_second * interval.as_secs_f64() / fio::BLOCK_BYTES as f64;

@@ -105,6 +105,17 @@ pub(super) fn segment_of(key: &[u8]) -> Option<SegmentId> {
     Some(SegmentId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
 }
 
+/// Camera and id of an init segment's row.
+pub(super) fn init_of(key: &[u8]) -> Option<(CameraId, InitId)> {
+    let (kind, rest) = key.split_first()?;
+    let (camera, id) = rest.split_at_checked(4)?;
+    let of_init = *kind == INIT;
+    of_init.then_some((
+        CameraId(u32::from_be_bytes(camera.try_into().ok()?)),
+        InitId(u64::from_be_bytes(id.try_into().ok()?)),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +129,6 @@ mod tests {
         let id = SegmentId(7);
         assert_eq!((segment_of(&segment_key(id)), as_bucket(&segment_key(id))), (Some(id), None));
         assert_eq!(segment_of(&init_key(CameraId(1), InitId(2))), None);
+        assert_eq!(init_of(&init_key(CameraId(1), InitId(2))), Some((CameraId(1), InitId(2))));
     }
 }

@@ -26,6 +26,8 @@ mod faults;
 mod file;
 mod random;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use faults::{Faults, Lie, OneIn};
 pub use file::Loss;

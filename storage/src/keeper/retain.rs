@@ -2,10 +2,12 @@
 
 use super::Keeper;
 use super::hold::Verdict;
+use crate::catalogue::{Broken, Catalogue, Placeless};
 use crate::disk::Space;
 use crate::format::FooterHead;
 use crate::hold::Holds;
 use crate::ids::SegmentId;
+use crate::index::InitRow;
 use crate::options::RetentionClass;
 use crate::retention::{FreeSpace, Plan, Rate, Reason, SegmentFacts, full_in_s, holding, plan_deletions};
 use crate::seal::{Sealed, read_sealed};
@@ -207,30 +209,27 @@ impl Keeper {
 
     fn unlist(&mut self, id: SegmentId, head: Option<&FooterHead>) {
         let Some(catalogue) = self.catalogue() else { return };
-        let unlisted = catalogue.remove(id, head).and_then(|placeless| {
-            for init in placeless {
-                let tables = head.iter().flat_map(|head| &head.tracks).filter(|table| table.key == init.key);
-                let Some(end) = tables.map(|table| table.end).max() else { continue };
-                let key = init.key;
-                let near = catalogue.near(key.camera, key.stream, end, FOOTERS_SEARCHED_MAX)?;
-                if let Some((segment, found)) = near.into_iter().find_map(|other| self.find_init(other, &init)) {
-                    catalogue.place_init(&found, segment)?;
-                }
-            }
-            Ok(())
-        });
+        let unlisted = catalogue.remove(id, head).and_then(|placeless| self.place_anew(&catalogue, &placeless));
         if let Err(error) = unlisted {
             self.rebuild_catalogue(&error);
         }
     }
 
-    fn find_init(
-        &self,
-        segment: SegmentId,
-        init: &crate::index::InitRow,
-    ) -> Option<(SegmentId, crate::index::InitRow)> {
+    /// The catalogue knows one place of each init segment, the newest. Where that goes first, another segment that has it takes over, or what that one
+    /// holds could not be decoded.
+    pub(super) fn place_anew(&self, catalogue: &Catalogue, placeless: &[Placeless]) -> Result<(), Broken> {
+        for init in placeless {
+            let near = catalogue.near(init.camera, init.stream, init.near, FOOTERS_SEARCHED_MAX)?;
+            if let Some((segment, found)) = near.into_iter().find_map(|other| self.find_init(other, init)) {
+                catalogue.place_init(&found, segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_init(&self, segment: SegmentId, init: &Placeless) -> Option<(SegmentId, InitRow)> {
         let head = self.read_head(&self.shared.segment_path(segment)?)?;
-        let found = head.inits.into_iter().find(|found| found.key.camera == init.key.camera && found.id == init.id)?;
+        let found = head.inits.into_iter().find(|found| found.key.camera == init.camera && found.id == init.id)?;
         Some((segment, found))
     }
 

@@ -158,7 +158,7 @@ impl Audit<'_> {
         if is_video && spans.iter().find(covers).is_none() {
             return Err(format!("no span shows {entry:?}: {spans:?}"));
         }
-        if accepted.is_promised && !accepted.is_excused && !self.oracle.has_damage {
+        if accepted.is_decodable && !accepted.is_excused && !self.oracle.has_damage {
             let init = handle.init(meta.camera, meta.init).map_err(|error| format!("{entry:?}: {error}"))?;
             if self.oracle.inits.get(&(meta.camera, meta.init)) != Some(&init) {
                 return Err(format!("another init segment is served for {entry:?}"));

@@ -35,6 +35,9 @@ pub(crate) struct Accepted {
     life: u32,
     /// Reported as durable: it must be there from now on.
     pub(crate) is_promised: bool,
+    /// It was durable before the crash, and with it all that came before it: its init segment has to be there too. One that recovery salvaged from what was
+    /// not durable may have lost it.
+    pub(crate) is_decodable: bool,
     /// Its segment was deleted by retention, or damaged at rest: it need not be there any more.
     pub(crate) is_excused: bool,
 }
@@ -85,6 +88,7 @@ impl Oracle {
             order: self.order,
             life: self.life,
             is_promised: false,
+            is_decodable: false,
             is_excused: false,
         };
         self.chunks.insert(Key::of(&chunk.meta), accepted);
@@ -140,7 +144,8 @@ impl Oracle {
             let meta = &accepted.meta;
             let key = ((meta.camera, meta.stream), meta.epoch.0, meta.rank as u8);
             let mark = self.marks.get(&key).filter(|_| meta.track == TrackKind::Video);
-            accepted.is_promised |= accepted.order < below || mark.is_some_and(|mark| meta.end() <= mark.durable_end);
+            accepted.is_decodable = accepted.order < below || mark.is_some_and(|mark| meta.end() <= mark.durable_end);
+            accepted.is_promised |= accepted.is_decodable;
         }
         for accepted in self.gaps.iter_mut().filter(|accepted| accepted.life == life) {
             accepted.is_promised |= accepted.order < below;

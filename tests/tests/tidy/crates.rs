@@ -86,7 +86,8 @@ fn imports_go_one_way() {
     for package in &packages {
         let importer = text(package, "name");
         let imports = package["dependencies"].as_array().unwrap().iter().map(|dependency| text(dependency, "name"));
-        for imported in imports.filter(|name| names.contains(name)) {
+        // A crate names itself where its own tests need one of its features.
+        for imported in imports.filter(|name| names.contains(name) && *name != importer) {
             if !may_import(importer, imported) {
                 findings.push(format!("{importer} imports {imported}"));
             }
