@@ -31,9 +31,9 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
 /// How long to leave a catalogue that could not be opened, or a footer that could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A catalogue that somebody still has open is looked at so often, and for so long before that is an error.
+/// A catalogue that somebody still has open is looked at so often, and for so long before it is replaced.
 const HELD_INTERVAL: Duration = Duration::from_millis(50);
-const HELD_MAX: Duration = Duration::from_secs(10);
+const HELD_MAX: Duration = Duration::from_secs(2);
 /// How often a long listing tells how far it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(3);
 
@@ -212,10 +212,9 @@ impl Keeper {
     fn open_catalogue(&mut self) {
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
         let path = self.shared.layout.catalogue();
-        if is_held(&path) {
-            return self.wait_for_holder(&path);
+        if self.waits_for_holder(&path) {
+            return;
         }
-        self.held_since = None;
         let open = || {
             let catalogue = Catalogue::open(&path, self.shared.volume)?;
             let listed = catalogue.segments()?;
@@ -233,14 +232,19 @@ impl Keeper {
         }
     }
 
-    /// The process that had the volume before, or this one, has not let go of the catalogue yet. It is not deleted under somebody's hands.
-    fn wait_for_holder(&mut self, path: &Path) {
-        let held_since = *self.held_since.get_or_insert(self.now);
-        if self.now.saturating_duration_since(held_since) < HELD_MAX {
-            self.open_catalogue_at = self.now + HELD_INTERVAL;
-        } else {
-            tracing::error!(path = %path.display(), "the catalogue is in use by another program: end it, so that recordings can be read");
+    /// Whether to leave the catalogue for now, because the volume that was open here before has not let go of it yet. The lock says that no other process has the directory;
+    /// where a failed volume is still read from, its files are taken away from under it after a while, which does it no harm.
+    fn waits_for_holder(&mut self, path: &Path) -> bool {
+        if !is_held(path) {
+            self.held_since = None;
+            return false;
         }
+        let held_since = *self.held_since.get_or_insert(self.now);
+        let is_waiting = self.now.saturating_duration_since(held_since) < HELD_MAX;
+        if is_waiting {
+            self.open_catalogue_at = self.now + HELD_INTERVAL;
+        }
+        is_waiting
     }
 
     fn use_catalogue(&mut self, catalogue: Catalogue, mut listed: BTreeMap<SegmentId, Known>) {
