@@ -310,9 +310,9 @@ mod tests {
         state.apply(Command::CreateHold { spec, at: Timestamp(2) }).unwrap();
         let bytes = postcard::to_allocvec(&state).unwrap();
         assert_eq!(ClusterState::decode(&bytes), Ok(state));
-        for cut in 0..bytes.len() - 1 {
-            assert!(ClusterState::decode(&bytes[..cut]).is_err(), "{cut} of {}", bytes.len());
-        }
+        // Cut right before the holds it is one from before there were any; a snapshot file has a checksum against that.
+        let read = (0..bytes.len()).filter(|cut| ClusterState::decode(&bytes[..*cut]).is_ok());
+        assert_eq!(read.count(), 1);
         assert!(ClusterState::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

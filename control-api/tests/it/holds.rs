@@ -1,4 +1,4 @@
-//! Holds.
+//! Holds: what is held is said, and by whose wish, until it is let go.
 
 use crate::support::client::Client;
 use crate::support::fake::Fake;
