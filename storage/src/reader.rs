@@ -242,12 +242,16 @@ impl Shared {
 
 const _: () = assert!(BLOCK > RECORD_HEAD_BYTES as u64);
 
-/// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video alone.
+/// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video alone. What cannot be played counts, because it is
+/// durable; spans leave it out.
 fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
-    let has_video = |row: &&StreamRow| row.tables.iter().any(|table| table.key.track == TrackKind::Video);
-    let spans = rows.iter().filter(has_video).flat_map(|row| &row.spans);
+    let is_video = |table: &&TrackTable| table.key.track == TrackKind::Video;
+    let with_video = || rows.iter().filter(|row| row.tables.iter().any(|table| is_video(&table)));
+    let spans = with_video().flat_map(|row| &row.spans);
     let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
-    Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end: span.end, first_keyframe: Some(span.start) })
+    let stored_end = with_video().flat_map(|row| row.tables.iter().filter(is_video)).map(|table| table.end).max();
+    let durable_end = stored_end.map_or(span.end, |end| end.max(span.end));
+    Some(Watermark { epoch: span.epoch, rank: span.rank, durable_end, first_keyframe: Some(span.start) })
 }
 
 /// What a chunk of one stream is known by: its copies have the same key, and no other chunk has.

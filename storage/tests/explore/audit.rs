@@ -7,6 +7,7 @@ use crate::life::simulate;
 use crate::oracle::{Key, Oracle, Stream, preference};
 use crate::plan::{CAPACITY_BYTES_MAX, Plan};
 use holdfast_storage::chunk::{ChunkEntry, Gap};
+use holdfast_storage::ids::TrackKind;
 use holdfast_storage::simulation::{Faults, SimulatedClock, SimulatedDisk, SimulatedVolume, segment_of};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::Span;
@@ -119,7 +120,7 @@ impl Audit<'_> {
         for stream in self.oracle.streams() {
             let shown = show(handle, stream)?;
             for entry in &shown.entries {
-                self.check_entry(handle, entry, &shown.spans)?;
+                self.check_entry(handle, entry, &shown)?;
                 if !found.insert(Key::of(&entry.meta)) {
                     return Err(format!("listed twice: {entry:?}"));
                 }
@@ -143,7 +144,7 @@ impl Audit<'_> {
         }
     }
 
-    fn check_entry(&self, handle: &VolumeHandle, entry: &ChunkEntry, spans: &[Span]) -> Result<(), String> {
+    fn check_entry(&self, handle: &VolumeHandle, entry: &ChunkEntry, shown: &Shown) -> Result<(), String> {
         let meta = &entry.meta;
         let accepted = self.oracle.chunks.get(&Key::of(meta));
         let accepted = accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
@@ -154,9 +155,8 @@ impl Audit<'_> {
             return Ok(());
         }
         let covers = |span: &&Span| span.start <= meta.start && span.end >= meta.end() && span.epoch == meta.epoch;
-        let is_video = meta.track == holdfast_storage::ids::TrackKind::Video;
-        if is_video && spans.iter().find(covers).is_none() {
-            return Err(format!("no span shows {entry:?}: {spans:?}"));
+        if is_playable(entry, &shown.entries) && shown.spans.iter().find(covers).is_none() {
+            return Err(format!("no span shows {entry:?}: {:?}", shown.spans));
         }
         if accepted.is_decodable && !accepted.is_excused && !self.oracle.has_damage {
             let init = handle.init(meta.camera, meta.init).map_err(|error| format!("{entry:?}: {error}"))?;
@@ -232,4 +232,11 @@ fn files(disk: &SimulatedDisk) -> Files {
 
 fn during(what: &'static str) -> impl Fn(String) -> String {
     move |problem| format!("during {what}: {problem}")
+}
+
+/// Video that begins with a keyframe, or goes on behind a chunk that does: every second chunk has one.
+fn is_playable(entry: &ChunkEntry, listed: &[ChunkEntry]) -> bool {
+    let meta = &entry.meta;
+    let is_before = |other: &ChunkEntry| other.meta.is_keyframe() && other.meta.is_followed_by(meta);
+    meta.track == TrackKind::Video && (meta.is_keyframe() || (!meta.after_loss && listed.iter().any(is_before)))
 }
