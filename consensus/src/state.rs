@@ -64,7 +64,11 @@ impl ClusterState {
     /// The bytes are no state, or that of a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
         match whole(bytes) {
-            Err(postcard::Error::DeserializeUnexpectedEnd) => whole(&[bytes, WITHOUT_HOLDS].concat()),
+            Err(error @ postcard::Error::DeserializeUnexpectedEnd) => {
+                let state = whole(&[bytes, WITHOUT_HOLDS].concat())?;
+                // Else what was added has completed something else that was cut.
+                if state.holds.is_empty() { Ok(state) } else { Err(error) }
+            }
             other => other,
         }
     }
