@@ -7,6 +7,7 @@ mod write;
 pub(crate) use write::Proposal;
 pub use write::{WRITE_DEADLINE, WriteError};
 
+use crate::Boxed;
 use crate::command::{Command, Rejection, Response};
 use crate::membership;
 use crate::model::{NodeSpec, Secret};
@@ -134,7 +135,11 @@ impl Consensus {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub async fn open(options: Options) -> Result<Self, OpenError> {
+    pub fn open(options: Options) -> Boxed<'static, Result<Self, OpenError>> {
+        Box::pin(Self::open_here(options))
+    }
+
+    async fn open_here(options: Options) -> Result<Self, OpenError> {
         let Options { node, cluster, dir, timing, secret } = options;
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
@@ -181,7 +186,11 @@ impl Consensus {
     ///
     /// # Errors
     /// See [`InitializeFailure`].
-    pub async fn initialize(&self, spec: NodeSpec) -> Result<(), InitializeFailure> {
+    pub fn initialize(&self, spec: NodeSpec) -> Boxed<'_, Result<(), InitializeFailure>> {
+        Box::pin(self.initialize_here(spec))
+    }
+
+    async fn initialize_here(&self, spec: NodeSpec) -> Result<(), InitializeFailure> {
         if self.node() != NodeId(1) {
             return Err(InitializeFailure::WrongId(self.node()));
         }
@@ -248,7 +257,11 @@ impl Consensus {
     }
 
     /// On an orderly stop: hands leadership to the voter that is furthest. Whether another node leads (or this one never did).
-    pub async fn transfer_leadership(&self) -> bool {
+    pub fn transfer_leadership(&self) -> Boxed<'_, bool> {
+        Box::pin(self.transfer_to_furthest())
+    }
+
+    async fn transfer_to_furthest(&self) -> bool {
         let mut leadership = self.leadership();
         if !leadership.borrow().is_leader {
             return true;
@@ -282,7 +295,11 @@ impl Consensus {
     }
 
     /// Stops taking part. Everything acknowledged is durable already.
-    pub async fn shutdown(&self) {
+    pub fn shutdown(&self) -> Boxed<'_, ()> {
+        Box::pin(self.end())
+    }
+
+    async fn end(&self) {
         let tasks = std::mem::take(&mut *self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         // They must have ended first: that Raft stops is fatal to whoever watches it.
         for task in tasks {

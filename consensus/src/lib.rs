@@ -25,3 +25,7 @@ pub use auth::peer_auth;
 pub use consensus::{Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE, WriteError};
 pub use join::{JOIN_DEADLINE, JoinError, Joined, join};
 pub use membership::VOTERS_MAX;
+
+/// A future behind a pointer. The code of an `async fn` is generated in every crate that awaits it; this keeps that of openraft and of the
+/// HTTP client in this crate.
+type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,5 +1,6 @@
 //! Calls to other members: HTTP POST with a postcard body, the cluster's secret as bearer token, a deadline each.
 
+use crate::Boxed;
 use crate::model::Secret;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -103,7 +104,17 @@ impl PeerClient {
         }
     }
 
-    async fn exchange(&self, addr: &str, path: &str, body: Vec<u8>, deadline: Duration) -> Result<Vec<u8>, PeerError> {
+    fn exchange<'a>(
+        &'a self,
+        addr: &'a str,
+        path: &'a str,
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Boxed<'a, Result<Vec<u8>, PeerError>> {
+        Box::pin(self.post(addr, path, body, deadline))
+    }
+
+    async fn post(&self, addr: &str, path: &str, body: Vec<u8>, deadline: Duration) -> Result<Vec<u8>, PeerError> {
         let request = self.http.post(format!("http://{addr}{path}")).bearer_auth(&self.secret.0).timeout(deadline);
         let mut response = request.body(body).send().await.map_err(|error| classify(addr, deadline, &error))?;
         let status = response.status();

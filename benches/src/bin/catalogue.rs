@@ -13,7 +13,7 @@ use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::format::{BLOCK, Footer, SegmentHeader, encode_footer};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{ChunkRow, InitRow, Row, SegmentIndex, TrackKey, Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{ChunkRow, InitRow, Range, Row, SegmentIndex, TrackKey, Volume, VolumeHandle, VolumeOptions};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -167,7 +167,12 @@ fn open(path: &Path, segments: u64) -> Outcome<Opening> {
 /// Seconds for one camera's spans.
 fn timeline(handle: &VolumeHandle, from: i64, to: i64) -> Outcome<f64> {
     let started = clock::now();
-    let spans = handle.spans(CameraId(1), StreamKind::Main, Timestamp(from.max(FIRST)), Timestamp(to))?;
+    let spans = handle.spans(Range {
+        camera: CameraId(1),
+        stream: StreamKind::Main,
+        from: Timestamp(from.max(FIRST)),
+        to: Timestamp(to),
+    })?;
     let took = started.elapsed().as_secs_f64();
     if from >= FIRST && spans.is_empty() {
         return Err("a camera has no footage".into());

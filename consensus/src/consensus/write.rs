@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
 use super::Consensus;
+use crate::Boxed;
 use crate::command::{Command, Rejection, Response};
 use crate::peer::PeerError;
 use crate::raft::Outcome;
@@ -104,7 +105,11 @@ impl Consensus {
     }
 
     /// The answer, and whether this node has applied the command.
-    async fn write_there(&self, command: Command, deadline: Instant) -> Result<(Response, bool), WriteError> {
+    fn write_there(&self, command: Command, deadline: Instant) -> Boxed<'_, Result<(Response, bool), WriteError>> {
+        Box::pin(self.write_somewhere(command, deadline))
+    }
+
+    async fn write_somewhere(&self, command: Command, deadline: Instant) -> Result<(Response, bool), WriteError> {
         let mut leadership = self.leadership();
         let mut route = Route::default();
         loop {
@@ -140,7 +145,11 @@ impl Consensus {
     }
 
     /// Proposes as the leader.
-    pub(crate) async fn propose(&self, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
+    pub(crate) fn propose(&self, command: Command, deadline: Instant) -> Boxed<'_, Result<Proposal, WriteError>> {
+        Box::pin(self.propose_here(command, deadline))
+    }
+
+    async fn propose_here(&self, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
         match timeout_at(deadline, self.raft().client_write(command)).await {
             Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
