@@ -65,7 +65,7 @@ impl VolumeOptions {
             node,
             cluster,
             io: IoChoice::Auto,
-            flush_interval: Duration::from_millis(500),
+            flush_interval: Duration::from_millis(400),
             write_delay: Duration::from_millis(20),
             segment_time_max: Duration::from_secs(60),
             segment_bytes_max: 4 << 30,

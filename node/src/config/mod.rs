@@ -278,7 +278,7 @@ impl Default for Storage {
     fn default() -> Self {
         Self {
             io: Io::Auto,
-            flush_interval_ms: 500,
+            flush_interval_ms: 400,
             segment_seconds: 60,
             segment_bytes_max: ByteSize(4 << 30),
             buffer_bytes_max: ByteSize(64 << 20),
