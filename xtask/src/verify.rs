@@ -62,7 +62,10 @@ fn verify(options: &Options) -> ExitCode {
         disks(&mut steps);
     }
     // Without interop tests: these are ignored unless asked for.
-    steps.command("tests", if has_nextest() { cargo(&["nextest", "run", "--workspace"]) } else { plain_tests() });
+    steps.command(
+        "tests",
+        if has_nextest() { cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() },
+    );
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
     steps.command("explore", explore::bounded());
     if options.quick {
