@@ -28,8 +28,6 @@ impl Shared {
     /// A chunk that stands in two segments, because held footage was copied and its original is there still, is listed once: where it stays.
     pub(crate) fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let mut entries = self.listed(range)?;
-        // A damaged copy must not hide its sound original.
-        read(&self.damage).leave_out(&mut entries);
         let copies = self.copies_among(&entries);
         entries.sort_by_key(|entry| (key_of(&entry.meta), !copies.contains(&entry.location.segment)));
         entries.dedup_by(|later, first| later.meta == first.meta);
@@ -55,7 +53,7 @@ impl Shared {
         entries.iter().map(|entry| entry.location.segment).filter(is_copy).collect()
     }
 
-    /// Every place of every chunk. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
     pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
         for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
@@ -70,6 +68,7 @@ impl Shared {
                 }
             }
         }
+        read(&self.damage).leave_out(&mut entries);
         Ok(entries)
     }
 
