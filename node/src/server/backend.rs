@@ -146,10 +146,17 @@ impl Backend for NodeBackend {
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
-        let range = Range { camera, stream: StreamKind::Main, from, to };
-        let timeline = member.view.timeline(range, self.host.clock.now()).await;
-        let known = member.consensus.state().cameras.contains(camera) || !timeline.spans.is_empty();
-        if known { Ok(timeline) } else { Err(no_camera(camera)) }
+        let told = self.timelines(&[camera], from, to).await?.pop();
+        let exists = member.consensus.state().cameras.contains(camera);
+        told.filter(|timeline| exists || !timeline.spans.is_empty()).ok_or_else(|| no_camera(camera))
+    }
+
+    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
+        Ok(self.member()?.consensus.state().cameras.keys().collect())
+    }
+
+    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
+        Ok(self.member()?.view.timelines(cameras, (from, to), self.host.clock.now()).await)
     }
 
     async fn entries(

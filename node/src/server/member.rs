@@ -9,7 +9,7 @@ use super::identity::Identity;
 use super::mux::CmafMux;
 use super::pilot::{Own, Sight};
 use super::reads::read_routes;
-use super::sink::VolumeSink;
+use super::sink::{GapTotals, VolumeSink};
 use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
@@ -75,6 +75,7 @@ pub(crate) struct Member {
     pub(crate) view: View,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
     pub(crate) supervisor: SupervisorHandle,
+    pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
     pub(crate) peer_routes: axum::Router,
     /// Names the first part that ended by itself.
@@ -117,9 +118,14 @@ impl Member {
         })?;
 
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
+        let gaps = Arc::<GapTotals>::default();
         let services = task::Services {
             mux: Arc::new(CmafMux),
-            sink: Arc::new(VolumeSink { volumes: volumes.clone(), state: consensus.subscribe() }),
+            sink: Arc::new(VolumeSink {
+                volumes: volumes.clone(),
+                gaps: Arc::clone(&gaps),
+                state: consensus.subscribe(),
+            }),
             ingest: ingest.handle(),
             admission: Admission::new(CONNECTING_MAX),
             totals: Arc::new(status::Counters::default()),
@@ -192,6 +198,7 @@ impl Member {
             view,
             sight: sight_seen,
             supervisor,
+            gaps,
             peer_routes,
             broken,
             stopping,

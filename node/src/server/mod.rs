@@ -14,6 +14,7 @@ mod pilot;
 mod reads;
 mod scrub;
 mod sink;
+mod timeline;
 mod view;
 mod volumes;
 mod wire_views;

@@ -8,6 +8,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_control_api::limits::TIMELINES_AT_ONCE;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
@@ -78,8 +79,11 @@ fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Response {
 }
 
 async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
-    match decode::<Range>(&body) {
-        Ok(range) => reply(volumes.recorded(range).await),
+    match decode::<Vec<Range>>(&body) {
+        Ok(ranges) if ranges.len() > TIMELINES_AT_ONCE => {
+            (StatusCode::BAD_REQUEST, format!("at most {TIMELINES_AT_ONCE} ranges at once")).into_response()
+        }
+        Ok(ranges) => reply(volumes.recorded_of(&ranges).await),
         Err(rejection) => *rejection,
     }
 }
