@@ -39,6 +39,9 @@ pub struct Node {
     pub camera_capacity: u32,
     /// Cameras that it owns.
     pub cameras: usize,
+    /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// An element of `GET /nodes/{id}/volumes`.

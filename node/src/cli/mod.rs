@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod clock;
 mod cluster;
+mod drain;
 mod error;
 mod export;
 mod gaps;

@@ -42,6 +42,7 @@ impl Collector for NodeCollector {
                 recorders(member),
                 totals(member),
                 gaps(member),
+                clocks(member),
                 lags(member, now),
                 cluster(member),
                 volumes(member),
@@ -113,6 +114,20 @@ fn totals(member: &Member) -> Families {
         families.extend(counter.collect());
     }
     Ok(families)
+}
+
+fn clocks(member: &Member) -> Families {
+    let help = "How far another node's wall clock is ahead of this node's.";
+    let offset = GaugeVec::new(Opts::new("holdfast_clock_offset_seconds", help), &["node"])?;
+    let help = "The most by which holdfast_clock_offset_seconds may be wrong.";
+    let error = GaugeVec::new(Opts::new("holdfast_clock_offset_error_seconds", help), &["node"])?;
+    let sight = member.sight.borrow().clone();
+    for (node, told) in sight.clocks.iter().filter(|(node, _)| sight.is_alive(**node)) {
+        let node = node.to_string();
+        offset.with_label_values(&[&node]).set(told.micros as f64 / 1e6);
+        error.with_label_values(&[&node]).set(told.error_us as f64 / 1e6);
+    }
+    Ok(offset.collect().into_iter().chain(error.collect()).collect())
 }
 
 /// As the ledger stores them.

@@ -11,6 +11,7 @@ mod member;
 mod metrics;
 mod mux;
 mod pilot;
+mod probes;
 mod reads;
 mod scrub;
 mod sink;

@@ -2,14 +2,16 @@
 
 use super::pilot::Sight;
 use super::reads::{
-    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SPANS_PATH, START_SCRUB_PATH,
-    VOLUMES_PATH,
+    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SIGHT_PATH, SPANS_PATH,
+    START_SCRUB_PATH, VOLUMES_PATH,
 };
 use super::scrub;
 use super::timeline::{self, Answer};
 use super::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
+use holdfast_consensus::Leadership;
+use holdfast_consensus::heartbeat::Progress;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
@@ -19,12 +21,15 @@ use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::merge;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// A node that does not answer within this time is left out, and its footage shown as not available.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// Voters that are asked one after the other how recorders stand.
+const VOTERS_ASKED_MAX: usize = 2;
 /// A chunk must arrive within this time; a slow disk may need most of it.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -50,6 +55,7 @@ pub(crate) struct View {
     pub(crate) client: PeerClient,
     pub(crate) state: watch::Receiver<Arc<ClusterState>>,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
 }
 
 impl View {
@@ -63,7 +69,8 @@ impl View {
         let ranges: Vec<Range> =
             cameras.iter().map(|camera| Range { camera: *camera, stream: StreamKind::Main, from, to }).collect();
         let answers = self.recorded(&ranges).await;
-        let (state, sight) = (self.state.borrow().clone(), self.sight.borrow().clone());
+        let sight = self.whole_sight().await;
+        let state = self.state.borrow().clone();
         let nodes: Vec<NodeId> = state.nodes.keys().collect();
         let timelines = ranges.iter().enumerate().map(|(index, range)| {
             let of_this = |answer: &Answer<Vec<Recorded>>| Answer {
@@ -80,6 +87,31 @@ impl View {
             })
         });
         timelines.collect()
+    }
+
+    /// What is known of all recorders. Voters are told of all of them; any other node asks one, the leader first, and does with what it was told itself where none
+    /// answers.
+    pub(crate) async fn whole_sight(&self) -> Arc<Sight> {
+        let own = Arc::clone(&self.sight.borrow());
+        let Leadership { leader, voters, .. } = self.leadership.borrow().clone();
+        if voters.is_empty() || voters.contains(&self.me) {
+            return own;
+        }
+        let peers: BTreeMap<NodeId, String> = self.peers().into_iter().collect();
+        let asked = leader.into_iter().chain(voters).filter(|node| own.is_alive(*node)).take(VOTERS_ASKED_MAX);
+        for addr in asked.filter_map(|node| peers.get(&node)) {
+            let answer =
+                self.client.call::<_, Vec<((NodeId, CameraId), Progress)>>(addr, SIGHT_PATH, &(), ANSWER_DEADLINE);
+            match answer.await {
+                Ok(told) => {
+                    let mut whole = Sight::clone(&own);
+                    whole.progress.extend(told);
+                    return Arc::new(whole);
+                }
+                Err(error) => tracing::warn!(%error, "a voter does not tell how recorders stand"),
+            }
+        }
+        own
     }
 
     pub(crate) async fn gaps(&self, range: Range) -> Vec<Gap> {

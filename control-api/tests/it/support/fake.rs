@@ -177,6 +177,7 @@ impl State {
             failure_domain: "a".to_owned(),
             camera_capacity: 10,
             cameras: self.cameras.len(),
+            clock_offset_ms: None,
         }
     }
 
