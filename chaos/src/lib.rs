@@ -1,11 +1,12 @@
 //! What tests need to prove a cluster: it drives real processes and cameras, and compares what is served with what was sent.
 //!
-//! `coverage` and `prometheus` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`, `ffmpeg`, `wait` and `wall` touch the world.
+//! `coverage` and `prometheus` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `gate`, `process`, `ffmpeg`, `wait` and `wall` touch the world.
 
 pub mod coverage;
 pub mod disk;
 pub mod faulty;
 pub mod ffmpeg;
+pub mod gate;
 pub mod oracle;
 pub mod process;
 pub mod prometheus;
