@@ -2,6 +2,7 @@
 
 use super::args::ClusterCommand;
 use super::client::{Api, ApiOptions};
+use super::drain;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
 use super::table::or_dash;
@@ -26,6 +27,8 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
             as_member(&api).await?
         }
         ClusterCommand::Status => api.get(&["cluster"], &[]).await?,
+        ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
+        ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
     };
     out.print(&cluster, describe)
 }
@@ -67,5 +70,5 @@ fn describe(cluster: &Cluster) -> String {
         cluster.cameras_recording,
         cluster.cameras,
     );
-    format!("{head}\n{}", super::nodes::table(&cluster.nodes))
+    format!("{head}{}\n{}", super::nodes::clock_warnings(&cluster.nodes), super::nodes::table(&cluster.nodes))
 }
