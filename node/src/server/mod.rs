@@ -3,14 +3,14 @@
 mod backend;
 mod clock;
 mod drive;
-mod explain;
+pub mod explain;
 mod holds;
 mod host;
 mod identity;
 mod member;
 mod metrics;
 mod mux;
-mod pilot;
+pub mod pilot;
 mod reads;
 mod scrub;
 mod sink;
