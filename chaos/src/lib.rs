@@ -9,6 +9,7 @@ pub mod ffmpeg;
 pub mod oracle;
 pub mod process;
 pub mod prometheus;
+pub mod simulator;
 pub mod site;
 pub mod wait;
 pub mod wall;
