@@ -10,6 +10,7 @@ pub mod gate;
 pub mod oracle;
 pub mod process;
 pub mod prometheus;
+pub mod simulator;
 pub mod site;
 pub mod wait;
 pub mod wall;

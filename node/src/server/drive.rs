@@ -2,8 +2,13 @@
 
 use super::clock::Clock;
 use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
+<<<<<<< HEAD
 use crate::link::{LinkEvent, Links, Outgoing};
 use crate::recorder::reconcile::DesiredRecording;
+=======
+use crate::link::{LinkEvent, Links};
+use crate::recorder::reconcile::{DesiredRecording, recordings};
+>>>>>>> w-e
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
@@ -147,24 +152,6 @@ impl Drive {
             tracing::error!("a round of proposals was not taken");
         }
     }
-}
-
-/// The recorders to run, with what they need to know of their cameras.
-fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -> BTreeMap<CameraId, DesiredRecording> {
-    let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
-    known
-        .map(|(camera, desired)| {
-            let recording = DesiredRecording {
-                epoch: desired.epoch,
-                rank: desired.rank,
-                revision: desired.revision,
-                source: camera.spec.source.clone(),
-                retention_class: camera.spec.retention_class.clone(),
-                priority: camera.spec.priority,
-            };
-            (camera.id, recording)
-        })
-        .collect()
 }
 
 /// Proposes round after round, as the leader that decided them or not at all. A proposal has a deadline; one whose outcome is unknown is decided anew from the state.

@@ -3,15 +3,19 @@
 mod backend;
 mod clock;
 mod drive;
-mod explain;
+pub mod explain;
 mod holds;
 mod host;
 mod identity;
 mod member;
 mod metrics;
 mod mux;
+<<<<<<< HEAD
 mod pilot;
 mod probes;
+=======
+pub mod pilot;
+>>>>>>> w-e
 mod reads;
 mod scrub;
 mod sink;

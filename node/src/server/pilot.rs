@@ -19,23 +19,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the pilot looks around when nothing happens.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// The leader looks after the site at most this often, unless a node just fell or came back.
 const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything that other parts of the node may know of what the pilot sees.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sight {
-    pub(crate) verdicts: BTreeMap<NodeId, Verdict>,
+pub struct Sight {
+    pub verdicts: BTreeMap<NodeId, Verdict>,
     /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
-    pub(crate) progress: BTreeMap<(NodeId, CameraId), Progress>,
+    pub progress: BTreeMap<(NodeId, CameraId), Progress>,
     /// How far the others' clocks are off.
-    pub(crate) clocks: BTreeMap<NodeId, Offset>,
+    pub clocks: BTreeMap<NodeId, Offset>,
 }
 
 impl Sight {
-    pub(crate) fn is_alive(&self, node: NodeId) -> bool {
+    pub fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
     }
 
@@ -47,7 +47,7 @@ impl Sight {
 }
 
 /// What the pilot can be told.
-pub(crate) enum Event {
+pub enum Event {
     State(Arc<ClusterState>),
     Leadership(Leadership),
     Link(LinkEvent),
@@ -59,26 +59,26 @@ pub(crate) enum Event {
 
 /// What this node knows of itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Own {
-    pub(crate) recorders: Vec<Progress>,
+pub struct Own {
+    pub recorders: Vec<Progress>,
     /// At least one volume takes records.
-    pub(crate) writable: bool,
+    pub writable: bool,
     /// What it found out about cameras that others cannot record.
-    pub(crate) probes: Vec<Probe>,
+    pub probes: Vec<Probe>,
 }
 
 /// What came of an event.
 #[derive(Default)]
-pub(crate) struct Decision {
+pub struct Decision {
     /// What this node should record, where it was considered.
-    pub(crate) desired: Option<BTreeMap<CameraId, Desired>>,
+    pub desired: Option<BTreeMap<CameraId, Desired>>,
     /// What to propose, in order; empty where this node does not lead or waits for an answer.
-    pub(crate) proposals: Vec<Command>,
+    pub proposals: Vec<Command>,
     /// What others should see, where it changed.
-    pub(crate) sight: Option<Arc<Sight>>,
+    pub sight: Option<Arc<Sight>>,
 }
 
-pub(crate) struct Pilot {
+pub struct Pilot {
     me: NodeId,
     state: Arc<ClusterState>,
     liveness: Liveness,
@@ -96,7 +96,7 @@ pub(crate) struct Pilot {
 }
 
 impl Pilot {
-    pub(crate) fn new(me: NodeId, state: Arc<ClusterState>, now: Duration) -> Self {
+    pub fn new(me: NodeId, state: Arc<ClusterState>, now: Duration) -> Self {
         Self {
             me,
             state,
@@ -115,7 +115,7 @@ impl Pilot {
 
     /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that tells nothing new about who is alive costs
     /// little: everything else waits for the next tick.
-    pub(crate) fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
+    pub fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
         // First of all: if this process itself was not running, the others' silence proves nothing.
         self.liveness.tick(now);
         let is_routine = matches!(event, Event::Link(_) | Event::Proposed);
