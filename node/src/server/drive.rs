@@ -2,13 +2,8 @@
 
 use super::clock::Clock;
 use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
-<<<<<<< HEAD
 use crate::link::{LinkEvent, Links, Outgoing};
-use crate::recorder::reconcile::DesiredRecording;
-=======
-use crate::link::{LinkEvent, Links};
 use crate::recorder::reconcile::{DesiredRecording, recordings};
->>>>>>> w-e
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};

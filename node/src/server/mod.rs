@@ -10,12 +10,8 @@ mod identity;
 mod member;
 mod metrics;
 mod mux;
-<<<<<<< HEAD
-mod pilot;
-mod probes;
-=======
 pub mod pilot;
->>>>>>> w-e
+mod probes;
 mod reads;
 mod scrub;
 mod sink;
