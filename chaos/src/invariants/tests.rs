@@ -1,6 +1,7 @@
 //! Each invariant holds for a sound run, and sees the one thing that is wrong with an unsound one.
 
 use super::*;
+use crate::history::Mark;
 use crate::run::Found;
 use holdfast_camera::{Stamp, count};
 use holdfast_control_api::wire::{Gap as ToldGap, Span};
@@ -89,7 +90,8 @@ pub(crate) fn evidence(frames: u64, lost: &[Range<u64>]) -> Evidence {
 }
 
 fn watermark(node: &str, sequence: u64) -> Event {
-    let marks = BTreeMap::from([("cam01".to_owned(), (node.to_owned(), at(sequence)))]);
+    let mark = Mark { node: node.to_owned(), epoch: 1, is_recording: true, watermark_us: at(sequence) };
+    let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
     Event { at_us: at(sequence) + 100_000, what: What::Watermarks { told_by: "node3".to_owned(), marks } }
 }
 
