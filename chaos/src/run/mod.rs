@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
         self.raise().await?;
         let from = wall_now();
         let watchers = watch::watch(self.stage.clients()?, self.stage.cameras().len(), &self.history);
-        let (load, sums) = self.start_load()?;
+        let (load, sums) = self.start_load(from)?;
         self.act().await?;
         let to = wall_now();
         drop(load);
@@ -160,11 +160,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn start_load(&self) -> Result<(JoinSet<()>, load::Sums)> {
+    fn start_load(&self, began: Timestamp) -> Result<(JoinSet<()>, load::Sums)> {
         let asker = load::Asker {
             urls: self.stage.api_urls(),
             token: self.stage.token().to_owned(),
             cameras: self.stage.cameras().iter().map(|(camera, _)| camera.id).collect(),
+            began,
             held: Arc::clone(&self.held),
             sums: load::Sums::default(),
         };
