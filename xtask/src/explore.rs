@@ -76,7 +76,7 @@ fn number(option: &str, value: Option<&&str>) -> Result<u64, String> {
 }
 
 fn command(options: &Options) -> Command {
-    let mut command = cargo(&["test", "--quiet", "-p", "holdfast-storage", "--test", "explore"]);
+    let mut command = cargo(&["test", "--quiet", "--workspace", "--test", "explore"]);
     if options.is_release {
         command.arg("--release");
     }

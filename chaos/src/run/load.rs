@@ -1,9 +1,9 @@
 //! Viewers and clients: what they ask, and how often they are answered by nodes that no fault holds.
 
 use crate::history::{History, What};
-use crate::random::Random;
 use holdfast_node::cli::wall_now;
 use holdfast_storage::ids::CameraId;
+use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
 use reqwest::Client;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,11 +87,11 @@ pub(super) fn start(asker: &Asker, players: u32, api_per_second: u32, seed: u64)
     let http = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
     for number in 0..u64::from(players) {
         let (asker, http) = (asker.clone(), http.clone());
-        let random = Random::seeded(seed.wrapping_add(number + 1));
+        let random = Random::new(seed.wrapping_add(number + 1));
         tasks.spawn(async move { asker.play(&http, random).await });
     }
     if api_per_second > 0 {
-        let (asker, random) = (asker.clone(), Random::seeded(seed));
+        let (asker, random) = (asker.clone(), Random::new(seed));
         let pace = Duration::from_secs(1) / api_per_second;
         tasks.spawn(async move { asker.ask(&http, random, pace).await });
     }
@@ -175,7 +175,8 @@ impl Asker {
 
     fn pick(&self, random: &mut Random) -> Option<(usize, CameraId)> {
         let free: Vec<usize> = (0..self.urls.len()).filter(|&node| !self.is_held(node)).collect();
-        Some((*random.pick(&free)?, *random.pick(&self.cameras)?))
+        let has_both = !free.is_empty() && !self.cameras.is_empty();
+        has_both.then(|| (*random.pick(&free), *random.pick(&self.cameras)))
     }
 
     fn url(&self, node: usize, path: &str) -> String {

@@ -14,13 +14,13 @@ pub use footage::Found;
 
 use crate::history::{History, What};
 use crate::invariants::{self, Evidence};
-use crate::random::Random;
 use crate::report::Report;
 use crate::scenario::{Action, ActionName, Place, Scenario};
 use crate::stage::{Attach, Hit, Namespaces, Stage, StageOptions};
 use crate::{Error, Result, io_error};
 use aim::View;
 use holdfast_node::cli::{monotonic_now, wall_now};
+use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
     fn new(options: &'a RunOptions, stage: &'a mut Stage, history: History) -> Self {
         Self {
             scenario: &options.scenario,
-            random: Random::seeded(options.seed),
+            random: Random::new(options.seed),
             options,
             stage,
             history,
