@@ -45,7 +45,14 @@ pub(crate) fn evidence(frames: u64, lost: &[Range<u64>]) -> Evidence {
         from = range.end;
     }
     spans.push(span(from, frames));
-    let timeline = Timeline { camera: CameraId(1), from: Timestamp(0), to: Timestamp(at(frames)), spans, gaps };
+    let timeline = Timeline {
+        camera: CameraId(1),
+        from: Timestamp(0),
+        to: Timestamp(at(frames)),
+        spans,
+        gaps,
+        nodes_left_out: Vec::new(),
+    };
     let stamps: Vec<Stamp> = found.iter().map(|found| found.stamp).collect();
     let camera = CameraEvidence {
         name: "cam01".to_owned(),
