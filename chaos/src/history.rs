@@ -73,10 +73,10 @@ pub enum What {
         state: Option<String>,
         error: Option<String>,
     },
-    /// By camera: the recorder that the answering node knows, and its watermark.
+    /// By camera.
     Watermarks {
         told_by: String,
-        marks: BTreeMap<String, (String, i64)>,
+        marks: BTreeMap<String, Mark>,
     },
     Load {
         kind: String,
@@ -104,6 +104,18 @@ pub enum What {
     Ended {
         verdict: String,
     },
+}
+
+/// A camera's watermark as one node tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The recorder.
+    pub node: String,
+    /// Of the camera's assignment, as the same node tells it.
+    pub epoch: u64,
+    /// Whether the recorder records; before its first durable chunk it tells how far others came.
+    pub is_recording: bool,
+    pub watermark_us: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,7 +204,8 @@ mod tests {
         let path = dir.path().join("history.jsonl");
         let history = History::create(&path).unwrap();
         history.say("a\nb");
-        let marks = BTreeMap::from([("cam01".to_owned(), ("node1".to_owned(), 7))]);
+        let mark = Mark { node: "node1".to_owned(), epoch: 2, is_recording: true, watermark_us: 7 };
+        let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
         history.add(What::Watermarks { told_by: "node2".to_owned(), marks });
         let events = history.events().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it happen, `invariants` judge what was seen, `report` shows it.
 //!
-//! `coverage`, `prometheus`, `random`, `scenario`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
+//! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
 //! `ffmpeg`, `wait`, `wall`, `stage` and `run` touch the world.
 
 pub mod cli;
@@ -15,11 +15,10 @@ pub mod invariants;
 pub mod oracle;
 pub mod process;
 pub mod prometheus;
-pub mod simulator;
-pub mod random;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod simulator;
 pub mod site;
 pub mod soak;
 pub mod stage;

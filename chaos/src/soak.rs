@@ -1,7 +1,7 @@
 //! Random scenarios: which faults, when, to whom and for how long follows from the seed. Pure.
 
-use crate::random::Random;
 use crate::scenario::Place;
+use holdfast_storage::random::Random;
 use std::fmt::Write;
 
 /// Seconds between one fault and the next: the cluster is to become whole in between most of the time, and not always.
@@ -37,7 +37,7 @@ const KINDS: [Kind; 13] = [
 /// The TOML text of a scenario of so many seconds.
 #[must_use]
 pub fn scenario(seed: u64, place: Place, nodes: usize, cameras: u32, seconds: u32) -> String {
-    let mut random = Random::seeded(seed);
+    let mut random = Random::new(seed);
     let place = if place == Place::Netns { "netns" } else { "processes" };
     let gapless = random.below(u64::from(cameras) / 2 + 1);
     let standard = u64::from(cameras) - gapless;
@@ -55,9 +55,9 @@ pub fn scenario(seed: u64, place: Place, nodes: usize, cameras: u32, seconds: u3
     loop {
         let (kind, weighs, targets, more, needs_namespaces) = pick(&mut random);
         debug_assert!(weighs > 0);
-        let target = random.pick(targets).copied().unwrap_or("any");
-        let lasts = random.tenths(LASTS_S.0, LASTS_S.1);
-        let next = at + lasts + random.tenths(PAUSE_S.0, PAUSE_S.1);
+        let target = *random.pick(targets);
+        let lasts = tenths(&mut random, LASTS_S);
+        let next = at + lasts + tenths(&mut random, PAUSE_S);
         if at + lasts > f64::from(seconds) - QUIET_S {
             return text;
         }
@@ -80,6 +80,12 @@ fn pick(random: &mut Random) -> Kind {
         left -= kind.1;
     }
     KINDS[0]
+}
+
+/// From the first to the second, in steps of a tenth.
+fn tenths(random: &mut Random, (least, most): (f64, f64)) -> f64 {
+    let steps = ((most - least) * 10.0) as u64;
+    least + random.below(steps + 1) as f64 / 10.0
 }
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub(super) struct RunArgs {
     /// Describes the cluster for `--on attach`; docs/chaos.md has an example
     #[arg(long, value_name = "FILE")]
     pub(super) attach: Option<PathBuf>,
+    /// Does not judge thresholds of time: for debug builds, and machines that do other things too
+    #[arg(long)]
+    pub(super) without_timing: bool,
     /// Writes a table over all runs, in markdown
     #[arg(long, value_name = "FILE")]
     pub(super) table: Option<PathBuf>,

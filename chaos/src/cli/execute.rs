@@ -25,7 +25,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
     // All of them are read before the first one runs.
     let scenarios: Vec<(String, Scenario)> = names
         .into_iter()
-        .map(|name| Ok((name.clone(), resized(Scenario::load(&name)?, args.cameras))))
+        .map(|name| Ok((name.clone(), adapted(Scenario::load(&name)?, args))))
         .collect::<Result<_>>()?;
     let seed = args.seed.unwrap_or_else(random_seed);
     let (mut reports, mut left_out) = (Vec::new(), Vec::new());
@@ -183,9 +183,12 @@ fn locked(namespaces: &Mutex<Namespaces>) -> std::sync::MutexGuard<'_, Namespace
     namespaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn resized(mut scenario: Scenario, cameras: Option<u32>) -> Scenario {
-    if let Some(cameras) = cameras {
+fn adapted(mut scenario: Scenario, args: &RunArgs) -> Scenario {
+    if let Some(cameras) = args.cameras {
         scenario.resize(cameras);
+    }
+    if args.without_timing {
+        scenario.expect = scenario.expect.without_timing();
     }
     scenario
 }
@@ -199,6 +202,9 @@ fn repeat(args: &RunArgs, name: &str, seed: u64) -> String {
     let mut line = format!("holdfast-chaos run {name} --seed {seed}");
     if let Some(cameras) = args.cameras {
         line += &format!(" --cameras {cameras}");
+    }
+    if args.without_timing {
+        line += " --without-timing";
     }
     if let Some(place) = args.on {
         line += &format!(" --on {}", format!("{place:?}").to_lowercase());

@@ -1,6 +1,7 @@
 //! Each invariant holds for a sound run, and sees the one thing that is wrong with an unsound one.
 
 use super::*;
+use crate::history::Mark;
 use crate::run::Found;
 use holdfast_camera::{Stamp, count};
 use holdfast_control_api::wire::{Gap as ToldGap, Span};
@@ -44,7 +45,14 @@ pub(crate) fn evidence(frames: u64, lost: &[Range<u64>]) -> Evidence {
         from = range.end;
     }
     spans.push(span(from, frames));
-    let timeline = Timeline { camera: CameraId(1), from: Timestamp(0), to: Timestamp(at(frames)), spans, gaps };
+    let timeline = Timeline {
+        camera: CameraId(1),
+        from: Timestamp(0),
+        to: Timestamp(at(frames)),
+        spans,
+        gaps,
+        nodes_left_out: Vec::new(),
+    };
     let stamps: Vec<Stamp> = found.iter().map(|found| found.stamp).collect();
     let camera = CameraEvidence {
         name: "cam01".to_owned(),
@@ -89,7 +97,8 @@ pub(crate) fn evidence(frames: u64, lost: &[Range<u64>]) -> Evidence {
 }
 
 fn watermark(node: &str, sequence: u64) -> Event {
-    let marks = BTreeMap::from([("cam01".to_owned(), (node.to_owned(), at(sequence)))]);
+    let mark = Mark { node: node.to_owned(), epoch: 1, is_recording: true, watermark_us: at(sequence) };
+    let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
     Event { at_us: at(sequence) + 100_000, what: What::Watermarks { told_by: "node3".to_owned(), marks } }
 }
 

@@ -9,7 +9,9 @@ use std::fmt::Write;
 
 /// Of the picture, in pixels.
 const LABEL_WIDTH: f64 = 90.0;
-const TIME_WIDTH: f64 = 1010.0;
+const TIME_WIDTH: f64 = 990.0;
+/// For the last label.
+const RIGHT_MARGIN: f64 = 20.0;
 const LANE_HEIGHT: f64 = 16.0;
 const LANE_PITCH: f64 = 20.0;
 const HEAD_HEIGHT: f64 = 34.0;
@@ -120,7 +122,7 @@ fn picture(page: &mut String, report: &Report) {
         report.nodes.iter().map(String::as_str).zip(COLOURS.into_iter().cycle()).collect();
     let lanes = report.lanes.nodes.len() + report.lanes.cameras.len();
     let height = HEAD_HEIGHT + LANE_PITCH * (lanes as f64 + 0.5) + 24.0;
-    let width = LABEL_WIDTH + TIME_WIDTH;
+    let width = LABEL_WIDTH + TIME_WIDTH + RIGHT_MARGIN;
     let _ = writeln!(page, "<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">");
     faults(page, report, &scale, height - 20.0);
     let mut y = HEAD_HEIGHT;

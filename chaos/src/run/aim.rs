@@ -1,8 +1,8 @@
 //! Finds whom a fault hits, from what the cluster says at that moment. Pure.
 
-use crate::random::Random;
 use crate::scenario::{ActionName, Fault, Target};
 use crate::stage::Hit;
+use holdfast_storage::random::Random;
 use std::collections::BTreeMap;
 
 /// What the cluster says of itself; nodes are named by their index on the stage.
@@ -61,7 +61,7 @@ impl View {
         match target {
             Target::Leader => one(self.leader),
             Target::Follower => one(self.busiest_follower()),
-            Target::Any => one(random.pick(&self.recorders).copied()),
+            Target::Any => one(any(random, &self.recorders)),
             Target::All => Ok((0..self.nodes).collect()),
             Target::Same if before.nodes.is_empty() => Err("no fault before it hit a node".to_owned()),
             Target::Same => Ok(before.nodes.clone()),
@@ -77,7 +77,7 @@ impl View {
         let all: Vec<u32> = self.cameras.values().map(|camera| camera.number).collect();
         match target {
             Target::Camera(name) => Ok(vec![self.camera(name)?.number]),
-            Target::AnyCamera => random.pick(&all).map(|number| vec![*number]).ok_or_else(|| "no camera".to_owned()),
+            Target::AnyCamera => any(random, &all).map(|number| vec![number]).ok_or_else(|| "no camera".to_owned()),
             _ => Ok(all),
         }
     }
@@ -92,6 +92,10 @@ impl View {
         // Of equals the first: the last would be what `max_by_key` gives.
         followers.rev().max_by_key(|node| owned(*node))
     }
+}
+
+fn any<T: Copy>(random: &mut Random, list: &[T]) -> Option<T> {
+    (!list.is_empty()).then(|| *random.pick(list))
 }
 
 #[cfg(test)]
@@ -125,7 +129,7 @@ mod tests {
             frames: None,
         };
         let before = Hit { nodes: vec![1], ..Hit::default() };
-        view().aim(&fault, &mut Random::seeded(1), &before).map(|hit| hit.nodes)
+        view().aim(&fault, &mut Random::new(1), &before).map(|hit| hit.nodes)
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Viewers and clients: what they ask, and how often they are answered by nodes that no fault holds.
 
 use crate::history::{History, What};
-use crate::random::Random;
 use holdfast_node::cli::wall_now;
 use holdfast_storage::ids::CameraId;
+use holdfast_storage::random::Random;
+use holdfast_storage::time::Timestamp;
 use reqwest::Client;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,9 @@ const PLAYER_INTERVAL: Duration = Duration::from_secs(2);
 /// What a player asks for: recent footage, but none that is still being recorded.
 const PLAYED_FROM_US: i64 = -14_000_000;
 const PLAYED_TO_US: i64 = -4_000_000;
+
+/// A keyframe is in it for certain.
+const PLAYED_US_MIN: i64 = 3_000_000;
 
 /// Entries of a playlist that a player fetches each time.
 const SEGMENTS_MAX: usize = 4;
@@ -67,6 +71,8 @@ pub(super) struct Asker {
     pub(super) urls: Vec<String>,
     pub(super) token: String,
     pub(super) cameras: Vec<CameraId>,
+    /// Every camera was recorded by then.
+    pub(super) began: Timestamp,
     /// Nodes that a fault holds: they are not asked.
     pub(super) held: Arc<Mutex<BTreeSet<usize>>>,
     pub(super) sums: Sums,
@@ -81,11 +87,11 @@ pub(super) fn start(asker: &Asker, players: u32, api_per_second: u32, seed: u64)
     let http = Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build()?;
     for number in 0..u64::from(players) {
         let (asker, http) = (asker.clone(), http.clone());
-        let random = Random::seeded(seed.wrapping_add(number + 1));
+        let random = Random::new(seed.wrapping_add(number + 1));
         tasks.spawn(async move { asker.play(&http, random).await });
     }
     if api_per_second > 0 {
-        let (asker, random) = (asker.clone(), Random::seeded(seed));
+        let (asker, random) = (asker.clone(), Random::new(seed));
         let pace = Duration::from_secs(1) / api_per_second;
         tasks.spawn(async move { asker.ask(&http, random, pace).await });
     }
@@ -122,17 +128,26 @@ impl Asker {
 
     async fn play(&self, http: &Client, mut random: Random) {
         loop {
+            sleep(PLAYER_INTERVAL).await;
+            let now = wall_now();
+            let (from, to) = (now.plus_micros(PLAYED_FROM_US).max(self.began), now.plus_micros(PLAYED_TO_US));
+            if to.micros_since(from) < PLAYED_US_MIN {
+                continue;
+            }
             if let Some((node, camera)) = self.pick(&mut random) {
-                let outcome = self.play_once(http, node, camera).await;
+                let outcome = self.play_once(http, node, camera, (from, to)).await;
                 self.note(PLAYBACK, node, outcome);
             }
-            sleep(PLAYER_INTERVAL).await;
         }
     }
 
-    async fn play_once(&self, http: &Client, node: usize, camera: CameraId) -> Result<(), String> {
-        let now = wall_now();
-        let (from, to) = (now.plus_micros(PLAYED_FROM_US), now.plus_micros(PLAYED_TO_US));
+    async fn play_once(
+        &self,
+        http: &Client,
+        node: usize,
+        camera: CameraId,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Result<(), String> {
         let url = self.url(node, &format!("cameras/{camera}/hls/index.m3u8?from={from}&to={to}&token={}", self.token));
         let playlist = self.get(http, &url).await?;
         let base = Url::parse(&url).map_err(|error| error.to_string())?;
@@ -160,7 +175,8 @@ impl Asker {
 
     fn pick(&self, random: &mut Random) -> Option<(usize, CameraId)> {
         let free: Vec<usize> = (0..self.urls.len()).filter(|&node| !self.is_held(node)).collect();
-        Some((*random.pick(&free)?, *random.pick(&self.cameras)?))
+        let has_both = !free.is_empty() && !self.cameras.is_empty();
+        has_both.then(|| (*random.pick(&free), *random.pick(&self.cameras)))
     }
 
     fn url(&self, node: usize, path: &str) -> String {

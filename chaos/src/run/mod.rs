@@ -14,13 +14,13 @@ pub use footage::Found;
 
 use crate::history::{History, What};
 use crate::invariants::{self, Evidence};
-use crate::random::Random;
 use crate::report::Report;
 use crate::scenario::{Action, ActionName, Place, Scenario};
 use crate::stage::{Attach, Hit, Namespaces, Stage, StageOptions};
 use crate::{Error, Result, io_error};
 use aim::View;
 use holdfast_node::cli::{monotonic_now, wall_now};
+use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,6 +35,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long it may take after the last fault; a scenario may ask for less.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What was sent so long ago is durable on a node that records at all.
+const FLUSHED_AFTER: Duration = Duration::from_secs(5);
 
 /// How often the run looks whether something is due or a node ended by itself.
 const TICK: Duration = Duration::from_millis(100);
@@ -117,7 +120,7 @@ impl<'a> Run<'a> {
     fn new(options: &'a RunOptions, stage: &'a mut Stage, history: History) -> Self {
         Self {
             scenario: &options.scenario,
-            random: Random::seeded(options.seed),
+            random: Random::new(options.seed),
             options,
             stage,
             history,
@@ -133,7 +136,7 @@ impl<'a> Run<'a> {
         self.raise().await?;
         let from = wall_now();
         let watchers = watch::watch(self.stage.clients()?, self.stage.cameras().len(), &self.history);
-        let (load, sums) = self.start_load()?;
+        let (load, sums) = self.start_load(from)?;
         self.act().await?;
         let to = wall_now();
         drop(load);
@@ -160,11 +163,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn start_load(&self) -> Result<(JoinSet<()>, load::Sums)> {
+    fn start_load(&self, began: Timestamp) -> Result<(JoinSet<()>, load::Sums)> {
         let asker = load::Asker {
             urls: self.stage.api_urls(),
             token: self.stage.token().to_owned(),
             cameras: self.stage.cameras().iter().map(|(camera, _)| camera.id).collect(),
+            began,
             held: Arc::clone(&self.held),
             sums: load::Sums::default(),
         };
@@ -276,6 +280,10 @@ impl<'a> Run<'a> {
         let recorded = look::recorded_beyond(self.stage, to.plus(crate::oracle::MARGIN), SETTLE_TIMEOUT).await;
         if let Err(error) = recorded {
             self.went_wrong(error.to_string());
+        }
+        if self.scenario.faults.iter().any(|fault| fault.action == ActionName::ClockStep) {
+            // A watermark of a clock that was ahead says nothing of the last seconds.
+            sleep(FLUSHED_AFTER).await;
         }
         match healed {
             Ok(took) => Some(took),

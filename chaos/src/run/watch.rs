@@ -1,7 +1,8 @@
 //! Watches the cluster through every node's API while faults come and go, and writes what changes into the history.
 
 use super::look::{Told, ask};
-use crate::history::{History, What};
+use crate::history::{History, Mark, What};
+use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_control_api::wire::Camera;
 use holdfast_node::cli::Api;
 use std::collections::BTreeMap;
@@ -71,7 +72,13 @@ impl Seen {
             changed(&mut self.recorders, &camera.name, recorder, &mut news);
             let node = camera.recording.node.and_then(|id| told.name(id));
             if let (Some(node), Some(watermark)) = (node, camera.recording.watermark) {
-                marks.insert(camera.name.clone(), (node, watermark.micros()));
+                let mark = Mark {
+                    node,
+                    epoch: camera.assignment.epoch.0,
+                    is_recording: camera.recording.state == Some(RecorderState::Recording),
+                    watermark_us: watermark.micros(),
+                };
+                marks.insert(camera.name.clone(), mark);
             }
         }
         news.push(What::Watermarks { told_by: self.name.clone(), marks });

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum ActionName {
     Kill,
     Stop,
+    Wipe,
     Pause,
     RollingRestart,
     Drain,
@@ -84,6 +85,7 @@ pub enum Reach {
 pub enum Action {
     Kill,
     Stop,
+    Wipe,
     Pause,
     RollingRestart,
     Drain,
@@ -129,6 +131,7 @@ impl ActionName {
         match self {
             Self::Kill => "kill",
             Self::Stop => "stop",
+            Self::Wipe => "wipe",
             Self::Pause => "pause",
             Self::RollingRestart => "rolling-restart",
             Self::Drain => "drain",
@@ -156,7 +159,7 @@ impl ActionName {
     #[must_use]
     pub fn reach(self) -> Reach {
         match self {
-            Self::Kill | Self::Stop | Self::Pause | Self::RollingRestart => Reach::Processes,
+            Self::Kill | Self::Stop | Self::Wipe | Self::Pause | Self::RollingRestart => Reach::Processes,
             Self::Drain => Reach::Api,
             Self::Isolate | Self::Cut | Self::OneWay | Self::Split | Self::Delay | Self::CameraPath => {
                 Reach::Connections
@@ -193,6 +196,7 @@ impl Fault {
         match self.action {
             ActionName::Kill => Action::Kill,
             ActionName::Stop => Action::Stop,
+            ActionName::Wipe => Action::Wipe,
             ActionName::Pause => Action::Pause,
             ActionName::RollingRestart => Action::RollingRestart,
             ActionName::Drain => Action::Drain,

@@ -312,7 +312,8 @@ impl Machine {
         let own = Own { recorders, writable: process.volume.is_writable(), probes: Vec::new() };
         let sequence = process.heartbeat.sequence + 1;
         let (boot, recorders, writable) = (process.boot, own.recorders.clone(), own.writable);
-        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at: wall, writable, recorders, probes: Vec::new() };
+        process.heartbeat =
+            Heartbeat { from: me, boot, sequence, sent_at: wall, writable, recorders, probes: Vec::new() };
         cx.effects.push(Effect::Fact(Fact::Reported(own.recorders.clone())));
         self.tell(Event::Tick(own), cx);
         self.see_to_proposals(cx);

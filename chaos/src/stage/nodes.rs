@@ -2,9 +2,11 @@
 
 use super::attached::Attach;
 use crate::site::STOP_TIMEOUT;
-use crate::{Error, Result, wait};
+use crate::{Error, Result, io_error, wait};
+use holdfast_control_api::wire::JoinCluster;
 use holdfast_node::cli::Api;
 use holdfast_node::demo::cluster::{Cluster, READY_TIMEOUT};
+use reqwest::Method;
 use rustix::process::Signal;
 use std::path::Path;
 
@@ -130,6 +132,34 @@ impl Nodes {
             Self::Own(cluster) => Ok(cluster.start(index)?),
             Self::Attached(attach) => attach.command("start", index),
         }
+    }
+
+    /// Deletes everything that the node knows and recorded. It does not run.
+    ///
+    /// # Errors
+    /// Where that cannot be deleted, or is not ours.
+    pub(super) fn wipe(&self, index: usize) -> Result<()> {
+        let Self::Own(cluster) = self else {
+            return Err(Error::CannotRun("an attached cluster's nodes are not wiped".to_owned()));
+        };
+        let config = cluster.config(index);
+        let folders = config.volume_paths().into_iter().chain([config.data_dir.clone()]);
+        for folder in folders.filter(|folder| folder.exists()) {
+            std::fs::remove_dir_all(&folder).map_err(io_error(format!("delete {}", folder.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Has a node that knows nothing join the cluster of another.
+    ///
+    /// # Errors
+    /// Where it is refused or does not become ready.
+    pub(super) async fn join(&mut self, index: usize, via: usize) -> Result<()> {
+        let Self::Own(cluster) = self else { return Ok(()) };
+        cluster.wait_healthy(index).await?;
+        let join = JoinCluster { peer: cluster.config(via).advertised_peer() };
+        cluster.api(index)?.call(Method::POST, &["cluster", "join"], Some(&join)).await?;
+        Ok(cluster.wait_ready(index).await?)
     }
 
     /// # Errors

@@ -37,7 +37,7 @@ impl Stage {
     /// [`Error::CannotRun`] where this stage cannot do it.
     pub async fn begin(&mut self, fault: usize, action: &Action, hit: &Hit) -> Result<()> {
         match action {
-            Action::Kill => self.kill(&hit.nodes).await,
+            Action::Kill | Action::Wipe => self.kill(&hit.nodes).await,
             Action::Stop => {
                 for &index in &hit.nodes {
                     self.stop(index).await?;
@@ -72,6 +72,12 @@ impl Stage {
     pub async fn end(&mut self, fault: usize, action: &Action, hit: &Hit) -> Result<()> {
         match action {
             Action::Kill | Action::Stop => hit.nodes.iter().try_for_each(|&index| self.start(index)),
+            Action::Wipe => {
+                for &index in &hit.nodes {
+                    self.replace(index).await?;
+                }
+                Ok(())
+            }
             Action::Pause => hit.nodes.iter().try_for_each(|&index| self.nodes.pause(index, false)),
             Action::RollingRestart => Ok(()),
             Action::Drain => self.drain(&hit.nodes, Method::DELETE).await,
@@ -133,6 +139,19 @@ impl Stage {
             self.nodes.wait_ready(index).await?;
         }
         Ok(())
+    }
+
+    /// As an operator replaces a node whose disks are lost: the old member is removed, and an empty one of the same name joins.
+    async fn replace(&mut self, index: usize) -> Result<()> {
+        let others = self.wanted().into_iter().find(|&other| other != index);
+        let via = others.ok_or_else(|| Error::Wrong("no other node runs".to_owned()))?;
+        let api = self.nodes.api(via)?;
+        let nodes: Vec<holdfast_control_api::wire::Node> = api.get(&["nodes"], &[]).await?;
+        let id = id_of(&nodes, self.nodes.name(index))?;
+        api.delete(&["nodes", &id.to_string()], &[("force", "true")]).await?;
+        self.nodes.wipe(index)?;
+        self.start(index)?;
+        self.nodes.join(index, via).await
     }
 
     async fn cut_power(&mut self, indices: &[usize]) -> Result<()> {
