@@ -11,7 +11,9 @@
 
 mod memory;
 
-pub use memory::{FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX, TARGET_BACKOFF};
+pub use memory::{
+    AWAY_MAX, FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX, TARGET_BACKOFF,
+};
 
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
@@ -250,7 +252,8 @@ impl<'a> Round<'a> {
             return self.tend_handoff(camera, now, handoff, health);
         }
         let leaves = !self.planner.is_fit(owner);
-        let failed = health.is_over() || (health.is_sure() && self.is_reached_beside(camera, now));
+        let beside = self.probe_beside(camera, now);
+        let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
         let fails = failed && self.memory.may_move(self.input.uptime, camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
@@ -258,9 +261,9 @@ impl<'a> Round<'a> {
         self.tend_beside(camera, now, owner);
     }
 
-    /// The camera answers its mirror or successor, which its owner does not get through to.
-    fn is_reached_beside(&self, camera: CameraId, now: &Assignment) -> bool {
-        self.beside(now).any(|node| self.probe(node, camera) == Some(true))
+    /// Whether the camera, which its owner does not get through to, answers its mirror or successor.
+    fn probe_beside(&self, camera: CameraId, now: &Assignment) -> Option<bool> {
+        self.beside(now).filter_map(|node| self.probe(node, camera)).max()
     }
 
     fn probe(&self, node: NodeId, camera: CameraId) -> Option<bool> {

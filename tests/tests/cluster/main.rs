@@ -4,7 +4,11 @@
 mod support;
 
 mod configuration;
+mod evidence;
 mod failover;
+mod gapless;
 mod handover;
+mod non_voter;
 mod quorum;
 mod rot;
+mod steady;

@@ -42,15 +42,15 @@ impl Asked {
         Self { revision, due_at, backoff, reachable: None, was_away: false, reached_since: None }
     }
 
-    /// What counts of an answer: a camera that was away for everybody is its owner's again, who tries it every few seconds.
-    fn judge(&mut self, now: Duration, answer: Answer) -> Option<bool> {
+    /// Whether an answer counts as reached: a camera that was away for everybody is left to its owner at first, who tries it every few seconds.
+    fn judge(&mut self, now: Duration, answer: Answer) -> bool {
         if answer != Answer::Reached {
             (self.was_away, self.reached_since) = (true, None);
-            return Some(false);
+            return false;
         }
         let since = *self.reached_since.get_or_insert(now);
         let owner_had_time = now.saturating_sub(since) > DELAY_MAX;
-        (!self.was_away || owner_had_time).then_some(true)
+        !self.was_away || owner_had_time
     }
 }
 
@@ -117,7 +117,7 @@ impl Schedule {
     /// Takes in how a camera answered; `random` is uniform over its type.
     pub(super) fn answered(&mut self, now: Duration, camera: CameraId, revision: u64, answer: Answer, random: u32) {
         let Some(asked) = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision) else { return };
-        asked.reachable = asked.judge(now, answer);
+        asked.reachable = Some(asked.judge(now, answer));
         let wait = match answer {
             Answer::Reached => {
                 asked.backoff.reset();
