@@ -95,7 +95,6 @@ pub(super) enum Fact {
     Acknowledged { write: u64, index: u64, outcome: Result<Response, Rejection> },
     Reported(Vec<Progress>),
     Stored(Stored),
-    Noted(Gap),
     Proposed(String),
 }
 
@@ -451,7 +450,6 @@ impl Machine {
     fn flushed(&mut self, cx: &mut Context<'_>) {
         let (chunks, gaps) = self.process().volume.end_flush();
         cx.effects.extend(chunks.iter().cloned().map(|chunk| Effect::Fact(Fact::Stored(chunk))));
-        cx.effects.extend(gaps.iter().map(|gap| Effect::Fact(Fact::Noted(*gap))));
         self.chunks.extend(chunks);
         self.gaps.extend(gaps);
     }
@@ -515,13 +513,13 @@ impl Machine {
         let process = self.process();
         let written = process.writes.iter().position(|(at, ..)| *at == index);
         let written = written.map(|at| process.writes.swap_remove(at)).filter(|(_, term, ..)| *term == entry.term);
+        cx.effects.push(Effect::Fact(Fact::Applied { index, entry }));
         if let Some(((_, _, write, asker), outcome)) = written.zip(outcome) {
             cx.effects.push(match asker == me {
                 true => Effect::Fact(Fact::Acknowledged { write, index, outcome }),
                 false => Effect::Send(asker, Message::Written { write, index, outcome }),
             });
         }
-        cx.effects.push(Effect::Fact(Fact::Applied { index, entry }));
     }
 
     /// Links to all other members, from the moment that they are known.
