@@ -6,5 +6,6 @@ mod support;
 mod configuration;
 mod failover;
 mod handover;
+mod linearizable;
 mod quorum;
 mod rot;
