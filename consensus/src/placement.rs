@@ -22,6 +22,13 @@ pub enum Domain<'a> {
     Named(&'a str),
 }
 
+/// What `node` fails together with.
+#[must_use]
+pub fn domain(state: &ClusterState, node: NodeId) -> Domain<'_> {
+    let named = state.nodes.get(node).map_or("", |node| node.spec.failure_domain.as_str());
+    if named.is_empty() { Domain::Alone(node) } else { Domain::Named(named) }
+}
+
 /// Chooses nodes one camera at a time and keeps the books, so that many choices made together spread evenly.
 #[derive(Clone, Debug)]
 pub struct Planner<'a> {
@@ -97,8 +104,7 @@ impl<'a> Planner<'a> {
 
     #[must_use]
     pub fn domain(&self, node: NodeId) -> Domain<'a> {
-        let named = self.state.nodes.get(node).map_or("", |node| node.spec.failure_domain.as_str());
-        if named.is_empty() { Domain::Alone(node) } else { Domain::Named(named) }
+        domain(self.state, node)
     }
 
     /// Enters `assignment` into the books.

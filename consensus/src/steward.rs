@@ -3,12 +3,15 @@
 //! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
 //! successors and mirrors of what is well. A dead node's cameras go out in one log entry.
 //!
+//! An owner that lives and fails loses a camera at once where another node was answered by it (a probe), and keeps it where nobody is: a camera that is
+//! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too.
+//!
 //! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
 //! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
 
 mod memory;
 
-pub use memory::{FAILING_MAX, MOVE_INTERVAL, STALLED_MAX, TARGET_BACKOFF};
+pub use memory::{FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX, TARGET_BACKOFF};
 
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
@@ -18,7 +21,7 @@ use crate::placement::{Placement, Planner, by_priority};
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
-use memory::Memory;
+use memory::{Health, Memory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -43,6 +46,8 @@ pub struct Input<'a> {
     pub voters: &'a [NodeId],
     /// Nodes that say they cannot write ([`crate::heartbeat::Heartbeat::writable`]): they lose their cameras and get none.
     pub unfit: &'a BTreeSet<NodeId>,
+    /// Whether a camera that its owner fails to record answered another node.
+    pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
 }
@@ -240,11 +245,12 @@ impl<'a> Round<'a> {
         let Some(now) = self.assignment(camera) else { return };
         let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };
         let report = self.progress(owner, camera);
-        let failed = self.memory.has_failed(self.input.uptime, camera, (owner, now.epoch), report);
+        let health = self.memory.watch(self.input.uptime, camera, (owner, now.epoch), report);
         if let Some(handoff) = now.handoff {
-            return self.tend_handoff(camera, now, handoff);
+            return self.tend_handoff(camera, now, handoff, health);
         }
         let leaves = !self.planner.is_fit(owner);
+        let failed = health.is_over() || (health.is_sure() && self.is_reached_beside(camera, now));
         let fails = failed && self.memory.may_move(self.input.uptime, camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
@@ -252,7 +258,16 @@ impl<'a> Round<'a> {
         self.tend_beside(camera, now, owner);
     }
 
-    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
+    /// The camera answers its mirror or successor, which its owner does not get through to.
+    fn is_reached_beside(&self, camera: CameraId, now: &Assignment) -> bool {
+        self.beside(now).any(|node| self.probe(node, camera) == Some(true))
+    }
+
+    fn probe(&self, node: NodeId, camera: CameraId) -> Option<bool> {
+        self.input.probes.get(&(node, camera)).copied()
+    }
+
+    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff, health: Health) {
         let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
         let waited = self.input.now.micros_since(handoff.since);
         // A wall clock that was stepped back would otherwise make a handoff last for ever.
@@ -260,7 +275,11 @@ impl<'a> Round<'a> {
         if self.verdict(handoff.to) == Verdict::Unknown && !expired {
             return;
         }
-        if !self.planner.is_fit(handoff.to) || self.fails(camera, &handoff) {
+        let stays = now.owner.is_some_and(|owner| self.planner.is_fit(owner)) && health.is_well();
+        if self.memory.is_rescue(camera) && stays {
+            // It helped itself: the camera was away for everybody, for instance.
+            self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });
+        } else if !self.planner.is_fit(handoff.to) || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
             self.complete(camera, now, handoff);
@@ -293,6 +312,7 @@ impl<'a> Round<'a> {
             return true;
         }
         *under_way += 1;
+        self.memory.begun(camera, fails);
         if fails {
             self.memory.moved(self.input.uptime, camera);
             self.memory.refuse(self.input.uptime, camera, owner);
@@ -302,10 +322,11 @@ impl<'a> Round<'a> {
         true
     }
 
-    /// Where to move: the successor, else the least loaded other node, else the mirror.
+    /// Where to move: the successor, else the least loaded other node, else the mirror; not where the camera did not answer.
     fn target(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
         let mut avoid = self.memory.refused(self.input.uptime, camera);
         avoid.push(owner);
+        avoid.extend(self.beside(now).filter(|node| self.probe(*node, camera) == Some(false)));
         let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
         let successor = now.successor.filter(|node| is_open(node) && self.planner.room(*node) > 0);
         let mirror = now.mirror.filter(is_open);

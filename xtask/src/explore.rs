@@ -19,7 +19,6 @@ Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 /// Its seeds are what `cargo xtask verify` runs, too.
 pub(crate) const SEARCH: Search = Search {
     help: HELP,
-    package: "holdfast-storage",
     target: "explore",
     test: "promises_hold_wherever_the_machine_stops",
     variables: "HOLDFAST_EXPLORE",

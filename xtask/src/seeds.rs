@@ -6,7 +6,6 @@ use std::process::{Command, ExitCode};
 /// A test that runs the seeds that its environment names, until one fails.
 pub(crate) struct Search {
     pub(crate) help: &'static str,
-    pub(crate) package: &'static str,
     pub(crate) target: &'static str,
     pub(crate) test: &'static str,
     /// What its variables' names begin with.
@@ -52,7 +51,7 @@ impl Search {
     }
 
     fn command(&self, options: &Options) -> Command {
-        let mut command = cargo(&["test", "--quiet", "-p", self.package, "--test", self.target]);
+        let mut command = cargo(&["test", "--quiet", "--workspace", "--test", self.target]);
         if options.is_release {
             command.arg("--release");
         }

@@ -21,7 +21,6 @@ Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 /// Its seeds are what `cargo xtask verify` runs, too.
 pub(crate) const SEARCH: Search = Search {
     help: HELP,
-    package: "holdfast-chaos",
     target: "simulator",
     test: "promises_hold_whatever_fails",
     variables: "HOLDFAST_SIMULATE",

@@ -57,8 +57,9 @@ fn verify(options: &Options) -> ExitCode {
     let mut steps = Steps::new(options.keep_going);
     steps.command("format", cargo(&["fmt", "--all", "--check"]));
     steps.command("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
-    // The integration tests start the binary that lies beside them.
-    steps.command("build", cargo(&["build", "-p", "holdfast"]));
+    // The integration tests start the binary that lies beside them. Cargo chooses features for all that it is asked to build at once: every step asks for
+    // the whole workspace, so that nothing is compiled twice.
+    steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
     if !options.quick {
         disks(&mut steps);
     }
@@ -105,7 +106,7 @@ fn plain_tests() -> Command {
 
 /// The targets `tests/tests/interop*.rs`. Their tests need foreign programs and are marked `#[ignore]`.
 fn interop_tests() -> Command {
-    cargo(&["test", "-p", "holdfast-tests", "--test", "interop*", "--", "--include-ignored"])
+    cargo(&["test", "--workspace", "--test", "interop*", "--", "--include-ignored"])
 }
 
 fn has_nextest() -> bool {

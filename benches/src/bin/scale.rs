@@ -175,7 +175,7 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
     let decoded = Arc::new(decoded?);
     let (_, starting) = cost(|| {
         let mut pilot = Pilot::new(NodeId(2), decoded, Duration::ZERO);
-        pilot.apply(Event::Tick(Own { recorders: Vec::new(), writable: true }), TICK, WALL)
+        pilot.apply(Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new() }), TICK, WALL)
     })?;
     Ok(Costs {
         nodes,
@@ -271,7 +271,15 @@ impl Leader {
 
     fn heartbeat(&mut self, from: NodeId, recorders: Vec<Progress>) -> Heartbeat {
         self.sequence += 1;
-        Heartbeat { from, boot: 1, sequence: self.sequence, sent_at: self.wall(), writable: true, recorders }
+        Heartbeat {
+            from,
+            boot: 1,
+            sequence: self.sequence,
+            sent_at: self.wall(),
+            writable: true,
+            recorders,
+            probes: Vec::new(),
+        }
     }
 
     /// Everyone is heard, and time passes by one tick. Entries that were proposed.
@@ -284,7 +292,7 @@ impl Leader {
             let heartbeat = self.heartbeat(node, recorders);
             entries += self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)));
         }
-        entries + self.tell(Event::Tick(Own { recorders: own, writable: true }))
+        entries + self.tell(Event::Tick(Own { recorders: own, writable: true, probes: Vec::new() }))
     }
 
     fn settle(&mut self) -> Outcome<()> {
@@ -319,7 +327,8 @@ impl Leader {
                 heartbeats.push(time);
             }
             if step % 2 == 0 {
-                let own = Own { recorders: recorders.remove(&ME).unwrap_or_default(), writable: true };
+                let own =
+                    Own { recorders: recorders.remove(&ME).unwrap_or_default(), writable: true, probes: Vec::new() };
                 let (entries, time) = cost(|| self.tell(Event::Tick(own)))?;
                 require(entries == 0, "something was proposed though nothing happened")?;
                 ticks.push(time);

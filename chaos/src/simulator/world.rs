@@ -247,7 +247,12 @@ impl World {
                 self.queue.after(again, Event::Machine(node, life, Input::Beat(to)));
             }
             Effect::Probe(to) => self.probe(node, life, to),
-            Effect::Dial(camera, number) => self.dial(node, life, camera, number),
+            Effect::Dial(camera, number) => {
+                self.dial(node, life, camera, |reached| Input::Dialed(camera, number, reached))
+            }
+            Effect::Describe(camera, revision) => {
+                self.dial(node, life, camera, |reached| Input::Described(camera, revision, reached));
+            }
             Effect::Fact(fact) => self.learn(node, fact),
         }
     }
@@ -278,12 +283,12 @@ impl World {
         }
     }
 
-    fn dial(&mut self, node: NodeId, life: u64, camera: CameraId, number: u64) {
+    fn dial(&mut self, node: NodeId, life: u64, camera: CameraId, outcome: impl Fn(bool) -> Input) {
         let reached = self.network.reaches(node, camera);
         let dial_max = u64::try_from(self.plan.dial_max.as_micros()).unwrap_or(u64::MAX);
         let quick = Duration::from_micros(1_000 + self.random.below(dial_max));
         let delay = if reached || self.random.one_in(2) { quick } else { DIAL_TIMEOUT };
-        self.queue.after(delay, Event::Machine(node, life, Input::Dialed(camera, number, reached)));
+        self.queue.after(delay, Event::Machine(node, life, outcome(reached)));
     }
 
     /// A camera sends a frame to whoever has a session.

@@ -34,10 +34,11 @@ impl NodeBackend {
         self.member()?.consensus.write(command).await.map_err(write_error)
     }
 
-    fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+    async fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+        let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
-        Ok(wire_views::camera(camera, &state, &member.sight.borrow()))
+        Ok(wire_views::camera(camera, &state, &sight))
     }
 
     fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
@@ -49,7 +50,7 @@ impl NodeBackend {
 impl Backend for NodeBackend {
     async fn cluster(&self) -> Result<wire::Cluster> {
         Ok(match self.host.member() {
-            Some(member) => wire_views::cluster(&member.consensus, &member.sight.borrow()),
+            Some(member) => wire_views::cluster(&member.consensus, &*member.view.whole_sight().await),
             None => wire_views::no_cluster(),
         })
     }
@@ -89,19 +90,19 @@ impl Backend for NodeBackend {
 
     async fn cameras(&self) -> Result<Vec<wire::Camera>> {
         let member = self.member()?;
+        let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
-        let sight = member.sight.borrow().clone();
         Ok(state.cameras.values().map(|camera| wire_views::camera(camera, &state, &sight)).collect())
     }
 
     async fn camera(&self, id: CameraId) -> Result<wire::Camera> {
-        self.camera_view(self.member()?, id)
+        self.camera_view(self.member()?, id).await
     }
 
     async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
         let spec = validate::camera_spec(camera)?;
         match self.write(Command::CreateCamera(spec)).await? {
-            Response::Camera { camera, .. } => self.camera_view(self.member()?, camera),
+            Response::Camera { camera, .. } => self.camera_view(self.member()?, camera).await,
             other => Err(ApiError::internal(format!("creating a camera was answered with {other:?}"))),
         }
     }
@@ -113,7 +114,7 @@ impl Backend for NodeBackend {
         let spec = validate::patched_spec(camera.spec.clone(), patch)?;
         let expect_revision = Some(camera.revision);
         self.write(Command::UpdateCamera { camera: id, spec, expect_revision }).await?;
-        self.camera_view(member, id)
+        self.camera_view(member, id).await
     }
 
     async fn delete_camera(&self, id: CameraId) -> Result<()> {
@@ -146,10 +147,17 @@ impl Backend for NodeBackend {
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
-        let range = Range { camera, stream: StreamKind::Main, from, to };
-        let timeline = member.view.timeline(range, self.host.clock.now()).await;
-        let known = member.consensus.state().cameras.contains(camera) || !timeline.spans.is_empty();
-        if known { Ok(timeline) } else { Err(no_camera(camera)) }
+        let told = self.timelines(&[camera], from, to).await?.pop();
+        let exists = member.consensus.state().cameras.contains(camera);
+        told.filter(|timeline| exists || !timeline.spans.is_empty()).ok_or_else(|| no_camera(camera))
+    }
+
+    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
+        Ok(self.member()?.consensus.state().cameras.keys().collect())
+    }
+
+    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
+        Ok(self.member()?.view.timelines(cameras, (from, to), self.host.clock.now()).await)
     }
 
     async fn entries(

@@ -5,9 +5,10 @@
 
 use crate::link::LinkEvent;
 use holdfast_consensus::Leadership;
+use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
-use holdfast_consensus::heartbeat::{Heartbeat, Progress, RecorderState};
+use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress, RecorderState};
 use holdfast_consensus::liveness::{Liveness, Seen, Verdict};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -29,6 +30,8 @@ pub struct Sight {
     pub verdicts: BTreeMap<NodeId, Verdict>,
     /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
     pub progress: BTreeMap<(NodeId, CameraId), Progress>,
+    /// How far the others' clocks are off.
+    pub clocks: BTreeMap<NodeId, Offset>,
 }
 
 impl Sight {
@@ -60,6 +63,8 @@ pub struct Own {
     pub recorders: Vec<Progress>,
     /// At least one volume takes records.
     pub writable: bool,
+    /// What it found out about cameras that others cannot record.
+    pub probes: Vec<Probe>,
 }
 
 /// What came of an event.
@@ -86,6 +91,8 @@ pub struct Pilot {
     stewarded_at: Duration,
     proposing: bool,
     sight: Sight,
+    clocks: Clocks,
+    probes: BTreeMap<(NodeId, CameraId), bool>,
 }
 
 impl Pilot {
@@ -101,6 +108,8 @@ impl Pilot {
             stewarded_at: Duration::ZERO,
             proposing: false,
             sight: Sight::default(),
+            clocks: Clocks::default(),
+            probes: BTreeMap::new(),
         }
     }
 
@@ -132,7 +141,10 @@ impl Pilot {
             Event::Leadership(leadership) => self.follow(leadership, now),
             Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now),
             Event::Link(LinkEvent::Refused(node)) => self.liveness.refused(now, node),
+            Event::Link(LinkEvent::Answered(node, sample)) => self.compare_clocks(node, sample),
             Event::Tick(own) => {
+                self.sight.clocks = self.clocks.offsets();
+                self.note_probes(self.me, &own.probes);
                 self.note_fitness(self.me, own.writable);
                 self.sight.report(self.me, own.recorders);
             }
@@ -145,6 +157,8 @@ impl Pilot {
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
         self.unfit.retain(|node| state.nodes.contains(*node));
+        self.clocks.keep(|node| state.nodes.contains(node));
+        self.probes.retain(|(node, camera), _| is_known(*node, *camera));
         self.state = state;
     }
 
@@ -165,6 +179,31 @@ impl Pilot {
         }
     }
 
+    /// The latest of each node replace all that it found out before.
+    fn note_probes(&mut self, node: NodeId, probes: &[Probe]) {
+        self.probes.retain(|(of, _), _| *of != node);
+        self.probes.extend(probes.iter().map(|probe| ((node, probe.camera), probe.reachable)));
+    }
+
+    fn compare_clocks(&mut self, node: NodeId, sample: Sample) {
+        if !self.state.nodes.contains(node) {
+            return;
+        }
+        let millis = |micros: i64| micros / 1000;
+        match self.clocks.take_in(node, sample) {
+            Some(Alarm::Raised(Offset { micros, error_us })) => tracing::warn!(
+                %node,
+                ahead_ms = millis(micros),
+                within_ms = millis(error_us),
+                "the clock of a node is off: recordings do not fit together; see that NTP runs on both"
+            ),
+            Some(Alarm::Ended(Offset { micros, .. })) => {
+                tracing::info!(%node, ahead_ms = millis(micros), "the clock of a node is right again");
+            }
+            None => {}
+        }
+    }
+
     fn hear(&mut self, heartbeat: Heartbeat, now: Duration) {
         if !self.state.nodes.contains(heartbeat.from) {
             return;
@@ -172,8 +211,12 @@ impl Pilot {
         match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot) {
             Seen::Stale => return,
             Seen::First | Seen::Usual => {}
-            seen => tracing::info!(node = %heartbeat.from, ?seen, "node is back"),
+            seen => {
+                self.clocks.forget(heartbeat.from);
+                tracing::info!(node = %heartbeat.from, ?seen, "node is back");
+            }
         }
+        self.note_probes(heartbeat.from, &heartbeat.probes);
         self.note_fitness(heartbeat.from, heartbeat.writable);
         self.sight.report(heartbeat.from, heartbeat.recorders);
     }
@@ -197,9 +240,9 @@ impl Pilot {
         let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
         let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
         self.stewarded_at = now;
-        let Sight { verdicts, progress } = &self.sight;
-        let (voters, unfit) = (&self.leadership.voters, &self.unfit);
-        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, progress };
+        let Sight { verdicts, progress, .. } = &self.sight;
+        let (voters, unfit, probes) = (&self.leadership.voters, &self.unfit, &self.probes);
+        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, probes, progress };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();
         proposals

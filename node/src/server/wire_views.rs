@@ -60,6 +60,11 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         failure_domain: node.spec.failure_domain.clone(),
         camera_capacity: node.spec.camera_capacity,
         cameras: state.owned_by(node.id).count(),
+        clock_offset_ms: sight
+            .clocks
+            .get(&node.id)
+            .filter(|_| sight.is_alive(node.id))
+            .map(|offset| offset.micros / 1000),
     });
     nodes.collect()
 }
