@@ -18,7 +18,7 @@ pub(super) const REACHED_INTERVAL: Duration = Duration::from_secs(2);
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     Reached,
     LoginRefused,
     Silent,
@@ -63,14 +63,14 @@ struct Quiet {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub struct Schedule {
     asked: BTreeMap<CameraId, Asked>,
     quiet: BTreeMap<CameraId, Quiet>,
 }
 
 impl Schedule {
     /// The cameras to ask now. What is known of cameras whose owners record again is forgotten.
-    pub(super) fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
+    pub fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
         let mine = state.assignments.iter().filter(|(_, assignment)| assignment.successor == Some(me));
         let mine: BTreeMap<CameraId, &Assignment> = mine.collect();
         self.quiet.retain(|camera, _| mine.contains_key(camera));
@@ -115,7 +115,7 @@ impl Schedule {
     }
 
     /// Takes in how a camera answered; `random` is uniform over its type.
-    pub(super) fn answered(&mut self, now: Duration, camera: CameraId, revision: u64, answer: Answer, random: u32) {
+    pub fn answered(&mut self, now: Duration, camera: CameraId, revision: u64, answer: Answer, random: u32) {
         let Some(asked) = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision) else { return };
         asked.reachable = Some(asked.judge(now, answer));
         let wait = match answer {
@@ -130,7 +130,7 @@ impl Schedule {
         asked.due_at = now + wait;
     }
 
-    pub(super) fn known(&self) -> Vec<Probe> {
+    pub fn known(&self) -> Vec<Probe> {
         let known = self
             .asked
             .iter()
