@@ -11,7 +11,7 @@ mod member;
 mod metrics;
 mod mux;
 pub mod pilot;
-mod probes;
+pub mod probes;
 mod reads;
 mod scrub;
 mod sink;

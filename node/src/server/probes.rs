@@ -1,7 +1,7 @@
 //! Looks whether cameras that their owners fail to record answer this node, their successor: that is what decides whether they move. A probe only asks a camera to describe
 //! itself.
 
-mod schedule;
+pub mod schedule;
 
 use super::clock::Clock;
 use super::pilot::Sight;

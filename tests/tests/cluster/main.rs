@@ -8,6 +8,7 @@ mod evidence;
 mod failover;
 mod gapless;
 mod handover;
+mod linearizable;
 mod non_voter;
 mod quorum;
 mod rot;

@@ -20,7 +20,7 @@ pub(super) const OWNER_RETRY_MAX: Duration = DELAY_MAX.saturating_add(Duration::
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     Reached,
     LoginRefused,
     Silent,
@@ -65,14 +65,14 @@ struct Quiet {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub struct Schedule {
     asked: BTreeMap<CameraId, Asked>,
     quiet: BTreeMap<CameraId, Quiet>,
 }
 
 impl Schedule {
     /// The cameras to ask now. What is known of cameras whose owners record again is forgotten.
-    pub(super) fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
+    pub fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
         let mine = state.assignments.iter().filter(|(_, assignment)| assignment.successor == Some(me));
         let mine: BTreeMap<CameraId, &Assignment> = mine.collect();
         self.quiet.retain(|camera, _| mine.contains_key(camera));
@@ -116,9 +116,8 @@ impl Schedule {
         now.saturating_sub(quiet.since)
     }
 
-    /// Takes in how a camera answered; `random` is uniform over its type.
-    /// Whether the camera is reached, where that is news.
-    pub(super) fn answered(
+    /// Takes in how a camera answered; `random` is uniform over its type. Answers whether the camera is reached, where that is news.
+    pub fn answered(
         &mut self,
         now: Duration,
         camera: CameraId,
@@ -142,7 +141,7 @@ impl Schedule {
         is_news.then_some(reachable)
     }
 
-    pub(super) fn known(&self) -> Vec<Probe> {
+    pub fn known(&self) -> Vec<Probe> {
         let known = self
             .asked
             .iter()
