@@ -1,4 +1,5 @@
-//! No move storms: a camera changes its owner at most once a minute, unless that owner died or was in trouble of its own.
+//! No move storms: a camera changes its owner at most once a minute, unless that owner died or was in trouble of its own, or the owner before
+//! was and this one does not see the camera.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::state::ClusterState;
@@ -42,7 +43,13 @@ impl Moves {
         let now = site.now();
         let last = self.last.insert(camera, (now, from, to));
         let Some((at, first, _)) = last.filter(|(at, ..)| now.saturating_sub(*at) < INTERVAL) else { return Ok(()) };
-        if site.world.trouble.of_node(from, now.saturating_sub(ECHO)) {
+        let trouble = &site.world.trouble;
+        if trouble.of_node(from, now.saturating_sub(ECHO)) {
+            return Ok(());
+        }
+        // It came there because the node before was in trouble, and cannot be recorded there: two faults, two moves.
+        let is_second_fault = trouble.of_sight(from, camera, now.saturating_sub(ECHO));
+        if is_second_fault && trouble.of_node(first, at.saturating_sub(ECHO)) {
             return Ok(());
         }
         let since = now.saturating_sub(at).as_millis();
