@@ -36,6 +36,8 @@ pub struct Progress {
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,
+    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes.
+    pub bitrate_bps: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,8 @@ pub(super) struct Memory {
     watches: BTreeMap<CameraId, Watch>,
     moves: BTreeMap<CameraId, Tries>,
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
+    /// Since when each node has been able to record without a break.
+    fit_since: BTreeMap<NodeId, Duration>,
     /// When the leader last heard no majority.
     deaf_at: Option<Duration>,
 }
@@ -83,6 +85,15 @@ impl Memory {
         watch.take_in(now, report);
         let failing = watch.failing_since.is_some_and(|since| now.saturating_sub(since) > FAILING_MAX);
         failing || now.saturating_sub(watch.progressed_at) > STALLED_MAX
+    }
+
+    /// Takes in who can record now.
+    pub(super) fn note_fit(&mut self, now: Duration, fit: impl Iterator<Item = NodeId>) {
+        self.fit_since = fit.map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now))).collect();
+    }
+
+    pub(super) fn has_been_fit_for(&self, now: Duration, node: NodeId, long: Duration) -> bool {
+        self.fit_since.get(&node).is_some_and(|since| now.saturating_sub(*since) >= long)
     }
 
     pub(super) fn may_move(&self, now: Duration, camera: CameraId) -> bool {

@@ -4,6 +4,7 @@ mod backend;
 mod clock;
 mod drive;
 mod explain;
+mod headroom;
 mod holds;
 mod host;
 mod identity;

@@ -29,9 +29,16 @@ pub(crate) struct Sight {
     pub(crate) verdicts: BTreeMap<NodeId, Verdict>,
     /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
     pub(crate) progress: BTreeMap<(NodeId, CameraId), Progress>,
+    /// Nodes that say they cannot write.
+    pub(crate) unfit: BTreeSet<NodeId>,
 }
 
 impl Sight {
+    /// Lives, and can write.
+    pub(crate) fn can_record(&self, node: NodeId) -> bool {
+        self.is_alive(node) && !self.unfit.contains(&node)
+    }
+
     pub(crate) fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
     }
@@ -79,8 +86,6 @@ pub(crate) struct Pilot {
     liveness: Liveness,
     provisionals: Provisionals,
     leadership: Leadership,
-    /// Nodes that say they cannot write.
-    unfit: BTreeSet<NodeId>,
     /// Present while this node leads.
     steward: Option<Steward>,
     stewarded_at: Duration,
@@ -96,7 +101,6 @@ impl Pilot {
             liveness: Liveness::new(me, now),
             provisionals: Provisionals::default(),
             leadership: Leadership::default(),
-            unfit: BTreeSet::new(),
             steward: None,
             stewarded_at: Duration::ZERO,
             proposing: false,
@@ -144,7 +148,7 @@ impl Pilot {
         self.liveness.keep(|node| state.nodes.contains(node));
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
-        self.unfit.retain(|node| state.nodes.contains(*node));
+        self.sight.unfit.retain(|node| state.nodes.contains(*node));
         self.state = state;
     }
 
@@ -159,7 +163,7 @@ impl Pilot {
     }
 
     fn note_fitness(&mut self, node: NodeId, writable: bool) {
-        let changed = if writable { self.unfit.remove(&node) } else { self.unfit.insert(node) };
+        let changed = if writable { self.sight.unfit.remove(&node) } else { self.sight.unfit.insert(node) };
         if changed {
             tracing::warn!(%node, writable, "a node's volumes changed");
         }
@@ -197,8 +201,8 @@ impl Pilot {
         let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
         let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
         self.stewarded_at = now;
-        let Sight { verdicts, progress } = &self.sight;
-        let (voters, unfit) = (&self.leadership.voters, &self.unfit);
+        let Sight { verdicts, progress, unfit } = &self.sight;
+        let voters = &self.leadership.voters;
         let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, progress };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();

@@ -6,5 +6,8 @@ mod support;
 mod configuration;
 mod failover;
 mod handover;
+mod headroom;
 mod quorum;
+mod replacement;
 mod rot;
+mod witness;
