@@ -45,6 +45,7 @@ impl Collector for NodeCollector {
                 clocks(member),
                 lags(member, now),
                 cluster(member),
+                headroom(member),
                 volumes(member),
                 damage(&member.volumes.statuses()),
             ];
@@ -189,6 +190,41 @@ fn cluster(member: &Member) -> Families {
         ("holdfast_cluster_cameras", "Cameras of the cluster.", state.cameras.len() as u64),
         ("holdfast_cluster_unassigned_cameras", "Cameras without an owner.", unassigned as u64),
         ("holdfast_owned_cameras", "Cameras that this node owns.", owned as u64),
+    ];
+    let mut families = Vec::new();
+    for (name, help, value) in gauges {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        families.extend(gauge.collect());
+    }
+    Ok(families)
+}
+
+/// Nothing until it was found out.
+fn headroom(member: &Member) -> Families {
+    let Some(headroom) = member.headroom.borrow().clone() else { return Ok(Vec::new()) };
+    let survives = headroom.survives_any_node && headroom.survives_any_domain != Some(false);
+    let gauges = [
+        (
+            "holdfast_failover_headroom_survives_info",
+            "1 while every camera would still be recorded if any one node (or failure domain, where asked for) died now.",
+            u64::from(survives),
+        ),
+        (
+            "holdfast_failover_headroom_lost_cameras",
+            "Cameras that would not be recorded after the worst single loss.",
+            headroom.cameras_lost() as u64,
+        ),
+        (
+            "holdfast_failover_headroom_spare_cameras",
+            "Cameras of 4 Mbit/s that could be added and would survive any single loss.",
+            u64::from(headroom.spare_cameras),
+        ),
+        (
+            "holdfast_cluster_waiting_cameras",
+            "Cameras that are not recorded because no node that may record them has room.",
+            headroom.waiting.len() as u64,
+        ),
     ];
     let mut families = Vec::new();
     for (name, help, value) in gauges {

@@ -59,6 +59,7 @@ fn sight(recorder: RecorderState, watermark: i64) -> Sight {
         watermark: Some(Timestamp(watermark)),
         first_keyframe: Some(Timestamp(0)),
         error: None,
+        bitrate_bps: None,
     };
     Sight {
         verdicts: [(OWNER, Verdict::Alive)].into(),
