@@ -8,6 +8,7 @@ pub(crate) use caches::{Caches, Moves};
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
+use crate::damage::cut;
 use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
@@ -53,8 +54,15 @@ impl Shared {
         entries.iter().map(|entry| entry.location.segment).filter(is_copy).collect()
     }
 
-    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go.
     pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
+        let mut entries = self.stored(range)?;
+        read(&self.damage).leave_out(&mut entries);
+        Ok(entries)
+    }
+
+    /// Every place of every chunk, damaged or not. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    pub(super) fn stored(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
         for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
             for table in row.tables.iter().filter(|table| range.overlaps(table.start, table.end)) {
@@ -68,7 +76,6 @@ impl Shared {
                 }
             }
         }
-        read(&self.damage).leave_out(&mut entries);
         Ok(entries)
     }
 
@@ -88,11 +95,15 @@ impl Shared {
         let rows = self.rows(range)?;
         let sealed = rows.iter().filter(|row| !seen.contains(&row.segment)).flat_map(|row| row.spans.iter().copied());
         let spans: Vec<Span> = spans_of(&open).into_iter().chain(sealed).collect();
-        let spans = read(&self.damage).cut(range, spans);
-        Ok(clip(join_seams(spans, &self.gaps(range)?), range))
+        let lost = self.lost(range)?;
+        Ok(clip(join_seams(cut(spans, &lost), &self.ledger(range, &lost)?), range))
     }
 
     pub(crate) fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
+        self.ledger(range, &self.lost(range)?)
+    }
+
+    fn ledger(&self, range: Range, lost: &[Span]) -> Result<Vec<Gap>, Error> {
         let mut gaps: Vec<Gap> = Vec::new();
         for segment in read(&self.open).values() {
             let state = read(&segment.state);
@@ -105,7 +116,7 @@ impl Shared {
                 self.ask_catalogue(|catalogue| catalogue.gaps(range.camera, range.stream, range.from, range.to))?,
             );
         }
-        gaps.extend(read(&self.damage).gaps(range));
+        gaps.extend(crate::damage::gaps(lost, range));
         gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
         gaps.dedup();
         Ok(gaps)
