@@ -485,5 +485,7 @@ pub fn new_camera(name: &str, source: NewSource) -> NewCamera {
         priority: 100,
         retention_class: DEFAULT_RETENTION_CLASS.to_owned(),
         labels: BTreeMap::new(),
+        node_labels: BTreeMap::new(),
+        preferred_node: None,
     }
 }

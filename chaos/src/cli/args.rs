@@ -93,7 +93,7 @@ pub(super) struct OutputArgs {
     /// Gets a folder for each run
     #[arg(long, value_name = "DIR", default_value = "holdfast-chaos-runs")]
     pub(super) out: PathBuf,
-    /// Keeps configurations and recordings too, and says where
+    /// Keeps configurations and recordings too, in the run's folder under `site`
     #[arg(long)]
     pub(super) keep: bool,
     /// Prints report.json's object as the last line of each run

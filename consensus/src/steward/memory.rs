@@ -31,6 +31,8 @@ pub(super) struct Memory {
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
     /// Cameras that are being moved because their owner fails.
     rescues: BTreeSet<CameraId>,
+    /// Since when each node has been able to record without a break.
+    fit_since: BTreeMap<NodeId, Duration>,
     /// When the leader last heard no majority.
     deaf_at: Option<Duration>,
 }
@@ -137,6 +139,15 @@ impl Memory {
 
     pub(super) fn is_rescue(&self, camera: CameraId) -> bool {
         self.rescues.contains(&camera)
+    }
+
+    /// Takes in who can record now.
+    pub(super) fn note_fit(&mut self, now: Duration, fit: impl Iterator<Item = NodeId>) {
+        self.fit_since = fit.map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now))).collect();
+    }
+
+    pub(super) fn has_been_fit_for(&self, now: Duration, node: NodeId, long: Duration) -> bool {
+        self.fit_since.get(&node).is_some_and(|since| now.saturating_sub(*since) >= long)
     }
 
     pub(super) fn may_move(&self, now: Duration, camera: CameraId) -> bool {
