@@ -94,7 +94,9 @@ impl Schedule {
                 self.asked.remove(&camera);
                 continue;
             };
-            self.asked.retain(|of, asked| *of != camera || asked.revision == revision);
+            if self.asked.get(&camera).is_some_and(|asked| asked.revision != revision) {
+                self.asked.remove(&camera);
+            }
             if need == Need::Answer && self.ask(now, camera, revision) {
                 due.push(camera);
             }
