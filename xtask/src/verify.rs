@@ -1,5 +1,6 @@
-//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover, interop tests and power cuts, in this order, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover, interop tests, power cuts and chaos scenarios, in this order, with a summary at the end.
 
+use crate::chaos;
 use crate::debian::{self, Packages};
 use crate::explore;
 use crate::power;
@@ -12,11 +13,11 @@ const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
 Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash exploration of the
-store (2,000 seeds), simulated failover (500 seeds), interop tests, power cuts.
-As root it installs the Debian packages that interop tests, faulty disks and power cuts need; else it prints the line
+store (2,000 seeds), simulated failover (500 seeds), interop tests, power cuts, chaos scenarios.
+As root it installs the Debian packages that interop tests, faulty disks, power cuts and network namespaces need; else it prints the line
 that would, and leaves those tests out.
 
-  --quick        without the interop tests and the power cuts, and installs nothing
+  --quick        without the interop tests, the power cuts and the scenarios, and installs nothing
   --keep-going   run the remaining steps after one has failed
 
 Exit codes: 0 passed, 1 a step failed, 2 wrong usage";
@@ -74,9 +75,11 @@ fn verify(options: &Options) -> ExitCode {
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));
+        steps.note("chaos", Outcome::LeftOut("--quick".to_owned()));
     } else {
         interop(&mut steps);
         power::verify(&mut steps);
+        chaos::verify(&mut steps);
     }
     steps.summary()
 }
@@ -121,7 +124,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 }
 
 /// The workspace's folder, also when called from within it.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
 }

@@ -4,6 +4,7 @@ mod backend;
 mod clock;
 mod drive;
 pub mod explain;
+mod headroom;
 mod holds;
 mod host;
 mod identity;
