@@ -19,7 +19,7 @@ use crate::scan::scan;
 use crate::seal::{Sealed, read_sealed, seal};
 use crate::shared::{Known, OpenSegment, Shared, read, write};
 use crate::verify::ends_like_a_seal;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -169,6 +169,9 @@ impl Keeper {
             && self.recover_at <= now
             && let Some(found) = self.to_recover.pop_back()
         {
+            if self.to_recover.is_empty() {
+                self.to_recover.shrink_to_fit();
+            }
             self.recover(&found);
             self.tell_progress(now);
         }
@@ -266,20 +269,20 @@ impl Keeper {
 
     /// Lengths are not asked for when the volume is opened: one by one that takes long, and recording waits for it.
     fn measure(&mut self) {
-        let classes: BTreeSet<Arc<str>> = self.to_recover.iter().map(|found| Arc::clone(&found.class)).collect();
+        let found = self.to_recover.make_contiguous();
+        found.sort_by_key(|found| found.id);
+        let classes: BTreeSet<Arc<str>> = found.iter().map(|found| Arc::clone(&found.class)).collect();
         for class in classes {
             let path = self.shared.layout.class(&class);
-            let files = match self.shared.disk.list(&path) {
-                Ok(files) => files,
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed anew");
-                    continue;
+            let mut note = |file: DirEntry| {
+                let at =
+                    parse_file_name(&file.name).and_then(|id| found.binary_search_by_key(&id, |found| found.id).ok());
+                if let Some(found) = at.map(|at| &mut found[at]).filter(|found| found.class == class) {
+                    found.bytes = file.bytes;
                 }
             };
-            let bytes_of = |file: DirEntry| Some((parse_file_name(&file.name)?, file.bytes));
-            let bytes: HashMap<SegmentId, u64> = files.into_iter().filter_map(bytes_of).collect();
-            for found in self.to_recover.iter_mut().filter(|found| found.class == class) {
-                found.bytes = bytes.get(&found.id).copied().unwrap_or(found.bytes);
+            if let Err(error) = self.shared.disk.each_entry(&path, &mut note) {
+                tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed anew");
             }
         }
     }
@@ -296,6 +299,7 @@ impl Keeper {
             false
         });
         drop(known);
+        self.to_recover.shrink_to_fit();
         self.count_pending();
     }
 

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
 use crate::damage::{DamagedChunk, unplayable};
-use crate::format::{Decoded, FormatError, decode_record};
+use crate::format::{Decoded, FormatError, decode_record, init_record_bytes};
 use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::index::SegmentIndex;
 use crate::range::Range;
@@ -104,7 +104,7 @@ impl Shared {
         let (file, path) = self.file(segment).ok()?;
         let Ok(Sealed::Yes(_, head)) = read_sealed(&*file, &path) else { return None };
         let row = head.inits.iter().find(|row| row.key.camera == camera && row.id == id)?;
-        let record = self.record(segment, row.offset).ok()?;
+        let record = self.record(segment, row.offset, init_record_bytes(row.bytes as usize)).ok()?;
         sound_init(&record, id).ok()
     }
 }

@@ -5,7 +5,7 @@ use super::slots::Slot;
 use super::{Opened, Volumes};
 use crate::server::reads::Recorded;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;
@@ -57,6 +57,11 @@ impl Volumes {
             all.gaps.extend(gaps);
         }
         Ok(all)
+    }
+
+    /// As [`Self::recorded`], of each range.
+    pub(crate) async fn recorded_of(&self, ranges: &[Range]) -> Result<Vec<Recorded>, ReadError> {
+        try_join_all(ranges.iter().map(|range| self.recorded(*range))).await
     }
 
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {
@@ -147,5 +152,6 @@ type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
 /// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not, but not said to be.
 fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
     let is_recovered = handle.stats().is_recovered();
-    Ok((is_recovered, handle.spans(range)?, handle.gaps(range)?))
+    let (spans, gaps) = handle.recorded(range)?;
+    Ok((is_recovered, spans, gaps))
 }
