@@ -3,13 +3,14 @@
 //! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it happen, `invariants` judge what was seen, `report` shows it.
 //!
 //! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
-//! `ffmpeg`, `wait`, `wall`, `stage` and `run` touch the world.
+//! `ffmpeg`, `gate`, `wait`, `wall`, `stage` and `run` touch the world.
 
 pub mod cli;
 pub mod coverage;
 pub mod disk;
 pub mod faulty;
 pub mod ffmpeg;
+pub mod gate;
 pub mod history;
 pub mod invariants;
 pub mod oracle;

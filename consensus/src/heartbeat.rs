@@ -38,6 +38,8 @@ pub struct Progress {
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,
+    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes.
+    pub bitrate_bps: Option<u64>,
 }
 
 /// What a node found out about a camera that it does not record, and whose owner says that it cannot: it is asked to describe itself, no more.

@@ -43,7 +43,7 @@ mod writer;
 pub use damage::{DAMAGED_MAX, DamagedChunk};
 pub use error::{AppendError, Error};
 pub use hold::{HOLD_CLASS, HOLD_LEAD_US, Hold, Holds};
-pub use identity::volume_id;
+pub use identity::{volume_cluster, volume_id};
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
 pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use range::Range;

@@ -240,12 +240,14 @@ fn prepare_root(path: &Path) -> Result<(), Error> {
 fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
     let root = layout.segments();
     let mut found = Vec::new();
-    for (class, _) in disk.names(&root).map_err(Error::io("list", &root))?.into_iter().filter(|(_, is_dir)| *is_dir) {
+    let mut classes: Vec<Arc<str>> = Vec::new();
+    let mut tell = |name: &str, is_dir: bool| classes.extend(is_dir.then(|| Arc::from(name)));
+    disk.each_name(&root, &mut tell).map_err(Error::io("list", &root))?;
+    for class in classes {
         let path = layout.class(&class);
-        let class: Arc<str> = Arc::from(class);
-        let files = disk.names(&path).map_err(Error::io("list", &path))?;
-        let segments = files.into_iter().filter_map(|(name, _)| parse_file_name(&name));
-        found.extend(segments.map(|id| Found { id, class: Arc::clone(&class), bytes: 0 }));
+        let of = |id| Found { id, class: Arc::clone(&class), bytes: 0 };
+        let mut tell = |name: &str, _| found.extend(parse_file_name(name).map(of));
+        disk.each_name(&path, &mut tell).map_err(Error::io("list", &path))?;
     }
     Ok(found)
 }

@@ -4,6 +4,8 @@ mod chaos;
 mod debian;
 mod explore;
 mod power;
+mod seeds;
+mod simulate;
 mod steps;
 mod verify;
 
@@ -13,10 +15,11 @@ const HELP: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  verify   run every check that CI runs (cargo xtask verify --help)
-  explore  stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
-  chaos    run short scenarios against a real cluster (cargo xtask chaos --help)
-  power    cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
+  verify    run every check that CI runs (cargo xtask verify --help)
+  explore   stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
+  simulate  let a whole site fail over in simulated time, by seed (cargo xtask simulate --help)
+  chaos     run short scenarios against a real cluster (cargo xtask chaos --help)
+  power     cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +27,8 @@ fn main() -> ExitCode {
         ["verify", rest @ ..] => verify::run(rest),
         ["power", rest @ ..] => power::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
-        ["explore", rest @ ..] => explore::run(rest),
+        ["explore", rest @ ..] => explore::SEARCH.run(rest),
+        ["simulate", rest @ ..] => simulate::SEARCH.run(rest),
         ["-h" | "--help" | "help"] => {
             println!("{HELP}");
             ExitCode::SUCCESS

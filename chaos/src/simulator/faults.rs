@@ -206,12 +206,9 @@ impl World {
     fn step_clock(&mut self, node: NodeId) {
         let step = self.random.within(0..20_000_000) as i64 - 10_000_000;
         let step = if self.random.one_in(4) { step * 360 } else { step };
-        let now = self.queue.now();
         self.say(format!("the clock of node {node} steps by {step} µs"));
         self.machine(node).wall_off_us += step;
         self.has_clock_steps = true;
-        self.trouble.begin(node);
-        self.trouble.end(node, now);
     }
 
     fn remove(&mut self, node: NodeId) {

@@ -8,7 +8,7 @@ use super::volume::{Stored, Volume};
 use holdfast_consensus::Leadership;
 use holdfast_consensus::command::{Command, Rejection, Response};
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::heartbeat::{Heartbeat, Progress};
+use holdfast_consensus::heartbeat::{Audience, Heartbeat, Progress};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::link::LinkEvent;
@@ -16,6 +16,7 @@ use holdfast_node::recorder::pipeline::{Before, Now};
 use holdfast_node::recorder::reconcile::{Action, DesiredRecording, reconcile, recordings};
 use holdfast_node::recorder::status::Counters;
 use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, TICK};
+use holdfast_node::server::probes::schedule::{Answer, Schedule};
 use holdfast_storage::chunk::{Gap, GapCause};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
@@ -50,6 +51,8 @@ pub(super) enum Input {
         number: u64,
         keyframe: bool,
     },
+    /// What a camera answered that was asked to describe itself, at this revision of its specification.
+    Described(CameraId, u64, bool),
     /// A client asks this node for a change.
     Ask {
         write: u64,
@@ -84,6 +87,8 @@ pub(super) enum Effect {
     Probe(NodeId),
     After(Duration, Input),
     Dial(CameraId, u64),
+    /// Ask a camera to describe itself.
+    Describe(CameraId, u64),
     Fact(Fact),
 }
 
@@ -95,7 +100,6 @@ pub(super) enum Fact {
     Acknowledged { write: u64, index: u64, outcome: Result<Response, Rejection> },
     Reported(Vec<Progress>),
     Stored(Stored),
-    Noted(Gap),
     Proposed(String),
 }
 
@@ -152,6 +156,8 @@ pub(super) struct Process {
     /// Other nodes' and clients' changes that this node put into the log as the leader.
     writes: Vec<(u64, u64, u64, NodeId)>,
     heartbeat: Heartbeat,
+    audience: Audience,
+    probes: Schedule,
     peers: Vec<NodeId>,
 }
 
@@ -228,6 +234,8 @@ impl Machine {
             is_proposing: false,
             writes: Vec::new(),
             heartbeat,
+            audience: Audience::default(),
+            probes: Schedule::default(),
             peers: Vec::new(),
         });
         self.connect(&state, cx);
@@ -296,6 +304,12 @@ impl Machine {
             Input::Attempt(camera, number) => self.attempt(camera, number, cx),
             Input::Dialed(camera, number, reached) => self.dialed(camera, number, reached, cx),
             Input::Frame { camera, number, keyframe } => self.frame(camera, number, keyframe, cx),
+            Input::Described(camera, revision, reached) => {
+                let process = self.process();
+                let uptime = cx.now.saturating_sub(process.started);
+                let answer = if reached { Answer::Reached } else { Answer::Silent };
+                process.probes.answered(uptime, camera, revision, answer, cx.random.next() as u32);
+            }
             Input::Ask { write, command } => self.ask(write, command, cx),
         }
     }
@@ -309,11 +323,12 @@ impl Machine {
         let process = self.process();
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
-        let own = Own { recorders, writable: process.volume.is_writable(), probes: Vec::new() };
-        let sequence = process.heartbeat.sequence + 1;
-        let (boot, recorders, writable) = (process.boot, own.recorders.clone(), own.writable);
-        process.heartbeat =
-            Heartbeat { from: me, boot, sequence, sent_at: wall, writable, recorders, probes: Vec::new() };
+        let own = Own { recorders, writable: process.volume.is_writable(), probes: process.probes.known() };
+        let (boot, sequence, sent_at) = (process.boot, process.heartbeat.sequence + 1, wall);
+        let Own { recorders, writable, probes } = own.clone();
+        let cameras = recorders.iter().map(|progress| progress.camera);
+        process.audience = Audience::of(process.raft.state(), &process.leadership.voters, cameras);
+        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at, writable, recorders, probes };
         cx.effects.push(Effect::Fact(Fact::Reported(own.recorders.clone())));
         self.tell(Event::Tick(own), cx);
         self.see_to_proposals(cx);
@@ -323,16 +338,21 @@ impl Machine {
     fn beat(&mut self, to: NodeId, cx: &mut Context<'_>) {
         let process = self.process();
         if process.peers.contains(&to) {
-            cx.effects.push(Effect::Beat(to, process.heartbeat.clone()));
+            cx.effects.push(Effect::Beat(to, process.heartbeat.to(to, &process.audience)));
         }
     }
 
     /// Hands the pilot an event and carries out what it decides.
     fn tell(&mut self, event: Event, cx: &mut Context<'_>) {
-        let wall = self.wall(cx.now);
+        let (me, wall) = (self.id, self.wall(cx.now));
         let process = self.process();
         let uptime = cx.twist.monotonic(cx.now.saturating_sub(process.started), wall, process.boot);
-        let Decision { desired, proposals, .. } = process.pilot.apply(event, uptime, wall);
+        let Decision { desired, proposals, sight } = process.pilot.apply(event, uptime, wall);
+        if let Some(sight) = sight {
+            let due = process.probes.look(uptime, me, process.raft.state(), &sight);
+            let revision = |camera| process.raft.state().cameras.get(camera).map_or(0, |camera| camera.revision);
+            cx.effects.extend(due.into_iter().map(|camera| Effect::Describe(camera, revision(camera))));
+        }
         if !proposals.is_empty() {
             process.is_proposing = true;
             let told = proposals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -453,7 +473,6 @@ impl Machine {
     fn flushed(&mut self, cx: &mut Context<'_>) {
         let (chunks, gaps) = self.process().volume.end_flush();
         cx.effects.extend(chunks.iter().cloned().map(|chunk| Effect::Fact(Fact::Stored(chunk))));
-        cx.effects.extend(gaps.iter().map(|gap| Effect::Fact(Fact::Noted(*gap))));
         self.chunks.extend(chunks);
         self.gaps.extend(gaps);
     }
@@ -517,13 +536,13 @@ impl Machine {
         let process = self.process();
         let written = process.writes.iter().position(|(at, ..)| *at == index);
         let written = written.map(|at| process.writes.swap_remove(at)).filter(|(_, term, ..)| *term == entry.term);
+        cx.effects.push(Effect::Fact(Fact::Applied { index, entry }));
         if let Some(((_, _, write, asker), outcome)) = written.zip(outcome) {
             cx.effects.push(match asker == me {
                 true => Effect::Fact(Fact::Acknowledged { write, index, outcome }),
                 false => Effect::Send(asker, Message::Written { write, index, outcome }),
             });
         }
-        cx.effects.push(Effect::Fact(Fact::Applied { index, entry }));
     }
 
     /// Links to all other members, from the moment that they are known.

@@ -19,7 +19,6 @@ pub(super) enum Pace {
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    pub(super) seed: u64,
     pub(super) nodes: u64,
     /// The last node votes and records nothing.
     pub(super) has_witness: bool,
@@ -43,13 +42,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, random: &mut Random) -> Self {
+    pub(super) fn new(random: &mut Random) -> Self {
         let nodes = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7]);
         let has_witness = nodes > 2 && random.one_in(4);
         let cameras = random.within(1..9) as u32;
         let is_ample = !random.one_in(4);
         Self {
-            seed,
             nodes,
             has_witness,
             domains: *random.pick(&[0, 0, 2, 3]),

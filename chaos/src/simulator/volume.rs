@@ -145,6 +145,7 @@ impl Volume {
             watermark: mark.map(|mark| mark.durable_end),
             first_keyframe: mark.and_then(|mark| mark.first_keyframe),
             error: inner.failed.then(|| "the volume has failed".to_owned()).or(status.error),
+            bitrate_bps: None,
         }
     }
 

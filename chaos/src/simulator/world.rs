@@ -11,7 +11,7 @@ use super::recorder::{FRAME_INTERVAL, Session};
 use super::story::Story;
 use super::twist::Twist;
 use super::{BUDGET, EPOCH};
-use holdfast_consensus::command::{Command, Response};
+use holdfast_consensus::command::{Command, Rejection, Response};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
@@ -81,6 +81,7 @@ pub(super) struct World {
     effects: Vec<(NodeId, u64, Effect)>,
     /// The state after every entry that any node has applied, and those entries.
     truth: Arc<ClusterState>,
+    truths: Vec<Arc<ClusterState>>,
     decided: Vec<Arc<Entry>>,
     writes: u64,
     asked: BTreeMap<u64, Command>,
@@ -99,7 +100,7 @@ pub(super) struct World {
 #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning; only differences count")]
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
-    let plan = Plan::new(seed, &mut random);
+    let plan = Plan::new(&mut random);
     let mut world = World::new(plan, random, twist, Instant::now());
     world.live();
     match world.story.failure() {
@@ -134,6 +135,7 @@ impl World {
             invariants: all(),
             effects: Vec::new(),
             truth: Arc::default(),
+            truths: Vec::new(),
             decided: Vec::new(),
             writes: 0,
             asked: BTreeMap::new(),
@@ -148,27 +150,30 @@ impl World {
     fn live(&mut self) {
         self.add_machine(NodeId(1), Durable::founder(NodeId(1)));
         self.queue.after(Duration::ZERO, Event::Operate);
-        self.pass(FOUNDING_MAX, World::is_founded);
-        self.pass(QUIET, |_| false);
-        self.unrest_ends = self.queue.now() + self.plan.unrest;
-        self.queue.after(Duration::ZERO, Event::Disturb);
-        let unrest = self.plan.unrest;
-        self.pass(unrest, |_| false);
-        self.calm_down();
-        self.say("faults end".to_owned());
-        self.pass(BUDGET, |_| false);
-        self.show(&Seen::Settled);
-        if self.story.has_failed() {
+        if self.go_through().is_none() {
             self.run_until(self.queue.now() + AFTERMATH, |_| false);
         }
     }
 
-    /// Lets time pass, at most so much, until it is so or something is wrong.
-    fn pass(&mut self, time: Duration, is_so: impl Fn(&Self) -> bool) {
-        if !self.story.has_failed() {
-            let end = self.queue.now() + time;
-            self.run_until(end, |world| world.story.has_failed() || is_so(world));
-        }
+    /// All that a run consists of; `None` as soon as something is wrong.
+    fn go_through(&mut self) -> Option<()> {
+        self.pass(FOUNDING_MAX, World::is_founded)?;
+        self.pass(QUIET, |_| false)?;
+        self.unrest_ends = self.queue.now() + self.plan.unrest;
+        self.queue.after(Duration::ZERO, Event::Disturb);
+        self.pass(self.plan.unrest, |_| false)?;
+        self.say("faults end".to_owned());
+        self.calm_down();
+        self.pass(BUDGET, |_| false)?;
+        self.show(&Seen::Settled);
+        (!self.story.has_failed()).then_some(())
+    }
+
+    /// Lets time pass, at most so much, until it is so; `None` where something is wrong.
+    fn pass(&mut self, time: Duration, is_so: impl Fn(&Self) -> bool) -> Option<()> {
+        let end = self.queue.now() + time;
+        self.run_until(end, |world| world.story.has_failed() || is_so(world));
+        (!self.story.has_failed()).then_some(())
     }
 
     fn run_until(&mut self, end: Duration, is_so: impl Fn(&Self) -> bool) {
@@ -242,7 +247,12 @@ impl World {
                 self.queue.after(again, Event::Machine(node, life, Input::Beat(to)));
             }
             Effect::Probe(to) => self.probe(node, life, to),
-            Effect::Dial(camera, number) => self.dial(node, life, camera, number),
+            Effect::Dial(camera, number) => {
+                self.dial(node, life, camera, |reached| Input::Dialed(camera, number, reached))
+            }
+            Effect::Describe(camera, revision) => {
+                self.dial(node, life, camera, |reached| Input::Described(camera, revision, reached));
+            }
             Effect::Fact(fact) => self.learn(node, fact),
         }
     }
@@ -273,12 +283,12 @@ impl World {
         }
     }
 
-    fn dial(&mut self, node: NodeId, life: u64, camera: CameraId, number: u64) {
+    fn dial(&mut self, node: NodeId, life: u64, camera: CameraId, outcome: impl Fn(bool) -> Input) {
         let reached = self.network.reaches(node, camera);
         let dial_max = u64::try_from(self.plan.dial_max.as_micros()).unwrap_or(u64::MAX);
         let quick = Duration::from_micros(1_000 + self.random.below(dial_max));
         let delay = if reached || self.random.one_in(2) { quick } else { DIAL_TIMEOUT };
-        self.queue.after(delay, Event::Machine(node, life, Input::Dialed(camera, number, reached)));
+        self.queue.after(delay, Event::Machine(node, life, outcome(reached)));
     }
 
     /// A camera sends a frame to whoever has a session.
@@ -317,20 +327,18 @@ impl World {
             Fact::Acknowledged { write, index, outcome } => {
                 let Some(command) = self.asked.remove(&write) else { return };
                 self.outcome.acknowledged += 1;
-                if let Ok(response) = outcome {
-                    self.show(&Seen::Acknowledged { index, command: &command, response: &response });
+                if outcome.is_ok() {
+                    self.show(&Seen::Acknowledged { index, command: &command });
                 }
             }
             Fact::Reported(progress) => {
-                let life = self.machines.get(&node).map_or(0, |machine| machine.lives);
-                self.show(&Seen::Reported { node, life, progress: &progress });
+                self.show(&Seen::Reported { node, progress: &progress });
             }
             Fact::Stored(stored) => {
                 let frames = self.stored.entry(stored.meta.camera).or_default();
                 frames.extend(stored.frames.clone());
                 self.show(&Seen::Stored { node, meta: &stored.meta });
             }
-            Fact::Noted(_) => {}
             Fact::Proposed(what) => self.say(format!("node {node} proposes: {what}")),
         }
     }
@@ -346,19 +354,23 @@ impl World {
         }
         assert_eq!(at, self.decided.len(), "entries are applied one after the other");
         self.decided.push(Arc::clone(entry));
+        let before = Arc::clone(&self.truth);
+        let response = match &entry.payload {
+            Payload::Command(command) => Some(Arc::make_mut(&mut self.truth).apply((**command).clone())),
+            Payload::Nothing | Payload::Voters(_) => None,
+        };
+        self.truths.push(Arc::clone(&self.truth));
         match &entry.payload {
-            Payload::Command(command) => self.decide(command),
+            Payload::Command(command) => self.decide(command, &before, response.as_ref()),
             Payload::Voters(voters) => self.say(format!("entry {index}: {voters:?} vote")),
             Payload::Nothing => self.say(format!("entry {index}: node {node} sees term {}", entry.term)),
         }
     }
 
-    fn decide(&mut self, command: &Command) {
-        let before = Arc::clone(&self.truth);
-        let response = Arc::make_mut(&mut self.truth).apply(command.clone());
+    fn decide(&mut self, command: &Command, before: &ClusterState, response: Option<&Result<Response, Rejection>>) {
         self.outcome.decided += 1;
-        self.say(told(self.decided.len(), command, &before, &self.truth));
-        if let (Command::JoinNode { .. }, Ok(Response::Node(node))) = (command, &response)
+        self.say(told(self.decided.len(), command, before, &self.truth));
+        if let (Command::JoinNode { .. }, Some(Ok(Response::Node(node)))) = (command, response)
             && !self.machines.contains_key(node)
         {
             self.add_machine(*node, Durable::blank());
@@ -375,7 +387,7 @@ impl World {
             .filter(|(camera, now)| before.assignments.get(*camera).is_some_and(|was| was.owner != now.owner));
         self.outcome.moves += moved.count() as u64;
         let after = Arc::clone(&self.truth);
-        self.show(&Seen::Decided { before: &before, after: &after });
+        self.show(&Seen::Decided { before, after: &after });
     }
 
     fn add_machine(&mut self, node: NodeId, durable: Durable) {
@@ -398,6 +410,19 @@ impl World {
 
     pub(super) fn truth(&self) -> &ClusterState {
         &self.truth
+    }
+
+    /// The command that is entry `index` of the log.
+    pub(super) fn decided(&self, index: u64) -> Option<&Command> {
+        match &self.decided.get(usize::try_from(index).ok()?.checked_sub(1)?)?.payload {
+            Payload::Command(command) => Some(command),
+            Payload::Nothing | Payload::Voters(_) => None,
+        }
+    }
+
+    /// What the log makes of the state up to entry `index`.
+    pub(super) fn truth_at(&self, index: u64) -> Option<&ClusterState> {
+        self.truths.get(usize::try_from(index).ok()?.checked_sub(1)?).map(Arc::as_ref)
     }
 
     pub(super) fn machine_wall(&self) -> Timestamp {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// A recorder that says it fails is given this long to help itself, where nobody is known to reach its camera.
 pub const FAILING_MAX: Duration = Duration::from_secs(5);
+/// Where its mirror or successor does not reach the camera either, this long: it is away for everybody, most likely, and its owner's when it comes back.
+pub const AWAY_MAX: Duration = Duration::from_secs(15);
 /// It is given only this long where another node does reach the camera: enough for a session that broke to be opened again.
 pub const FAILING_SURE: Duration = Duration::from_millis(750);
 /// It is given no time at all then, where it has made no progress for this long already: it waited for frames in vain.
@@ -29,6 +31,8 @@ pub(super) struct Memory {
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
     /// Cameras that are being moved because their owner fails.
     rescues: BTreeSet<CameraId>,
+    /// Since when each node has been able to record without a break.
+    fit_since: BTreeMap<NodeId, Duration>,
     /// When the leader last heard no majority.
     deaf_at: Option<Duration>,
 }
@@ -66,9 +70,10 @@ impl Health {
     }
 
     /// It has failed, or shown nothing, for too long, whoever else may reach the camera.
-    pub(super) fn is_over(self) -> bool {
+    pub(super) fn is_over(self, is_away: bool) -> bool {
         let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX };
-        self.failing.is_some_and(|failing| failing > FAILING_MAX) || self.quiet > quiet_max
+        let failing_max = if is_away { AWAY_MAX } else { FAILING_MAX };
+        self.failing.map_or(self.quiet > quiet_max, |failing| failing > failing_max)
     }
 }
 
@@ -134,6 +139,15 @@ impl Memory {
 
     pub(super) fn is_rescue(&self, camera: CameraId) -> bool {
         self.rescues.contains(&camera)
+    }
+
+    /// Takes in who can record now.
+    pub(super) fn note_fit(&mut self, now: Duration, fit: impl Iterator<Item = NodeId>) {
+        self.fit_since = fit.map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now))).collect();
+    }
+
+    pub(super) fn has_been_fit_for(&self, now: Duration, node: NodeId, long: Duration) -> bool {
+        self.fit_since.get(&node).is_some_and(|since| now.saturating_sub(*since) >= long)
     }
 
     pub(super) fn may_move(&self, now: Duration, camera: CameraId) -> bool {

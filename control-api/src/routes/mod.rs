@@ -10,6 +10,7 @@ mod hls;
 mod holds;
 mod nodes;
 mod scrub;
+mod settings;
 mod timeline;
 
 use crate::auth;
@@ -85,6 +86,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster", get(cluster::show::<B>))
         .route("/api/v1/cluster/init", post(cluster::init::<B>))
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
+        .route("/api/v1/cluster/rebalance", post(cluster::rebalance::<B>))
+        .route("/api/v1/settings", get(settings::show::<B>).patch(settings::change::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))
         .route("/api/v1/nodes/{id}/volumes", get(nodes::volumes::<B>))

@@ -6,10 +6,13 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 26] = [
+pub(crate) const GUARDED: [(&str, &str); 29] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
+    ("POST", "/api/v1/cluster/rebalance"),
+    ("GET", "/api/v1/settings"),
+    ("PATCH", "/api/v1/settings"),
     ("GET", "/api/v1/nodes"),
     ("DELETE", "/api/v1/nodes/1"),
     ("GET", "/api/v1/nodes/1/volumes"),

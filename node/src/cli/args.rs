@@ -42,6 +42,9 @@ pub(super) enum Command {
     /// Add, list, show and remove cameras
     #[command(subcommand)]
     Camera(CameraCommand),
+    /// Show and change what holds for the whole cluster: headroom, failback
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Keep footage from being deleted, as evidence
     #[command(subcommand)]
     Hold(HoldCommand),
@@ -82,8 +85,10 @@ pub(super) enum ClusterCommand {
         #[arg(long, value_name = "HOST:PORT")]
         peer: String,
     },
-    /// Show members, leader and how many cameras are recorded
+    /// Show members, leader, how many cameras are recorded, and what the next failure would cost
     Status,
+    /// Spread cameras evenly over the nodes again, and bring them to the nodes that they prefer, without losing a frame
+    Rebalance,
     /// Move all cameras of a node to others, without losing a frame, and give it none
     #[command(after_help = DRAIN_EXIT_CODES)]
     Drain(DrainArgs),
@@ -112,6 +117,47 @@ pub(super) struct DrainArgs {
     /// How long to wait, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
     pub(super) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SettingsCommand {
+    /// Show what holds for the whole cluster
+    Show,
+    /// Change some of it
+    Set(SettingsArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum HeadroomArg {
+    /// Take cameras that would be lost with a node, and say so
+    Warn,
+    /// Refuse them
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FailbackArg {
+    /// Cameras stay where they are when a node comes back
+    Stay,
+    /// Cameras go back to the node that they prefer
+    Prefer,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = true)]
+pub(super) struct SettingsArgs {
+    /// What happens to a camera that would not be recorded any more if a node died
+    #[arg(long, value_enum)]
+    pub(super) headroom: Option<HeadroomArg>,
+    /// Whether any failure domain may die, not only any node
+    #[arg(long, value_name = "BOOL")]
+    pub(super) headroom_over_domains: Option<bool>,
+    /// Whether cameras go back by themselves
+    #[arg(long, value_enum)]
+    pub(super) failback: Option<FailbackArg>,
+    /// How long the preferred node must have been well, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) failback_after_s: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -229,6 +275,12 @@ pub(super) struct CameraAddArgs {
     /// May be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
+    /// Only nodes with this label may record it; may be given several times
+    #[arg(long = "node-label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(super) node_labels: Vec<(String, String)>,
+    /// Name or number of the node that should record it where that can
+    #[arg(long, value_name = "NODE")]
+    pub(super) preferred_node: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -19,6 +19,7 @@ mod progress;
 mod resolve;
 mod segment;
 mod serve;
+mod settings;
 mod table;
 mod timeline;
 mod volume;
@@ -60,6 +61,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),
         Command::Camera(command) => with_runtime(camera::run(command, api, out)),
+        Command::Settings(command) => with_runtime(settings::run(command, api, out)),
         Command::Hold(command) => with_runtime(hold::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),

@@ -4,6 +4,7 @@
 
 use super::clock::{Clock, wall_clock};
 use super::drive::{self, Drive};
+use super::headroom;
 use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
@@ -22,8 +23,9 @@ use crate::recorder::chunker::Limits;
 use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
+use holdfast_consensus::headroom::Headroom;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
-use holdfast_consensus::model::{Duty, NodeSpec, Role};
+use holdfast_consensus::model::{Duty, Node, NodeSpec, NodeTraits, Role};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
@@ -75,6 +77,8 @@ pub(crate) struct Member {
     pub(crate) volumes: Volumes,
     pub(crate) view: View,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
+    /// What the next failure would cost; `None` before that was found out.
+    pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
@@ -99,6 +103,12 @@ pub(crate) fn node_spec(config: &Config) -> NodeSpec {
         failure_domain: config.cluster.failure_domain.clone(),
         camera_capacity: config.cluster.camera_capacity,
     }
+}
+
+/// What this node says of itself beside that.
+fn node_traits(config: &Config) -> NodeTraits {
+    let cluster = &config.cluster;
+    NodeTraits { labels: cluster.labels.clone(), bitrate_capacity_bps: cluster.bitrate_capacity_bps }
 }
 
 impl Member {
@@ -193,13 +203,16 @@ impl Member {
         let (breaking, broken) = watch::channel(None);
         let (stopping, stops) = watch::channel(false);
         let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, node_spec(config));
-        let duty = report_for_duty(consensus.clone(), identity, node_spec(config), stops);
+        let duty = report_for_duty(consensus.clone(), identity, (node_spec(config), node_traits(config)), stops);
+        let (headroom, headroom_seen) = watch::channel(None);
+        let headroom = headroom::watch(consensus.clone(), sight_seen.clone(), headroom);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
+            spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -208,6 +221,7 @@ impl Member {
             volumes,
             view,
             sight: sight_seen,
+            headroom: headroom_seen,
             supervisor,
             gaps,
             peer_routes,
@@ -356,17 +370,22 @@ fn spawn_part(
 async fn report_for_duty(
     consensus: Consensus,
     identity: Identity,
-    spec: NodeSpec,
+    (spec, traits): (NodeSpec, NodeTraits),
     mut stopping: watch::Receiver<bool>,
 ) {
+    let me = identity.node;
     let is_outdated = |state: &ClusterState| {
-        let node = state.nodes.get(identity.node);
-        node.is_some_and(|node| node.spec != spec || node.duty == Duty::Stopping)
+        let has_others = |node: &Node| node.spec != spec || node.duty == Duty::Stopping || *state.traits(me) != traits;
+        state.nodes.get(me).is_some_and(has_others)
+    };
+    let outdated = |state: &ClusterState| match *state.traits(me) == traits {
+        true => Command::ReportForDuty { node: me, spec: spec.clone() },
+        false => Command::ReportTraits { node: me, traits: traits.clone() },
     };
     let report = async {
         let mut state = consensus.subscribe();
-        while state.wait_for(|state| is_outdated(state)).await.is_ok() {
-            match consensus.write(Command::ReportForDuty { node: identity.node, spec: spec.clone() }).await {
+        while let Ok(report) = state.wait_for(|state| is_outdated(state)).await.map(|state| outdated(&state)) {
+            match consensus.write(report).await {
                 Ok(_) => {}
                 Err(WriteError::Rejected(rejection)) => {
                     tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");

@@ -45,6 +45,7 @@ impl Collector for NodeCollector {
                 clocks(member),
                 lags(member, now),
                 cluster(member),
+                headroom(member),
                 volumes(member),
                 damage(&member.volumes.statuses()),
             ];
@@ -199,6 +200,41 @@ fn cluster(member: &Member) -> Families {
     Ok(families)
 }
 
+/// Nothing until it was found out.
+fn headroom(member: &Member) -> Families {
+    let Some(headroom) = member.headroom.borrow().clone() else { return Ok(Vec::new()) };
+    let survives = headroom.survives_any_node && headroom.survives_any_domain != Some(false);
+    let gauges = [
+        (
+            "holdfast_failover_headroom_survives_info",
+            "1 while every camera would still be recorded if any one node (or failure domain, where asked for) died now.",
+            u64::from(survives),
+        ),
+        (
+            "holdfast_failover_headroom_lost_cameras",
+            "Cameras that would not be recorded after the worst single loss.",
+            headroom.cameras_lost() as u64,
+        ),
+        (
+            "holdfast_failover_headroom_spare_cameras",
+            "Cameras of 4 Mbit/s that could be added and would survive any single loss.",
+            u64::from(headroom.spare_cameras),
+        ),
+        (
+            "holdfast_cluster_waiting_cameras",
+            "Cameras that are not recorded because no node that may record them has room.",
+            headroom.waiting.len() as u64,
+        ),
+    ];
+    let mut families = Vec::new();
+    for (name, help, value) in gauges {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        families.extend(gauge.collect());
+    }
+    Ok(families)
+}
+
 /// A gauge for each volume: name, help, and how to read it from the volume's figures.
 type VolumeGauge = (&'static str, &'static str, fn(&Stats) -> f64);
 
@@ -263,9 +299,14 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
         stats.copied_bytes as f64
     }),
     ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
-    ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| {
-        stats.damaged_batches as f64
+    ("holdfast_volume_torn_batches_total", "Batches that a crash had interrupted, found by recovery.", |stats| {
+        stats.torn_batches as f64
     }),
+    (
+        "holdfast_volume_damaged_batches_total",
+        "Batches that recovery found damaged though they had been flushed.",
+        |stats| stats.damaged_batches as f64,
+    ),
     ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| {
         stats.damaged_reads as f64
     }),

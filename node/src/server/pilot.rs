@@ -32,9 +32,16 @@ pub struct Sight {
     pub progress: BTreeMap<(NodeId, CameraId), Progress>,
     /// How far the others' clocks are off.
     pub clocks: BTreeMap<NodeId, Offset>,
+    /// Nodes that say they cannot write.
+    pub unfit: BTreeSet<NodeId>,
 }
 
 impl Sight {
+    /// Lives, and can write.
+    pub fn can_record(&self, node: NodeId) -> bool {
+        self.is_alive(node) && !self.unfit.contains(&node)
+    }
+
     pub fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
     }
@@ -84,8 +91,6 @@ pub struct Pilot {
     liveness: Liveness,
     provisionals: Provisionals,
     leadership: Leadership,
-    /// Nodes that say they cannot write.
-    unfit: BTreeSet<NodeId>,
     /// Present while this node leads.
     steward: Option<Steward>,
     stewarded_at: Duration,
@@ -103,7 +108,6 @@ impl Pilot {
             liveness: Liveness::new(me, now),
             provisionals: Provisionals::default(),
             leadership: Leadership::default(),
-            unfit: BTreeSet::new(),
             steward: None,
             stewarded_at: Duration::ZERO,
             proposing: false,
@@ -156,7 +160,7 @@ impl Pilot {
         self.liveness.keep(|node| state.nodes.contains(node));
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
-        self.unfit.retain(|node| state.nodes.contains(*node));
+        self.sight.unfit.retain(|node| state.nodes.contains(*node));
         self.clocks.keep(|node| state.nodes.contains(node));
         self.probes.retain(|(node, camera), _| is_known(*node, *camera));
         self.state = state;
@@ -173,7 +177,7 @@ impl Pilot {
     }
 
     fn note_fitness(&mut self, node: NodeId, writable: bool) {
-        let changed = if writable { self.unfit.remove(&node) } else { self.unfit.insert(node) };
+        let changed = if writable { self.sight.unfit.remove(&node) } else { self.sight.unfit.insert(node) };
         if changed {
             tracing::warn!(%node, writable, "a node's volumes changed");
         }
@@ -240,8 +244,8 @@ impl Pilot {
         let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
         let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
         self.stewarded_at = now;
-        let Sight { verdicts, progress, .. } = &self.sight;
-        let (voters, unfit, probes) = (&self.leadership.voters, &self.unfit, &self.probes);
+        let Sight { verdicts, progress, unfit, .. } = &self.sight;
+        let (voters, probes) = (&self.leadership.voters, &self.probes);
         let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, probes, progress };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();

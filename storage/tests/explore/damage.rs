@@ -1,4 +1,4 @@
-//! Bits that flip at rest, and which chunks may suffer from it: those of the batch that was hit, or all of a segment whose version field was.
+//! Bits that flip at rest, and which chunks may suffer from it: those of the batch that was hit.
 
 use crate::oracle::{Key, Oracle};
 use holdfast_storage::format::{BLOCK, BLOCK_BYTES, decode_batch_head};
@@ -6,9 +6,6 @@ use holdfast_storage::simulation::{Random, SimulatedDisk, scan, segment_of};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
-
-/// Where the version stands in header and trailer; another version means hands off.
-const VERSION: Range<u64> = 8..10;
 
 pub(crate) fn flip_bits(disk: &SimulatedDisk, oracle: &mut Oracle, random: &mut Random) {
     let segments: Vec<_> =
@@ -39,12 +36,8 @@ fn interesting(disk: &SimulatedDisk, path: &Path, bytes: u64, random: &mut Rando
 /// What may be lost by a change at `offset`. Earlier damage counts as done.
 fn excuse(disk: &SimulatedDisk, path: &Path, offset: u64, oracle: &mut Oracle) {
     let (Some(contents), Some(id)) = (disk.contents(path), segment_of(path)) else { return };
-    let last_block = (contents.len() as u64).saturating_sub(BLOCK);
     let hit = batch_around(&contents, offset);
     let Ok(scan) = scan(contents, id) else { return };
-    if VERSION.contains(&offset) || VERSION.contains(&offset.wrapping_sub(last_block)) {
-        return oracle.excuse_all(&scan);
-    }
     let Some(hit) = hit else { return };
     let rows = scan.index.tracks().values().flatten();
     let keys: BTreeSet<Key> = rows.filter(|row| hit.contains(&row.offset)).map(|row| Key::of(&row.meta)).collect();

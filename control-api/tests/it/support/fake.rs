@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
     pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
     pub(crate) draining: bool,
+    rebalancing: bool,
+    failback_after_s: u32,
     entries: Vec<ChunkEntry>,
     payloads: BTreeMap<u64, Bytes>,
     inits: BTreeMap<InitId, Bytes>,
@@ -146,6 +148,9 @@ impl State {
             priority: spec.priority,
             retention_class: spec.retention_class,
             labels: spec.labels,
+            node_labels: Default::default(),
+            preferred_node: None,
+            warnings: Vec::new(),
             assignment: wire::Assignment {
                 epoch: Epoch(1),
                 owner: Some(NodeId(1)),
@@ -153,7 +158,7 @@ impl State {
                 successor: None,
                 moving_to: None,
             },
-            recording: wire::Recording { state: None, node: None, watermark: None, error: None },
+            recording: wire::Recording { state: None, node: None, watermark: None, error: None, waits_for: None },
         })
     }
 
@@ -176,6 +181,9 @@ impl State {
             api_addr: "127.0.0.1:2".to_owned(),
             failure_domain: "a".to_owned(),
             camera_capacity: 10,
+            bitrate_capacity_bps: None,
+            labels: Default::default(),
+            bitrate_bps: 0,
             cameras: self.cameras.len(),
             clock_offset_ms: None,
         }
@@ -191,6 +199,8 @@ impl State {
             nodes: vec![self.node()],
             cameras: self.cameras.len(),
             cameras_recording: 0,
+            failover_headroom: None,
+            rebalancing: self.rebalancing,
         }
     }
 
@@ -229,6 +239,29 @@ impl Backend for Fake {
 
     async fn join_cluster(&self, _peer: String) -> Result<wire::Cluster> {
         self.write(State::enter).await
+    }
+
+    async fn rebalance(&self) -> Result<wire::Cluster> {
+        self.write(|state| {
+            state.rebalancing = true;
+            Ok(state.cluster())
+        })
+        .await
+    }
+
+    async fn settings(&self) -> Result<wire::Settings> {
+        let failback_after_s = self.with(|state| state.failback_after_s);
+        let (headroom, failback) = Default::default();
+        Ok(wire::Settings { headroom, headroom_over_domains: false, failback, failback_after_s })
+    }
+
+    async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
+        self.write(|state| {
+            state.failback_after_s = patch.failback_after_s.unwrap_or(state.failback_after_s);
+            Ok(())
+        })
+        .await?;
+        self.settings().await
     }
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {

@@ -54,6 +54,7 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         watermark: Some(WALL.plus(Duration::from_millis(ms))),
         first_keyframe: Some(WALL),
         error: None,
+        bitrate_bps: None,
     }];
     let recorders = if from == 2 { recorders } else { Vec::new() };
     Event::Link(LinkEvent::Heartbeat(Heartbeat {

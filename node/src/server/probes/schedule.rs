@@ -14,11 +14,13 @@ use std::time::Duration;
 pub(super) const QUIET_MAX: Duration = Duration::from_secs(2);
 /// How often a camera that answered is asked again while its owner fails.
 pub(super) const REACHED_INTERVAL: Duration = Duration::from_secs(2);
+/// An owner of a camera that comes back has tried it by then.
+pub(super) const OWNER_RETRY_MAX: Duration = DELAY_MAX.saturating_add(Duration::from_secs(3));
 /// A probe that has not come back after this long is lost.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     Reached,
     LoginRefused,
     Silent,
@@ -42,15 +44,15 @@ impl Asked {
         Self { revision, due_at, backoff, reachable: None, was_away: false, reached_since: None }
     }
 
-    /// What counts of an answer: a camera that was away for everybody is its owner's again, who tries it every few seconds.
-    fn judge(&mut self, now: Duration, answer: Answer) -> Option<bool> {
+    /// Whether an answer counts as reached: a camera that was away for everybody is left to its owner at first, who tries it every few seconds.
+    fn judge(&mut self, now: Duration, answer: Answer) -> bool {
         if answer != Answer::Reached {
             (self.was_away, self.reached_since) = (true, None);
-            return Some(false);
+            return false;
         }
         let since = *self.reached_since.get_or_insert(now);
-        let owner_had_time = now.saturating_sub(since) > DELAY_MAX;
-        (!self.was_away || owner_had_time).then_some(true)
+        let owner_had_time = now.saturating_sub(since) > OWNER_RETRY_MAX;
+        !self.was_away || owner_had_time
     }
 }
 
@@ -63,14 +65,14 @@ struct Quiet {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub struct Schedule {
     asked: BTreeMap<CameraId, Asked>,
     quiet: BTreeMap<CameraId, Quiet>,
 }
 
 impl Schedule {
     /// The cameras to ask now. What is known of cameras whose owners record again is forgotten.
-    pub(super) fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
+    pub fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
         let mine = state.assignments.iter().filter(|(_, assignment)| assignment.successor == Some(me));
         let mine: BTreeMap<CameraId, &Assignment> = mine.collect();
         self.quiet.retain(|camera, _| mine.contains_key(camera));
@@ -114,10 +116,18 @@ impl Schedule {
         now.saturating_sub(quiet.since)
     }
 
-    /// Takes in how a camera answered; `random` is uniform over its type.
-    pub(super) fn answered(&mut self, now: Duration, camera: CameraId, revision: u64, answer: Answer, random: u32) {
-        let Some(asked) = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision) else { return };
-        asked.reachable = asked.judge(now, answer);
+    /// Takes in how a camera answered; `random` is uniform over its type. Answers whether the camera is reached, where that is news.
+    pub fn answered(
+        &mut self,
+        now: Duration,
+        camera: CameraId,
+        revision: u64,
+        answer: Answer,
+        random: u32,
+    ) -> Option<bool> {
+        let asked = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision)?;
+        let reachable = asked.judge(now, answer);
+        let is_news = asked.reachable.replace(reachable) != Some(reachable);
         let wait = match answer {
             Answer::Reached => {
                 asked.backoff.reset();
@@ -128,9 +138,10 @@ impl Schedule {
             Answer::Silent => asked.backoff.next_delay(random),
         };
         asked.due_at = now + wait;
+        is_news.then_some(reachable)
     }
 
-    pub(super) fn known(&self) -> Vec<Probe> {
+    pub fn known(&self) -> Vec<Probe> {
         let known = self
             .asked
             .iter()
