@@ -45,9 +45,9 @@ pub(super) struct RunArgs {
     /// Decides whom `any` hits, and what cameras begin with; the next run takes the next number [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// So many cameras instead of the scenario's; its groups keep their shares
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) cameras: Option<u32>,
+    /// So many cameras instead of the scenario's, whose groups keep their shares; several numbers, as 12,60, run it with each
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) cameras: Vec<u32>,
     /// Where the nodes run, instead of what the scenario says
     #[arg(long, value_enum)]
     pub(super) on: Option<Place>,

@@ -24,6 +24,9 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     if evidence.is_clock_stepped() {
         return Outcome::NotJudged("a wall clock was stepped: watermarks cannot be compared with capture times".into());
     }
+    if evidence.faults.iter().any(|fault| fault.action == "disk-full") {
+        return Outcome::NotJudged("a disk was full: retention deletes the oldest, durable or not".to_owned());
+    }
     let promises = promises(&evidence.events, &evidence.wiped());
     let mut offences = Vec::new();
     let mut promised_us = 0;
