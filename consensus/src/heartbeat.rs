@@ -38,8 +38,22 @@ pub struct Progress {
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,
-    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes.
+    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes. On the wire in whole kilobits.
+    #[serde(with = "kilobits")]
     pub bitrate_bps: Option<u64>,
+}
+
+/// A byte less for each recorder and each listener, four times a second.
+mod kilobits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bitrate_bps: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        bitrate_bps.map(|bps| bps.div_ceil(1000)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(|kilobits| kilobits.saturating_mul(1000)))
+    }
 }
 
 /// What a node found out about a camera that it does not record, and whose owner says that it cannot: it is asked to describe itself, no more.
