@@ -3,7 +3,7 @@
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
 use super::clock::{Clock, wall_clock};
-use super::drive::{self, Drive};
+use super::drive::{self, Drive, LookAtSelf};
 use super::headroom;
 use super::holds::tell_holds;
 use super::identity::Identity;
@@ -148,17 +148,7 @@ impl Member {
         }
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
-        let first = Heartbeat {
-            from: identity.node,
-            boot: clock.boot(),
-            sequence: 0,
-            sent_at: clock.now(),
-            writable: true,
-            recorders: Vec::new(),
-            probes: Vec::new(),
-        };
-        let first = Outgoing { heartbeat: first, audience: Audience::default() };
-        let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first));
+        let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
             secret: secrets.cluster.clone(),
@@ -168,14 +158,7 @@ impl Member {
         });
         let probes = Probes::default();
         let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
-        let own = {
-            let (supervisor, volumes, probes) = (supervisor.clone(), volumes.clone(), probes.clone());
-            Arc::new(move || Own {
-                recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
-                writable: volumes.writable().is_ok(),
-                probes: probes.known(),
-            })
-        };
+        let own = look_at_self(supervisor.clone(), volumes.clone(), probes);
         let drive = Drive::new(drive::Options {
             me: identity.node,
             clock,
@@ -318,6 +301,28 @@ async fn open_consensus(
         secret: secrets.cluster.clone(),
     })
     .await
+}
+
+/// Until the pilot knows more.
+fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
+    let heartbeat = Heartbeat {
+        from,
+        boot: clock.boot(),
+        sequence: 0,
+        sent_at: clock.now(),
+        writable: true,
+        recorders: Vec::new(),
+        probes: Vec::new(),
+    };
+    Outgoing { heartbeat, audience: Audience::default() }
+}
+
+fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) -> LookAtSelf {
+    Arc::new(move || Own {
+        recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
+        writable: volumes.writable().is_ok(),
+        probes: probes.known(),
+    })
 }
 
 /// How far this node had recorded the cameras that it still has.

@@ -21,6 +21,7 @@ const FLUSH_NEWS_AGE_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Pacer {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
+    is_paced: bool,
     seen: Mutex<Seen>,
 }
 
@@ -35,9 +36,18 @@ struct Seen {
 
 impl Pacer {
     pub(super) fn new(shared: Arc<Shared>, budget: Arc<Budget>) -> Self {
-        let now = Instant::now();
+        Self::with(shared, budget, true, Instant::now())
+    }
+
+    /// Admits everything at once.
+    #[cfg(feature = "simulation")]
+    pub(super) fn at_once(shared: Arc<Shared>, budget: Arc<Budget>, now: Instant) -> Self {
+        Self::with(shared, budget, false, now)
+    }
+
+    fn with(shared: Arc<Shared>, budget: Arc<Budget>, is_paced: bool, now: Instant) -> Self {
         let seen = Mutex::new(Seen { free_at: now, flushes: 0, flushed_at: now, flushed_bytes: 0 });
-        Self { shared, budget, seen }
+        Self { shared, budget, is_paced, seen }
     }
 
     /// Waits until `bytes` may be read.
@@ -45,6 +55,9 @@ impl Pacer {
     /// # Errors
     /// The scrub shall stop.
     fn admit(&self, bytes: usize) -> io::Result<()> {
+        if !self.is_paced {
+            return Ok(());
+        }
         let rate = self.shared.options.scrub.bytes_per_second_max.max(1);
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
         let now = Instant::now();
