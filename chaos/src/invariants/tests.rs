@@ -17,8 +17,9 @@ fn at(sequence: u64) -> i64 {
     sequence as i64 * FRAME_US
 }
 
-/// One camera that sent so many frames, of which some are lost, and all of that is told; node1 was killed over the losses.
-pub(crate) fn evidence(frames: u64, lost: &[Range<u64>]) -> Evidence {
+/// One camera that sent so many frames, of which some are lost, and all of that is told; node1 was killed over the loss.
+pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
+    let lost = &[lost];
     let sent: Vec<Sent> = (0..frames).map(|sequence| Sent { sequence, captured_us: at(sequence) as u64 }).collect();
     let is_lost = |sequence: u64| lost.iter().any(|range| range.contains(&sequence));
     let found: Vec<Found> = sent
@@ -103,7 +104,7 @@ fn watermark(node: &str, sequence: u64) -> Event {
 }
 
 fn broken_by(change: impl FnOnce(&mut Evidence)) -> Vec<String> {
-    let mut evidence = evidence(200, &[50..75]);
+    let mut evidence = evidence(200, 50..75);
     change(&mut evidence);
     let checks = check_all(&evidence).into_iter();
     checks.filter(|check| check.verdict == Verdict::Broken).map(|check| check.name).collect()
@@ -127,7 +128,7 @@ fn add(evidence: &mut Evidence, what: What) {
 
 #[test]
 fn a_sound_run_breaks_nothing() {
-    let checks = check_all(&evidence(200, &[50..75]));
+    let checks = check_all(&evidence(200, 50..75));
     assert_eq!(checks.len(), INVARIANTS.len());
     assert!(checks.iter().all(|check| check.verdict == Verdict::Holds), "{checks:?}");
 }
@@ -247,7 +248,7 @@ fn thresholds_are_judged_where_they_are_set() {
 
 #[test]
 fn the_first_offence_comes_with_the_lines_around_it() {
-    let mut evidence = evidence(200, &[50..75]);
+    let mut evidence = evidence(200, 50..75);
     for number in 0..20 {
         let text = format!("line {number}");
         evidence.events.push(Event { at_us: at(200 + number), what: What::Said { text } });

@@ -6,7 +6,7 @@ use crate::invariants::tests::evidence;
 use crate::invariants::{Check, check_all};
 
 fn report(broken: bool) -> Report {
-    let mut evidence = evidence(200, &[50..75]);
+    let mut evidence = evidence(200, 50..75);
     evidence.events.push(Event { at_us: 3_000_000, what: What::Said { text: "a < b".to_owned() } });
     if broken {
         evidence.expect.gap_worst_ms = Some(10);

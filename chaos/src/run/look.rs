@@ -9,8 +9,9 @@ use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Role;
 use holdfast_control_api::wire::{Camera, Cluster};
 use holdfast_node::cli::Api;
-use holdfast_storage::ids::NodeId;
+use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -65,11 +66,13 @@ impl Told {
 ///
 /// # Errors
 /// What it answers, or that it does not.
-pub(super) async fn ask(api: &Api) -> std::result::Result<Told, String> {
+pub(super) async fn ask(api: &Api, ours: &BTreeMap<CameraId, String>) -> std::result::Result<Told, String> {
     let asked = async {
         let cluster = api.get(&["cluster"], &[]).await.map_err(|error| error.to_string())?;
-        let cameras = api.get(&["cameras"], &[]).await.map_err(|error| error.to_string())?;
-        Ok(Told { cluster, cameras })
+        let all: Vec<Camera> = api.get(&["cameras"], &[]).await.map_err(|error| error.to_string())?;
+        // An attached cluster has others too, and knows ours by longer names.
+        let named = all.into_iter().filter_map(|camera| Some(Camera { name: ours.get(&camera.id)?.clone(), ..camera }));
+        Ok(Told { cluster, cameras: named.collect() })
     };
     timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
 }
@@ -80,8 +83,8 @@ pub(super) async fn ask(api: &Api) -> std::result::Result<Told, String> {
 /// Where no node answers.
 pub(super) async fn told(stage: &Stage) -> std::result::Result<Told, String> {
     let clients = stage.clients().map_err(|error| error.to_string())?;
-    let wanted = stage.wanted();
-    let asked = wanted.iter().filter_map(|&index| clients.get(index)).map(|(_, api)| ask(api));
+    let (wanted, ours) = (stage.wanted(), stage.camera_names());
+    let asked = wanted.iter().filter_map(|&index| clients.get(index)).map(|(_, api)| ask(api, &ours));
     let mut answers: Vec<Told> = join_all(asked).await.into_iter().filter_map(std::result::Result::ok).collect();
     answers.sort_by_key(|told| (!told.leads(), told.cluster.leader.is_none()));
     answers.into_iter().next().ok_or_else(|| "no node answers".to_owned())

@@ -86,8 +86,9 @@ pub async fn run(options: RunOptions) -> Result<Report> {
     if options.keep {
         eprintln!("kept: {}", stage.folder().display());
     }
+    let removed = stage.remove_cameras().await;
     let evidence = outcome?;
-    stage.remove_cameras().await?;
+    removed?;
     drop(stage);
     let checks = invariants::check_all(&evidence);
     for check in &checks {
@@ -136,7 +137,7 @@ impl<'a> Run<'a> {
     async fn play(mut self) -> Result<Evidence> {
         self.raise().await?;
         let from = wall_now();
-        let watchers = watch::watch(self.stage.clients()?, self.stage.cameras().len(), &self.history);
+        let watchers = watch::watch(self.stage.clients()?, self.stage.camera_names(), &self.history);
         let (load, sums) = self.start_load(from)?;
         self.act().await?;
         let to = wall_now();

@@ -5,7 +5,9 @@ use crate::history::{History, Mark, What};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_control_api::wire::Camera;
 use holdfast_node::cli::Api;
+use holdfast_storage::ids::CameraId;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -16,15 +18,20 @@ const LOOK_INTERVAL_MANY: Duration = Duration::from_millis(1000);
 const MANY_CAMERAS: usize = 60;
 
 /// Watchers of all nodes; they end when it is dropped.
-pub(super) fn watch(clients: Vec<(String, Api)>, cameras: usize, history: &History) -> JoinSet<()> {
-    let interval = if cameras > MANY_CAMERAS { LOOK_INTERVAL_MANY } else { LOOK_INTERVAL };
+pub(super) fn watch(
+    clients: Vec<(String, Api)>,
+    cameras: BTreeMap<CameraId, String>,
+    history: &History,
+) -> JoinSet<()> {
+    let cameras = Arc::new(cameras);
+    let interval = if cameras.len() > MANY_CAMERAS { LOOK_INTERVAL_MANY } else { LOOK_INTERVAL };
     let mut watchers = JoinSet::new();
     for (name, api) in clients {
-        let history = history.clone();
+        let (history, cameras) = (history.clone(), Arc::clone(&cameras));
         watchers.spawn(async move {
             let mut seen = Seen { name, ..Seen::default() };
             loop {
-                for what in seen.compare(ask(&api).await) {
+                for what in seen.compare(ask(&api, &cameras).await) {
                     history.add(what);
                 }
                 sleep(interval).await;

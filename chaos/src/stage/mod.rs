@@ -32,9 +32,10 @@ use crate::{Result, io_error, wall, web};
 use camera_side::CameraSide;
 use disks::Disk;
 use holdfast_node::cli::Api;
+use holdfast_storage::ids::CameraId;
 use leftovers::Folder;
 use nodes::Nodes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use wires::Wires;
@@ -65,6 +66,12 @@ impl Stage {
     #[must_use]
     pub fn cameras(&self) -> &[(SiteCamera, Class)] {
         &self.cameras
+    }
+
+    /// The cameras' names in this run, by the cluster's ids.
+    #[must_use]
+    pub fn camera_names(&self) -> BTreeMap<CameraId, String> {
+        self.cameras.iter().map(|(camera, _)| (camera.id, camera.name.clone())).collect()
     }
 
     /// A client of each node's API, by index.

@@ -16,6 +16,7 @@ use crate::{Error, Result, io_error, wall};
 use holdfast_camera::CameraOptions;
 use holdfast_consensus::model::{Protection, Role};
 use holdfast_control_api::wire;
+use holdfast_node::cli::Api;
 use holdfast_node::config::{ByteSize, Config, Volume};
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
@@ -31,6 +32,9 @@ const FPS: u32 = 25;
 const PEER_PORT: u16 = 8481;
 const API_PORT: u16 = 8480;
 const CAMERA_PORT: u16 = 8554;
+
+/// An attached cluster has cameras of its own.
+const ATTACHED_PREFIX: &str = "chaos-";
 
 /// What is needed to set the stage.
 #[derive(Debug)]
@@ -160,6 +164,13 @@ impl Stage {
     /// Where the cluster refuses one.
     pub async fn add_cameras(&mut self, scenario: &Scenario) -> Result<()> {
         let api = self.nodes.api(0)?;
+        let prefix = match &self.nodes {
+            Nodes::Own(_) => "",
+            Nodes::Attached(attach) => {
+                remove_leftovers(&api, attach).await?;
+                ATTACHED_PREFIX
+            }
+        };
         let groups = scenario.cameras.iter();
         let classes = groups.flat_map(|group| std::iter::repeat_n(group.protection, group.count as usize));
         let address = match &self.wires.kind {
@@ -168,7 +179,8 @@ impl Stage {
         };
         for (handle, class) in self.side.cameras().zip(classes) {
             let name = format!("cam{:02}", handle.id());
-            let mut camera = new_camera(&name, source(format!("rtsp://{address}/cam/{}", handle.id())));
+            let known_as = format!("{prefix}{name}");
+            let mut camera = new_camera(&known_as, source(format!("rtsp://{address}/cam/{}", handle.id())));
             camera.protection = match class {
                 Class::Standard => Protection::Standard,
                 Class::Gapless => Protection::Gapless,
@@ -194,6 +206,19 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Cameras that a run which was killed has left in an attached cluster: they carry our prefix, and are served by this very address.
+async fn remove_leftovers(api: &Api, attach: &Attach) -> Result<()> {
+    let ours = format!("rtsp://{}/", attach.cameras_at);
+    let cameras: Vec<wire::Camera> = api.get(&["cameras"], &[]).await?;
+    let left =
+        |camera: &&wire::Camera| camera.name.starts_with(ATTACHED_PREFIX) && camera.source.url.starts_with(&ours);
+    for camera in cameras.iter().filter(left) {
+        eprintln!("removing {}, which a run that was killed had left", camera.name);
+        api.delete(&["cameras", &camera.id.to_string()], &[]).await?;
+    }
+    Ok(())
 }
 
 fn needs(scenario: &Scenario) -> BTreeSet<Reach> {
