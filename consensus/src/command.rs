@@ -31,7 +31,8 @@ pub enum Command {
         node: NodeId,
         duty: Duty,
     },
-    /// Refused while the node holds cameras, unless `force`: then its cameras are left without owner until they are placed again.
+    /// Refused while the node holds cameras, unless `force`: then a camera's mirror, or the target of its handoff, owns it at once, and cameras that only
+    /// this node recorded are left without owner until they are placed again.
     RemoveNode {
         node: NodeId,
         force: bool,

@@ -4,13 +4,18 @@
 //! successors and mirrors of what is well. A dead node's cameras go out in one log entry. Moves that nobody needs (back to a preferred node, to spread
 //! evenly again) wait until nothing else is to be done.
 //!
+//! An owner that lives and fails loses a camera at once where another node was answered by it (a probe), and keeps it where nobody is: a camera that is
+//! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too.
+//!
 //! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
 //! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
 
 mod memory;
 mod voluntary;
 
-pub use memory::{FAILING_MAX, MOVE_INTERVAL, STALLED_MAX, TARGET_BACKOFF};
+pub use memory::{
+    AWAY_MAX, FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX, TARGET_BACKOFF,
+};
 pub use voluntary::REBALANCE_MAX;
 
 use crate::bitrate::Bitrates;
@@ -22,7 +27,7 @@ use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
-use memory::Memory;
+use memory::{Health, Memory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -48,6 +53,8 @@ pub struct Input<'a> {
     pub voters: &'a [NodeId],
     /// Nodes that say they cannot write ([`crate::heartbeat::Heartbeat::writable`]): they lose their cameras and get none.
     pub unfit: &'a BTreeSet<NodeId>,
+    /// Whether a camera that its owner fails to record answered another node.
+    pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
 }
@@ -256,11 +263,13 @@ impl<'a> Round<'a> {
         let Some(now) = self.assignment(camera) else { return };
         let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };
         let report = self.progress(owner, camera);
-        let failed = self.memory.has_failed(self.input.uptime, camera, (owner, now.epoch), report);
+        let health = self.memory.watch(self.input.uptime, camera, (owner, now.epoch), report);
         if let Some(handoff) = now.handoff {
-            return self.tend_handoff(camera, now, handoff);
+            return self.tend_handoff(camera, now, handoff, health);
         }
         let leaves = !self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera);
+        let beside = self.probe_beside(camera, now);
+        let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
         let fails = failed && self.memory.may_move(self.input.uptime, camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
@@ -268,7 +277,16 @@ impl<'a> Round<'a> {
         self.tend_beside(camera, now, owner);
     }
 
-    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
+    /// Whether the camera, which its owner does not get through to, answers its mirror or successor.
+    fn probe_beside(&self, camera: CameraId, now: &Assignment) -> Option<bool> {
+        self.beside(camera, now).filter_map(|node| self.probe(node, camera)).max()
+    }
+
+    fn probe(&self, node: NodeId, camera: CameraId) -> Option<bool> {
+        self.input.probes.get(&(node, camera)).copied()
+    }
+
+    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff, health: Health) {
         let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
         let waited = self.input.now.micros_since(handoff.since);
         // A wall clock that was stepped back would otherwise make a handoff last for ever.
@@ -276,8 +294,13 @@ impl<'a> Round<'a> {
         if self.verdict(handoff.to) == Verdict::Unknown && !expired {
             return;
         }
-        let may = self.planner.is_fit(handoff.to) && self.input.state.reaches(handoff.to, camera);
-        if !may || self.fails(camera, &handoff) {
+        let reaches = |node| self.planner.is_fit(node) && self.input.state.reaches(node, camera);
+        let stays = now.owner.is_some_and(reaches) && health.is_well();
+        let may = reaches(handoff.to);
+        if self.memory.is_rescue(camera) && stays {
+            // It helped itself: the camera was away for everybody, for instance.
+            self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });
+        } else if !may || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
             self.complete(camera, now, handoff);
@@ -309,6 +332,7 @@ impl<'a> Round<'a> {
         if waits_turn && under_way >= HANDOFFS_PER_NODE_MAX {
             return true;
         }
+        self.memory.begun(camera, fails);
         if fails {
             self.memory.moved(self.input.uptime, camera);
             self.memory.refuse(self.input.uptime, camera, owner);
@@ -326,10 +350,11 @@ impl<'a> Round<'a> {
         self.propose(camera, now, AssignmentOp::BeginHandoff { to });
     }
 
-    /// Where to move: the preferred node, else the successor, else the least loaded other node, else the mirror.
+    /// Where to move: the preferred node, else the successor, else the least loaded other node, else the mirror; not where the camera did not answer.
     fn target(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
         let mut avoid = self.memory.refused(self.input.uptime, camera);
         avoid.push(owner);
+        avoid.extend(self.beside(camera, now).filter(|node| self.probe(*node, camera) == Some(false)));
         let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
         let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
         let preferred = self.input.state.rules(camera).preferred_node.filter(takes);

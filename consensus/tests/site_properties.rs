@@ -215,8 +215,9 @@ impl Simulation {
         let (now, uptime, progress) = (self.wall(), self.now, &self.progress);
         // The dead do not vote: this is about what a leader decides, not about whether there can be one.
         let voters: Vec<NodeId> = self.state.nodes.keys().filter(|node| !self.dead.contains(node)).collect();
-        let unfit = &BTreeSet::new();
-        let input = Input { now, uptime, state: &self.state, verdicts: &verdicts, voters: &voters, unfit, progress };
+        let (unfit, probes) = (&BTreeSet::new(), &BTreeMap::new());
+        let (state, verdicts, voters) = (&self.state, &verdicts, &voters);
+        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress };
         let commands = self.steward.decide(&input);
         let count = commands.len();
         for command in commands {

@@ -58,6 +58,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
         from: Timestamp,
         to: Timestamp,
     ) -> impl Future<Output = Result<wire::Timeline>> + Send;
+    /// The cameras of the cluster.
+    fn camera_ids(&self) -> impl Future<Output = Result<Vec<CameraId>>> + Send;
+    /// As [`Backend::timeline`], of at most [`crate::limits::TIMELINES_AT_ONCE`] cameras, in their order, whether they exist or not.
+    fn timelines(
+        &self,
+        cameras: &[CameraId],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Future<Output = Result<Vec<wire::Timeline>>> + Send;
     /// The durable chunks of the whole cluster that overlap `from..to`, merged: per track sorted by start, without overlaps. Known for
     /// deleted cameras too; not found where the camera never existed. Chunks on nodes that cannot be reached now are not among them: they would
     /// break every export of their range off, and without them others' recordings may fill it.

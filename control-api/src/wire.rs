@@ -101,6 +101,9 @@ pub struct Node {
     /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
     #[serde(default)]
     pub bitrate_bps: u64,
+    /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// A node, by number or by name.
@@ -336,6 +339,9 @@ pub struct Timeline {
     pub to: Timestamp,
     pub spans: Vec<Span>,
     pub gaps: Vec<Gap>,
+    /// Members that did not answer: what they hold is told as far as others know it.
+    #[serde(default)]
+    pub nodes_left_out: Vec<NodeId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,6 +362,40 @@ pub struct Gap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+}
+
+/// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines of the same range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapLedger {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// By camera, then by start.
+    pub gaps: Vec<CameraGap>,
+    /// Of `gaps`, one for each cause that is among them.
+    pub sums: Vec<GapSum>,
+    /// As in [`Timeline`].
+    pub nodes_left_out: Vec<NodeId>,
+    /// The last camera of this page where more follow: ask again with `after` set to it.
+    pub next_after: Option<CameraId>,
+}
+
+/// Every frame of the camera in `start..end` is missing: `start` is the end of the last one before it that is there, `end` the start of the keyframe after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraGap {
+    pub camera: CameraId,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub duration_us: i64,
+    pub cause: GapCause,
+    /// The node that did not record; `None` where nobody was assigned.
+    pub node: Option<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapSum {
+    pub cause: GapCause,
+    pub gaps: usize,
+    pub duration_us: i64,
 }
 
 /// Body of `POST /holds`.

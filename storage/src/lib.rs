@@ -22,6 +22,7 @@ mod keeper;
 mod layout;
 pub mod offline;
 mod options;
+pub mod random;
 mod range;
 mod reader;
 pub mod retention;

@@ -44,6 +44,8 @@ pub(crate) struct Site {
     connecting: BTreeSet<(NodeId, CameraId)>,
     /// Nodes whose disks have failed.
     unfit: BTreeSet<NodeId>,
+    /// Whether a camera that its owner fails to record answered a node.
+    probes: BTreeMap<(NodeId, CameraId), bool>,
     /// All nodes where none are named.
     voters: Vec<NodeId>,
     /// What cameras send, in bits per second, where that is measured.
@@ -193,6 +195,7 @@ impl Site {
             state: &self.state,
             verdicts: &self.verdicts,
             unfit: &self.unfit,
+            probes: &self.probes,
             progress: &self.progress,
         }
     }
@@ -458,6 +461,16 @@ impl Runner for Site {
             "voters" => {
                 while let Some(node) = args.next_pos() {
                     self.voters.push(node.parse()?);
+                }
+                String::new()
+            }
+            // What a node found out of a camera that its owner fails to record: yes, no, or nothing any more.
+            "probe" => {
+                let at = (need(args, "node")?, need(args, "camera")?);
+                match args.next_pos() {
+                    Some("reached") => _ = self.probes.insert(at, true),
+                    Some("silent") => _ = self.probes.insert(at, false),
+                    _ => _ = self.probes.remove(&at),
                 }
                 String::new()
             }

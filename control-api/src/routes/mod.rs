@@ -4,6 +4,7 @@ mod cameras;
 mod chunk_stream;
 mod cluster;
 mod export;
+mod gaps;
 mod health;
 mod hls;
 mod holds;
@@ -97,6 +98,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
         .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
+        .route("/api/v1/gaps", get(gaps::list::<B>))
         .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))

@@ -3,6 +3,7 @@
 use super::client::ApiOptions;
 use crate::demo::DemoArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use holdfast_storage::chunk::GapCause;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -49,6 +50,8 @@ pub(super) enum Command {
     Hold(HoldCommand),
     /// Show what of a camera was recorded, by whom, and every gap
     Timeline(TimelineArgs),
+    /// Show every interval that was not recorded, of all cameras, with its cause and the sums by cause
+    Gaps(GapsArgs),
     /// Write footage of a camera to one MP4 file
     Export(ExportArgs),
     /// Look into a segment file, without a running node
@@ -86,6 +89,14 @@ pub(super) enum ClusterCommand {
     Status,
     /// Spread cameras evenly over the nodes again, and bring them to the nodes that they prefer, without losing a frame
     Rebalance,
+    /// Move all cameras of a node to others, without losing a frame, and give it none
+    #[command(after_help = DRAIN_EXIT_CODES)]
+    Drain(DrainArgs),
+    /// Let a drained node record again
+    Undrain {
+        /// Name or number
+        node: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -127,6 +138,26 @@ pub(super) struct SettingsArgs {
     /// How long the preferred node must have been well, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub(super) failback_after_s: Option<u32>,
+}
+
+const DRAIN_EXIT_CODES: &str = "\
+Exit codes:
+  0  the node owns no camera; without --wait: the drain has begun
+  1  it still owned cameras when the time was over (the drain goes on), or failed
+  2  wrong usage
+  3  there is no such node
+  4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DrainArgs {
+    /// Name or number
+    pub(super) node: String,
+    /// Return only when the node owns no camera; says meanwhile how many are left
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    pub(super) timeout: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -264,6 +295,24 @@ pub(super) struct TimelineArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct GapsArgs {
+    /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
+    #[arg(long, default_value = "-1d", allow_hyphen_values = true)]
+    pub(super) from: String,
+    #[arg(long, default_value = "now", allow_hyphen_values = true)]
+    pub(super) to: String,
+    /// Name or number; all cameras, if not given
+    #[arg(long)]
+    pub(super) camera: Option<String>,
+    /// As the table names it: camera_unreachable, camera_stalled, packets_lost, node_down, volume_failed, overload, recorder_stopped, damaged, unknown
+    #[arg(long, value_parser = parse_cause)]
+    pub(super) cause: Option<GapCause>,
+    /// Name or number of the node that did not record
+    #[arg(long)]
+    pub(super) node: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct ExportArgs {
     /// Name or number
     pub(super) camera: String,
@@ -372,6 +421,10 @@ pub(super) enum ConfigCommand {
     Check { file: PathBuf },
 }
 
+fn parse_cause(text: &str) -> Result<GapCause, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -397,6 +450,14 @@ mod tests {
             |label| Args::try_parse_from(["holdfast", "camera", "add", "--name", "a", "--url", "b", "--label", label]);
         assert!(add("site=north").is_ok());
         assert!(add("north").unwrap_err().to_string().contains("is not KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_cause_is_one_of_those_that_there_are() {
+        let gaps = |cause| Args::try_parse_from(["holdfast", "gaps", "--cause", cause]);
+        let args = gaps("node_down").unwrap();
+        assert!(matches!(args.command, Command::Gaps(GapsArgs { cause: Some(GapCause::NodeDown), .. })));
+        assert!(gaps("weather").unwrap_err().to_string().contains("camera_unreachable"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::args::ClusterCommand;
 use super::client::{Api, ApiOptions};
+use super::drain;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
 use super::table::{or_dash, printable};
@@ -31,6 +32,8 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
             api.call(Method::POST, &["cluster", "rebalance"], None::<&()>).await?;
             api.get(&["cluster"], &[]).await?
         }
+        ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
+        ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
     };
     out.print(&cluster, describe)
 }
@@ -80,7 +83,7 @@ fn describe(cluster: &Cluster) -> String {
         if cluster.rebalancing { ", some are moving to spread evenly" } else { "" },
         cluster.failover_headroom.as_ref().map_or("not known yet".to_owned(), |known| headroom(cluster, known)),
     );
-    format!("{head}\n{}", super::nodes::table(&cluster.nodes))
+    format!("{head}{}\n{}", super::nodes::clock_warnings(&cluster.nodes), super::nodes::table(&cluster.nodes))
 }
 
 fn headroom(cluster: &Cluster, headroom: &FailoverHeadroom) -> String {

@@ -6,8 +6,10 @@ mod check;
 mod client;
 mod clock;
 mod cluster;
+mod drain;
 mod error;
 mod export;
+mod gaps;
 mod hold;
 mod logging;
 mod nodes;
@@ -62,6 +64,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Settings(command) => with_runtime(settings::run(command, api, out)),
         Command::Hold(command) => with_runtime(hold::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
+        Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
     }
 }

@@ -40,15 +40,17 @@ impl NodeBackend {
         self.member()?.consensus.write(command).await.map_err(write_error)
     }
 
-    fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+    async fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+        let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
-        Ok(wire_views::camera(camera, &state, &member.sight.borrow(), member.headroom.borrow().as_deref()))
+        Ok(wire_views::camera(camera, &state, &sight, member.headroom.borrow().as_deref()))
     }
 
     /// What `command` would cost in a failure: a warning, or an error where the settings are strict.
     async fn check_headroom(&self, member: &Member, command: &Command) -> Result<Option<String>> {
-        let (state, sight) = (member.consensus.state(), member.sight.borrow().clone());
+        let sight = member.view.whole_sight().await;
+        let state = member.consensus.state();
         let is_strict = state.policy.headroom == HeadroomRule::Strict;
         match forecast(state, sight, command.clone()).await {
             Some(cost) if is_strict => {
@@ -70,8 +72,9 @@ impl Backend for NodeBackend {
     async fn cluster(&self) -> Result<wire::Cluster> {
         Ok(match self.host.member() {
             Some(member) => {
+                let sight = member.view.whole_sight().await;
                 let headroom = member.headroom.borrow().clone();
-                wire_views::cluster(&member.consensus, &member.sight.borrow(), headroom.as_deref())
+                wire_views::cluster(&member.consensus, &sight, headroom.as_deref())
             }
             None => wire_views::no_cluster(),
         })
@@ -113,7 +116,8 @@ impl Backend for NodeBackend {
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {
         let member = self.member()?;
-        Ok(wire_views::nodes(&member.consensus, &member.sight.borrow()))
+        let sight = member.view.whole_sight().await;
+        Ok(wire_views::nodes(&member.consensus, &sight))
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
@@ -136,14 +140,15 @@ impl Backend for NodeBackend {
 
     async fn cameras(&self) -> Result<Vec<wire::Camera>> {
         let member = self.member()?;
+        let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
-        let (sight, headroom) = (member.sight.borrow().clone(), member.headroom.borrow().clone());
+        let headroom = member.headroom.borrow().clone();
         let view = |camera| wire_views::camera(camera, &state, &sight, headroom.as_deref());
         Ok(state.cameras.values().map(view).collect())
     }
 
     async fn camera(&self, id: CameraId) -> Result<wire::Camera> {
-        self.camera_view(self.member()?, id)
+        self.camera_view(self.member()?, id).await
     }
 
     async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
@@ -163,7 +168,7 @@ impl Backend for NodeBackend {
             tries += 1;
             match member.consensus.write(command).await {
                 Ok(Response::Camera { camera, .. }) => {
-                    let view = self.camera_view(member, camera)?;
+                    let view = self.camera_view(member, camera).await?;
                     return Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view });
                 }
                 Ok(other) => return Err(ApiError::internal(format!("adding a camera was answered with {other:?}"))),
@@ -184,7 +189,7 @@ impl Backend for NodeBackend {
         let command = Command::ChangeCamera { camera: id, spec, rules, expect_revision, expect_rules };
         let warning = self.check_headroom(member, &command).await?;
         self.write(command).await?;
-        let view = self.camera_view(member, id)?;
+        let view = self.camera_view(member, id).await?;
         Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view })
     }
 
@@ -218,10 +223,17 @@ impl Backend for NodeBackend {
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
-        let range = Range { camera, stream: StreamKind::Main, from, to };
-        let timeline = member.view.timeline(range, self.host.clock.now()).await;
-        let known = member.consensus.state().cameras.contains(camera) || !timeline.spans.is_empty();
-        if known { Ok(timeline) } else { Err(no_camera(camera)) }
+        let told = self.timelines(&[camera], from, to).await?.pop();
+        let exists = member.consensus.state().cameras.contains(camera);
+        told.filter(|timeline| exists || !timeline.spans.is_empty()).ok_or_else(|| no_camera(camera))
+    }
+
+    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
+        Ok(self.member()?.consensus.state().cameras.keys().collect())
+    }
+
+    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
+        Ok(self.member()?.view.timelines(cameras, (from, to), self.host.clock.now()).await)
     }
 
     async fn entries(

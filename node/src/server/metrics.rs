@@ -6,6 +6,7 @@ use super::volumes::VolumeStatus;
 use super::wire_views::leader;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::Stats;
+use holdfast_storage::chunk::GapCause;
 use holdfast_storage::disk::IoMode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -40,6 +41,8 @@ impl Collector for NodeCollector {
             let parts = [
                 recorders(member),
                 totals(member),
+                gaps(member),
+                clocks(member),
                 lags(member, now),
                 cluster(member),
                 headroom(member),
@@ -112,6 +115,42 @@ fn totals(member: &Member) -> Families {
         families.extend(counter.collect());
     }
     Ok(families)
+}
+
+fn clocks(member: &Member) -> Families {
+    let help = "How far another node's wall clock is ahead of this node's.";
+    let offset = GaugeVec::new(Opts::new("holdfast_clock_offset_seconds", help), &["node"])?;
+    let help = "The most by which holdfast_clock_offset_seconds may be wrong.";
+    let error = GaugeVec::new(Opts::new("holdfast_clock_offset_error_seconds", help), &["node"])?;
+    let sight = member.sight.borrow().clone();
+    for (node, told) in sight.clocks.iter().filter(|(node, _)| sight.is_alive(**node)) {
+        let node = node.to_string();
+        offset.with_label_values(&[&node]).set(told.micros as f64 / 1e6);
+        error.with_label_values(&[&node]).set(told.error_us as f64 / 1e6);
+    }
+    Ok(offset.collect().into_iter().chain(error.collect()).collect())
+}
+
+/// As the ledger stores them.
+const GAP_CAUSES: [(GapCause, &str); 9] = [
+    (GapCause::CameraUnreachable, "camera_unreachable"),
+    (GapCause::CameraStalled, "camera_stalled"),
+    (GapCause::PacketsLost, "packets_lost"),
+    (GapCause::NodeDown, "node_down"),
+    (GapCause::VolumeFailed, "volume_failed"),
+    (GapCause::Overload, "overload"),
+    (GapCause::RecorderStopped, "recorder_stopped"),
+    (GapCause::Damaged, "damaged"),
+    (GapCause::Unknown, "unknown"),
+];
+
+fn gaps(member: &Member) -> Families {
+    let help = "How long this node's recorders did not record, as they wrote it into the gap ledger.";
+    let counter = CounterVec::new(Opts::new("holdfast_gap_seconds_total", help), &["cause"])?;
+    for (cause, name) in GAP_CAUSES {
+        counter.with_label_values(&[name]).inc_by(member.gaps.seconds(cause));
+    }
+    Ok(counter.collect())
 }
 
 fn lags(member: &Member, now: holdfast_storage::time::Timestamp) -> Families {

@@ -24,14 +24,13 @@
 mod batch;
 mod faults;
 mod file;
-mod random;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use crate::random::Random;
 pub use faults::{Faults, Lie, OneIn};
 pub use file::Loss;
-pub use random::Random;
 
 use super::{DirEntry, Disk, DiskFile, LocalFuture, Space, WriterHost};
 use crate::shared::lock;

@@ -35,6 +35,8 @@ pub(crate) struct State {
     payloads: BTreeMap<u64, Bytes>,
     inits: BTreeMap<InitId, Bytes>,
     pub(crate) gaps: Vec<Gap>,
+    /// What timelines show as gaps, by camera.
+    pub(crate) holes: BTreeMap<CameraId, Vec<wire::Gap>>,
     /// By index among all chunks recorded.
     pub(crate) damaged: BTreeSet<u64>,
     pub(crate) unreachable: BTreeSet<u64>,
@@ -160,6 +162,13 @@ impl State {
         })
     }
 
+    fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> wire::Timeline {
+        let holes = self.holes.get(&camera).into_iter().flatten();
+        let overlapping = holes.filter(|gap| gap.start < to && gap.end > from);
+        let cut = overlapping.map(|gap| wire::Gap { start: gap.start.max(from), end: gap.end.min(to), ..gap.clone() });
+        wire::Timeline { camera, from, to, spans: vec![], gaps: cut.collect(), nodes_left_out: vec![NodeId(2)] }
+    }
+
     fn node(&self) -> wire::Node {
         wire::Node {
             id: NodeId(1),
@@ -176,6 +185,7 @@ impl State {
             labels: Default::default(),
             bitrate_bps: 0,
             cameras: self.cameras.len(),
+            clock_offset_ms: None,
         }
     }
 
@@ -342,7 +352,15 @@ impl Backend for Fake {
     }
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
-        Ok(wire::Timeline { camera, from, to, spans: vec![], gaps: vec![] })
+        Ok(self.with(|state| state.timeline(camera, from, to)))
+    }
+
+    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
+        Ok(self.with(|state| state.holes.keys().copied().collect()))
+    }
+
+    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
+        Ok(self.with(|state| cameras.iter().map(|camera| state.timeline(*camera, from, to)).collect()))
     }
 
     async fn entries(

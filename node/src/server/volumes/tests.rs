@@ -43,7 +43,7 @@ fn volume(volumes: &Volumes, index: u16) -> Arc<Opened> {
 }
 
 fn sink(volumes: &Volumes) -> VolumeSink {
-    VolumeSink { volumes: volumes.clone(), state: watch::channel(Arc::default()).1 }
+    VolumeSink { volumes: volumes.clone(), gaps: Arc::default(), state: watch::channel(Arc::default()).1 }
 }
 
 /// A path where no directory can be made.

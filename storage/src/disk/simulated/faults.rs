@@ -1,6 +1,6 @@
 //! What may go wrong while the simulated disk runs, and how often.
 
-use super::random::Random;
+use crate::random::Random;
 use std::io;
 use std::time::Duration;
 
