@@ -303,7 +303,11 @@ impl<'a> Round<'a> {
         } else if !may || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
-            self.complete(camera, now, handoff);
+            // A camera that is back after it was away is its owner's, who tries it every few seconds; meanwhile both may record it.
+            let waits = self.memory.is_rescue(camera) && self.probe_beside(camera, now) == Some(false) && !expired;
+            if !waits {
+                self.complete(camera, now, handoff);
+            }
         } else if expired {
             self.cancel(camera, now, handoff);
         }

@@ -73,7 +73,7 @@ fn heartbeat(state: &ClusterState, from: NodeId) -> Heartbeat {
         watermark: Some(NOW),
         first_keyframe: Some(NOW),
         error: None,
-        bitrate_bps: Some(4_000_000),
+        bitrate_bps: Some(2_000_000),
     };
     let recorders = state.owned_by(from).map(progress).collect();
     Heartbeat { from, boot: 1 << 50, sequence: 1 << 30, sent_at: NOW, writable: true, recorders, probes: Vec::new() }

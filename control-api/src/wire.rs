@@ -98,12 +98,12 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Cameras that it owns.
     pub cameras: usize,
-    /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
-    #[serde(default)]
-    pub bitrate_bps: u64,
     /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,
+    /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
+    #[serde(default)]
+    pub bitrate_bps: u64,
 }
 
 /// A node, by number or by name.

@@ -8,12 +8,14 @@ mod buffer;
 mod plain;
 mod probe;
 mod real;
+mod salvage;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
 mod uring;
 
 pub use buffer::AlignedBuffer;
 pub use real::RealDisk;
+pub(crate) use salvage::Salvaging;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -45,9 +47,14 @@ pub trait Disk: Send + Sync + 'static {
     /// Creates a directory and its parents, durably.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
-    /// The names in a directory and which of them are directories, without looking at each.
-    fn names(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
-        Ok(self.list(path)?.into_iter().map(|entry| (entry.name, entry.is_dir)).collect())
+    /// Tells of each entry of a directory in turn: there may be a hundred thousand.
+    fn each_entry(&self, path: &Path, tell: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
+        self.list(path)?.into_iter().for_each(tell);
+        Ok(())
+    }
+    /// As [`Self::each_entry`], the names and which of them are directories, without looking at each.
+    fn each_name(&self, path: &Path, tell: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+        self.each_entry(path, &mut |entry| tell(&entry.name, entry.is_dir))
     }
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
@@ -62,6 +69,12 @@ pub trait DiskFile: Send + Sync {
     fn bytes(&self) -> io::Result<u64>;
     /// Fills `buffer`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Appends the `bytes` from `offset` on to `buffer`, or fails as [`Self::read_exact_at`] does.
+    fn append_exact_at(&self, buffer: &mut Vec<u8>, bytes: usize, offset: u64) -> io::Result<()> {
+        let at = buffer.len();
+        buffer.resize(at + bytes, 0);
+        self.read_exact_at(&mut buffer[at..], offset)
+    }
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     fn set_bytes(&self, bytes: u64) -> io::Result<()>;
     fn sync(&self) -> io::Result<()>;

@@ -12,7 +12,7 @@ mod trailer;
 pub use batch::{BATCH_HEADER_BYTES, BatchBuilder, BatchHead, decode_batch_head, verify_body};
 pub use footer::{Footer, FooterHead, TrackTable, decode_head, decode_table, encode_footer};
 pub use header::{CLASS_NAME_BYTES_MAX, SegmentHeader};
-pub(crate) use record::ChunkHead;
+pub(crate) use record::{ChunkHead, chunk_record_bytes, init_record_bytes};
 pub use record::{
     Decoded, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, RecordSpan, decode_record, encoded_bytes, span_of,
 };

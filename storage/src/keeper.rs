@@ -11,14 +11,15 @@ mod tests;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, is_held};
-use crate::disk::DirEntry;
+use crate::disk::{DirEntry, DiskFile, Salvaging};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
 use crate::layout::parse_file_name;
 use crate::scan::scan;
 use crate::seal::{Sealed, read_sealed, seal};
 use crate::shared::{Known, OpenSegment, Shared, read, write};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use crate::verify::ends_like_a_seal;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -168,6 +169,9 @@ impl Keeper {
             && self.recover_at <= now
             && let Some(found) = self.to_recover.pop_back()
         {
+            if self.to_recover.is_empty() {
+                self.to_recover.shrink_to_fit();
+            }
             self.recover(&found);
             self.tell_progress(now);
         }
@@ -265,20 +269,20 @@ impl Keeper {
 
     /// Lengths are not asked for when the volume is opened: one by one that takes long, and recording waits for it.
     fn measure(&mut self) {
-        let classes: BTreeSet<Arc<str>> = self.to_recover.iter().map(|found| Arc::clone(&found.class)).collect();
+        let found = self.to_recover.make_contiguous();
+        found.sort_by_key(|found| found.id);
+        let classes: BTreeSet<Arc<str>> = found.iter().map(|found| Arc::clone(&found.class)).collect();
         for class in classes {
             let path = self.shared.layout.class(&class);
-            let files = match self.shared.disk.list(&path) {
-                Ok(files) => files,
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed anew");
-                    continue;
+            let mut note = |file: DirEntry| {
+                let at =
+                    parse_file_name(&file.name).and_then(|id| found.binary_search_by_key(&id, |found| found.id).ok());
+                if let Some(found) = at.map(|at| &mut found[at]).filter(|found| found.class == class) {
+                    found.bytes = file.bytes;
                 }
             };
-            let bytes_of = |file: DirEntry| Some((parse_file_name(&file.name)?, file.bytes));
-            let bytes: HashMap<SegmentId, u64> = files.into_iter().filter_map(bytes_of).collect();
-            for found in self.to_recover.iter_mut().filter(|found| found.class == class) {
-                found.bytes = bytes.get(&found.id).copied().unwrap_or(found.bytes);
+            if let Err(error) = self.shared.disk.each_entry(&path, &mut note) {
+                tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed anew");
             }
         }
     }
@@ -295,6 +299,7 @@ impl Keeper {
             false
         });
         drop(known);
+        self.to_recover.shrink_to_fit();
         self.count_pending();
     }
 
@@ -423,29 +428,37 @@ impl Keeper {
 
     /// `None` where nothing was ever written behind the header: a segment that was opened ahead of a crash.
     fn read_or_seal(&self, found: &Found, path: &Path) -> Result<Option<(Trailer, FooterHead)>, Error> {
-        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
-        check_header_version(&*file, path)?;
-        let reason = match read_sealed(&*file, path)? {
+        let medium = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        let file = Salvaging::new(Arc::clone(&medium), || false);
+        check_header_version(&file, path)?;
+        let reason = match read_sealed(&file, path)? {
             Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Some((trailer, head))),
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
         file.forget_cached(0, 0);
-        settle(&*file, path)?;
-        let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
+        settle(&*medium, path)?;
+        let scan = scan(&file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         if scan.is_blank {
             return Ok(None);
         }
-        let damaged = scan.damaged_batches;
+        // What was flushed or sealed is not torn by a crash, and a crash makes no sector unreadable.
+        let may_be_torn = file.first_unreadable().is_none() && !ends_like_a_seal(&file, path)?;
+        let torn = if may_be_torn { scan.torn_batches } else { 0 };
+        let damaged = scan.damaged_batches - torn;
+        self.shared.counters.torn_batches.fetch_add(u64::from(torn), Ordering::Relaxed);
         self.shared.counters.damaged_batches.fetch_add(u64::from(damaged), Ordering::Relaxed);
-        tracing::info!(segment = %found.id, chunks = scan.index.chunks(), damaged, %reason, "recovered a segment that was not closed");
+        tracing::info!(segment = %found.id, chunks = scan.index.chunks(), torn, damaged, %reason, "recovered a segment that was not closed");
+        if let Some(offset) = file.first_unreadable() {
+            tracing::error!(segment = %found.id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
+        }
         let footer = Footer {
             segment: found.id,
             volume: self.shared.volume,
             offset: scan.data_end,
             closed_at: scan.closed_at,
             batches: scan.batches,
-            damaged_batches: damaged,
+            damaged_batches: scan.damaged_batches,
         };
         let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
         Ok(Some((trailer, head)))
@@ -454,7 +467,7 @@ impl Keeper {
 
 /// What a scan finds is sealed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the
 /// volume up after a failed sync. The second attempt does not claim what the first could not make durable: it reads what is there.
-fn settle(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
+fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     let settled = file.settle().or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");
         file.settle()
@@ -463,7 +476,7 @@ fn settle(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
 }
 
 /// A header of a newer version means hands off. A damaged one does not: its batches may be sound.
-fn check_header_version(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
+fn check_header_version(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     use crate::format::{BLOCK_BYTES, FormatError, SegmentHeader};
     let mut block = vec![0; BLOCK_BYTES];
     match file.read_exact_at(&mut block, 0) {

@@ -1,4 +1,7 @@
 //! Reading what is durable: entries, spans, gaps, init segments, payloads. All of it blocks on the disk.
+//!
+//! A payload's way: one `pread` of the whole record into memory of its own (the one copy, out of the page cache; a cold read brings it there first), one
+//! checksum over it, and from there on the same bytes up to the socket.
 
 mod caches;
 mod damaged;
@@ -6,11 +9,16 @@ mod damaged;
 pub(crate) use caches::{Caches, Moves};
 
 use crate::Error;
-use crate::catalogue::{Broken, Catalogue, StreamRow};
+use crate::catalogue::{Broken, Catalogue, InitPlace, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
-use crate::format::{BLOCK, Decoded, FormatError, RECORD_HEAD_BYTES, TrackTable, decode_record, decode_table, span_of};
+use crate::damage::cut;
+use crate::format::{
+    BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable, chunk_record_bytes,
+    decode_record, decode_table, init_record_bytes, span_of,
+};
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use crate::index::InitRow;
 use crate::range::Range;
 use crate::scan::scan;
 use crate::shared::{Shared, read, write};
@@ -50,11 +58,19 @@ impl Shared {
     fn copies_among(&self, entries: &[ChunkEntry]) -> BTreeSet<SegmentId> {
         let known = read(&self.known);
         let is_copy = |id: &SegmentId| known.get(id).is_some_and(|known| &*known.class == HOLD_CLASS);
-        entries.iter().map(|entry| entry.location.segment).filter(is_copy).collect()
+        let segments: BTreeSet<SegmentId> = entries.iter().map(|entry| entry.location.segment).collect();
+        segments.into_iter().filter(is_copy).collect()
     }
 
-    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go.
     pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
+        let mut entries = self.stored(range)?;
+        read(&self.damage).leave_out(&mut entries);
+        Ok(entries)
+    }
+
+    /// Every place of every chunk, damaged or not. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    pub(super) fn stored(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
         for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
             for table in row.tables.iter().filter(|table| range.overlaps(table.start, table.end)) {
@@ -68,7 +84,6 @@ impl Shared {
                 }
             }
         }
-        read(&self.damage).leave_out(&mut entries);
         Ok(entries)
     }
 
@@ -83,16 +98,24 @@ impl Shared {
         (entries, seen)
     }
 
-    pub(crate) fn spans(&self, range: Range) -> Result<Vec<Span>, Error> {
+    /// Spans and the ledger: a seam between segments is a hole where the ledger tells of one, so that who asks for both asks once.
+    pub(crate) fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
         let (open, seen) = self.open_entries(range);
-        let rows = self.rows(range)?;
-        let sealed = rows.iter().filter(|row| !seen.contains(&row.segment)).flat_map(|row| row.spans.iter().copied());
-        let spans: Vec<Span> = spans_of(&open).into_iter().chain(sealed).collect();
-        let spans = read(&self.damage).cut(range, spans);
-        Ok(clip(join_seams(spans, &self.gaps(range)?), range))
+        let Range { camera, stream, from, to } = range;
+        let mut spans = spans_of(&open);
+        if !range.is_empty() {
+            spans.extend(self.ask_catalogue(|catalogue| catalogue.spans(camera, stream, (from, to), &seen))?);
+        }
+        let lost = self.lost(range)?;
+        let gaps = self.ledger(range, &lost)?;
+        Ok((clip(join_seams(cut(spans, &lost), &gaps), range), gaps))
     }
 
     pub(crate) fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
+        self.ledger(range, &self.lost(range)?)
+    }
+
+    fn ledger(&self, range: Range, lost: &[Span]) -> Result<Vec<Gap>, Error> {
         let mut gaps: Vec<Gap> = Vec::new();
         for segment in read(&self.open).values() {
             let state = read(&segment.state);
@@ -105,7 +128,7 @@ impl Shared {
                 self.ask_catalogue(|catalogue| catalogue.gaps(range.camera, range.stream, range.from, range.to))?,
             );
         }
-        gaps.extend(read(&self.damage).gaps(range));
+        gaps.extend(crate::damage::gaps(lost, range));
         gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
         gaps.dedup();
         Ok(gaps)
@@ -121,20 +144,20 @@ impl Shared {
     }
 
     pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
+        let place_of = |row: InitRow, segment| InitPlace { segment, offset: row.offset, bytes: row.bytes };
         let open = read(&self.open)
             .iter()
             .rev()
-            .find_map(|(segment, open)| Some((*segment, read(&open.state).index.init(camera, id)?.offset)));
+            .find_map(|(segment, open)| Some(place_of(read(&open.state).index.init(camera, id)?, *segment)));
         let place = match open {
             Some(place) => place,
-            None => self
-                .ask_catalogue(|catalogue| catalogue.init(camera, id))?
-                .map(|place| (place.segment, place.offset))
-                .ok_or(Error::NoInit { camera, id: id.0 })?,
+            None => {
+                self.ask_catalogue(|catalogue| catalogue.init(camera, id))?.ok_or(Error::NoInit { camera, id: id.0 })?
+            }
         };
-        let (segment, offset) = place;
+        let InitPlace { segment, offset, bytes } = place;
         let record = self
-            .record(segment, offset)
+            .record(segment, offset, init_record_bytes(bytes as usize))
             .and_then(|record| sound_init(&record, id).map_err(|reason| self.damaged(segment, offset, reason)));
         match record {
             Err(error @ (Error::Damaged { .. } | Error::Io { .. })) => {
@@ -146,18 +169,19 @@ impl Shared {
 
     /// A chunk's payload, checked.
     pub(crate) fn payload(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
-        let ChunkLocation { mut segment, mut offset, .. } = *location;
-        let record = match self.record(segment, offset) {
+        let ChunkLocation { mut segment, mut offset, payload_bytes, .. } = *location;
+        let bytes = chunk_record_bytes(payload_bytes as usize);
+        let record = match self.record(segment, offset, bytes) {
             // Whoever asks learned of the chunk before it was moved.
             Err(Error::NoSegment { .. }) if let Some(moved) = self.caches.moved(segment, offset) => {
                 (segment, offset) = moved;
-                self.record(segment, offset)?
+                self.record(segment, offset, bytes)?
             }
             other => other?,
         };
         let record = Bytes::from(record);
         match decode_record(&record) {
-            Ok((Decoded::Chunk { payload, .. }, _)) if payload.len() == location.payload_bytes as usize => {
+            Ok((Decoded::Chunk { payload, .. }, _)) if payload.len() == payload_bytes as usize => {
                 Ok(record.slice_ref(payload))
             }
             Ok(_) => Err(self.damaged_chunk(segment, offset, FormatError::Invalid { what: "chunk" })),
@@ -165,24 +189,28 @@ impl Shared {
         }
     }
 
-    /// The bytes of one record, unchecked but for its length. What lies about its length is damaged.
-    fn record(&self, segment: SegmentId, offset: u64) -> Result<Vec<u8>, Error> {
+    /// The bytes of one record, unchecked but for its length. The index knows that length: so many `bytes` are read at once, and what its head says
+    /// beyond is read then. What lies about its length is damaged.
+    fn record(&self, segment: SegmentId, offset: u64, bytes: usize) -> Result<Vec<u8>, Error> {
         let (file, path) = self.file(segment)?;
-        let fill = |buffer: &mut [u8]| match file.read_exact_at(buffer, offset) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(self.damaged_chunk(segment, offset, FormatError::Short { what: "record" }))
+        let mut record = Vec::new();
+        let read_up_to = |record: &mut Vec<u8>, end: usize| {
+            let (missing, at) = (end.saturating_sub(record.len()), offset + record.len() as u64);
+            match file.append_exact_at(record, missing, at) {
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    Err(self.damaged_chunk(segment, offset, FormatError::Short { what: "record" }))
+                }
+                Err(error) => {
+                    write(&self.damage).suspect(segment);
+                    Err(Error::io("read", &path)(error))
+                }
+                Ok(()) => Ok(()),
             }
-            Err(error) => {
-                write(&self.damage).suspect(segment);
-                Err(Error::io("read", &path)(error))
-            }
-            Ok(()) => Ok(()),
         };
-        let mut head = [0; RECORD_HEAD_BYTES];
-        fill(&mut head)?;
-        let span = span_of(&head).map_err(|reason| self.damaged_chunk(segment, offset, reason))?;
-        let mut record = vec![0; span.bytes()];
-        fill(&mut record)?;
+        read_up_to(&mut record, bytes.min(RECORD_BYTES_MAX))?;
+        let span = span_of(&record).map_err(|reason| self.damaged_chunk(segment, offset, reason))?;
+        read_up_to(&mut record, span.bytes())?;
+        record.truncate(span.bytes());
         Ok(record)
     }
 
@@ -239,7 +267,10 @@ impl Shared {
     }
 }
 
-const _: () = assert!(BLOCK > RECORD_HEAD_BYTES as u64);
+/// More is not read at once, whatever length somebody claims.
+const RECORD_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX + BLOCK_BYTES;
+
+const _: () = assert!(BLOCK_BYTES > RECORD_HEAD_BYTES);
 
 /// As [`crate::watermark::Watermarks`] has it: the furthest of the preferred recorder, by video alone. What cannot be played counts, because it is
 /// durable; spans leave it out.

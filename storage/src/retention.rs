@@ -96,42 +96,40 @@ pub struct Plan {
     pub short_bytes: u64,
 }
 
-/// The segments to delete. The newest segment of the volume always stays, because its id tells the next one.
-/// A class that is no longer configured has no limits of its own, but gives way when the disk is short of space. Copies of held footage go when no hold
-/// covers them any more, and only then: the limits of the class that they came from were over when they were made.
+/// The segments to delete, of `segments` by id (what is not deletable may come in any order). The newest segment of the volume always stays, because its
+/// id tells the next one. A class that is no longer configured has no limits of its own, but gives way when the disk is short of space. Copies of held
+/// footage go when no hold covers them any more, and only then: the limits of the class that they came from were over when they were made.
 #[must_use]
-pub fn plan_deletions(
-    segments: &[SegmentFacts<'_>],
+pub fn plan_deletions<'a>(
+    segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     classes: &[RetentionClass],
     space: FreeSpace,
     now: Timestamp,
 ) -> Plan {
-    let newest = segments.iter().map(|segment| segment.id).max();
-    let mut order: Vec<&SegmentFacts<'_>> = segments.iter().collect();
-    order.sort_by_key(|segment| segment.id);
+    let newest = segments.clone().map(|segment| segment.id).max();
     let may_go = |segment: &SegmentFacts<'_>| Some(segment.id) != newest && segment.may_go(space.copy_bytes_max);
-    let released = order.iter().copied().filter(|segment| segment.is_released() && may_go(segment));
-    let mut chosen: Vec<(&SegmentFacts<'_>, Reason)> = released.map(|segment| (segment, Reason::Released)).collect();
+    let released = segments.clone().filter(|segment| segment.is_released() && may_go(segment));
+    let mut chosen: Vec<(SegmentFacts<'a>, Reason)> = released.map(|segment| (segment, Reason::Released)).collect();
     for class in classes {
-        let of_class: Vec<_> = order.iter().copied().filter(|segment| segment.class == class.name).collect();
+        let of_class = segments.clone().filter(|segment| segment.class == class.name);
         choose_in_class(&of_class, class, now, &may_go, &mut chosen);
     }
-    let short_bytes = choose_for_space(&order, space, &may_go, &mut chosen);
+    let short_bytes = choose_for_space(segments, space, &may_go, &mut chosen);
     chosen.sort_by_key(|(segment, _)| segment.id);
     Plan { deletions: chosen.into_iter().map(|(segment, reason)| (segment.id, reason)).collect(), short_bytes }
 }
 
 fn choose_in_class<'a>(
-    segments: &[&'a SegmentFacts<'a>],
+    segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     class: &RetentionClass,
     now: Timestamp,
     may_go: &impl Fn(&SegmentFacts<'_>) -> bool,
-    chosen: &mut Vec<(&'a SegmentFacts<'a>, Reason)>,
+    chosen: &mut Vec<(SegmentFacts<'a>, Reason)>,
 ) {
     let age_us_max = class.age_max.map(|age| i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
-    let counted = segments.iter().filter(|segment| !segment.is_kept_whole());
+    let counted = segments.clone().filter(|segment| !segment.is_kept_whole());
     let mut bytes: u64 = counted.map(|segment| segment.bytes).sum();
-    for segment in segments.iter().filter(|segment| may_go(segment)) {
+    for segment in segments.clone().filter(|segment| may_go(segment)) {
         let is_old = age_us_max.is_some_and(|age_us_max| now.micros_since(segment.closed_at) > age_us_max);
         let is_over = class.bytes_max.is_some_and(|bytes_max| bytes > bytes_max);
         if is_old || is_over {
@@ -143,15 +141,15 @@ fn choose_in_class<'a>(
 
 /// Returns what is missing still, in bytes.
 fn choose_for_space<'a>(
-    order: &[&'a SegmentFacts<'a>],
+    segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     space: FreeSpace,
     may_go: &impl Fn(&SegmentFacts<'_>) -> bool,
-    chosen: &mut Vec<(&'a SegmentFacts<'a>, Reason)>,
+    chosen: &mut Vec<(SegmentFacts<'a>, Reason)>,
 ) -> u64 {
     let freed: u64 = chosen.iter().map(|(segment, _)| segment.freed_bytes()).sum();
     let mut missing = space.free_bytes_min.saturating_sub(space.free_bytes.saturating_add(freed));
     let known: BTreeSet<SegmentId> = chosen.iter().map(|(segment, _)| segment.id).collect();
-    for segment in order.iter().filter(|segment| may_go(segment) && !known.contains(&segment.id)) {
+    for segment in segments.clone().filter(|segment| may_go(segment) && !known.contains(&segment.id)) {
         if missing == 0 {
             break;
         }
@@ -172,13 +170,18 @@ pub struct Holding {
 
 /// How the sealed segments stand to deletion if there were room for every copy.
 #[must_use]
-pub fn holding(segments: &[SegmentFacts<'_>]) -> Holding {
-    let deletable = segments.iter().filter(|segment| segment.may_go(u64::MAX)).map(SegmentFacts::freed_bytes).sum();
-    let held = segments.iter().filter_map(|segment| {
-        let held_bytes = segment.held_bytes?;
-        Some(if segment.class == HOLD_CLASS || segment.is_kept_whole() { segment.bytes } else { held_bytes })
-    });
-    Holding { deletable_bytes: deletable, held_bytes: held.sum() }
+pub fn holding<'a>(segments: impl Iterator<Item = SegmentFacts<'a>>) -> Holding {
+    let mut holding = Holding::default();
+    for segment in segments {
+        if segment.may_go(u64::MAX) {
+            holding.deletable_bytes += segment.freed_bytes();
+        }
+        if let Some(held_bytes) = segment.held_bytes {
+            let is_whole = segment.class == HOLD_CLASS || segment.is_kept_whole();
+            holding.held_bytes += if is_whole { segment.bytes } else { held_bytes };
+        }
+    }
+    holding
 }
 
 #[cfg(test)]
@@ -205,6 +208,10 @@ mod tests {
         RetentionClass { name: name.to_owned(), age_max: age_s.map(Duration::from_secs), bytes_max }
     }
 
+    fn planned(segments: &[SegmentFacts<'_>], classes: &[RetentionClass], space: FreeSpace, now: Timestamp) -> Plan {
+        plan_deletions(&segments.iter().cloned(), classes, space, now)
+    }
+
     fn ids(plan: &Plan) -> Vec<u64> {
         plan.deletions.iter().map(|(id, _)| id.0).collect()
     }
@@ -218,7 +225,7 @@ mod tests {
     #[test]
     fn age_takes_only_what_is_older() {
         let segments = [segment(1, "a", 100), segment(2, "a", 899), segment(3, "a", 901), segment(4, "b", 1)];
-        let plan = plan_deletions(&segments, &[class("a", Some(100), None)], FreeSpace::default(), NOW);
+        let plan = planned(&segments, &[class("a", Some(100), None)], FreeSpace::default(), NOW);
         assert_eq!(plan.deletions, [(SegmentId(1), Reason::Age), (SegmentId(2), Reason::Age)]);
     }
 
@@ -226,7 +233,7 @@ mod tests {
     fn bytes_take_the_oldest_and_count_what_cannot_go() {
         let mut segments = vec![segment(1, "a", 1), segment(2, "a", 2), segment(3, "a", 3), segment(4, "b", 4)];
         segments[2].is_deletable = false;
-        let plan = plan_deletions(&segments, &[class("a", None, Some(250))], FreeSpace::default(), NOW);
+        let plan = planned(&segments, &[class("a", None, Some(250))], FreeSpace::default(), NOW);
         assert_eq!(ids(&plan), [1]);
     }
 
@@ -234,8 +241,8 @@ mod tests {
     fn free_space_takes_the_oldest_of_all_classes_and_counts_what_goes_anyway() {
         let segments = [segment(1, "a", 1), segment(2, "gone", 2), segment(3, "a", 3), segment(4, "a", 4)];
         let space = space(50, 250);
-        assert_eq!(ids(&plan_deletions(&segments, &[class("a", None, None)], space, NOW)), [1, 2]);
-        let plan = plan_deletions(&segments, &[class("a", None, Some(200))], space, NOW);
+        assert_eq!(ids(&planned(&segments, &[class("a", None, None)], space, NOW)), [1, 2]);
+        let plan = planned(&segments, &[class("a", None, Some(200))], space, NOW);
         assert_eq!(plan.deletions, [(SegmentId(1), Reason::ClassBytes), (SegmentId(2), Reason::FreeSpace)]);
     }
 
@@ -243,38 +250,38 @@ mod tests {
     fn the_newest_segment_stays_whatever_the_limits() {
         let segments = [segment(1, "a", 1), segment(2, "a", 2)];
         let space = space(0, u64::MAX);
-        assert_eq!(ids(&plan_deletions(&segments, &[class("a", Some(0), Some(0))], space, NOW)), [1]);
+        assert_eq!(ids(&planned(&segments, &[class("a", Some(0), Some(0))], space, NOW)), [1]);
     }
 
     #[test]
     fn what_is_partly_held_goes_and_counts_only_for_what_it_frees() {
         let segments = [held(segment(1, "a", 1), 60), segment(2, "a", 2), segment(3, "a", 3), segment(4, "a", 4)];
-        assert_eq!(ids(&plan_deletions(&segments, &[], space(0, 130), NOW)), [1, 2], "40 and 100 bytes are freed");
+        assert_eq!(ids(&planned(&segments, &[], space(0, 130), NOW)), [1, 2], "40 and 100 bytes are freed");
         let no_room = FreeSpace { copy_bytes_max: 59, ..space(0, 130) };
-        assert_eq!(ids(&plan_deletions(&segments, &[], no_room, NOW)), [2, 3], "without room for the copy it waits");
+        assert_eq!(ids(&planned(&segments, &[], no_room, NOW)), [2, 3], "without room for the copy it waits");
     }
 
     #[test]
     fn what_is_all_held_stays_and_does_not_count_for_its_class() {
         let segments = [held(segment(1, "a", 1), 90), segment(2, "a", 2), segment(3, "a", 3), segment(4, "b", 4)];
-        let plan = plan_deletions(&segments, &[class("a", Some(1), Some(200))], FreeSpace::default(), NOW);
+        let plan = planned(&segments, &[class("a", Some(1), Some(200))], FreeSpace::default(), NOW);
         assert_eq!(ids(&plan), [2, 3], "by age");
-        let plan = plan_deletions(&segments, &[class("a", None, Some(200))], FreeSpace::default(), NOW);
+        let plan = planned(&segments, &[class("a", None, Some(200))], FreeSpace::default(), NOW);
         assert_eq!(plan.deletions, [], "two count");
     }
 
     #[test]
     fn copies_stay_whatever_the_need_until_they_are_released() {
         let segments = [held(segment(1, HOLD_CLASS, 1), 10), segment(2, HOLD_CLASS, 2), segment(3, "a", 3)];
-        let plan = plan_deletions(&segments, &[], space(0, 1_000), NOW);
+        let plan = planned(&segments, &[], space(0, 1_000), NOW);
         assert_eq!(plan, Plan { deletions: vec![(SegmentId(2), Reason::Released)], short_bytes: 900 });
-        assert_eq!(plan_deletions(&segments, &[], space(10, 10), NOW).deletions, [(SegmentId(2), Reason::Released)]);
+        assert_eq!(planned(&segments, &[], space(10, 10), NOW).deletions, [(SegmentId(2), Reason::Released)]);
     }
 
     #[test]
     fn bytes_are_held_or_deletable() {
         let copy = held(segment(1, HOLD_CLASS, 1), 80);
         let segments = [copy, held(segment(2, "a", 2), 40), held(segment(3, "a", 3), 95), segment(4, "a", 4)];
-        assert_eq!(holding(&segments), Holding { deletable_bytes: 160, held_bytes: 240 });
+        assert_eq!(holding(segments.into_iter()), Holding { deletable_bytes: 160, held_bytes: 240 });
     }
 }

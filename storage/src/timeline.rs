@@ -136,15 +136,24 @@ pub fn merge_spans(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| span.end > span.start);
     spans.sort_by_key(|span| (Recorder::of_span(span), span.start));
     let mut view: Vec<Span> = Vec::new();
-    for span in spans {
-        let pieces: Vec<Span> = uncovered(&view, span.start, span.end)
-            .into_iter()
-            .map(|(start, end)| Span { start, end, ..span })
-            .collect();
-        view.extend(pieces);
+    for recording in spans.chunk_by(|one, next| Recorder::of_span(one) == Recorder::of_span(next)) {
+        let free = free_parts(&view, recording);
+        view.extend(free);
         view.sort_by_key(|span| span.start);
     }
     join_touching(view)
+}
+
+/// What one recorder's spans, by start, add to `view`.
+fn free_parts(view: &[Span], recording: &[Span]) -> Vec<Span> {
+    let mut parts = Vec::new();
+    let mut reached = Timestamp::MIN;
+    for span in recording {
+        let free = uncovered(view, span.start.max(reached), span.end);
+        parts.extend(free.into_iter().map(|(start, end)| Span { start, end, ..*span }));
+        reached = reached.max(span.end);
+    }
+    parts
 }
 
 /// The parts of `[from, to)` that no span covers. `spans` are sorted and do not overlap.
@@ -167,12 +176,13 @@ fn uncovered(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, 
 /// Joins spans of one node that go on from one segment to the next. A seam is left where `ledger` tells of a loss within it.
 #[must_use]
 pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
+    let ledger = Ledger::of(ledger);
     spans.sort_by_key(|span| (span.node, span.epoch, span.rank, span.start));
     let mut joined: Vec<Span> = Vec::new();
     for span in spans {
         match joined.last_mut() {
             Some(last)
-                if Recorder::of_span(last) == Recorder::of_span(&span) && !is_hole(last.end, span.start, ledger) =>
+                if Recorder::of_span(last) == Recorder::of_span(&span) && !ledger.is_hole(last.end, span.start) =>
             {
                 last.end = last.end.max(span.end);
             }
@@ -188,12 +198,25 @@ pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
 pub fn holes(spans: &[Span], ledger: &[Gap], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
     let view = merge_spans(spans.to_vec());
     let mut holes = uncovered(&view, from, to);
-    holes.retain(|(start, end)| is_hole(*start, *end, ledger));
+    let ledger = Ledger::of(ledger);
+    holes.retain(|(start, end)| ledger.is_hole(*start, *end));
     holes
 }
 
-/// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that lies within it.
-fn is_hole(start: Timestamp, end: Timestamp, ledger: &[Gap]) -> bool {
-    let is_within = |gap: &Gap| start <= gap.start && gap.start < gap.end && gap.end <= end;
-    end.micros_since(start) > HOLE_US_MIN || (start < end && ledger.iter().any(is_within))
+/// Intervals of the gap ledger, by start: there may be as many as seams.
+struct Ledger(Vec<(Timestamp, Timestamp)>);
+
+impl Ledger {
+    fn of(gaps: &[Gap]) -> Self {
+        let mut intervals: Vec<_> = gaps.iter().map(|gap| (gap.start, gap.end)).collect();
+        intervals.sort_unstable();
+        Self(intervals)
+    }
+
+    /// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that lies within it.
+    fn is_hole(&self, start: Timestamp, end: Timestamp) -> bool {
+        let first = || self.0.partition_point(|gap| gap.0 < start);
+        let within = || self.0[first()..].iter().take_while(|gap| gap.0 < end);
+        end.micros_since(start) > HOLE_US_MIN || (start < end && within().any(|gap| gap.0 < gap.1 && gap.1 <= end))
+    }
 }

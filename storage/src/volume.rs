@@ -71,12 +71,10 @@ impl Volume {
         clock: Arc<dyn Clock>,
         lock: Lock,
     ) -> Result<(Self, VolumeHandle), Error> {
-        let Parts { shared, intake, start, keeper, jobs } = Parts::new(options, &disk, clock, now())?;
+        let Parts { shared, intake, start, keeper, jobs, remembered } = Parts::new(options, &disk, clock, now())?;
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
         let thread = || Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
-        let remembered = Remembered::load(&*disk, &shared.layout, shared.volume);
-        *write(&shared.damage) = Damage::of(remembered.damaged.clone());
         let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
         let ended = [
             thread().spawn("writer", move || run_writer(&*disk, start))?,
@@ -114,6 +112,8 @@ pub(crate) struct Parts {
     pub(crate) start: Start,
     pub(crate) keeper: Keeper,
     pub(crate) jobs: Receiver<Job>,
+    /// By the scrub of a former process; its damage is in the register.
+    pub(crate) remembered: Remembered,
 }
 
 impl Parts {
@@ -135,11 +135,13 @@ impl Parts {
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
         let blocking = Arc::clone(disk) as Arc<dyn Disk>;
         let shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
+        let remembered = Remembered::load(&**disk, &shared.layout, shared.volume);
+        *write(&shared.damage) = Damage::of(remembered.damaged.clone());
         let shared = Arc::new(shared);
         let (sender, jobs) = mpsc::channel();
         let start = Start { shared: Arc::clone(&shared), budget: Arc::clone(&intake.budget), requests, keeper: sender };
         let keeper = Keeper::new(Arc::clone(&shared), found, now);
-        Ok(Self { shared, intake, start, keeper, jobs })
+        Ok(Self { shared, intake, start, keeper, jobs, remembered })
     }
 }
 
@@ -208,7 +210,7 @@ fn run_scrub(scrub: Scrub) {
     }
 }
 
-struct StopScrub(Arc<Shared>);
+pub(crate) struct StopScrub(pub(crate) Arc<Shared>);
 
 impl Drop for StopScrub {
     fn drop(&mut self) {
@@ -240,12 +242,14 @@ fn prepare_root(path: &Path) -> Result<(), Error> {
 fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
     let root = layout.segments();
     let mut found = Vec::new();
-    for (class, _) in disk.names(&root).map_err(Error::io("list", &root))?.into_iter().filter(|(_, is_dir)| *is_dir) {
+    let mut classes: Vec<Arc<str>> = Vec::new();
+    let mut tell = |name: &str, is_dir: bool| classes.extend(is_dir.then(|| Arc::from(name)));
+    disk.each_name(&root, &mut tell).map_err(Error::io("list", &root))?;
+    for class in classes {
         let path = layout.class(&class);
-        let class: Arc<str> = Arc::from(class);
-        let files = disk.names(&path).map_err(Error::io("list", &path))?;
-        let segments = files.into_iter().filter_map(|(name, _)| parse_file_name(&name));
-        found.extend(segments.map(|id| Found { id, class: Arc::clone(&class), bytes: 0 }));
+        let of = |id| Found { id, class: Arc::clone(&class), bytes: 0 };
+        let mut tell = |name: &str, _| found.extend(parse_file_name(name).map(of));
+        disk.each_name(&path, &mut tell).map_err(Error::io("list", &path))?;
     }
     Ok(found)
 }

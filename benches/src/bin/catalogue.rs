@@ -1,9 +1,10 @@
 //! What the catalogue of many segments costs: time until recording begins, rate of a rebuild, resident memory, bytes of sled, and how fast timelines are.
 //!
-//! `cargo run --release -p holdfast-benches --bin catalogue -- [--segments N] [--cameras N] [--dir DIR] [--json]`
+//! `cargo run --release -p holdfast-benches --bin catalogue -- [--segments N] [--cameras N] [--dir DIR] [--keep] [--json]`
 //!
 //! The claim is for 100,000 segments of 100 cameras (3 GB of footers in DIR); by default it is a small run. Segments have true headers and footers
-//! and holes for payloads. Each measurement is a process of its own, so that memory is that of one opening.
+//! and holes for payloads. Each measurement is a process of its own, so that memory is that of one opening. `--keep` leaves the volume in DIR/catalogue-N-N,
+//! and takes the one that is there.
 
 use clap::Parser;
 use holdfast_benches::figure::{Figure, Report, Target};
@@ -16,6 +17,7 @@ use holdfast_storage::time::Timestamp;
 use holdfast_storage::{ChunkRow, InitRow, Range, Row, SegmentIndex, TrackKey, Volume, VolumeHandle, VolumeOptions};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -31,6 +33,7 @@ const SEGMENT_US: i64 = 60_000_000;
 /// A hole in each file where batches would be.
 const HOLE_BYTES: u64 = 256 << 10;
 
+const MIB: f64 = 1_048_576.0;
 const DAY_US: i64 = 86_400_000_000;
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -47,6 +50,9 @@ struct Args {
     segments: u64,
     #[arg(long, default_value_t = 100)]
     cameras: u32,
+    /// Leave the volume for the next run, and use the last one's
+    #[arg(long)]
+    keep: bool,
     #[arg(long)]
     json: bool,
     /// What the program runs itself with: open this volume and tell
@@ -67,57 +73,92 @@ struct Opening {
     sled_mib: f64,
     timeline_30_days: f64,
     timeline_hour: f64,
+    timelines_day: f64,
+    /// CPU seconds of the process up to the listing's end.
+    cpu: f64,
 }
 
 fn main() -> Outcome<ExitCode> {
     let args = Args::parse();
     if let Some(volume) = &args.open {
-        println!("{}", serde_json::to_string(&open(volume, args.segments)?)?);
+        println!("{}", serde_json::to_string(&open(volume, args.segments, args.cameras)?)?);
         return Ok(ExitCode::SUCCESS);
     }
     let base = args.dir.canonicalize()?;
     let machine = Machine::read(&base);
-    let dir = tempfile::Builder::new().prefix("holdfast-catalogue-").tempdir_in(&base)?;
-    let started = clock::now();
-    make(dir.path(), args.segments, args.cameras)?;
-    eprintln!(
-        "{} segments of {} cameras made in {:.1} s",
-        args.segments,
-        args.cameras,
-        started.elapsed().as_secs_f64()
-    );
+    let dir = place(&base, &args)?;
+    let is_made = dir.path().join("volume.json").exists();
+    if !is_made {
+        let started = clock::now();
+        make(dir.path(), args.segments, args.cameras)?;
+        let took = started.elapsed().as_secs_f64();
+        eprintln!("{} segments of {} cameras made in {took:.1} s", args.segments, args.cameras);
+    }
     let catalogue = dir.path().join("catalogue");
+    if catalogue.exists() {
+        std::fs::remove_dir_all(&catalogue)?;
+    }
     let deleted = measure(dir.path(), &args)?;
     let intact = measure(dir.path(), &args)?;
     fill_with_noise(&catalogue)?;
     let noise = measure(dir.path(), &args)?;
-    let per_minute = deleted.recovered as f64 / deleted.listed * 60.0;
-    let at_most = |name: &str, most: f64, value: f64, unit| Figure::new(name, Target::AtMost(most), value, unit);
-    let plain = |name: &str, value: f64, unit| Figure::new(name, Target::None, value, unit);
-    let rows = args.segments as f64 * f64::from(args.cameras);
-    let figures = vec![
-        at_most("first chunk durable, catalogue deleted", 2.0, deleted.recording, "s"),
-        at_most("first chunk durable, catalogue intact", 2.0, intact.recording, "s"),
-        at_most("first chunk durable, catalogue of noise", 2.0, noise.recording, "s"),
-        Figure::new("rebuild", Target::AtLeast(20_000.0), per_minute, "1/min"),
-        at_most("resident, after an intact start", 64.0, intact.resident_mib, "MiB"),
-        plain("resident, most of an intact start", intact.resident_mib_max, "MiB"),
-        plain("resident, after a rebuild", deleted.resident_mib, "MiB"),
-        plain("resident, most of a rebuild", deleted.resident_mib_max, "MiB"),
-        plain("sled", intact.sled_mib, "MiB"),
-        plain("sled, of each segment and camera", intact.sled_mib * 1_048_576.0 / rows, "B"),
-        at_most("timeline of a camera, 30 days", 0.1, intact.timeline_30_days, "s"),
-        plain("timeline of a camera, an hour", intact.timeline_hour * 1000.0, "ms"),
-    ];
+    let figures = figures(&args, &deleted, &intact, &noise);
     let details = serde_json::json!({
         "segments": args.segments, "cameras": args.cameras, "deleted": deleted, "intact": intact, "noise": noise,
     });
     Ok(Report { bench: "catalogue", machine, figures, details }.publish(args.json))
 }
 
+fn figures(args: &Args, deleted: &Opening, intact: &Opening, noise: &Opening) -> Vec<Figure> {
+    let per_minute = deleted.recovered as f64 / deleted.listed * 60.0;
+    let at_most = |name: &str, most: f64, value: f64, unit| Figure::new(name, Target::AtMost(most), value, unit);
+    let plain = |name: &str, value: f64, unit| Figure::new(name, Target::None, value, unit);
+    let rows = args.segments as f64 * f64::from(args.cameras);
+    vec![
+        at_most("first chunk durable, catalogue deleted", 2.0, deleted.recording, "s"),
+        at_most("first chunk durable, catalogue intact", 2.0, intact.recording, "s"),
+        at_most("first chunk durable, catalogue of noise", 2.0, noise.recording, "s"),
+        Figure::new("rebuild", Target::AtLeast(20_000.0), per_minute, "1/min"),
+        plain("CPU of a rebuild, of each segment", deleted.cpu * 1000.0 / args.segments as f64, "ms"),
+        at_most("resident, after an intact start", 64.0, intact.resident_mib, "MiB"),
+        plain("resident, most of an intact start", intact.resident_mib_max, "MiB"),
+        at_most("resident, after a rebuild", 64.0, deleted.resident_mib, "MiB"),
+        plain("resident, most of a rebuild", deleted.resident_mib_max, "MiB"),
+        plain("sled", intact.sled_mib, "MiB"),
+        at_most("sled, of each segment and camera", 64.0, intact.sled_mib * MIB / rows, "B"),
+        at_most("timeline of a camera, 30 days", 100.0, intact.timeline_30_days * 1000.0, "ms"),
+        at_most("timeline of a camera, 30 days, after a rebuild", 100.0, deleted.timeline_30_days * 1000.0, "ms"),
+        at_most("timeline of a camera, an hour", 5.0, intact.timeline_hour * 1000.0, "ms"),
+        at_most("timelines of a day, of all cameras (up to 100)", 1000.0, intact.timelines_day * 1000.0, "ms"),
+    ]
+}
+
+/// Where the volume is; removed with it unless it is to stay.
+enum Place {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(dir) => dir.path(),
+        }
+    }
+}
+
+fn place(base: &Path, args: &Args) -> Outcome<Place> {
+    if args.keep {
+        return Ok(Place::Kept(base.join(format!("catalogue-{}-{}", args.segments, args.cameras))));
+    }
+    Ok(Place::Temporary(tempfile::Builder::new().prefix("holdfast-catalogue-").tempdir_in(base)?))
+}
+
 fn measure(volume: &Path, args: &Args) -> Outcome<Opening> {
     let mut command = Command::new(std::env::current_exe()?);
-    let output = command.arg("--segments").arg(args.segments.to_string()).arg("--open").arg(volume).output()?;
+    command.args(["--segments", &args.segments.to_string(), "--cameras", &args.cameras.to_string()]);
+    let output = command.arg("--open").arg(volume).output()?;
     if !output.status.success() {
         return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into());
     }
@@ -127,7 +168,7 @@ fn measure(volume: &Path, args: &Args) -> Outcome<Opening> {
 }
 
 /// In the process that is measured.
-fn open(path: &Path, segments: u64) -> Outcome<Opening> {
+fn open(path: &Path, segments: u64, cameras: u32) -> Outcome<Opening> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let started = clock::now();
     let (volume, handle) =
@@ -148,6 +189,7 @@ fn open(path: &Path, segments: u64) -> Outcome<Opening> {
     }
     let end = FIRST + i64::try_from(segments)? * SEGMENT_US;
     // What the process holds by itself, before it answers anything.
+    let cpu = process::own_cpu()?.as_secs_f64();
     let resident_mib = mib(process::resident_bytes(std::process::id())?);
     let opening = Opening {
         recording,
@@ -156,32 +198,31 @@ fn open(path: &Path, segments: u64) -> Outcome<Opening> {
         resident_mib,
         resident_mib_max: mib(process::resident_bytes_max(std::process::id())?),
         sled_mib: 0.0,
-        timeline_30_days: timeline(&handle, end - 30 * DAY_US, end)?,
-        timeline_hour: timeline(&handle, end - 100 * HOUR_US, end - 99 * HOUR_US)?,
+        timeline_30_days: timelines(&handle, 1..=1, end - 30 * DAY_US, end)?,
+        timeline_hour: timelines(&handle, 1..=1, end - 100 * HOUR_US, end - 99 * HOUR_US)?,
+        timelines_day: timelines(&handle, 1..=cameras.min(100), end - 20 * DAY_US, end - 19 * DAY_US)?,
+        cpu,
     };
     runtime.block_on(handle.close())?;
     runtime.block_on(volume.run())?;
     Ok(Opening { sled_mib: mib(bytes_below(&path.join("catalogue"))?), ..opening })
 }
 
-/// Seconds for one camera's spans.
-fn timeline(handle: &VolumeHandle, from: i64, to: i64) -> Outcome<f64> {
+/// Seconds for the spans of these cameras, one after the other.
+fn timelines(handle: &VolumeHandle, cameras: RangeInclusive<u32>, from: i64, to: i64) -> Outcome<f64> {
     let started = clock::now();
-    let spans = handle.spans(Range {
-        camera: CameraId(1),
-        stream: StreamKind::Main,
-        from: Timestamp(from.max(FIRST)),
-        to: Timestamp(to),
-    })?;
-    let took = started.elapsed().as_secs_f64();
-    if from >= FIRST && spans.is_empty() {
-        return Err("a camera has no footage".into());
+    for camera in cameras {
+        let (from, to) = (Timestamp(from.max(FIRST)), Timestamp(to.max(FIRST)));
+        let spans = handle.spans(Range { camera: CameraId(camera), stream: StreamKind::Main, from, to })?;
+        if from < to && spans.is_empty() {
+            return Err("a camera has no footage".into());
+        }
     }
-    Ok(took)
+    Ok(started.elapsed().as_secs_f64())
 }
 
 fn mib(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
+    bytes as f64 / MIB
 }
 
 fn bytes_below(dir: &Path) -> Outcome<u64> {

@@ -45,9 +45,9 @@ pub(super) struct RunArgs {
     /// Decides whom `any` hits, and what cameras begin with; the next run takes the next number [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
-    /// So many cameras instead of the scenario's; its groups keep their shares
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) cameras: Option<u32>,
+    /// So many cameras instead of the scenario's, whose groups keep their shares; several numbers, as 12,60, run it with each
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) cameras: Vec<u32>,
     /// Where the nodes run, instead of what the scenario says
     #[arg(long, value_enum)]
     pub(super) on: Option<Place>,
@@ -93,7 +93,7 @@ pub(super) struct OutputArgs {
     /// Gets a folder for each run
     #[arg(long, value_name = "DIR", default_value = "holdfast-chaos-runs")]
     pub(super) out: PathBuf,
-    /// Keeps configurations and recordings too, and says where
+    /// Keeps configurations and recordings too, in the run's folder under `site`
     #[arg(long)]
     pub(super) keep: bool,
     /// Prints report.json's object as the last line of each run

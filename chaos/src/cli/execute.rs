@@ -23,13 +23,16 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
     let names: Vec<String> =
         if args.all { SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect() } else { args.scenarios.clone() };
     // All of them are read before the first one runs.
-    let scenarios: Vec<(String, Scenario)> = names
-        .into_iter()
-        .map(|name| Ok((name.clone(), adapted(Scenario::load(&name)?, args))))
-        .collect::<Result<_>>()?;
+    let mut scenarios = Vec::new();
+    for name in names {
+        let scenario = Scenario::load(&name)?;
+        let as_it_is = args.cameras.is_empty().then_some(None);
+        let sizes = args.cameras.iter().copied().map(Some).chain(as_it_is);
+        scenarios.extend(sizes.map(|cameras| (name.clone(), cameras, adapted(scenario.clone(), cameras, args))));
+    }
     let seed = args.seed.unwrap_or_else(random_seed);
-    let (mut reports, mut left_out) = (Vec::new(), Vec::new());
-    for (name, scenario) in &scenarios {
+    let (mut reports, mut left_out, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, cameras, scenario) in &scenarios {
         let mut of_this = Vec::new();
         for number in 0..u64::from(args.runs) {
             let seed = seed.wrapping_add(number);
@@ -39,7 +42,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
                 place,
                 seed,
                 attach: attach.clone(),
-                repeat: repeat(args, name, seed),
+                repeat: repeat(args, name, *cameras, seed),
                 output: &args.output,
             };
             match plan.run() {
@@ -49,7 +52,12 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
                     left_out.push(name.clone());
                     break;
                 }
-                Err(error) => return Err(error),
+                Err(error @ (Error::Interrupted | Error::Usage(_) | Error::Scenario(_))) => return Err(error),
+                // The others may run all the same.
+                Err(error) => {
+                    eprintln!("error: {name}: {error}");
+                    failed.push(name.clone());
+                }
             }
         }
         if of_this.len() > 1 {
@@ -65,7 +73,14 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
     if !left_out.is_empty() {
         println!("left out: {}", left_out.join(" "));
     }
-    Ok(if reports.iter().all(Report::holds) { Ending::Holds } else { Ending::Broken })
+    if !failed.is_empty() {
+        println!("could not be run: {}", failed.join(" "));
+    }
+    Ok(match (reports.iter().all(Report::holds), failed.is_empty()) {
+        (false, _) => Ending::Broken,
+        (true, false) => Ending::CouldNotRun,
+        (true, true) => Ending::Holds,
+    })
 }
 
 pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
@@ -183,8 +198,8 @@ fn locked(namespaces: &Mutex<Namespaces>) -> std::sync::MutexGuard<'_, Namespace
     namespaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn adapted(mut scenario: Scenario, args: &RunArgs) -> Scenario {
-    if let Some(cameras) = args.cameras {
+fn adapted(mut scenario: Scenario, cameras: Option<u32>, args: &RunArgs) -> Scenario {
+    if let Some(cameras) = cameras {
         scenario.resize(cameras);
     }
     if args.without_timing {
@@ -198,9 +213,9 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(wall_now().micros()) % 1_000_000
 }
 
-fn repeat(args: &RunArgs, name: &str, seed: u64) -> String {
+fn repeat(args: &RunArgs, name: &str, cameras: Option<u32>, seed: u64) -> String {
     let mut line = format!("holdfast-chaos run {name} --seed {seed}");
-    if let Some(cameras) = args.cameras {
+    if let Some(cameras) = cameras {
         line += &format!(" --cameras {cameras}");
     }
     if args.without_timing {

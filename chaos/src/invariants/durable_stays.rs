@@ -24,9 +24,10 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
     if evidence.is_clock_stepped() {
         return Outcome::NotJudged("a wall clock was stepped: watermarks cannot be compared with capture times".into());
     }
-    let wiped: Vec<&String> =
-        evidence.faults.iter().filter(|of| of.action == "wipe").flat_map(|of| &of.nodes).collect();
-    let promises = promises(&evidence.events, &wiped);
+    if evidence.faults.iter().any(|fault| fault.action == "disk-full") {
+        return Outcome::NotJudged("a disk was full: retention deletes the oldest, durable or not".to_owned());
+    }
+    let promises = promises(&evidence.events, &evidence.wiped());
     let mut offences = Vec::new();
     let mut promised_us = 0;
     for camera in &evidence.cameras {
@@ -63,13 +64,13 @@ fn never_arrived(camera: &CameraEvidence, at_us: i64) -> bool {
 }
 
 /// By camera: each is a chain of looks at which one recorder's watermark moved on.
-fn promises<'a>(events: &'a [Event], wiped: &[&String]) -> BTreeMap<&'a str, Vec<Promise>> {
+fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Promise>> {
     let mut chains: BTreeMap<(&str, &str), Chain> = BTreeMap::new();
     let mut promises: BTreeMap<&str, Vec<Promise>> = BTreeMap::new();
     for event in events {
         let What::Watermarks { told_by, marks } = &event.what else { continue };
         // What a wiped node promised is gone with it, on order.
-        for (camera, mark) in marks.iter().filter(|(_, mark)| !wiped.contains(&&mark.node)) {
+        for (camera, mark) in marks.iter().filter(|(_, mark)| !wiped.contains(&mark.node.as_str())) {
             let chain = chains.get_mut(&(told_by, camera)).filter(|chain| chain.goes_on_with(mark, event.at_us));
             if let Some(chain) = chain {
                 (chain.last, chain.seen_us) = (mark, event.at_us);

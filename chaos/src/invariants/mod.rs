@@ -197,6 +197,12 @@ impl Evidence {
         self.faults.iter().any(|fault| fault.action.starts_with("clock-step"))
     }
 
+    /// Nodes that lost everything on order, and came back as others under their names.
+    pub(crate) fn wiped(&self) -> Vec<&str> {
+        let wipes = self.faults.iter().filter(|fault| fault.action == "wipe");
+        wipes.flat_map(|fault| fault.nodes.iter().map(String::as_str)).collect()
+    }
+
     /// Whether a fault hit the camera itself.
     pub(crate) fn is_camera_hit(&self, name: &str) -> bool {
         self.faults.iter().any(|fault| fault.cameras.iter().any(|camera| camera == name))

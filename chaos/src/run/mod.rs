@@ -78,12 +78,13 @@ pub async fn run(options: RunOptions) -> Result<Report> {
         number: options.number,
         namespaces: options.namespaces.clone(),
         attach: options.attach.clone(),
+        keep_in: options.keep.then(|| options.out.join("site")),
     })
     .await?;
     let outcome = Run::new(&options, &mut stage, history.clone()).play().await;
     stage.save_to(&options.out).await?;
     if options.keep {
-        eprintln!("kept: {}", stage.keep().display());
+        eprintln!("kept: {}", stage.folder().display());
     }
     let evidence = outcome?;
     stage.remove_cameras().await?;

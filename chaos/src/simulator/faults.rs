@@ -275,13 +275,14 @@ impl World {
     fn concerned(&self, fault: &Fault) -> Vec<NodeId> {
         match fault {
             Fault::Down(node) | Fault::Paused(node) | Fault::VolumeFailed(node) => vec![*node],
-            Fault::VolumeSlow(node, _) | Fault::Draining(node) => vec![*node],
+            Fault::VolumeSlow(node, _) => vec![*node],
             Fault::Cut(cuts) => {
                 let nodes = cuts.iter().flat_map(|(a, b)| [*a, *b]);
                 nodes.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
             }
             Fault::Lossy | Fault::Slow(_) => self.machines.keys().copied().collect(),
-            Fault::Unseen(_) => Vec::new(),
+            // It is no trouble to be drained.
+            Fault::Unseen(_) | Fault::Draining(_) => Vec::new(),
         }
     }
 
@@ -316,15 +317,19 @@ impl World {
     pub(super) fn calm_down(&mut self) {
         let numbers: Vec<u64> = self.faults.keys().copied().collect();
         let mut lasting = self.plan.lasting;
+        let mut lasts = Vec::new();
         for number in numbers {
             let may_last = matches!(self.faults[&number], Fault::Down(_) | Fault::Unseen(_) | Fault::VolumeFailed(_));
             if may_last && lasting > 0 && self.majority_without(number) {
                 lasting -= 1;
                 self.say(format!("{:?} lasts", self.faults[&number]));
+                // Its time to be mended comes and finds nothing.
+                lasts.push(number);
                 continue;
             }
             self.mend(number);
         }
+        lasts.iter().for_each(|number| _ = self.faults.remove(number));
         self.is_calm = true;
     }
 

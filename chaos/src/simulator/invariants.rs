@@ -1,8 +1,10 @@
 //! What must hold, one invariant a file. Each watches all that happens and says what is wrong as soon as it can tell.
 
 mod acknowledged;
+mod called_back;
 mod gapless;
 mod ledger;
+mod make_before_break;
 mod moves;
 mod owners;
 mod received;
@@ -62,6 +64,8 @@ pub(super) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(moves::Moves::default()),
         Box::new(gapless::Gapless::default()),
         Box::new(received::Received::default()),
+        Box::new(make_before_break::MakeBeforeBreak::default()),
+        Box::new(called_back::CalledBack),
         Box::new(watermark::Watermark::default()),
         Box::new(ledger::Ledger::default()),
     ]

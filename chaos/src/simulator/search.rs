@@ -25,6 +25,13 @@ pub struct Found {
 }
 
 impl Found {
+    /// So that a run that tries nothing does not pass.
+    #[must_use]
+    pub fn has_seen_everything(&self) -> bool {
+        let Outcome { faults, acknowledged, moves, frames, stored, .. } = self.sum;
+        faults > self.seeds && acknowledged > self.seeds && moves > self.seeds && stored < frames && stored > frames / 2
+    }
+
     fn add(&mut self, outcome: &Outcome) {
         let sum = &mut self.sum;
         sum.digest ^= outcome.digest;

@@ -435,6 +435,16 @@ impl World {
         rafts.max_by_key(|raft| raft.applied()).map(|raft| raft.leadership().voters).unwrap_or_default()
     }
 
+    pub(super) fn is_running(&self, node: NodeId) -> bool {
+        self.machines.get(&node).is_some_and(Machine::is_running)
+    }
+
+    /// Whether there can be a leader.
+    pub(super) fn has_majority(&self) -> bool {
+        let voters = self.voters();
+        voters.iter().filter(|node| self.is_running(**node)).count() * 2 > voters.len()
+    }
+
     fn operate(&mut self) {
         self.queue.after(OPERATE_INTERVAL, Event::Operate);
         if self.is_calm || self.unrest_ends > Duration::ZERO {

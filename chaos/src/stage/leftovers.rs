@@ -12,7 +12,7 @@ const PREFIX: &str = "holdfast-chaos-";
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    pub(super) keep: bool,
+    keep: bool,
 }
 
 impl Folder {
@@ -22,6 +22,19 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", owner::tag()));
         fs::create_dir_all(&path).map_err(io_error(format!("make {}", path.display())))?;
         Ok(Self { path, keep: false })
+    }
+
+    /// A folder that stays, for whoever wants to look into it; nobody takes it away later.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub(super) fn kept(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(io_error(format!("find {}", path.display())))?;
+        if path.exists() {
+            remove(&path);
+        }
+        fs::create_dir_all(&path).map_err(io_error(format!("make {}", path.display())))?;
+        Ok(Self { path, keep: true })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -131,9 +131,9 @@ impl Stage {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Keeps the folder with configurations, logs and recordings; where it is.
-    pub fn keep(&mut self) -> &Path {
-        self.folder.keep = true;
+    /// Where configurations, logs and recordings are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 }

@@ -44,6 +44,17 @@ pub struct StageOptions<'a> {
     pub namespaces: Option<Arc<Mutex<Namespaces>>>,
     /// For [`Place::Attach`].
     pub attach: Option<Attach>,
+    /// Where configurations, logs and recordings are to stay; without it they go with the stage.
+    pub keep_in: Option<PathBuf>,
+}
+
+impl StageOptions<'_> {
+    fn folder(&self) -> Result<Folder> {
+        match &self.keep_in {
+            Some(path) => Folder::kept(path),
+            None => Folder::create(self.number),
+        }
+    }
 }
 
 impl Stage {
@@ -80,14 +91,14 @@ impl Stage {
             cameras: Vec::new(),
             has_wall_clocks: false,
             wanted: (0..nodes).collect(),
-            folder: Folder::create(options.number)?,
+            folder: options.folder()?,
         })
     }
 
     async fn build(options: &StageOptions<'_>) -> Result<Self> {
         let StageOptions { scenario, .. } = options;
         let needs = needs(scenario);
-        let folder = Folder::create(options.number)?;
+        let folder = options.folder()?;
         let executable = executable(options.place, &needs, folder.path())?;
         let count = scenario.nodes_total();
         let cluster_options = ClusterOptions::new(executable, folder.path().to_owned(), count);

@@ -29,10 +29,10 @@ pub(super) struct Memory {
     watches: BTreeMap<CameraId, Watch>,
     moves: BTreeMap<CameraId, Tries>,
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
-    /// Since when each node has been able to record without a break.
-    fit_since: BTreeMap<NodeId, Duration>,
     /// Cameras that are being moved because their owner fails.
     rescues: BTreeSet<CameraId>,
+    /// Since when each node has been able to record without a break.
+    fit_since: BTreeMap<NodeId, Duration>,
     /// When the leader last heard no majority.
     deaf_at: Option<Duration>,
 }

@@ -99,6 +99,26 @@ pub(super) enum ClusterCommand {
     },
 }
 
+const DRAIN_EXIT_CODES: &str = "\
+Exit codes:
+  0  the node owns no camera; without --wait: the drain has begun
+  1  it still owned cameras when the time was over (the drain goes on), or failed
+  2  wrong usage
+  3  there is no such node
+  4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DrainArgs {
+    /// Name or number
+    pub(super) node: String,
+    /// Return only when the node owns no camera; says meanwhile how many are left
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    pub(super) timeout: u64,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum SettingsCommand {
     /// Show what holds for the whole cluster
@@ -138,26 +158,6 @@ pub(super) struct SettingsArgs {
     /// How long the preferred node must have been well, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub(super) failback_after_s: Option<u32>,
-}
-
-const DRAIN_EXIT_CODES: &str = "\
-Exit codes:
-  0  the node owns no camera; without --wait: the drain has begun
-  1  it still owned cameras when the time was over (the drain goes on), or failed
-  2  wrong usage
-  3  there is no such node
-  4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct DrainArgs {
-    /// Name or number
-    pub(super) node: String,
-    /// Return only when the node owns no camera; says meanwhile how many are left
-    #[arg(long)]
-    pub(super) wait: bool,
-    /// How long to wait, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
-    pub(super) timeout: u64,
 }
 
 #[derive(Debug, Subcommand)]

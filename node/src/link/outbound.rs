@@ -91,6 +91,10 @@ impl Link {
                     reported = false;
                     if let Err(error) = self.talk(stream).await {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
+                        // A connection that closed is opened again at once, to learn whether the process is gone; this one is there, and says no.
+                        if matches!(error, LinkError::Rejected(_) | LinkError::Answer(_)) {
+                            sleep(RETRY_INTERVAL).await;
+                        }
                     }
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {

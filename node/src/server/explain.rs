@@ -16,10 +16,18 @@ const TAKEOVER_US_MAX: i64 = 10_000_000;
 pub fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenure]) -> Vec<wire::Gap> {
     let mut ledger = ledger.to_vec();
     ledger.sort_by_key(|gap| (gap.start, std::cmp::Reverse(gap.epoch)));
+    // A flaky camera has as many entries as holes: each hole looks only at those around it.
+    let reached = ledger.iter().scan(Timestamp::MIN, |reached, gap| {
+        *reached = gap.end.max(*reached);
+        Some(*reached)
+    });
+    let reached: Vec<Timestamp> = reached.collect();
     let mut pieces = Vec::new();
     for &(start, end) in holes {
         let mut at = start;
-        for gap in ledger.iter().filter(|gap| gap.start < end && gap.end > start) {
+        let first = reached.partition_point(|reached| *reached <= start);
+        let around = ledger[first..].iter().take_while(|gap| gap.start < end);
+        for gap in around.filter(|gap| gap.end > start) {
             let (from, to) = (gap.start.max(at), gap.end.min(end));
             if to <= from {
                 continue;
@@ -91,6 +99,18 @@ mod tests {
                 (14, 16, GapCause::CameraUnreachable),
                 (16, 20, GapCause::Unknown),
             ]
+        );
+    }
+
+    #[test]
+    fn a_long_entry_explains_later_holes_too() {
+        let ledger =
+            [gap(0, 100, GapCause::NodeDown), gap(5, 6, GapCause::PacketsLost), gap(40, 41, GapCause::Overload)];
+        let pieces = explain(&[(at(5), at(6)), (at(30), at(31)), (at(99), at(101))], &ledger, &[]);
+        let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.cause)).collect();
+        assert_eq!(
+            told,
+            [(5, GapCause::NodeDown), (30, GapCause::NodeDown), (99, GapCause::NodeDown), (100, GapCause::Unknown)]
         );
     }
 

@@ -3,7 +3,7 @@
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
 use super::clock::{Clock, wall_clock};
-use super::drive::{self, Drive};
+use super::drive::{self, Drive, LookAtSelf};
 use super::headroom;
 use super::holds::tell_holds;
 use super::identity::Identity;
@@ -158,7 +158,7 @@ impl Member {
         });
         let probes = Probes::default();
         let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
-        let own = look_at_self(supervisor.clone(), volumes.clone(), probes.clone());
+        let own = look_at_self(supervisor.clone(), volumes.clone(), probes);
         let drive = Drive::new(drive::Options {
             me: identity.node,
             clock,
@@ -194,8 +194,8 @@ impl Member {
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
-            spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
+            spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -288,28 +288,6 @@ impl Member {
     }
 }
 
-/// Until the pilot has looked around for the first time.
-fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
-    let heartbeat = Heartbeat {
-        from,
-        boot: clock.boot(),
-        sequence: 0,
-        sent_at: clock.now(),
-        writable: true,
-        recorders: Vec::new(),
-        probes: Vec::new(),
-    };
-    Outgoing { heartbeat, audience: Audience::default() }
-}
-
-fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) -> drive::LookAtSelf {
-    Arc::new(move || Own {
-        recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
-        writable: volumes.writable().is_ok(),
-        probes: probes.known(),
-    })
-}
-
 async fn open_consensus(
     data_dir: &Path,
     secrets: &Secrets,
@@ -323,6 +301,28 @@ async fn open_consensus(
         secret: secrets.cluster.clone(),
     })
     .await
+}
+
+/// Until the pilot knows more.
+fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
+    let heartbeat = Heartbeat {
+        from,
+        boot: clock.boot(),
+        sequence: 0,
+        sent_at: clock.now(),
+        writable: true,
+        recorders: Vec::new(),
+        probes: Vec::new(),
+    };
+    Outgoing { heartbeat, audience: Audience::default() }
+}
+
+fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) -> LookAtSelf {
+    Arc::new(move || Own {
+        recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
+        writable: volumes.writable().is_ok(),
+        probes: probes.known(),
+    })
 }
 
 /// How far this node had recorded the cameras that it still has.

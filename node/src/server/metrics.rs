@@ -299,9 +299,14 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
         stats.copied_bytes as f64
     }),
     ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
-    ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| {
-        stats.damaged_batches as f64
+    ("holdfast_volume_torn_batches_total", "Batches that a crash had interrupted, found by recovery.", |stats| {
+        stats.torn_batches as f64
     }),
+    (
+        "holdfast_volume_damaged_batches_total",
+        "Batches that recovery found damaged though they had been flushed.",
+        |stats| stats.damaged_batches as f64,
+    ),
     ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| {
         stats.damaged_reads as f64
     }),

@@ -30,10 +30,10 @@ pub struct Sight {
     pub verdicts: BTreeMap<NodeId, Verdict>,
     /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
     pub progress: BTreeMap<(NodeId, CameraId), Progress>,
-    /// Nodes that say they cannot write.
-    pub unfit: BTreeSet<NodeId>,
     /// How far the others' clocks are off.
     pub clocks: BTreeMap<NodeId, Offset>,
+    /// Nodes that say they cannot write.
+    pub unfit: BTreeSet<NodeId>,
 }
 
 impl Sight {

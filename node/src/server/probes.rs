@@ -55,7 +55,10 @@ impl Probes {
             tokio::select! {
                 Some(answered) = asked.join_next() => match answered {
                     Ok((camera, revision, answer)) => {
-                        self.schedule().answered(clock.elapsed(), camera, revision, answer, random());
+                        let news = self.schedule().answered(clock.elapsed(), camera, revision, answer, random());
+                        if let Some(reached) = news {
+                            tracing::info!(%camera, reached, "this node looked after a camera that its owner does not record");
+                        }
                     }
                     // The camera is asked again when its turn is overdue.
                     Err(error) => tracing::error!(%error, "a probe failed"),

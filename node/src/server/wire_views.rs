@@ -92,12 +92,12 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         bitrate_capacity_bps: state.traits(node.id).bitrate_capacity_bps,
         labels: state.traits(node.id).labels.clone(),
         cameras: state.owned_by(node.id).count(),
-        bitrate_bps: state.owned_by(node.id).map(|camera| bitrates.of(camera)).sum(),
         clock_offset_ms: sight
             .clocks
             .get(&node.id)
             .filter(|_| sight.is_alive(node.id))
             .map(|offset| offset.micros / 1000),
+        bitrate_bps: state.owned_by(node.id).map(|camera| bitrates.of(camera)).sum(),
     });
     nodes.collect()
 }

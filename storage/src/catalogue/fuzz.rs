@@ -39,7 +39,10 @@ fn round_trip_bucket(key: &[u8], value: &[u8]) {
     let Some((camera, stream, base)) = parts else { return };
     let read = |value: &[u8]| bucket::decode(camera, stream, base, value);
     if let Ok(rows) = read(value) {
-        let again = bucket::encode(base, &rows).and_then(|written| read(&written));
+        let again = read(&bucket::encode(base, &rows));
         assert!(again.is_ok_and(|again| again == rows), "a bucket changes when it is written");
+        let (mut spans, of_rows) = (Vec::new(), rows.iter().flat_map(|row| row.spans.iter().copied()));
+        let read = bucket::spans(base, value, |_, _, _| true, &mut spans);
+        assert!(read.is_ok() && spans.into_iter().eq(of_rows), "spans are other than those of the rows");
     }
 }

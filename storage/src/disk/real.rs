@@ -5,7 +5,9 @@ use super::probe::{Choice, choose};
 use super::uring::{self, Buffer, Pool, UringFile};
 use super::{BatchDisk, DirEntry, Disk, DiskFile, IoChoice, IoMode, LocalFuture, Space, WriterHost};
 use crate::writer::{BATCH_BYTES_MAX, BUFFERS};
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -53,11 +55,19 @@ impl Disk for RealDisk {
         std::fs::read_dir(path)?.map(|entry| dir_entry(&entry?)).collect()
     }
 
-    fn names(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
-        let name = |entry: std::fs::DirEntry| {
-            Ok((entry.file_name().to_string_lossy().into_owned(), entry.file_type()?.is_dir()))
-        };
-        std::fs::read_dir(path)?.map(|entry| name(entry?)).collect()
+    fn each_entry(&self, path: &Path, tell: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
+        for entry in std::fs::read_dir(path)? {
+            tell(dir_entry(&entry?)?);
+        }
+        Ok(())
+    }
+
+    fn each_name(&self, path: &Path, tell: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            tell(&entry.file_name().to_string_lossy(), entry.file_type()?.is_dir());
+        }
+        Ok(())
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -112,6 +122,23 @@ impl DiskFile for RealFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buffer, offset)
+    }
+
+    /// Into memory that was not zeroed before.
+    fn append_exact_at(&self, buffer: &mut Vec<u8>, bytes: usize, offset: u64) -> io::Result<()> {
+        let (start, end) = (buffer.len(), buffer.len() + bytes);
+        buffer.reserve_exact(bytes);
+        while buffer.len() < end {
+            let at = offset + (buffer.len() - start) as u64;
+            match rustix::io::pread(&self.0, spare_capacity(buffer), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What was allocated may be more than what was asked for.
+        buffer.truncate(end);
+        Ok(())
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -267,7 +294,7 @@ fn fallocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
 /// Some filesystems cannot reserve; writes then extend the file as they come.
 fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(()),
         other => other,
     }
 }

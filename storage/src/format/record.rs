@@ -95,6 +95,16 @@ pub fn encoded_bytes(record: &Record) -> usize {
     RecordSpan { head_bytes, payload_bytes }.padded()
 }
 
+/// What a chunk's record takes up to the end of its payload, in bytes.
+pub(crate) fn chunk_record_bytes(payload_bytes: usize) -> usize {
+    RecordSpan { head_bytes: ChunkHead::BYTES, payload_bytes }.bytes()
+}
+
+/// As [`chunk_record_bytes`], of an init segment.
+pub(crate) fn init_record_bytes(payload_bytes: usize) -> usize {
+    RecordSpan { head_bytes: INIT_HEAD_BYTES, payload_bytes }.bytes()
+}
+
 fn sizes(record: &Record) -> (usize, usize) {
     match record {
         Record::Chunk(chunk) => (ChunkHead::BYTES, chunk.payload_bytes()),

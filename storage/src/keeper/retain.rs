@@ -120,8 +120,7 @@ impl Keeper {
         counters.total_bytes.store(space.total_bytes, Ordering::Relaxed);
         self.inflow.observe(counters.written_bytes.load(Ordering::Relaxed), self.now);
         let known = read(&self.shared.known);
-        let sealed: Vec<_> = known.iter().map(|(id, known)| self.facts(*id, known)).collect();
-        let bytes = holding(&sealed);
+        let bytes = holding(known.iter().map(|(id, known)| self.facts(*id, known)));
         counters.held_bytes.store(bytes.held_bytes, Ordering::Relaxed);
         counters.deletable_bytes.store(bytes.deletable_bytes, Ordering::Relaxed);
         let full_in_s = full_in_s(space.free_bytes, bytes.deletable_bytes, self.inflow.rate);
@@ -158,7 +157,7 @@ impl Keeper {
             is_deletable: false,
             held_bytes: None,
         });
-        plan_deletions(&sealed.chain(open).collect::<Vec<_>>(), classes, space, now)
+        plan_deletions(&sealed.chain(open), classes, space, now)
     }
 
     fn facts<'a>(&self, id: SegmentId, known: &'a crate::shared::Known) -> SegmentFacts<'a> {

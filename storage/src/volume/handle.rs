@@ -144,7 +144,15 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open.
     pub fn spans(&self, range: Range) -> Result<Vec<Span>, Error> {
-        self.shared.spans(range)
+        Ok(self.shared.recorded(range)?.0)
+    }
+
+    /// [`Self::spans`] and [`Self::gaps`] of one look at the catalogue. Blocks on it.
+    ///
+    /// # Errors
+    /// The catalogue is not open.
+    pub fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
+        self.shared.recorded(range)
     }
 
     /// The gap ledger of a stream within the range, not clipped. Blocks on the catalogue.

@@ -86,7 +86,7 @@ async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
     let owners = |cameras: &[wire::Camera]| -> Vec<_> {
         cameras.iter().map(|camera| (camera.id, camera.assignment.owner, camera.assignment.epoch)).collect()
     };
-    for outage in [Duration::from_secs(3), Duration::from_secs(12)] {
+    for outage in [Duration::from_secs(6), Duration::from_secs(12)] {
         let before = owners(&site.look().await?.cameras);
         for index in 0..3 {
             set(&site, &gate, index, Way::Refused)?;

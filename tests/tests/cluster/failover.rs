@@ -3,6 +3,7 @@
 use crate::support::export_plays;
 use holdfast_chaos::Result;
 use holdfast_chaos::oracle::{Verdict, count_all, expect_covered, expect_one_gap, expect_whole};
+use holdfast_chaos::process::run;
 use holdfast_chaos::site::{Site, SiteCamera, SiteOptions};
 use holdfast_control_api::wire::GapLedger;
 use holdfast_node::cli::wall_now;
@@ -12,6 +13,9 @@ use tokio::time::sleep;
 
 /// The most that a takeover may cost here. The figure itself is measured by the demo, on a machine that does nothing else.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+/// The command asks three times.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
 
 /// Long enough that every camera has keyframes on either side of what happens.
 const A_WHILE: Duration = Duration::from_secs(3);
@@ -90,6 +94,14 @@ async fn ledger_is_the_sum_of_the_timelines(site: &Site, asked: usize, from: Tim
         told += expected.len();
     }
     assert!(told > 0, "a node was killed, and nothing is missing: this proves little");
+    let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
+    let (token, from, to) = (token.to_string_lossy(), from.to_string(), to.to_string());
+    let arguments = ["--api", &api, "--token-file", &token, "--json", "gaps", "--from", &from, "--to", &to];
+    let ended = run(&arguments, COMMAND_MAX).await?;
+    let by_command: GapLedger = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    let query = [("from", &*from), ("to", &*to)];
+    let by_api: GapLedger = site.cluster.api(asked)?.get(&["gaps"], &query).await?;
+    assert_eq!((ended.code, by_command), (Some(0), by_api), "{}", ended.stderr);
     Ok(())
 }
 

@@ -27,7 +27,7 @@ const PAUSE_BETWEEN: Duration = Duration::from_millis(30);
 const LABEL: &str = "value";
 
 /// What one client asked, and what came of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Fate {
     Done(Operation<u64>),
     /// Certainly nothing was changed or read.

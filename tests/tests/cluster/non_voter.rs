@@ -23,7 +23,7 @@ async fn a_node_that_does_not_vote_tells_how_every_recorder_stands() -> Result<(
     .await?;
     let offsets = look.cluster.nodes.iter().filter_map(|node| node.clock_offset_ms);
     // They share one clock.
-    assert_eq!(offsets.map(i64::abs).filter(|ms| *ms < 100).count(), VOTERS_MAX, "{:?}", look.cluster.nodes);
+    assert_eq!(offsets.map(i64::abs).filter(|ms| *ms < 250).count(), VOTERS_MAX, "{:?}", look.cluster.nodes);
     site.pass();
     Ok(())
 }

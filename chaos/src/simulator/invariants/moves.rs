@@ -1,6 +1,7 @@
-//! No move storms: a camera changes its owner at most once a minute, unless that owner died or was in trouble of its own.
+//! No move storms: but for owners that died, were in trouble of their own or were drained, a camera changes its owner at most once a minute.
 
 use super::{Invariant, Seen, Site};
+use holdfast_consensus::model::Duty;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
@@ -12,7 +13,9 @@ const ECHO: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
 pub(super) struct Moves {
-    last: BTreeMap<CameraId, (Duration, NodeId, NodeId)>,
+    last: BTreeMap<CameraId, (Duration, NodeId)>,
+    /// When nodes were last drained.
+    off_duty: BTreeMap<NodeId, Duration>,
 }
 
 impl Invariant for Moves {
@@ -30,24 +33,29 @@ impl Invariant for Moves {
 
 impl Moves {
     fn decided(&mut self, site: &Site<'_>, before: &ClusterState, after: &ClusterState) -> Result<(), String> {
+        let off_duty = before.nodes.values().filter(|node| node.duty != Duty::Active);
+        self.off_duty.extend(off_duty.map(|node| (node.id, site.now())));
         for (camera, now) in after.assignments.iter() {
             let owner = before.assignments.get(camera).and_then(|was| was.owner);
-            let Some((from, to)) = owner.zip(now.owner).filter(|(from, to)| from != to) else { continue };
-            self.moved(site, camera, from, to)?;
+            if let Some((from, to)) = owner.zip(now.owner).filter(|(from, to)| from != to) {
+                self.moved(site, camera, from, to)?;
+            }
         }
         Ok(())
     }
 
     fn moved(&mut self, site: &Site<'_>, camera: CameraId, from: NodeId, to: NodeId) -> Result<(), String> {
         let now = site.now();
-        let last = self.last.insert(camera, (now, from, to));
-        let Some((at, first, _)) = last.filter(|(at, ..)| now.saturating_sub(*at) < INTERVAL) else { return Ok(()) };
-        if site.world.trouble.of_node(from, now.saturating_sub(ECHO)) {
+        let since = now.saturating_sub(ECHO);
+        let was_drained = self.off_duty.get(&from).is_some_and(|at| *at >= since);
+        if was_drained || site.world.trouble.of_node(from, since) {
             return Ok(());
         }
-        let since = now.saturating_sub(at).as_millis();
+        let last = self.last.insert(camera, (now, from));
+        let Some((at, first)) = last.filter(|(at, _)| now.saturating_sub(*at) < INTERVAL) else { return Ok(()) };
+        let after_ms = now.saturating_sub(at).as_millis();
         Err(format!(
-            "camera {camera} went from node {first} to {from}, and {since} ms later on to {to}, though nothing was wrong with node {from}"
+            "camera {camera} left node {first}, and {after_ms} ms later node {from} for {to}, though nothing was wrong with either node"
         ))
     }
 }

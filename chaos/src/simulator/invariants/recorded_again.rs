@@ -19,16 +19,10 @@ impl Invariant for RecordedAgain {
 
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Settled if has_majority(site.world) => every_camera(site.world),
+            Seen::Settled if site.world.has_majority() => every_camera(site.world),
             _ => Ok(()),
         }
     }
-}
-
-fn has_majority(world: &World) -> bool {
-    let voters = world.voters();
-    let running = |node: &&NodeId| world.machines.get(*node).is_some_and(|machine| machine.is_running());
-    voters.iter().filter(running).count() * 2 > voters.len()
 }
 
 /// Nodes that could record, with their room.
@@ -53,9 +47,8 @@ fn every_camera(world: &World) -> Result<(), String> {
     }
     let is_open = world.truth().cameras.keys().all(|camera| fit.iter().all(|(node, _)| reaches(*node, camera)));
     let room: u32 = fit.iter().map(|(_, room)| *room).sum();
-    let mirrors = world.truth().assignments.values().filter(|now| now.mirror.is_some()).count() as u32;
     let recorded = cameras - missing.len() as u32;
-    if is_open && recorded + mirrors < cameras.min(room) {
+    if is_open && recorded < cameras.min(room) {
         return Err(format!("{recorded} of {cameras} are, with room for {room}; not: {missing:?}"));
     }
     Ok(())

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) const QUIET_MAX: Duration = Duration::from_secs(2);
 /// How often a camera that answered is asked again while its owner fails.
 pub(super) const REACHED_INTERVAL: Duration = Duration::from_secs(2);
+/// An owner of a camera that comes back has tried it by then.
+pub(super) const OWNER_RETRY_MAX: Duration = DELAY_MAX.saturating_add(Duration::from_secs(3));
 /// A probe that has not come back after this long is lost.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
@@ -22,6 +24,15 @@ pub enum Answer {
     Reached,
     LoginRefused,
     Silent,
+}
+
+/// What a camera's owner leaves to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Answer,
+    /// What is known already is kept.
+    Memory,
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -49,7 +60,7 @@ impl Asked {
             return false;
         }
         let since = *self.reached_since.get_or_insert(now);
-        let owner_had_time = now.saturating_sub(since) > DELAY_MAX;
+        let owner_had_time = now.saturating_sub(since) > OWNER_RETRY_MAX;
         !self.was_away || owner_had_time
     }
 }
@@ -74,50 +85,72 @@ impl Schedule {
         let mine = state.assignments.iter().filter(|(_, assignment)| assignment.successor == Some(me));
         let mine: BTreeMap<CameraId, &Assignment> = mine.collect();
         self.quiet.retain(|camera, _| mine.contains_key(camera));
-        let wanted: BTreeMap<CameraId, u64> = mine
-            .into_iter()
-            .filter(|(camera, assignment)| self.is_failing(now, *camera, assignment, sight))
-            .filter_map(|(camera, _)| Some((camera, state.cameras.get(camera)?.revision)))
-            .collect();
-        self.asked.retain(|camera, asked| wanted.get(camera) == Some(&asked.revision));
+        self.asked.retain(|camera, _| mine.contains_key(camera));
         let mut due = Vec::new();
-        for (camera, revision) in wanted {
-            let asked = self.asked.entry(camera).or_insert_with(|| Asked::new(revision, now));
-            if asked.due_at <= now {
-                asked.due_at = now + LOST_AFTER;
+        for (camera, assignment) in mine {
+            let need = self.need(now, camera, assignment, sight);
+            let revision = state.cameras.get(camera).map(|known| known.revision);
+            let Some(revision) = revision.filter(|_| need != Need::Nothing) else {
+                self.asked.remove(&camera);
+                continue;
+            };
+            if self.asked.get(&camera).is_some_and(|asked| asked.revision != revision) {
+                self.asked.remove(&camera);
+            }
+            if need == Need::Answer && self.ask(now, camera, revision) {
                 due.push(camera);
             }
         }
         due
     }
 
-    /// Whether the owner lives and does not record.
-    fn is_failing(&mut self, now: Duration, camera: CameraId, assignment: &Assignment, sight: &Sight) -> bool {
-        let Some(owner) = assignment.owner.filter(|owner| sight.is_alive(*owner)) else { return false };
-        let Some(told) = sight.progress.get(&(owner, camera)).filter(|told| told.epoch == assignment.epoch) else {
-            return false;
-        };
+    /// Whether it is the camera's turn.
+    fn ask(&mut self, now: Duration, camera: CameraId, revision: u64) -> bool {
+        let asked = self.asked.entry(camera).or_insert_with(|| Asked::new(revision, now));
+        let is_due = asked.due_at <= now;
+        if is_due {
+            asked.due_at = now + LOST_AFTER;
+        }
+        is_due
+    }
+
+    fn need(&mut self, now: Duration, camera: CameraId, assignment: &Assignment, sight: &Sight) -> Need {
+        let Some(owner) = assignment.owner.filter(|owner| sight.is_alive(*owner)) else { return Need::Nothing };
+        let told = sight.progress.get(&(owner, camera)).filter(|told| told.epoch == assignment.epoch);
+        let Some(told) = told else { return Need::Nothing };
         let quiet = self.quiet_for(now, camera, owner, told);
         match told.state {
-            RecorderState::Failing => true,
-            RecorderState::Recording => quiet >= QUIET_MAX,
-            RecorderState::Starting => false,
+            RecorderState::Failing => Need::Answer,
+            RecorderState::Recording if quiet >= QUIET_MAX => Need::Answer,
+            // It has a session again, and may lose it at once.
+            RecorderState::Starting => Need::Memory,
+            RecorderState::Recording => Need::Nothing,
         }
     }
 
     fn quiet_for(&mut self, now: Duration, camera: CameraId, owner: NodeId, told: &Progress) -> Duration {
         let seen = Quiet { owner, watermark: told.watermark, since: now };
         let quiet = self.quiet.entry(camera).or_insert(Quiet { ..seen });
-        if (quiet.owner, quiet.watermark) != (seen.owner, seen.watermark) {
+        // Only what is said to be recorded can stand still.
+        let is_new = (quiet.owner, quiet.watermark) != (seen.owner, seen.watermark);
+        if is_new || told.state != RecorderState::Recording {
             *quiet = seen;
         }
         now.saturating_sub(quiet.since)
     }
 
-    /// Takes in how a camera answered; `random` is uniform over its type.
-    pub fn answered(&mut self, now: Duration, camera: CameraId, revision: u64, answer: Answer, random: u32) {
-        let Some(asked) = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision) else { return };
-        asked.reachable = Some(asked.judge(now, answer));
+    /// Takes in how a camera answered; `random` is uniform over its type. Answers whether the camera is reached, where that is news.
+    pub fn answered(
+        &mut self,
+        now: Duration,
+        camera: CameraId,
+        revision: u64,
+        answer: Answer,
+        random: u32,
+    ) -> Option<bool> {
+        let asked = self.asked.get_mut(&camera).filter(|asked| asked.revision == revision)?;
+        let reachable = asked.judge(now, answer);
+        let is_news = asked.reachable.replace(reachable) != Some(reachable);
         let wait = match answer {
             Answer::Reached => {
                 asked.backoff.reset();
@@ -128,6 +161,7 @@ impl Schedule {
             Answer::Silent => asked.backoff.next_delay(random),
         };
         asked.due_at = now + wait;
+        is_news.then_some(reachable)
     }
 
     pub fn known(&self) -> Vec<Probe> {

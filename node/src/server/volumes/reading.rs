@@ -152,5 +152,6 @@ type RecordedThere = (bool, Vec<Span>, Vec<Gap>);
 /// Whether all of it is listed is asked first: what is listed meanwhile is in the answer or not, but not said to be.
 fn recorded(handle: &VolumeHandle, range: Range) -> Result<RecordedThere, holdfast_storage::Error> {
     let is_recovered = handle.stats().is_recovered();
-    Ok((is_recovered, handle.spans(range)?, handle.gaps(range)?))
+    let (spans, gaps) = handle.recorded(range)?;
+    Ok((is_recovered, spans, gaps))
 }

@@ -105,13 +105,27 @@ fn a_camera_that_was_away_for_everybody_is_left_to_its_owner_for_a_while() {
     schedule.look(ms(0), ME, &state, &failing);
     schedule.answered(ms(0), CAMERA, 1, Answer::Silent, 0);
     let mut told = Vec::new();
-    for now in (1_000..=8_000).step_by(1_000) {
+    for now in (1_000..=10_000).step_by(1_000) {
         if !schedule.look(ms(now), ME, &state, &failing).is_empty() {
             schedule.answered(ms(now), CAMERA, 1, Answer::Reached, 0);
         }
         told.extend(schedule.known().iter().map(|probe| probe.reachable));
     }
-    assert_eq!(told, [false, false, false, false, false, false, true, true]);
+    assert_eq!(told, [false, false, false, false, false, false, false, false, true, true]);
+}
+
+#[test]
+fn a_session_that_opens_for_a_moment_does_not_make_an_absence_forgotten() {
+    let (mut schedule, state) = (Schedule::default(), state());
+    let (failing, starting) = (sight(RecorderState::Failing, 0), sight(RecorderState::Starting, 0));
+    schedule.look(ms(0), ME, &state, &failing);
+    schedule.answered(ms(0), CAMERA, 1, Answer::Silent, 0);
+    assert!(schedule.look(ms(3_000), ME, &state, &starting).is_empty(), "a recorder that starts is left alone");
+    assert_eq!(schedule.look(ms(3_100), ME, &state, &failing), [CAMERA]);
+    schedule.answered(ms(3_200), CAMERA, 1, Answer::Reached, 0);
+    assert_eq!(schedule.known(), [Probe { camera: CAMERA, reachable: false }]);
+    // A recording that goes on after an outage has not stood still since before it.
+    assert!(schedule.look(ms(3_300), ME, &state, &sight(RecorderState::Recording, 0)).is_empty());
 }
 
 #[test]
