@@ -294,8 +294,9 @@ impl<'a> Round<'a> {
         if self.verdict(handoff.to) == Verdict::Unknown && !expired {
             return;
         }
-        let stays = now.owner.is_some_and(|owner| self.planner.is_fit(owner)) && health.is_well();
-        let may = self.planner.is_fit(handoff.to) && self.input.state.reaches(handoff.to, camera);
+        let reaches = |node| self.planner.is_fit(node) && self.input.state.reaches(node, camera);
+        let stays = now.owner.is_some_and(reaches) && health.is_well();
+        let may = reaches(handoff.to);
         if self.memory.is_rescue(camera) && stays {
             // It helped itself: the camera was away for everybody, for instance.
             self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });

@@ -1,5 +1,7 @@
 //! What heartbeats cost at the largest site: computed from the function that decides who is told of what.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};

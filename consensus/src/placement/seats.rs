@@ -78,13 +78,17 @@ impl Seats {
 fn leaving(node: NodeId, seats: &[Seat], camera: CameraId, planner: &Planner<'_>) -> Option<Vec<Seat>> {
     let wanted = priority(planner.state, camera);
     let gives_way =
-        |seat: &&Seat| seat.priority < wanted || (seat.is_mirror && seat.priority == wanted && seat.camera != camera);
+        |seat: &Seat| seat.priority < wanted || (seat.is_mirror && seat.priority == wanted && seat.camera != camera);
     let (capacity, rate) = (planner.capacity(node), planner.bitrates.of(camera));
     let mut load: Load = planner.load_of(node);
     let mut leaving = Vec::new();
-    for seat in seats.iter().rev().filter(gives_way) {
-        if load.and(rate).fits(capacity) {
+    for seat in seats.iter().rev() {
+        // The owners that follow are no less important than this one.
+        if load.and(rate).fits(capacity) || !(seat.is_mirror || gives_way(seat)) {
             break;
+        }
+        if !gives_way(seat) {
+            continue;
         }
         load = load.without(planner.bitrates.of(seat.camera));
         leaving.push(*seat);

@@ -137,6 +137,7 @@ impl<'a> Round<'a> {
             && under_way < HANDOFFS_PER_NODE_MAX
             && !self.touched.contains(&camera);
         if may {
+            self.memory.begun(camera, false);
             self.hand_over(camera, now, owner, to);
         }
         may

@@ -28,12 +28,12 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
             as_member(&api).await?
         }
         ClusterCommand::Status => api.get(&["cluster"], &[]).await?,
-        ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
-        ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
         ClusterCommand::Rebalance => {
             api.call(Method::POST, &["cluster", "rebalance"], None::<&()>).await?;
             api.get(&["cluster"], &[]).await?
         }
+        ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
+        ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
     };
     out.print(&cluster, describe)
 }
@@ -91,16 +91,19 @@ fn headroom(cluster: &Cluster, headroom: &FailoverHeadroom) -> String {
         let domain = if headroom.survives_any_domain == Some(true) { " or failure domain" } else { "" };
         return format!("survives any node{domain}, {} more cameras would fit", headroom.spare_cameras);
     };
-    let lost = worst.cameras_lost;
+    let lost = match worst.cameras_lost {
+        1 => "1 camera".to_owned(),
+        several => format!("{several} cameras"),
+    };
     let of_id = |id: NodeId| cluster.nodes.iter().find(|node| node.id == id).map(|node| node.name.clone());
     match (worst.node, &worst.failure_domain) {
         (Some(id), _) => {
             let name = of_id(id).unwrap_or_else(|| id.to_string());
-            format!("NOT ENOUGH: {lost} cameras would not be recorded if {} died", printable(&name))
+            format!("NOT ENOUGH: {lost} would not be recorded if {} died", printable(&name))
         }
         (None, Some(domain)) => {
-            format!("NOT ENOUGH: {lost} cameras would not be recorded if failure domain {} failed", printable(domain))
+            format!("NOT ENOUGH: {lost} would not be recorded if failure domain {} failed", printable(domain))
         }
-        (None, None) => format!("NOT ENOUGH: {lost} cameras are not recorded for want of a node with room"),
+        (None, None) => format!("NOT ENOUGH: {lost} not recorded for want of a node with room"),
     }
 }

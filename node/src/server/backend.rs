@@ -49,7 +49,8 @@ impl NodeBackend {
 
     /// What `command` would cost in a failure: a warning, or an error where the settings are strict.
     async fn check_headroom(&self, member: &Member, command: &Command) -> Result<Option<String>> {
-        let (state, sight) = (member.consensus.state(), member.sight.borrow().clone());
+        let sight = member.view.whole_sight().await;
+        let state = member.consensus.state();
         let is_strict = state.policy.headroom == HeadroomRule::Strict;
         match forecast(state, sight, command.clone()).await {
             Some(cost) if is_strict => {
@@ -71,8 +72,9 @@ impl Backend for NodeBackend {
     async fn cluster(&self) -> Result<wire::Cluster> {
         Ok(match self.host.member() {
             Some(member) => {
+                let sight = member.view.whole_sight().await;
                 let headroom = member.headroom.borrow().clone();
-                wire_views::cluster(&member.consensus, &*member.view.whole_sight().await, headroom.as_deref())
+                wire_views::cluster(&member.consensus, &sight, headroom.as_deref())
             }
             None => wire_views::no_cluster(),
         })
@@ -114,7 +116,8 @@ impl Backend for NodeBackend {
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {
         let member = self.member()?;
-        Ok(wire_views::nodes(&member.consensus, &member.sight.borrow()))
+        let sight = member.view.whole_sight().await;
+        Ok(wire_views::nodes(&member.consensus, &sight))
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {

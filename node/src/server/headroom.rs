@@ -1,6 +1,7 @@
 //! What the next failure would cost, kept up to date beside everything else, and what a change would make of it.
 
 use super::pilot::Sight;
+use super::view::View;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::command::Command;
@@ -38,11 +39,7 @@ impl Basis {
 }
 
 /// Keeps `told` true; ends when nobody sees any more.
-pub(super) async fn watch(
-    consensus: Consensus,
-    sight: watch::Receiver<Arc<Sight>>,
-    told: watch::Sender<Option<Arc<Headroom>>>,
-) {
+pub(super) async fn watch(consensus: Consensus, view: View, told: watch::Sender<Option<Arc<Headroom>>>) {
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last: Option<Basis> = None;
@@ -50,12 +47,12 @@ pub(super) async fn watch(
     loop {
         looks.tick().await;
         looked += 1;
-        let seen = sight.borrow().clone();
-        let basis = Basis::of(consensus.state(), &seen);
+        let basis = Basis::of(consensus.state(), &view.sight.borrow());
         if looked < LOOKS_MAX && last.as_ref().is_some_and(|last| last.is_as(&basis)) {
             continue;
         }
         looked = 0;
+        let seen = view.whole_sight().await;
         let state = Arc::clone(&basis.state);
         last = Some(basis);
         match spawn_blocking(move || assess(&state, &seen)).await {

@@ -188,7 +188,7 @@ impl Member {
         let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, node_spec(config));
         let duty = report_for_duty(consensus.clone(), identity, (node_spec(config), node_traits(config)), stops);
         let (headroom, headroom_seen) = watch::channel(None);
-        let headroom = headroom::watch(consensus.clone(), sight_seen.clone(), headroom);
+        let headroom = headroom::watch(consensus.clone(), view.clone(), headroom);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
