@@ -26,7 +26,7 @@ impl Invariant for MakeBeforeBreak {
                 self.last.retain(|camera, _| after.assignments.get(*camera).is_some_and(|now| now.owner.is_some()));
                 Ok(())
             }
-            Seen::Sent { camera, recording, .. } if recording.is_empty() => self.unrecorded(site, *camera),
+            Seen::Sent { camera, recording: [], .. } => self.unrecorded(site, *camera),
             Seen::Sent { camera, recording, .. } => {
                 let recording = recording.iter().copied().filter(|node| has_had_part(site, *camera, *node)).collect();
                 self.last.insert(*camera, recording);
