@@ -30,6 +30,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
 /// A proposal is answered within this time, one way or another.
 const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
 
+/// Messages that wait for a paused process; what is more is lost with its connections.
+const MESSAGES_WAITING_MAX: usize = 64;
+
 /// What happens to a machine.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
@@ -278,7 +281,15 @@ impl Machine {
         }
     }
 
-    /// Sessions that stood still too long with the process are over.
+    /// Keeps what happens to a paused process until it goes on. Its timers are few: each is set anew when it has run.
+    pub(super) fn wait(&mut self, input: Input) {
+        let messages = self.backlog.iter().filter(|input| matches!(input, Input::Message(..))).count();
+        if !matches!(input, Input::Message(..)) || messages < MESSAGES_WAITING_MAX {
+            self.backlog.push(input);
+        }
+    }
+
+    /// The process goes on with what has waited for it.
     pub(super) fn resume(&mut self, cx: &mut Context<'_>) {
         self.is_paused = false;
         let backlog = std::mem::take(&mut self.backlog);
@@ -346,7 +357,7 @@ impl Machine {
     fn tell(&mut self, event: Event, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
         let process = self.process();
-        let uptime = cx.twist.monotonic(cx.now.saturating_sub(process.started), wall, process.boot);
+        let uptime = cx.now.saturating_sub(process.started);
         let Decision { desired, proposals, sight } = process.pilot.apply(event, uptime, wall);
         if let Some(sight) = sight {
             let due = process.probes.look(uptime, me, process.raft.state(), &sight);

@@ -3,8 +3,6 @@
 use super::volume::Volume;
 use holdfast_consensus::heartbeat::Progress;
 use holdfast_node::recorder::status::Status;
-use holdfast_storage::time::Timestamp;
-use std::time::Duration;
 
 /// What a run changes of how nodes are wired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,8 +11,6 @@ pub enum Twist {
     None,
     /// Heartbeats tell what was handed to the volume, not what is durable.
     ReceivedCountsAsDurable,
-    /// The pilot's monotonic clock is the wall clock, and is stepped with it.
-    WallClockAsMonotonic,
     /// A process that starts finds neither its vote nor what came into the log since the last snapshot.
     VotesAreNotSynced,
 }
@@ -26,15 +22,6 @@ impl Twist {
         match self {
             Self::ReceivedCountsAsDurable => Progress { watermark: received_until, first_keyframe, ..progress },
             _ => progress,
-        }
-    }
-
-    pub(super) fn monotonic(self, uptime: Duration, wall: Timestamp, boot: u64) -> Duration {
-        match self {
-            Self::WallClockAsMonotonic => {
-                Duration::from_micros(u64::try_from(wall.micros()).unwrap_or(0).saturating_sub(boot))
-            }
-            _ => uptime,
         }
     }
 }

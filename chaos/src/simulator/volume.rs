@@ -108,8 +108,9 @@ impl Volume {
         inner.failed = true;
         let flushing = inner.flushing.take().unwrap_or_default();
         let queue = std::mem::take(&mut inner.queue);
-        let mut lost: BTreeMap<CameraId, Option<(Timestamp, Timestamp)>> =
-            inner.homes.keys().map(|camera| (*camera, None)).collect();
+        let Inner { lost, homes, .. } = &mut *inner;
+        // What was lost before and has not been told stays to be told.
+        homes.keys().for_each(|camera| _ = lost.entry(*camera).or_default());
         for record in flushing.into_iter().chain(queue) {
             if let Record::Chunk(chunk) = record {
                 let interval = lost.entry(chunk.meta.camera).or_default();
@@ -117,7 +118,6 @@ impl Volume {
                 *interval = Some((start.min(chunk.meta.start), end.max(chunk.meta.end())));
             }
         }
-        inner.lost.extend(lost);
     }
 
     pub(super) fn mend(&self) {

@@ -204,9 +204,7 @@ impl World {
     fn enter(&mut self, node: NodeId, life: u64, input: Input) {
         let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.lives == life) else { return };
         if machine.is_paused {
-            if machine.backlog.len() < BACKLOG_MAX {
-                machine.backlog.push(input);
-            }
+            machine.wait(input);
             return;
         }
         self.story.count((self.queue.now(), node, std::mem::discriminant(&input)));
@@ -527,9 +525,6 @@ impl World {
         Outcome { digest: self.story.digest(), seconds, faults: self.fault_numbers, stored, ..self.outcome }
     }
 }
-
-/// Messages that wait for a paused process; what is more is lost with its connections.
-const BACKLOG_MAX: usize = 64;
 
 /// A decided command, with what became of assignments.
 fn told(index: usize, command: &Command, before: &ClusterState, after: &ClusterState) -> String {

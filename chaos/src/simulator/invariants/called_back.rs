@@ -14,7 +14,9 @@ impl Invariant for CalledBack {
         if !matches!(seen, Seen::Settled) || !site.world.has_majority() {
             return Ok(());
         }
-        let running = site.world.machines.values().filter(|machine| machine.is_running());
+        // Who was removed while it was away has not been told.
+        let members = &site.world.truth().nodes;
+        let running = site.world.machines.values().filter(|node| node.is_running() && members.contains(node.id));
         let mut recorders = running.flat_map(|machine| {
             let process = machine.process.iter();
             process.flat_map(|process| process.recorders.keys()).map(|camera| (machine.id, *camera))

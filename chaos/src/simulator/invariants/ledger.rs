@@ -4,6 +4,7 @@
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;
 use crate::simulator::world::World;
+use holdfast_consensus::model::Tenure;
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::server::explain::explain;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, GapCause};
@@ -66,9 +67,10 @@ impl Ledger {
         };
         let tenures = site.world.truth().tenures(camera);
         let pieces = explain(&holes(&spans, &ledger, from, to), &ledger, tenures);
-        let unknown = pieces
-            .iter()
-            .find(|piece| piece.cause == GapCause::Unknown && !self.was_unowned(camera, piece.start, piece.end));
+        let unknown = pieces.iter().find(|piece| {
+            let is_unknown = piece.cause == GapCause::Unknown && !self.was_unowned(camera, piece.start, piece.end);
+            is_unknown && has_owner_with_footage(&chunks, tenures, piece.start)
+        });
         match unknown {
             None => Ok(()),
             Some(piece) => {
@@ -87,6 +89,15 @@ impl Ledger {
             .iter()
             .any(|(from, until)| *from < end && until.is_none_or(|until| until.plus_micros(FIRST_START_US) > start))
     }
+}
+
+/// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it never reached the camera, does not know after a restart that it was
+/// to record it: that is not explained yet.
+fn has_owner_with_footage(chunks: &[ChunkEntry], tenures: &[Tenure], at: Timestamp) -> bool {
+    let Some(tenure) = tenures.iter().rfind(|tenure| tenure.from <= at) else { return true };
+    chunks
+        .iter()
+        .any(|chunk| (chunk.meta.node, chunk.meta.epoch) == (tenure.node, tenure.epoch) && chunk.meta.start < at)
 }
 
 /// What all disks hold of a camera.

@@ -21,9 +21,15 @@ impl Invariant for MakeBeforeBreak {
 
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Sent { camera, recording, .. } if recording.is_empty() => self.unrecorded(site, *camera),
+            // Let go for want of room: whoever takes it later begins anew.
+            Seen::Decided { after, .. } => {
+                self.last.retain(|camera, _| after.assignments.get(*camera).is_some_and(|now| now.owner.is_some()));
+                Ok(())
+            }
+            Seen::Sent { camera, recording: [], .. } => self.unrecorded(site, *camera),
             Seen::Sent { camera, recording, .. } => {
-                self.last.insert(*camera, recording.to_vec());
+                let recording = recording.iter().copied().filter(|node| has_had_part(site, *camera, *node)).collect();
+                self.last.insert(*camera, recording);
                 Ok(())
             }
             _ => Ok(()),
@@ -33,8 +39,7 @@ impl Invariant for MakeBeforeBreak {
 
 impl MakeBeforeBreak {
     fn unrecorded(&self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
-        let is_owned = site.world.truth().assignments.get(camera).is_some_and(|now| now.owner.is_some());
-        let Some(last) = self.last.get(&camera).filter(|_| is_owned) else { return Ok(()) };
+        let Some(last) = self.last.get(&camera) else { return Ok(()) };
         let since = site.now().saturating_sub(ECHO);
         let is_well = |node: &&NodeId| {
             !site.world.trouble.of_node(**node, since) && !site.world.trouble.of_sight(**node, camera, since)
@@ -46,4 +51,12 @@ impl MakeBeforeBreak {
             None => Ok(()),
         }
     }
+}
+
+/// Not one that only stands in: it goes when its owner is back for a second (`CALL_BACK_AFTER`), proof or no proof.
+fn has_had_part(site: &Site<'_>, camera: CameraId, node: NodeId) -> bool {
+    let truth = site.world.truth();
+    let now = truth.assignments.get(camera).filter(|now| now.owner.is_some());
+    let has_owned = truth.tenures(camera).iter().any(|tenure| tenure.node == node);
+    now.is_some_and(|now| has_owned || now.mirror == Some(node))
 }
