@@ -113,7 +113,7 @@ fn owner(peer: SocketAddr, gate: Option<SocketAddr>, pids: &[u32]) -> io::Result
 }
 
 /// The inode of the socket at `local` that is connected to `remote`, from the text of `/proc/net/tcp`.
-fn inode<'a>(table: &'a str, local: SocketAddr, remote: SocketAddr) -> Option<&'a str> {
+fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<&str> {
     let (local, remote) = (hexadecimal(local)?, hexadecimal(remote)?);
     table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -193,7 +193,8 @@ pub struct NewCamera {
 
 /// A field of a patch that is there: `null` is not a value.
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+    let value = Option::<T>::deserialize(deserializer)?;
+    value.map(Some).ok_or_else(|| serde::de::Error::custom("null is not a value; leave the field out"))
 }
 
 /// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are replaced as a whole. `null` is refused: no field

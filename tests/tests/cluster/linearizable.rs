@@ -3,6 +3,8 @@
 //!
 //! Each camera is a register: its label is the value. An empty change is the read that asks the leader.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
+
 use holdfast_chaos::site::{Site, SiteOptions};
 use holdfast_chaos::web::{self, Answer};
 use holdfast_chaos::{Error, Result};
@@ -26,6 +28,9 @@ const CLIENTS: usize = 2;
 const PAUSE_BETWEEN: Duration = Duration::from_millis(30);
 const LABEL: &str = "value";
 
+/// A call's number, and its beginning or end.
+type Event = (usize, Action<Operation<u64>>);
+
 /// What one client asked, and what came of it.
 #[derive(Debug)]
 enum Fate {
@@ -38,7 +43,7 @@ enum Fate {
 /// Everything that happened to one camera, in order of time.
 #[derive(Debug, Default)]
 struct Register {
-    actions: Mutex<Vec<(usize, Action<Operation<u64>>)>>,
+    actions: Mutex<Vec<Event>>,
     /// Calls whose fate is not known, and those that never were.
     unknown: Mutex<Vec<(usize, Operation<u64>)>>,
     refused: Mutex<BTreeSet<usize>>,
@@ -214,7 +219,7 @@ impl Register {
     }
 }
 
-fn is_linearizable(actions: Vec<(usize, Action<Operation<u64>>)>) -> bool {
+fn is_linearizable(actions: Vec<Event>) -> bool {
     WGLChecker::<RegisterSpecification<u64>>::is_linearizable(History::from_actions(actions))
 }
 
@@ -225,8 +230,7 @@ fn a_lost_change_a_stale_read_and_one_that_goes_back_are_found() {
     let written = [(0, Call(Write(1))), (0, Response(Write(1)))];
     let read = |call, value| [(call, Call(Read(None))), (call, Response(Read(Some(value))))];
     let unknown = [(9, Call(Write(2)))];
-    let with =
-        |rest: &[[(usize, Action<Operation<u64>>); 2]]| written.iter().chain(rest.iter().flatten()).cloned().collect();
+    let with = |rest: &[[Event; 2]]| written.iter().chain(rest.iter().flatten()).cloned().collect();
     assert!(is_linearizable(with(&[read(1, 1)])));
     assert!(!is_linearizable(with(&[read(1, 0)])), "a stale read, or a lost change");
     for (seen, holds) in [(vec![1, 2, 2], true), (vec![1, 1], true), (vec![2, 1], false)] {

@@ -60,7 +60,7 @@ impl Asked {
             return false;
         }
         let since = *self.reached_since.get_or_insert(now);
-        let owner_had_time = now.saturating_sub(since) > OWNER_RETRY_MAX;
+        let owner_had_time = now.saturating_sub(since) >= OWNER_RETRY_MAX;
         !self.was_away || owner_had_time
     }
 }
