@@ -38,9 +38,6 @@ use uuid::Uuid;
 /// must not be on its list.
 const CATALOGUE_VERSION: u16 = 3;
 
-/// Segments that are listed with one write, where more are to come at once.
-const PENDING_MAX: usize = 64;
-
 /// sled's page cache.
 const CACHE_BYTES: u64 = 8 << 20;
 
@@ -137,8 +134,14 @@ impl Catalogue {
         guarded(|| {
             let mut pending = lock(&self.pending);
             let id = trailer.segment;
+            let streams = stream_rows(id, head);
+            let hour = streams.first().map(|(_, _, row)| bucket_of(row.start));
+            if pending.is_due(hour) {
+                self.commit(&mut pending)?;
+            }
+            pending.begin(hour);
             let mut longest = *lock(&self.longest);
-            for (camera, stream, row) in stream_rows(id, head) {
+            for (camera, stream, row) in streams {
                 longest.stream_us = longest.stream_us.max(row.end.micros_since(row.start));
                 let key = bucket_key(camera, stream, bucket_of(row.start));
                 pending.add_row(key, row, || self.bucket(&key))?;
@@ -162,8 +165,7 @@ impl Catalogue {
             pending.put(length_key(), encode(&longest)?);
             let row = SegmentRow { class: class.to_owned(), bytes: trailer.file_bytes(), closed_at: trailer.closed_at };
             pending.put(segment_key(id).to_vec(), encode(&row)?);
-            pending.segments += 1;
-            if more && pending.segments < PENDING_MAX { Ok(()) } else { self.commit(&mut pending) }
+            if more { Ok(()) } else { self.commit(&mut pending) }
         })
     }
 

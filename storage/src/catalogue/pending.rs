@@ -3,19 +3,37 @@
 
 use super::keys::BucketKey;
 use super::{Broken, StreamRow, put_bucket};
+use crate::time::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+
+/// Rows that are gathered at most, some 250 bytes each.
+const ROWS_MAX: usize = 16_384;
+
+/// So many are worth a write when the next segment begins in another hour: then no bucket is read again, or only few.
+const ROWS_MIN: usize = 4_096;
 
 #[derive(Default)]
 pub(super) struct Pending {
     /// Whole buckets, by start.
     buckets: BTreeMap<BucketKey, Vec<StreamRow>>,
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// How many segments these are of.
-    pub(super) segments: usize,
+    stream_rows: usize,
+    /// The bucket in which the segment that came last begins.
+    hour: Option<Timestamp>,
 }
 
 impl Pending {
+    /// Whether to write what is here before another segment comes, whose first row lies in the bucket `hour`.
+    pub(super) fn is_due(&self, hour: Option<Timestamp>) -> bool {
+        let rows = self.stream_rows + self.rows.len();
+        rows >= ROWS_MAX || (rows >= ROWS_MIN && self.hour != hour)
+    }
+
+    pub(super) fn begin(&mut self, hour: Option<Timestamp>) {
+        self.hour = hour;
+    }
+
     /// A row of the same segment is replaced. `stored` tells what the bucket holds already.
     pub(super) fn add_row(
         &mut self,
@@ -27,6 +45,7 @@ impl Pending {
             Entry::Occupied(bucket) => bucket.into_mut(),
             Entry::Vacant(bucket) => bucket.insert(stored()?),
         };
+        self.stream_rows += 1;
         rows.retain(|other| other.segment != row.segment);
         let at = rows.partition_point(|other| (other.start, other.segment) < (row.start, row.segment));
         rows.insert(at, row);
@@ -43,7 +62,7 @@ impl Pending {
 
     /// Everything as one batch; empty afterwards.
     pub(super) fn take(&mut self) -> Result<Option<sled::Batch>, Broken> {
-        if self.segments == 0 {
+        if self.rows.is_empty() {
             return Ok(None);
         }
         let Self { buckets, rows, .. } = std::mem::take(self);
