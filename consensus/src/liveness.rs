@@ -52,7 +52,7 @@ pub enum Seen {
     Returned,
     /// Another process than before: whatever the old one recorded, it has stopped.
     Restarted,
-    /// Sent by a process that a newer one has replaced; ignored.
+    /// Sent by a process that a newer one has replaced, or before what was heard already; ignored.
     Stale,
 }
 
@@ -95,6 +95,7 @@ impl Refusals {
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     boot: u64,
+    sequence: u64,
     at: Duration,
 }
 
@@ -116,8 +117,9 @@ impl Liveness {
     }
 
     /// A process that started at `boot` was heard. One that started earlier than the known one is stale only while the known one is heard:
-    /// a wall clock that was stepped back must not silence a restarted node.
-    pub fn heartbeat(&mut self, now: Duration, from: NodeId, boot: u64) -> Seen {
+    /// a wall clock that was stepped back must not silence a restarted node. What it said before the last that was heard of it (`sequence`)
+    /// was on its way for long, on a connection that was cut: it is stale too, and proves nothing.
+    pub fn heartbeat(&mut self, now: Duration, from: NodeId, boot: u64, sequence: u64) -> Seen {
         self.look(now);
         let was_suspect = self.verdict(now, from).is_suspect();
         let peer = self.peers.entry(from).or_default();
@@ -125,12 +127,13 @@ impl Liveness {
             None => Seen::First,
             Some(heard) if boot < heard.boot && !was_suspect => return Seen::Stale,
             Some(heard) if boot != heard.boot => Seen::Restarted,
+            Some(heard) if sequence < heard.sequence => return Seen::Stale,
             Some(_) if was_suspect => Seen::Returned,
             Some(_) => Seen::Usual,
         };
         let refusals = peer.refusals.filter(|_| matches!(seen, Seen::Usual | Seen::Returned));
         let refusals = refusals.and_then(|refusals| refusals.heard(now));
-        *peer = Peer { heard: Some(Heard { boot, at: now }), suspect: None, refusals };
+        *peer = Peer { heard: Some(Heard { boot, sequence, at: now }), suspect: None, refusals };
         seen
     }
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(50);
 
+/// Of heartbeats that do not say which they are.
+const SEQUENCE: u64 = 1;
+
 pub(crate) struct Hearing {
     liveness: Liveness,
     now: Duration,
@@ -30,7 +33,9 @@ impl Hearing {
             self.now += TICK;
             self.liveness.tick(self.now);
             if self.now.as_millis().is_multiple_of(250) {
-                self.beating.iter().for_each(|(node, boot)| _ = self.liveness.heartbeat(self.now, *node, *boot));
+                self.beating
+                    .iter()
+                    .for_each(|(node, boot)| _ = self.liveness.heartbeat(self.now, *node, *boot, SEQUENCE));
             }
         }
     }
@@ -50,6 +55,7 @@ impl Runner for Hearing {
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Box<dyn Error>> {
         let mut args = command.consume_args();
         let boot = args.take_key("boot").map_or(Ok(1), str::parse)?;
+        let sequence = args.take_key("sequence").map_or(Ok(SEQUENCE), str::parse)?;
         let mut numbers: Vec<u64> = Vec::new();
         while let Some(number) = args.next_pos() {
             numbers.push(number.parse()?);
@@ -69,7 +75,7 @@ impl Runner for Hearing {
             "sleep" => self.now += Duration::from_millis(numbers[0]),
             "beats" => nodes.iter().for_each(|node| _ = self.beating.insert(*node, boot)),
             "falls-silent" => nodes.iter().for_each(|node| _ = self.beating.remove(node)),
-            "heartbeat" => return Ok(format!("{:?}", self.liveness.heartbeat(self.now, first()?, boot))),
+            "heartbeat" => return Ok(format!("{:?}", self.liveness.heartbeat(self.now, first()?, boot, sequence))),
             "refused" => self.liveness.refused(self.now, first()?),
             "leader-changed" => self.liveness.leader_changed(self.now),
             "verdicts" => return Ok(self.verdicts(&nodes)),

@@ -6,8 +6,9 @@
 //!   for 5 s after a single frame anchored it or while it is more than 1 s late;
 //! - where all frames of 10 s arrived more than 5 ms later, it moves forward to the earliest, by at most 500 ppm (the difference of two crystals).
 //!   Within these 5 ms the spacing of frames is exactly the camera's;
-//! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals, or more than 1 s back), where frames have been more than 1 s late
-//!   for 1 s of arrivals (the camera's clock stood still), and at once where one is more than 5 s late. A network that holds frames back for a moment is none of these.
+//! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals and of the line, or more than 1 s back), where frames have been more than
+//!   1 s late for 1 s of arrivals (the camera's clock stood still), and at once where one is more than 60 s late. A network that holds frames back for a moment is none
+//!   of these, nor is a reader that stood still: what had come meanwhile arrives at once, and belongs where it was sent.
 //!   Where frames keep coming over a jump, the new anchor goes on with the spacing that they had; else it is where the frame arrived.
 //!
 //! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference is the composition offset.
@@ -20,7 +21,7 @@ pub const JUMP_US: i64 = 1_000_000;
 /// How long frames may be late by more than [`JUMP_US`] before the anchor moves, in microseconds of arrival time.
 const LATE_PATIENCE_US: i64 = 1_000_000;
 /// Lateness that moves the anchor at once, in microseconds.
-const LATE_MAX_US: i64 = 5_000_000;
+const LATE_MAX_US: i64 = 60_000_000;
 /// How long after an anchor the line may move fast, in microseconds of arrival time.
 const SETTLING_US: i64 = 5_000_000;
 /// Backward slew: one part in this many of the elapsed RTP time.
@@ -187,10 +188,11 @@ impl TrackClock {
     fn follow(&self, mut line: Line, rtp: i64, arrival_us: i64) -> Option<Line> {
         let rtp_step_us = self.micros(rtp.saturating_sub(line.last_rtp));
         let arrival_step_us = arrival_us.saturating_sub(line.last_arrival_us);
-        if rtp_step_us.saturating_sub(arrival_step_us.max(0)) > JUMP_US || rtp_step_us < -JUMP_US {
+        let late_us = arrival_us.saturating_sub(self.on_line(&line, rtp));
+        let is_ahead = rtp_step_us.saturating_sub(arrival_step_us.max(0)) > JUMP_US && late_us < -JUMP_US;
+        if is_ahead || rtp_step_us < -JUMP_US {
             return None;
         }
-        let late_us = arrival_us.saturating_sub(self.on_line(&line, rtp));
         let late_since_us = (late_us > JUMP_US).then(|| line.late_since_us.unwrap_or(arrival_us));
         if late_us > LATE_MAX_US
             || late_since_us.is_some_and(|since| arrival_us.saturating_sub(since) >= LATE_PATIENCE_US)

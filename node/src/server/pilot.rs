@@ -212,7 +212,7 @@ impl Pilot {
         if !self.state.nodes.contains(heartbeat.from) {
             return;
         }
-        match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot) {
+        match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot, heartbeat.sequence) {
             Seen::Stale => return,
             Seen::First | Seen::Usual => {}
             seen => {

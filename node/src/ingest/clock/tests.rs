@@ -120,6 +120,20 @@ fn a_camera_whose_clock_stood_still_gets_a_new_anchor_after_a_second() {
     assert_eq!(error_us(frame(&mut clock, 300, 2_500_000), 300), 2_500_000);
 }
 
+/// The process was stopped: what fitted into the socket's buffer comes at once when it goes on, the camera has dropped what did not.
+#[test]
+fn what_came_while_the_reader_stood_still_belongs_where_it_was_sent() {
+    let mut clock = clock();
+    warm_up(&mut clock, 250);
+    for n in (250..300).chain(340..490) {
+        let stamp = frame(&mut clock, n, (490 - n) * FRAME_US);
+        assert_eq!((error_us(stamp, n), stamp.anchored), (0, false), "frame {n}");
+    }
+    for n in 490..600 {
+        assert_eq!(error_us(frame(&mut clock, n, 0), n), 0, "frame {n}");
+    }
+}
+
 #[test]
 fn a_jump_of_rtp_time_either_way_anchors_anew_at_the_arrival() {
     for jump in [5 * i64::from(RATE), -5 * i64::from(RATE)] {
