@@ -13,7 +13,7 @@ use holdfast_consensus::state::ClusterState;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::link::LinkEvent;
 use holdfast_node::recorder::pipeline::{Before, Now};
-use holdfast_node::recorder::reconcile::{Action, DesiredRecording, reconcile, recordings};
+use holdfast_node::recorder::reconcile::{Action, DesiredRecording, Former, reconcile, recordings};
 use holdfast_node::recorder::status::Counters;
 use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, TICK};
 use holdfast_node::server::probes::schedule::{Answer, Schedule};
@@ -227,8 +227,8 @@ impl Machine {
             leadership: Leadership::default(),
             recorders: BTreeMap::new(),
             recorders_started: 0,
-            causes_before: before.keys().map(|camera| (*camera, GapCause::NodeDown)).collect(),
-            recorded_until: before,
+            causes_before: before.iter().filter_map(|(camera, (_, former))| Some((*camera, former.cause()?))).collect(),
+            recorded_until: before.iter().map(|(camera, (until, _))| (*camera, *until)).collect(),
             desired: BTreeMap::new(),
             volume,
             totals: Arc::default(),
@@ -249,13 +249,11 @@ impl Machine {
     }
 
     /// How far this node had recorded the cameras that it still has.
-    fn recorded_before(&self, state: &ClusterState) -> BTreeMap<CameraId, Timestamp> {
-        let mine = state.assignments.iter().filter(|(_, now)| {
-            [now.owner, now.mirror].contains(&Some(self.id)) || now.handoff.is_some_and(|handoff| handoff.to == self.id)
-        });
+    fn recorded_before(&self, state: &ClusterState) -> BTreeMap<CameraId, (Timestamp, Former)> {
+        let mine = state.assignments.iter().filter_map(|(camera, now)| Some((camera, Former::of(now, self.id)?)));
         let until =
             |camera| self.chunks.iter().filter(|chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end()).max();
-        mine.filter_map(|(camera, _)| Some((camera, until(camera)?))).collect()
+        mine.filter_map(|(camera, former)| Some((camera, (until(camera)?, former)))).collect()
     }
 
     /// The process is gone, at once.

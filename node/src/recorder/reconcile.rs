@@ -2,9 +2,10 @@
 
 use super::status::Identity;
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::model::Source;
+use holdfast_consensus::model::{Assignment, Source};
 use holdfast_consensus::state::ClusterState;
-use holdfast_storage::ids::{CameraId, Epoch, Rank};
+use holdfast_storage::chunk::GapCause;
+use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use std::collections::BTreeMap;
 
 /// What this node is to record of one camera.
@@ -44,6 +45,32 @@ pub fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -
             (camera.id, recording)
         })
         .collect()
+}
+
+/// What a process that starts anew is to a camera that its node may have recorded before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Former {
+    /// Its recording broke off with the last process: what was not recorded since is a gap.
+    Recorder,
+    /// It stands in for the owner when it must: nobody missed it, but what it records now must not lie before what it recorded then.
+    StandIn,
+}
+
+impl Former {
+    /// `None` where it has no part in the camera.
+    #[must_use]
+    pub fn of(assignment: &Assignment, me: NodeId) -> Option<Self> {
+        let is_target = assignment.handoff.is_some_and(|handoff| handoff.to == me);
+        if [assignment.owner, assignment.mirror].contains(&Some(me)) || is_target {
+            return Some(Self::Recorder);
+        }
+        (assignment.successor == Some(me)).then_some(Self::StandIn)
+    }
+
+    #[must_use]
+    pub fn cause(self) -> Option<GapCause> {
+        (self == Self::Recorder).then_some(GapCause::NodeDown)
+    }
 }
 
 /// Where a recorder is in its life.

@@ -118,10 +118,10 @@ impl Supervisor {
     }
 
     /// How far a camera was recorded before this process started, so that nothing is stamped before it, and why nothing was recorded since, for the
-    /// gap ledger. To be called before [`Self::run`].
-    pub fn recorded_before(&mut self, camera: CameraId, until: Timestamp, cause: GapCause) {
+    /// gap ledger; `None` where that was not this node's duty. To be called before [`Self::run`].
+    pub fn recorded_before(&mut self, camera: CameraId, until: Timestamp, cause: Option<GapCause>) {
         self.recorded_until.insert(camera, until);
-        self.causes_before.insert(camera, cause);
+        self.causes_before.extend(cause.map(|cause| (camera, cause)));
     }
 
     /// Runs until shut down, or until all handles are gone; then stops all recorders.

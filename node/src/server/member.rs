@@ -20,6 +20,7 @@ use crate::ingest::runtime::{self, IngestRuntime};
 use crate::ingest::session::Deadlines;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::recorder::chunker::Limits;
+use crate::recorder::reconcile::Former;
 use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
@@ -29,7 +30,6 @@ use holdfast_consensus::model::{Duty, Node, NodeSpec, NodeTraits, Role};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
-use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -143,8 +143,8 @@ impl Member {
         };
         let (mut recorders, supervisor) = Supervisor::new(supervisor_options(config, identity), services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
-        for (camera, until) in recorded_before(&consensus.state(), identity.node, &volumes) {
-            recorders.recorded_before(camera, until, GapCause::NodeDown);
+        for (camera, until, former) in recorded_before(&consensus.state(), identity.node, &volumes) {
+            recorders.recorded_before(camera, until, former.cause());
         }
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
@@ -326,12 +326,13 @@ fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) 
 }
 
 /// How far this node had recorded the cameras that it still has.
-fn recorded_before(state: &ClusterState, me: NodeId, volumes: &Volumes) -> Vec<(CameraId, Timestamp)> {
-    let mine = state.assignments.iter().filter(|(_, assignment)| {
-        [assignment.owner, assignment.mirror].contains(&Some(me))
-            || assignment.handoff.is_some_and(|handoff| handoff.to == me)
-    });
-    mine.filter_map(|(camera, _)| Some((camera, volumes.recorded_until(camera)?))).collect()
+fn recorded_before(
+    state: &ClusterState,
+    me: NodeId,
+    volumes: &Volumes,
+) -> impl Iterator<Item = (CameraId, Timestamp, Former)> {
+    let mine = state.assignments.iter().filter_map(move |(camera, now)| Some((camera, Former::of(now, me)?)));
+    mine.filter_map(move |(camera, former)| Some((camera, volumes.recorded_until(camera)?, former)))
 }
 
 fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Options {

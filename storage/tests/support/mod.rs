@@ -132,7 +132,7 @@ pub(crate) async fn close(volume: Volume, handle: VolumeHandle) {
 
 pub(crate) fn await_recovery(handle: &VolumeHandle) {
     let started = Instant::now();
-    while !handle.stats().is_recovered() {
+    while !(handle.stats().is_recovered() && handle.stats().is_catalogue_open) {
         assert!(started.elapsed() < Duration::from_secs(20), "recovery hangs: {:?}", handle.stats());
         std::thread::sleep(Duration::from_millis(2));
     }
