@@ -126,5 +126,7 @@ fn new_camera(number: u32, url: String) -> NewCamera {
         priority: 100,
         retention_class: DEFAULT_RETENTION_CLASS.to_owned(),
         labels: BTreeMap::new(),
+        node_labels: BTreeMap::new(),
+        preferred_node: None,
     }
 }

@@ -62,7 +62,14 @@ mod tests {
         let gap =
             |&(start, end)| Gap { start: at(start), end: at(end), cause: GapCause::CameraStalled, node: Some(node) };
         let (spans, gaps) = (spans.iter().map(span).collect(), gaps.iter().map(gap).collect());
-        Timeline { camera: CameraId(1), from: at(0), to: at(100 * HOLE_US_MIN), spans, gaps }
+        Timeline {
+            camera: CameraId(1),
+            from: at(0),
+            to: at(100 * HOLE_US_MIN),
+            spans,
+            gaps,
+            nodes_left_out: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,15 +1,28 @@
 //! What tests need to prove a cluster: it drives real processes and cameras, and compares what is served with what was sent.
 //!
-//! `coverage` and `prometheus` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`, `ffmpeg`, `wait` and `wall` touch the world.
+//! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it happen, `invariants` judge what was seen, `report` shows it.
+//!
+//! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
+//! `ffmpeg`, `gate`, `wait`, `wall`, `stage` and `run` touch the world.
 
+pub mod cli;
 pub mod coverage;
 pub mod disk;
 pub mod faulty;
 pub mod ffmpeg;
+pub mod gate;
+pub mod history;
+pub mod invariants;
 pub mod oracle;
 pub mod process;
 pub mod prometheus;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod simulator;
 pub mod site;
+pub mod soak;
+pub mod stage;
 pub mod wait;
 pub mod wall;
 pub mod web;
@@ -35,6 +48,16 @@ pub enum Error {
     TimedOut { what: String, seconds: u64, why: String },
     #[error("{0}")]
     Wrong(String),
+    #[error(transparent)]
+    Scenario(#[from] scenario::ScenarioError),
+    /// Arguments or files that make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// This machine lacks something.
+    #[error("cannot run here: {0}")]
+    CannotRun(String),
+    #[error("interrupted")]
+    Interrupted,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -162,6 +162,21 @@ impl Site {
         Ok(camera)
     }
 
+    /// As [`Site::add_served`], with other settings: where the camera seems to be, and how it is protected.
+    ///
+    /// # Errors
+    /// As [`Site::add_served`].
+    pub async fn add_served_as(&mut self, number: u32, camera: NewCamera) -> Result<SiteCamera> {
+        let served = self.server.camera(number);
+        let handle = served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
+        let answer = self.api()?.call(Method::POST, &["cameras"], Some(&camera)).await?;
+        let added: wire::Camera = serde_json::from_value(answer)
+            .map_err(|error| Error::Wrong(format!("the added camera cannot be read: {error}")))?;
+        let camera = SiteCamera { handle, id: added.id, name: camera.name };
+        self.cameras.push(camera.clone());
+        Ok(camera)
+    }
+
     /// Adds any camera through the first node that runs.
     ///
     /// # Errors
@@ -470,5 +485,7 @@ pub fn new_camera(name: &str, source: NewSource) -> NewCamera {
         priority: 100,
         retention_class: DEFAULT_RETENTION_CLASS.to_owned(),
         labels: BTreeMap::new(),
+        node_labels: BTreeMap::new(),
+        preferred_node: None,
     }
 }

@@ -1,6 +1,7 @@
 //! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
 
-use crate::model::{CameraSpec, Duty, HoldSpec, NodeSpec};
+use crate::model::{CameraSpec, Duty, HoldSpec, NodeSpec, NodeTraits, PlacementRules};
+use crate::policy::PolicyChange;
 use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,8 @@ pub enum Command {
         node: NodeId,
         duty: Duty,
     },
-    /// Refused while the node holds cameras, unless `force`: then its cameras are left without owner until they are placed again.
+    /// Refused while the node holds cameras, unless `force`: then a camera's mirror, or the target of its handoff, owns it at once, and cameras that only
+    /// this node recorded are left without owner until they are placed again.
     RemoveNode {
         node: NodeId,
         force: bool,
@@ -58,6 +60,34 @@ pub enum Command {
     },
     DeleteHold {
         hold: HoldId,
+    },
+    /// As `CreateCamera`. `only_after`: refuse where a camera was added after this one, because room was looked for without it.
+    AddCamera {
+        spec: CameraSpec,
+        rules: PlacementRules,
+        only_after: Option<CameraId>,
+    },
+    /// As `UpdateCamera`; refuse unless revision and rules are still these.
+    ChangeCamera {
+        camera: CameraId,
+        spec: CameraSpec,
+        rules: PlacementRules,
+        expect_revision: u64,
+        expect_rules: PlacementRules,
+    },
+    /// With `ReportForDuty`: what that has no room for.
+    ReportTraits {
+        node: NodeId,
+        traits: NodeTraits,
+    },
+    ChangePolicy(Vec<PolicyChange>),
+    /// Cameras are to spread evenly over the nodes again; asked twice, it begins anew.
+    BeginRebalance {
+        at: Timestamp,
+    },
+    /// The rebalance that began at `since` is over.
+    EndRebalance {
+        since: Timestamp,
     },
 }
 
@@ -184,6 +214,10 @@ pub enum Rejection {
     TooMany { what: String, max: usize },
     #[error("there is no hold {0}; list the holds to see their ids")]
     UnknownHold(HoldId),
+    #[error("another camera was added meanwhile, after camera {0}; try again")]
+    CamerasChanged(CameraId),
+    #[error("where camera {0} may be recorded was changed meanwhile; read it again and repeat the change")]
+    StaleRules(CameraId),
 }
 
 impl Rejection {
@@ -206,6 +240,8 @@ impl Rejection {
             Self::UnknownRetentionClass(_) => "unknown-retention-class",
             Self::TooMany { .. } => "too-many",
             Self::UnknownHold(_) => "unknown-hold",
+            Self::CamerasChanged(_) => "cameras-changed",
+            Self::StaleRules(_) => "stale-rules",
         }
     }
 
@@ -234,6 +270,12 @@ impl fmt::Display for Command {
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
             Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),
             Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
+            Self::AddCamera { spec, .. } => write!(f, "add camera \"{}\"", spec.name),
+            Self::ChangeCamera { camera, .. } => write!(f, "change camera {camera}"),
+            Self::ReportTraits { node, .. } => write!(f, "node {node} reports its traits"),
+            Self::ChangePolicy(changes) => write!(f, "change policy {changes:?}"),
+            Self::BeginRebalance { .. } => write!(f, "begin rebalance"),
+            Self::EndRebalance { .. } => write!(f, "end rebalance"),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What nodes tell each other four times a second: that they live, and how far their recordings are durable.
 
+use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How often a node sends heartbeats.
@@ -36,6 +38,30 @@ pub struct Progress {
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,
+    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes. On the wire in whole kilobits.
+    #[serde(with = "kilobits")]
+    pub bitrate_bps: Option<u64>,
+}
+
+/// A byte less for each recorder and each listener, four times a second.
+mod kilobits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bitrate_bps: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        bitrate_bps.map(|bps| bps.div_ceil(1000)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(|kilobits| kilobits.saturating_mul(1000)))
+    }
+}
+
+/// What a node found out about a camera that it does not record, and whose owner says that it cannot: it is asked to describe itself, no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub camera: CameraId,
+    /// Whether it answered with a stream that can be recorded, the last time it was asked.
+    pub reachable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,5 +73,50 @@ pub struct Heartbeat {
     pub sent_at: Timestamp,
     /// At least one of its volumes can be written. A node that says no keeps what it has until others have it, and is given nothing more.
     pub writable: bool,
+    /// Of those that the receiver is told of ([`Audience`]).
     pub recorders: Vec<Progress>,
+    pub probes: Vec<Probe>,
+}
+
+/// Who is told of which recorders of one node. All voters are told of all, so that whoever leads next knows how each stands; other nodes only of
+/// cameras that they would record if this node did not, or recorded until it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audience {
+    voters: BTreeSet<NodeId>,
+    others: BTreeMap<NodeId, BTreeSet<CameraId>>,
+}
+
+impl Audience {
+    /// Who is told of recorders of `cameras`. Where the voters are not known, nobody is told of everything.
+    #[must_use]
+    pub fn of(state: &ClusterState, voters: &[NodeId], cameras: impl IntoIterator<Item = CameraId>) -> Self {
+        let mut others: BTreeMap<NodeId, BTreeSet<CameraId>> = BTreeMap::new();
+        for camera in cameras {
+            let Some(now) = state.assignments.get(camera) else { continue };
+            let handoff = now.handoff.map(|handoff| handoff.to);
+            // The owner before the present one records on until it is told of a keyframe of its heir.
+            let former = state.tenures(camera).iter().rev().nth(1).map(|tenure| tenure.node);
+            let concerned = [now.owner, now.mirror, now.successor, handoff, former];
+            for node in concerned.into_iter().flatten().filter(|node| !voters.contains(node)) {
+                others.entry(node).or_default().insert(camera);
+            }
+        }
+        Self { voters: voters.iter().copied().collect(), others }
+    }
+
+    #[must_use]
+    pub fn is_told(&self, node: NodeId, camera: CameraId) -> bool {
+        self.voters.contains(&node) || self.others.get(&node).is_some_and(|cameras| cameras.contains(&camera))
+    }
+}
+
+impl Heartbeat {
+    /// As it is sent to `node`.
+    #[must_use]
+    pub fn to(&self, node: NodeId, audience: &Audience) -> Self {
+        let recorders = self.recorders.iter().filter(|progress| audience.is_told(node, progress.camera));
+        // Probes are for whoever leads.
+        let probes = if audience.voters.contains(&node) { self.probes.clone() } else { Vec::new() };
+        Self { recorders: recorders.cloned().collect(), probes, ..*self }
+    }
 }

@@ -5,8 +5,10 @@
 use crate::command::Rejection;
 use crate::model::{NodeSpec, Secret};
 use crate::peer::{PeerClient, PeerError};
-use crate::routes::{JOIN, JoinAnswer, JoinRequest};
+use crate::routes::{CLUSTER, JOIN, JoinAnswer, JoinRequest};
 use holdfast_storage::ids::NodeId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -36,6 +38,15 @@ pub enum JoinError {
     Client(std::io::Error),
 }
 
+/// Which cluster the member at `peer` (`host:port` of its peer address) belongs to; asks until [`JOIN_DEADLINE`].
+///
+/// # Errors
+/// See [`JoinError`].
+pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
+    let client = PeerClient::new(secret).map_err(JoinError::Client)?;
+    ask(&client, peer, CLUSTER, &(), Ok).await
+}
+
 /// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same question until [`JOIN_DEADLINE`].
 /// `attempt` is to be made durable before it is used: asked again with it, after a crash too, the cluster gives the same id instead of
 /// refusing the name that it gave away already.
@@ -45,12 +56,34 @@ pub enum JoinError {
 pub async fn join(peer: &str, spec: NodeSpec, secret: Secret, attempt: Uuid) -> Result<Joined, JoinError> {
     let client = PeerClient::new(secret).map_err(JoinError::Client)?;
     let request = JoinRequest { spec, attempt };
+    ask(&client, peer, JOIN, &request, |answer| match answer {
+        JoinAnswer::Joined { node, cluster } => Ok(Joined { node, cluster }),
+        JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
+        JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),
+    })
+    .await
+}
+
+/// What an answer says that is no yes.
+enum Refusal {
+    Final(Rejection),
+    /// Ask again.
+    Passing(String),
+}
+
+async fn ask<Req: Serialize, Resp: DeserializeOwned, T>(
+    client: &PeerClient,
+    peer: &str,
+    path: &str,
+    request: &Req,
+    take: impl Fn(Resp) -> Result<T, Refusal>,
+) -> Result<T, JoinError> {
     let give_up_at = Instant::now() + JOIN_DEADLINE;
     loop {
-        let why = match client.call::<_, JoinAnswer>(peer, JOIN, &request, ASK_DEADLINE).await {
-            Ok(JoinAnswer::Joined { node, cluster }) => return Ok(Joined { node, cluster }),
-            Ok(JoinAnswer::Rejected(rejection)) => return Err(JoinError::Rejected(rejection)),
-            Ok(JoinAnswer::Unavailable(why)) => why,
+        let why = match client.call::<_, Resp>(peer, path, request, ASK_DEADLINE).await.map(&take) {
+            Ok(Ok(taken)) => return Ok(taken),
+            Ok(Err(Refusal::Final(rejection))) => return Err(JoinError::Rejected(rejection)),
+            Ok(Err(Refusal::Passing(why))) => why,
             Err(error @ (PeerError::Rejected { .. } | PeerError::Garbled { .. })) => {
                 return Err(JoinError::Peer { peer: peer.to_owned(), error });
             }

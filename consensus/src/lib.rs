@@ -1,12 +1,16 @@
 //! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through here.
 //!
-//! Pure, no clock and no I/O: [`state`] (what a command does), [`liveness`] (who is alive), [`placement`] (who should record what),
-//! [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`], over openraft.
+//! Pure, no clock and no I/O: [`state`] (what a command does), [`liveness`] (who is alive), [`clocks`] (how far their clocks are off), [`placement`] (who should record what),
+//! [`headroom`] (what the next failure would cost), [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`],
+//! over openraft.
 
 mod auth;
+pub mod bitrate;
+pub mod clocks;
 pub mod command;
 mod consensus;
 pub mod desired;
+pub mod headroom;
 pub mod heartbeat;
 mod join;
 pub mod liveness;
@@ -14,6 +18,7 @@ mod membership;
 pub mod model;
 pub mod peer;
 pub mod placement;
+pub mod policy;
 mod raft;
 mod routes;
 pub mod state;
@@ -23,7 +28,7 @@ pub mod validate;
 
 pub use auth::peer_auth;
 pub use consensus::{Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE, WriteError};
-pub use join::{JOIN_DEADLINE, JoinError, Joined, join};
+pub use join::{JOIN_DEADLINE, JoinError, Joined, cluster_of, join};
 pub use membership::VOTERS_MAX;
 
 /// A future behind a pointer. The code of an `async fn` is generated in every crate that awaits it; this keeps that of openraft and of the

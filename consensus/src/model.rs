@@ -57,6 +57,15 @@ pub struct CameraSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Where a camera may and should be recorded: what the user set beside its [`CameraSpec`]. A change of it restarts no session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementRules {
+    /// Only nodes that have all of these labels can reach the camera; empty: any node can.
+    pub node_labels: BTreeMap<String, String>,
+    /// The node that should record it where that can.
+    pub preferred_node: Option<NodeId>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Camera {
     pub id: CameraId,
@@ -98,6 +107,15 @@ pub struct NodeSpec {
     pub failure_domain: String,
     /// Cameras that it may record at once.
     pub camera_capacity: u32,
+}
+
+/// What a node says of itself beside its [`NodeSpec`], when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTraits {
+    /// What cameras may ask for ([`PlacementRules::node_labels`]).
+    pub labels: BTreeMap<String, String>,
+    /// Bits per second of all cameras that it may record at once; `None`: as many as `camera_capacity` allows.
+    pub bitrate_capacity_bps: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,6 +29,7 @@ pub(crate) const SNAPSHOT: &str = "/raft/snapshot";
 pub(crate) const TRANSFER: &str = "/raft/transfer-leader";
 pub(crate) const WRITE: &str = "/write";
 pub(crate) const JOIN: &str = "/join";
+pub(crate) const CLUSTER: &str = "/cluster";
 
 /// Entries of one append: 64 commands of at most 4,096 assignment changes.
 const APPEND_BYTES_MAX: usize = 32 << 20;
@@ -100,6 +101,7 @@ pub(crate) fn router(consensus: Consensus, secret: Secret) -> Router {
         .route(TRANSFER, limited(JOIN_BYTES_MAX)(post(transfer_leader)))
         .route(WRITE, limited(WRITE_BYTES_MAX)(post(write)))
         .route(JOIN, limited(JOIN_BYTES_MAX)(post(join)))
+        .route(CLUSTER, limited(JOIN_BYTES_MAX)(post(cluster)))
         .with_state(consensus);
     peer_auth(secret, routes)
 }
@@ -197,4 +199,9 @@ async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
         Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
         Err(error) => JoinAnswer::Unavailable(error.to_string()),
     })
+}
+
+/// For who wants to join, and has data of some cluster.
+async fn cluster(State(consensus): State<Consensus>) -> Answer {
+    answer(&consensus.cluster())
 }

@@ -1,9 +1,14 @@
 //! The replicated state and how commands change it. Deterministic: no clock, no randomness, no I/O; the same log gives the same state on every node.
 
 mod assign;
+mod decode;
+mod wishes;
 
 use crate::command::{Command, Rejection, Response, Settings};
-use crate::model::{Assignment, Camera, CameraSpec, Duty, Hold, HoldSpec, Node, NodeSpec, Tenure};
+use crate::model::{
+    Assignment, Camera, CameraSpec, Duty, Hold, HoldSpec, Node, NodeSpec, NodeTraits, PlacementRules, Tenure,
+};
+use crate::policy::Policy;
 use crate::table::Table;
 use crate::validate::{self, CAMERAS_MAX, HOLDS_MAX, NODES_MAX};
 use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
@@ -31,6 +36,13 @@ pub struct ClusterState {
     attempts: Table<Uuid, NodeId>,
     pub holds: Table<HoldId, Hold>,
     hold_last: HoldId,
+    /// Of cameras that have any.
+    rules: Table<CameraId, PlacementRules>,
+    /// Of nodes that have reported them.
+    traits: Table<NodeId, NodeTraits>,
+    pub policy: Policy,
+    /// When the rebalance that is under way was asked for.
+    pub rebalancing_since: Option<Timestamp>,
 }
 
 /// What is remembered of a camera's assignments.
@@ -58,21 +70,6 @@ impl ClusterState {
         self.nodes.values().find(|node| node.spec.name == name)
     }
 
-    /// Reads a state that [`Serialize`] wrote, also before there were holds.
-    ///
-    /// # Errors
-    /// The bytes are no state, or that of a newer version.
-    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        match whole(bytes) {
-            Err(error @ postcard::Error::DeserializeUnexpectedEnd) => {
-                let state = whole(&[bytes, WITHOUT_HOLDS].concat())?;
-                // Else what was added has completed something else that was cut.
-                if state.holds.is_empty() { Ok(state) } else { Err(error) }
-            }
-            other => other,
-        }
-    }
-
     /// Applies one entry of the log.
     ///
     /// # Errors
@@ -96,6 +93,14 @@ impl ClusterState {
             Command::Assign { at, changes } => Ok(self.assign(at, changes)),
             Command::CreateHold { spec, at } => self.create_hold(spec, at),
             Command::DeleteHold { hold } => self.delete_hold(hold),
+            Command::AddCamera { spec, rules, only_after } => self.add_camera(spec, rules, only_after),
+            Command::ChangeCamera { camera, spec, rules, expect_revision, expect_rules } => {
+                self.change_camera(camera, (spec, rules), expect_revision, &expect_rules)
+            }
+            Command::ReportTraits { node, traits } => self.report_traits(node, traits),
+            Command::ChangePolicy(changes) => self.change_policy(changes),
+            Command::BeginRebalance { at } => Ok(self.begin_rebalance(at)),
+            Command::EndRebalance { since } => Ok(self.end_rebalance(since)),
         }
     }
 
@@ -149,9 +154,12 @@ impl ClusterState {
 
     fn set_duty(&mut self, id: NodeId, duty: Duty) -> Result<Response, Rejection> {
         let node = self.node_mut(id)?;
-        // Whoever drains has nothing to hand over by stopping, and `Stopping` would end with the restart.
-        if (node.duty, duty) != (Duty::Draining, Duty::Stopping) {
-            node.duty = duty;
+        match (node.duty, duty) {
+            // Whoever drains has nothing to hand over by stopping, and `Stopping` would end with the restart.
+            (Duty::Draining, Duty::Stopping) => {}
+            // Only its next process may say that it takes cameras again: one that hands them over must not be given more.
+            (Duty::Stopping, Duty::Active) => {}
+            _ => node.duty = duty,
         }
         Ok(Response::Done)
     }
@@ -176,6 +184,7 @@ impl ClusterState {
         }
         self.release_all(node, at);
         self.nodes.remove(node);
+        self.forget_node(node);
         let attempts: Vec<Uuid> =
             self.attempts.iter().filter(|(_, id)| **id == node).map(|(attempt, _)| attempt).collect();
         attempts.into_iter().for_each(|attempt| self.attempts.remove(attempt));
@@ -227,6 +236,7 @@ impl ClusterState {
         self.cameras.remove(id);
         self.assignments.remove(id);
         self.histories.remove(id);
+        self.forget_camera(id);
         Ok(Response::Done)
     }
 
@@ -265,58 +275,5 @@ impl ClusterState {
         }
         self.settings = settings;
         Ok(Response::Done)
-    }
-}
-
-/// No holds, and none ever made: what a state ended with before there were any.
-const WITHOUT_HOLDS: &[u8] = &[0, 0];
-
-/// Nothing may be left over: it would be what a newer version knows and this one would forget.
-fn whole(bytes: &[u8]) -> Result<ClusterState, postcard::Error> {
-    match postcard::take_from_bytes(bytes)? {
-        (state, []) => Ok(state),
-        _ => Err(postcard::Error::DeserializeBadEncoding),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Role;
-
-    fn founded() -> ClusterState {
-        let node = NodeSpec {
-            name: "n1".into(),
-            peer_addr: "n1:1".into(),
-            api_addr: "n1:2".into(),
-            role: Role::Witness,
-            failure_domain: String::new(),
-            camera_capacity: 0,
-        };
-        let mut state = ClusterState::default();
-        state.apply(Command::Initialize { cluster: Uuid::nil(), node }).unwrap();
-        state
-    }
-
-    #[test]
-    fn a_state_from_before_there_were_holds_is_read() {
-        let bytes = postcard::to_allocvec(&founded()).unwrap();
-        let before = bytes.strip_suffix(WITHOUT_HOLDS).unwrap();
-        assert_eq!(ClusterState::decode(before), Ok(founded()));
-        assert_eq!(ClusterState::decode(&bytes), Ok(founded()));
-    }
-
-    #[test]
-    fn a_state_that_is_cut_or_of_a_newer_version_is_refused() {
-        let mut state = founded();
-        state.camera_last = CameraId(1);
-        let spec = HoldSpec { reason: "case 7".into(), camera: CameraId(1), from: Timestamp(1), to: None };
-        state.apply(Command::CreateHold { spec, at: Timestamp(2) }).unwrap();
-        let bytes = postcard::to_allocvec(&state).unwrap();
-        assert_eq!(ClusterState::decode(&bytes), Ok(state));
-        // Cut right before the holds it is one from before there were any; a snapshot file has a checksum against that.
-        let read = (0..bytes.len()).filter(|cut| ClusterState::decode(&bytes[..*cut]).is_ok());
-        assert_eq!(read.count(), 1);
-        assert!(ClusterState::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

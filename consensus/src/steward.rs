@@ -1,30 +1,40 @@
 //! What the leader does about what it sees: a function of the replicated state and of the nodes' reports, run a few times a second. It proposes nothing where nothing must change.
 //!
 //! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
-//! successors and mirrors of what is well. A dead node's cameras go out in one log entry.
+//! successors and mirrors of what is well. A dead node's cameras go out in one log entry. Moves that nobody needs (back to a preferred node, to spread
+//! evenly again) wait until nothing else is to be done.
+//!
+//! An owner that lives and fails loses a camera at once where another node was answered by it (a probe), and keeps it where nobody is: a camera that is
+//! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too.
 //!
 //! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
 //! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
 
 mod memory;
+mod voluntary;
 
-pub use memory::{FAILING_MAX, MOVE_INTERVAL, STALLED_MAX, TARGET_BACKOFF};
+pub use memory::{
+    AWAY_MAX, FAILING_MAX, FAILING_SURE, MOVE_INTERVAL, QUIET_MAX, QUIET_SURE, STALLED_MAX, TARGET_BACKOFF,
+};
+pub use voluntary::REBALANCE_MAX;
 
+use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::Verdict;
 use crate::model::{Assignment, Handoff, Protection};
-use crate::placement::{Placement, Planner, by_priority};
+use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
-use memory::Memory;
+use memory::{Health, Memory};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A handoff's target must show a durable keyframe within this time.
 pub const HANDOFF_MAX: Duration = Duration::from_secs(15);
-/// Handoffs away from one node at a time: each opens a second connection to a camera. Cameras that the node fails to record do not wait.
+/// Handoffs away from one node at a time, and voluntary ones to one node: each opens a second connection to a camera. Cameras that the node
+/// fails to record do not wait.
 pub const HANDOFFS_PER_NODE_MAX: usize = 16;
 /// Changes in one log entry.
 pub const CHANGES_PER_COMMAND_MAX: usize = 4_096;
@@ -43,6 +53,8 @@ pub struct Input<'a> {
     pub voters: &'a [NodeId],
     /// Nodes that say they cannot write ([`crate::heartbeat::Heartbeat::writable`]): they lose their cameras and get none.
     pub unfit: &'a BTreeSet<NodeId>,
+    /// Whether a camera that its owner fails to record answered another node.
+    pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
 }
@@ -62,12 +74,16 @@ impl Steward {
             return Vec::new();
         }
         let cameras = by_priority(input.state, input.state.cameras.keys().collect());
-        let mut round = Round::new(input, &mut self.memory);
+        let bitrates = Bitrates::of_reports(input.progress);
+        let mut round = Round::new(input, &bitrates, &mut self.memory);
         let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
         orphans.into_iter().for_each(|camera| round.rescue(camera));
-        others.into_iter().for_each(|camera| round.tend(camera));
-        let commands = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
-        commands.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() }).collect()
+        others.iter().for_each(|camera| round.tend(*camera));
+        let is_over = round.changes.is_empty() && round.move_freely(&others);
+        let assign = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
+        let assign = assign.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() });
+        let end = input.state.rebalancing_since.filter(|_| is_over).map(|since| Command::EndRebalance { since });
+        assign.chain(end).collect()
     }
 }
 
@@ -80,25 +96,32 @@ struct Round<'a> {
     input: &'a Input<'a>,
     memory: &'a mut Memory,
     planner: Planner<'a>,
+    /// Under way.
     handoffs_from: BTreeMap<NodeId, usize>,
-    /// Cameras that could be shed, the least important last; filled when first needed.
-    victims: Option<Vec<CameraId>>,
-    shed: BTreeSet<CameraId>,
+    handoffs_to: BTreeMap<NodeId, usize>,
+    /// Who could make room; filled when first needed.
+    seats: Option<Seats>,
+    /// Cameras that something is proposed for.
+    touched: BTreeSet<CameraId>,
     changes: Vec<AssignmentChange>,
 }
 
 impl<'a> Round<'a> {
-    fn new(input: &'a Input<'a>, memory: &'a mut Memory) -> Self {
+    fn new(input: &'a Input<'a>, bitrates: &'a Bitrates, memory: &'a mut Memory) -> Self {
         let can_record = |node| {
             let is_alive = input.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive());
             is_alive && !input.unfit.contains(&node)
         };
-        let planner = Planner::new(input.state, can_record);
-        let mut handoffs_from = BTreeMap::new();
-        for assignment in input.state.assignments.values().filter(|assignment| assignment.handoff.is_some()) {
+        let planner = Planner::new(input.state, bitrates, can_record);
+        memory.note_fit(input.uptime, planner.fit());
+        let (mut handoffs_from, mut handoffs_to) = (BTreeMap::new(), BTreeMap::new());
+        for assignment in input.state.assignments.values() {
+            let Some(handoff) = assignment.handoff else { continue };
             assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
+            *handoffs_to.entry(handoff.to).or_default() += 1;
         }
-        Self { input, memory, planner, handoffs_from, victims: None, shed: BTreeSet::new(), changes: Vec::new() }
+        let (seats, touched, changes) = (None, BTreeSet::new(), Vec::new());
+        Self { input, memory, planner, handoffs_from, handoffs_to, seats, touched, changes }
     }
 
     fn verdict(&self, node: NodeId) -> Verdict {
@@ -131,6 +154,7 @@ impl<'a> Round<'a> {
     }
 
     fn propose(&mut self, camera: CameraId, now: &Assignment, op: AssignmentOp) {
+        self.touched.insert(camera);
         self.changes.push(AssignmentChange { camera, expect: now.epoch, op });
     }
 
@@ -140,8 +164,10 @@ impl<'a> Round<'a> {
         if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
             return self.complete(camera, now, handoff);
         }
-        let Some(owner) = self.heir(camera, now).or_else(|| self.shed_for(camera)) else { return };
-        self.planner.remove(now);
+        self.planner.remove(camera, now);
+        let Some(owner) = self.heir(camera, now).or_else(|| self.make_room(camera)) else {
+            return self.planner.add(camera, now);
+        };
         let placed = self.around(camera, now, owner);
         let Placement { owner, mirror, successor } = placed;
         let op = match now.owner {
@@ -150,7 +176,7 @@ impl<'a> Round<'a> {
                 AssignmentOp::TakeOver { owner, mirror, successor, watermark: self.watermark(Some(lost), camera) }
             }
         };
-        self.enter(placed);
+        self.enter(camera, placed);
         self.propose(camera, now, op);
     }
 
@@ -159,13 +185,13 @@ impl<'a> Round<'a> {
         let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
         let proved = report.is_some_and(|progress| progress.first_keyframe.is_some());
         let may = self.planner.is_fit(handoff.to) && !self.fails(camera, handoff);
-        may && (proved || !self.beside(now).any(|node| self.records(camera, now, node)))
+        may && (proved || !self.beside(camera, now).any(|node| self.records(camera, now, node)))
     }
 
     /// The mirror and the successor, if they can take an orphan.
-    fn beside(&self, now: &Assignment) -> impl Iterator<Item = NodeId> {
+    fn beside(&self, camera: CameraId, now: &Assignment) -> impl Iterator<Item = NodeId> {
         let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
-        let successor = now.successor.filter(|successor| self.planner.room(*successor) > 0);
+        let successor = now.successor.filter(|successor| self.planner.takes(*successor, camera));
         mirror.into_iter().chain(successor)
     }
 
@@ -189,62 +215,61 @@ impl<'a> Round<'a> {
 
     /// Who takes an orphan: whoever records it already, else its mirror or successor; else, or where that one is full, whoever has room.
     fn heir(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
+        let recording = self.beside(camera, now).find(|node| self.records(camera, now, *node));
+        let mirror = now.mirror.filter(|mirror| self.planner.is_fit(*mirror));
         let refused = self.memory.refused(self.input.uptime, camera);
-        let anyone = || self.planner.owner(&refused).or_else(|| self.planner.owner(&[]));
-        let recording = self.beside(now).find(|node| self.records(camera, now, *node));
-        recording.or_else(|| self.beside(now).next()).or_else(anyone)
+        recording.or(mirror).or_else(|| self.planner.heir(camera, now, &refused))
     }
 
-    /// Makes room for `camera` by letting go of the least important one, if that is less important. Answers where the room is.
-    fn shed_for(&mut self, camera: CameraId) -> Option<NodeId> {
-        let priority = self.input.state.cameras.get(camera)?.spec.priority;
-        let victim = *self.victims().last()?;
-        if self.input.state.cameras.get(victim)?.spec.priority >= priority {
-            return None;
-        }
-        self.victims().pop();
-        self.shed.insert(victim);
-        let now = self.assignment(victim)?;
-        self.planner.remove(now);
-        let watermark = self.watermark(now.owner, victim);
-        self.propose(victim, now, AssignmentOp::Shed { watermark });
-        now.owner
-    }
-
-    fn victims(&mut self) -> &mut Vec<CameraId> {
+    /// Has less important cameras, or second recorders, make room for `camera`. Answers where the room is.
+    fn make_room(&mut self, camera: CameraId) -> Option<NodeId> {
         let (state, planner) = (self.input.state, &self.planner);
-        self.victims.get_or_insert_with(|| {
-            let held = state.assignments.iter().filter(|(_, now)| now.owner.is_some_and(|owner| planner.is_fit(owner)));
-            by_priority(state, held.map(|(camera, _)| camera).collect())
-        })
+        let seats = self.seats.get_or_insert_with(|| Seats::new(state, planner));
+        let (node, leaving) = seats.cheapest(camera, planner)?;
+        leaving.into_iter().for_each(|seat| self.vacate(seat));
+        Some(node)
+    }
+
+    fn vacate(&mut self, seat: Seat) {
+        let (Some(now), Some(seats)) = (self.assignment(seat.camera), &mut self.seats) else { return };
+        self.planner.remove(seat.camera, &seats.left_of(seat.camera, now));
+        seats.vacate(seat);
+        if seat.is_mirror {
+            self.planner.add(seat.camera, &seats.left_of(seat.camera, now));
+            return self.propose(seat.camera, now, AssignmentOp::SetMirror { mirror: None });
+        }
+        let watermark = self.watermark(now.owner, seat.camera);
+        self.propose(seat.camera, now, AssignmentOp::Shed { watermark });
     }
 
     /// The mirror that is there already and a successor for `owner`, if possible not one that failed with this camera.
     fn around(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Placement {
         let mirror = now.mirror.filter(|_| self.protection(camera) == Protection::Gapless);
         let refused = self.memory.refused(self.input.uptime, camera);
-        let careful = self.planner.around(owner, mirror, &refused);
-        if careful.successor.is_some() { careful } else { self.planner.around(owner, mirror, &[]) }
+        let careful = self.planner.around(camera, owner, mirror, &refused);
+        if careful.successor.is_some() { careful } else { self.planner.around(camera, owner, mirror, &[]) }
     }
 
-    fn enter(&mut self, placed: Placement) {
+    fn enter(&mut self, camera: CameraId, placed: Placement) {
         let Placement { owner, mirror, successor } = placed;
-        self.planner.add(&Assignment { owner: Some(owner), mirror, successor, ..Assignment::default() });
+        self.planner.add(camera, &Assignment { owner: Some(owner), mirror, successor, ..Assignment::default() });
     }
 
     /// A camera whose owner is not known to be dead.
     fn tend(&mut self, camera: CameraId) {
-        if self.shed.contains(&camera) {
+        if self.touched.contains(&camera) {
             return;
         }
         let Some(now) = self.assignment(camera) else { return };
         let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };
         let report = self.progress(owner, camera);
-        let failed = self.memory.has_failed(self.input.uptime, camera, (owner, now.epoch), report);
+        let health = self.memory.watch(self.input.uptime, camera, (owner, now.epoch), report);
         if let Some(handoff) = now.handoff {
-            return self.tend_handoff(camera, now, handoff);
+            return self.tend_handoff(camera, now, handoff, health);
         }
-        let leaves = !self.planner.is_fit(owner);
+        let leaves = !self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera);
+        let beside = self.probe_beside(camera, now);
+        let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
         let fails = failed && self.memory.may_move(self.input.uptime, camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
@@ -252,7 +277,16 @@ impl<'a> Round<'a> {
         self.tend_beside(camera, now, owner);
     }
 
-    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
+    /// Whether the camera, which its owner does not get through to, answers its mirror or successor.
+    fn probe_beside(&self, camera: CameraId, now: &Assignment) -> Option<bool> {
+        self.beside(camera, now).filter_map(|node| self.probe(node, camera)).max()
+    }
+
+    fn probe(&self, node: NodeId, camera: CameraId) -> Option<bool> {
+        self.input.probes.get(&(node, camera)).copied()
+    }
+
+    fn tend_handoff(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff, health: Health) {
         let report = self.progress(handoff.to, camera).filter(|progress| progress.epoch == handoff.epoch);
         let waited = self.input.now.micros_since(handoff.since);
         // A wall clock that was stepped back would otherwise make a handoff last for ever.
@@ -260,10 +294,20 @@ impl<'a> Round<'a> {
         if self.verdict(handoff.to) == Verdict::Unknown && !expired {
             return;
         }
-        if !self.planner.is_fit(handoff.to) || self.fails(camera, &handoff) {
+        let reaches = |node| self.planner.is_fit(node) && self.input.state.reaches(node, camera);
+        let stays = now.owner.is_some_and(reaches) && health.is_well();
+        let may = reaches(handoff.to);
+        if self.memory.is_rescue(camera) && stays {
+            // It helped itself: the camera was away for everybody, for instance.
+            self.propose(camera, now, AssignmentOp::CancelHandoff { epoch: handoff.epoch });
+        } else if !may || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
-            self.complete(camera, now, handoff);
+            // A camera that is back after it was away is its owner's, who tries it every few seconds; meanwhile both may record it.
+            let waits = self.memory.is_rescue(camera) && self.probe_beside(camera, now) == Some(false) && !expired;
+            if !waits {
+                self.complete(camera, now, handoff);
+            }
         } else if expired {
             self.cancel(camera, now, handoff);
         }
@@ -271,9 +315,9 @@ impl<'a> Round<'a> {
 
     fn complete(&mut self, camera: CameraId, now: &Assignment, handoff: Handoff) {
         let watermark = self.watermark(now.owner, camera);
-        self.planner.remove(now);
+        self.planner.remove(camera, now);
         let placed = self.around(camera, now, handoff.to);
-        self.enter(placed);
+        self.enter(camera, placed);
         let Placement { mirror, successor, .. } = placed;
         let epoch = handoff.epoch;
         self.propose(camera, now, AssignmentOp::CompleteHandoff { epoch, mirror, successor, watermark });
@@ -288,29 +332,40 @@ impl<'a> Round<'a> {
     fn begin_handoff(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, fails: bool) -> bool {
         let Some(to) = self.target(camera, now, owner) else { return false };
         let waits_turn = !self.is_failing(owner, camera, now.epoch);
-        let under_way = self.handoffs_from.entry(owner).or_default();
-        if waits_turn && *under_way >= HANDOFFS_PER_NODE_MAX {
+        let under_way = self.handoffs_from.get(&owner).copied().unwrap_or(0);
+        if waits_turn && under_way >= HANDOFFS_PER_NODE_MAX {
             return true;
         }
-        *under_way += 1;
+        self.memory.begun(camera, fails);
         if fails {
             self.memory.moved(self.input.uptime, camera);
             self.memory.refuse(self.input.uptime, camera, owner);
         }
-        self.planner.add(&Assignment { owner: Some(to), ..Assignment::default() });
-        self.propose(camera, now, AssignmentOp::BeginHandoff { to });
+        self.hand_over(camera, now, owner, to);
         true
     }
 
-    /// Where to move: the successor, else the least loaded other node, else the mirror.
+    fn hand_over(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, to: NodeId) {
+        *self.handoffs_from.entry(owner).or_default() += 1;
+        *self.handoffs_to.entry(to).or_default() += 1;
+        if now.mirror != Some(to) {
+            self.planner.add(camera, &Assignment { owner: Some(to), ..Assignment::default() });
+        }
+        self.propose(camera, now, AssignmentOp::BeginHandoff { to });
+    }
+
+    /// Where to move: the preferred node, else the successor, else the least loaded other node, else the mirror; not where the camera did not answer.
     fn target(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
         let mut avoid = self.memory.refused(self.input.uptime, camera);
         avoid.push(owner);
+        avoid.extend(self.beside(camera, now).filter(|node| self.probe(*node, camera) == Some(false)));
         let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
-        let successor = now.successor.filter(|node| is_open(node) && self.planner.room(*node) > 0);
-        let mirror = now.mirror.filter(is_open);
+        let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
+        let preferred = self.input.state.rules(camera).preferred_node.filter(takes);
+        let successor = now.successor.filter(takes);
+        let mirror = now.mirror.filter(|node| is_open(node) && self.input.state.reaches(*node, camera));
         let others: Vec<NodeId> = avoid.iter().copied().chain(now.mirror).collect();
-        successor.or_else(|| self.planner.owner(&others)).or(mirror)
+        preferred.or(successor).or_else(|| self.planner.owner(camera, &others)).or(mirror)
     }
 
     /// Names a mirror and a successor where there is none that lives, and somebody could be.
@@ -319,14 +374,14 @@ impl<'a> Round<'a> {
         if mirror != now.mirror {
             self.propose(camera, now, AssignmentOp::SetMirror { mirror });
         }
-        let successor = self.wanted_successor(now, owner, mirror);
+        let successor = self.wanted_successor(camera, now, owner, mirror);
         let left = now.successor.filter(|successor| Some(*successor) != mirror);
         if successor != left {
             self.propose(camera, now, AssignmentOp::SetSuccessor { successor });
         }
         if (mirror, successor) != (now.mirror, now.successor) {
-            self.planner.remove(now);
-            self.enter(Placement { owner, mirror, successor });
+            self.planner.remove(camera, now);
+            self.enter(camera, Placement { owner, mirror, successor });
         }
     }
 
@@ -334,26 +389,34 @@ impl<'a> Round<'a> {
         if self.protection(camera) == Protection::Standard {
             return None;
         }
-        if now.mirror.is_some_and(|mirror| self.may_stay(mirror)) {
+        if now.mirror.is_some_and(|mirror| self.may_stay(mirror, camera)) {
             return now.mirror;
         }
         let domain = self.planner.domain(owner);
-        let may_mirror = |node: &NodeId| self.planner.room(*node) > 0 && self.planner.domain(*node) != domain;
-        let promoted = now.successor.filter(may_mirror);
-        promoted.or_else(|| self.planner.mirror(domain, &[owner])).or(now.mirror)
+        let promoted = now.successor.filter(|node| self.planner.may_mirror(*node, camera, domain));
+        let left = now.mirror.filter(|mirror| self.input.state.reaches(*mirror, camera));
+        promoted.or_else(|| self.planner.mirror(camera, domain, &[owner])).or(left)
     }
 
-    fn wanted_successor(&self, now: &Assignment, owner: NodeId, mirror: Option<NodeId>) -> Option<NodeId> {
+    fn wanted_successor(
+        &self,
+        camera: CameraId,
+        now: &Assignment,
+        owner: NodeId,
+        mirror: Option<NodeId>,
+    ) -> Option<NodeId> {
         let left = now.successor.filter(|successor| Some(*successor) != mirror);
-        if left.is_some_and(|successor| self.may_stay(successor)) {
+        if left.is_some_and(|successor| self.may_stay(successor, camera)) {
             return left;
         }
         let taken: Vec<NodeId> = [owner].into_iter().chain(mirror).collect();
         let domains = taken.iter().map(|node| self.planner.domain(*node)).collect();
-        self.planner.successor(owner, &taken, &domains).or(left)
+        let found = self.planner.successor(camera, owner, &taken, &domains);
+        found.or(left.filter(|successor| self.input.state.reaches(*successor, camera)))
     }
 
-    fn may_stay(&self, node: NodeId) -> bool {
-        self.planner.is_fit(node) || self.verdict(node) == Verdict::Unknown
+    fn may_stay(&self, node: NodeId, camera: CameraId) -> bool {
+        let may = self.planner.is_fit(node) || self.verdict(node) == Verdict::Unknown;
+        may && self.input.state.reaches(node, camera)
     }
 }

@@ -1,7 +1,8 @@
 //! What a camera, a node and the settings may look like. Pure, and the same at the API's door as in the replicated state.
 
 use crate::command::{Rejection, RetentionClass, Settings};
-use crate::model::{CameraSpec, HoldSpec, NodeSpec, Role, Source};
+use crate::model::{CameraSpec, HoldSpec, NodeSpec, NodeTraits, PlacementRules, Role, Source};
+use crate::policy::PolicyChange;
 use holdfast_storage::HOLD_CLASS;
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ pub const RETENTION_CLASSES_MAX: usize = 16;
 pub const HOLDS_MAX: usize = 1_000;
 pub const REASON_BYTES_MAX: usize = 512;
 pub const CAMERA_CAPACITY_MAX: u32 = 10_000;
+/// A day: who waits longer does not want cameras to go back by themselves.
+pub const FAILBACK_AFTER_S_MAX: u32 = 24 * 3600;
 
 /// # Errors
 /// [`Rejection::Invalid`] with the field's name and what to change.
@@ -25,7 +28,34 @@ pub fn camera_spec(spec: &CameraSpec) -> Result<(), Rejection> {
     name("name", &spec.name)?;
     source(&spec.source)?;
     name("retention_class", &spec.retention_class)?;
-    labels(&spec.labels)
+    labels("labels", &spec.labels)
+}
+
+/// # Errors
+/// [`Rejection::Invalid`] or [`Rejection::TooMany`].
+pub fn placement_rules(rules: &PlacementRules) -> Result<(), Rejection> {
+    labels("node_labels", &rules.node_labels)
+}
+
+/// # Errors
+/// [`Rejection::Invalid`] or [`Rejection::TooMany`].
+pub fn node_traits(traits: &NodeTraits) -> Result<(), Rejection> {
+    if traits.bitrate_capacity_bps == Some(0) {
+        return Err(Rejection::invalid("bitrate_capacity_bps", "must be at least 1; leave it out for no limit"));
+    }
+    labels("labels", &traits.labels)
+}
+
+/// # Errors
+/// [`Rejection::Invalid`] with the field's name and what to change.
+pub fn policy_change(change: &PolicyChange) -> Result<(), Rejection> {
+    match change {
+        PolicyChange::FailbackAfterS(seconds) if *seconds > FAILBACK_AFTER_S_MAX => {
+            let why = format!("is {seconds}; at most {FAILBACK_AFTER_S_MAX} s are supported");
+            Err(Rejection::invalid("failback_after_s", why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// # Errors
@@ -152,14 +182,14 @@ fn source(source: &Source) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn labels(labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
+fn labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), Rejection> {
     if labels.len() > LABELS_MAX {
-        return Err(Rejection::too_many("labels of a camera", LABELS_MAX));
+        return Err(Rejection::too_many(field, LABELS_MAX));
     }
     for (key, value) in labels {
-        name("labels", key)?;
-        at_most("labels", key, LABEL_KEY_BYTES_MAX)?;
-        at_most("labels", value, LABEL_VALUE_BYTES_MAX)?;
+        name(field, key)?;
+        at_most(field, key, LABEL_KEY_BYTES_MAX)?;
+        at_most(field, value, LABEL_VALUE_BYTES_MAX)?;
     }
     Ok(())
 }

@@ -2,14 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
-use holdfast_consensus::command::Command;
+use holdfast_consensus::bitrate::{BITRATE_UNKNOWN_BPS, Bitrates};
+use holdfast_consensus::command::{AssignmentOp, Command, Response};
 use holdfast_consensus::desired::{Provisionals, View, desired};
+use holdfast_consensus::headroom::survives_loss_of;
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
-use holdfast_consensus::model::{CameraSpec, Duty, NodeSpec, Protection, Role, Source, Transport};
-use holdfast_consensus::placement::survives_loss_of;
+use holdfast_consensus::model::{
+    CameraSpec, Duty, NodeSpec, NodeTraits, PlacementRules, Protection, Role, Source, Transport,
+};
+use holdfast_consensus::placement::Planner;
+use holdfast_consensus::policy::{Failback, PolicyChange};
 use holdfast_consensus::state::ClusterState;
-use holdfast_consensus::steward::{Input, Steward};
+use holdfast_consensus::steward::{Input, MOVE_INTERVAL, Steward};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use proptest::prelude::*;
@@ -18,6 +23,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const ROUND: Duration = Duration::from_millis(250);
+/// Node n is in zone n % `ZONES`.
+const ZONES: u64 = 2;
+/// Longer than any patience of the steward.
+const LONG: Duration = Duration::from_secs(3_700);
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -27,16 +36,36 @@ enum Event {
     Serve(u64),
     Break(u64, u32),
     Mend(u64, u32),
-    AddCamera { priority: u8, gapless: bool },
+    AddCamera(NewCamera),
     DropCamera(u32),
     NewLeader,
     StepClock(i32),
     Wait(u8),
+    Rebalance,
+}
+
+#[derive(Clone, Debug)]
+struct NewCamera {
+    priority: u8,
+    gapless: bool,
+    /// Only nodes of this zone reach it.
+    zone: Option<u64>,
+    prefers: Option<u64>,
+    bps: u64,
+}
+
+fn new_camera() -> impl Strategy<Value = NewCamera> {
+    let zone = prop_oneof![2 => Just(None), 1 => (0..ZONES).prop_map(Some)];
+    let prefers = prop_oneof![1 => Just(None), 1 => (1..7_u64).prop_map(Some)];
+    (any::<u8>(), any::<bool>(), zone, prefers, 1..=BITRATE_UNKNOWN_BPS)
+        .prop_map(|(priority, gapless, zone, prefers, bps)| NewCamera { priority, gapless, zone, prefers, bps })
 }
 
 #[derive(Clone, Debug)]
 struct Plan {
-    capacities: Vec<u32>,
+    /// Cameras, and megabits per second where that is limited.
+    capacities: Vec<(u32, Option<u64>)>,
+    failback: bool,
     domains: u64,
     events: Vec<Event>,
 }
@@ -50,17 +79,20 @@ fn event() -> impl Strategy<Value = Event> {
         1 => node.clone().prop_map(Event::Serve),
         1 => (node.clone(), camera.clone()).prop_map(|(node, camera)| Event::Break(node, camera)),
         1 => (node, camera.clone()).prop_map(|(node, camera)| Event::Mend(node, camera)),
-        4 => (any::<u8>(), any::<bool>()).prop_map(|(priority, gapless)| Event::AddCamera { priority, gapless }),
+        4 => new_camera().prop_map(Event::AddCamera),
         1 => camera.prop_map(Event::DropCamera),
         1 => Just(Event::NewLeader),
+        1 => Just(Event::Rebalance),
         1 => (-100_000..100_000).prop_map(Event::StepClock),
         4 => (1..100_u8).prop_map(Event::Wait),
     ]
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    (prop::collection::vec(1..12_u32, 2..7), 1..4_u64, prop::collection::vec(event(), 1..40))
-        .prop_map(|(capacities, domains, events)| Plan { capacities, domains, events })
+    let mbps = prop_oneof![1 => Just(None), 1 => (4..30_u64).prop_map(Some)];
+    let capacities = prop::collection::vec((1..12_u32, mbps), 2..7);
+    (capacities, any::<bool>(), 1..4_u64, prop::collection::vec(event(), 1..40))
+        .prop_map(|(capacities, failback, domains, events)| Plan { capacities, failback, domains, events })
 }
 
 struct Simulation {
@@ -74,6 +106,9 @@ struct Simulation {
     provisionals: BTreeMap<NodeId, Provisionals>,
     epochs: BTreeMap<CameraId, Epoch>,
     names: u32,
+    bitrates: BTreeMap<CameraId, u64>,
+    /// When each camera's owner last changed, until a wall clock is stepped.
+    moved: Option<BTreeMap<CameraId, Duration>>,
 }
 
 fn node_spec(n: usize, capacity: u32, domains: u64) -> NodeSpec {
@@ -90,14 +125,21 @@ fn node_spec(n: usize, capacity: u32, domains: u64) -> NodeSpec {
 impl Simulation {
     fn new(plan: &Plan) -> Self {
         let mut state = ClusterState::default();
-        for (n, capacity) in plan.capacities.iter().enumerate() {
+        for (n, (capacity, mbps)) in plan.capacities.iter().enumerate() {
             let spec = node_spec(n, *capacity, plan.domains);
             let command = match n {
                 0 => Command::Initialize { cluster: Uuid::nil(), node: spec },
                 _ => Command::JoinNode { spec, attempt: Uuid::from_u128(n as u128) },
             };
             state.apply(command).unwrap();
+            let node = NodeId(n as u64 + 1);
+            let labels = BTreeMap::from([("zone".to_owned(), (node.0 % ZONES).to_string())]);
+            let traits = NodeTraits { labels, bitrate_capacity_bps: mbps.map(|mbps| mbps * 1_000_000) };
+            state.apply(Command::ReportTraits { node, traits }).unwrap();
         }
+        let failback = if plan.failback { Failback::Prefer } else { Failback::Stay };
+        let policy = vec![PolicyChange::Failback(failback), PolicyChange::FailbackAfterS(10)];
+        state.apply(Command::ChangePolicy(policy)).unwrap();
         Self {
             state,
             steward: Steward::default(),
@@ -109,6 +151,8 @@ impl Simulation {
             provisionals: BTreeMap::new(),
             epochs: BTreeMap::new(),
             names: 0,
+            bitrates: BTreeMap::new(),
+            moved: Some(BTreeMap::new()),
         }
     }
 
@@ -131,23 +175,36 @@ impl Simulation {
             Event::Serve(n) => _ = self.state.apply(Command::SetDuty { node: node(n), duty: Duty::Active }),
             Event::Break(n, camera) => _ = self.broken.insert((node(n), CameraId(*camera))),
             Event::Mend(n, camera) => _ = self.broken.remove(&(node(n), CameraId(*camera))),
-            Event::AddCamera { priority, gapless } => self.add_camera(*priority, *gapless),
+            Event::AddCamera(camera) => self.add_camera(camera),
             Event::DropCamera(camera) => _ = self.state.apply(Command::DeleteCamera { camera: CameraId(*camera) }),
             Event::NewLeader => self.steward = Steward::default(),
-            Event::StepClock(ms) => self.wall_ms += i64::from(*ms),
+            Event::StepClock(ms) => {
+                self.wall_ms += i64::from(*ms);
+                self.moved = None;
+            }
+            Event::Rebalance => _ = self.state.apply(Command::BeginRebalance { at: self.wall() }).unwrap(),
             Event::Wait(rounds) => (0..*rounds).for_each(|_| _ = self.round()),
         }
         self.round();
     }
 
-    fn add_camera(&mut self, priority: u8, gapless: bool) {
+    fn add_camera(&mut self, new: &NewCamera) {
         self.names += 1;
         let name = format!("c{}", self.names);
         let source = Source { url: "rtsp://h/".into(), username: None, password: None, transport: Transport::Tcp };
-        let protection = if gapless { Protection::Gapless } else { Protection::Standard };
-        let labels = BTreeMap::new();
+        let protection = if new.gapless { Protection::Gapless } else { Protection::Standard };
+        let (priority, labels) = (new.priority, BTreeMap::new());
         let spec = CameraSpec { name, source, protection, priority, retention_class: "default".into(), labels };
-        self.state.apply(Command::CreateCamera(spec)).unwrap();
+        let node_labels = new.zone.map(|zone| ("zone".to_owned(), zone.to_string())).into_iter().collect();
+        let preferred_node = new.prefers.map(NodeId).filter(|node| self.state.nodes.contains(*node));
+        let rules = PlacementRules { node_labels, preferred_node };
+        self.state.apply(Command::AddCamera { spec, rules, only_after: None }).unwrap();
+        self.bitrates.insert(self.state.camera_last(), new.bps);
+    }
+
+    /// Cameras that were never recorded have no measured bitrate.
+    fn measured(&self) -> Bitrates {
+        Bitrates::of_reports(&self.progress)
     }
 
     /// A quarter of a second; answers how many commands the steward proposed.
@@ -158,15 +215,18 @@ impl Simulation {
         let (now, uptime, progress) = (self.wall(), self.now, &self.progress);
         // The dead do not vote: this is about what a leader decides, not about whether there can be one.
         let voters: Vec<NodeId> = self.state.nodes.keys().filter(|node| !self.dead.contains(node)).collect();
-        let unfit = &BTreeSet::new();
-        let input = Input { now, uptime, state: &self.state, verdicts: &verdicts, voters: &voters, unfit, progress };
+        let (unfit, probes) = (&BTreeSet::new(), &BTreeMap::new());
+        let (state, verdicts, voters) = (&self.state, &verdicts, &voters);
+        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress };
         let commands = self.steward.decide(&input);
         let count = commands.len();
         for command in commands {
+            self.check_patience(&command);
             match self.state.apply(command).unwrap() {
-                holdfast_consensus::command::Response::Assigned { skipped, .. } => {
+                Response::Assigned { skipped, .. } => {
                     assert!(skipped.is_empty(), "the steward proposed what does not apply: {skipped:?}");
                 }
+                Response::Done => {}
                 other => panic!("{other:?}"),
             }
             self.check();
@@ -188,18 +248,34 @@ impl Simulation {
                 let proof = (!broken).then_some(wall);
                 let state = if broken { RecorderState::Failing } else { RecorderState::Recording };
                 let (epoch, rank) = (wanted.epoch, wanted.rank);
-                let progress =
-                    Progress { camera, epoch, rank, state, watermark: proof, first_keyframe: proof, error: None };
+                let bitrate_bps = proof.and_then(|_| self.bitrates.get(&camera).copied());
+                let (watermark, first_keyframe, error) = (proof, proof, None);
+                let progress = Progress { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps };
                 self.progress.insert((me, camera), progress);
             }
         }
     }
 
+    /// Nobody moves a camera that is well twice in a minute.
+    fn check_patience(&self, command: &Command) {
+        let (Command::Assign { changes, .. }, Some(moved)) = (command, &self.moved) else { return };
+        for change in changes.iter().filter(|change| matches!(change.op, AssignmentOp::BeginHandoff { .. })) {
+            let camera = change.camera;
+            let owner = self.state.assignments.get(camera).unwrap().owner.unwrap();
+            let is_well = !self.broken.contains(&(owner, camera)) && self.fit().any(|node| node == owner);
+            let long_ago = moved.get(&camera).is_none_or(|at| self.now - *at >= MOVE_INTERVAL);
+            assert!(!is_well || long_ago, "camera {camera} moves again after {:?}", self.now - moved[&camera]);
+        }
+    }
+
     /// What holds after every command.
     fn check(&mut self) {
-        let mut load: BTreeMap<NodeId, u32> = BTreeMap::new();
+        let mut load: BTreeMap<NodeId, (u32, u64)> = BTreeMap::new();
         for (camera, assignment) in self.state.assignments.iter() {
             let before = self.epochs.insert(camera, assignment.epoch).unwrap_or_default();
+            if let Some(moved) = self.moved.as_mut().filter(|_| assignment.epoch != before) {
+                moved.insert(camera, self.now);
+            }
             assert!(
                 assignment.epoch >= before,
                 "camera {camera} went back from epoch {before} to {}",
@@ -213,7 +289,12 @@ impl Simulation {
                 [assignment.owner, assignment.mirror, assignment.successor].into_iter().flatten().collect();
             let distinct: BTreeSet<NodeId> = named.iter().copied().collect();
             assert_eq!(named.len(), distinct.len(), "camera {camera}: {assignment:?}");
-            assignment.owner.into_iter().chain(assignment.mirror).for_each(|node| *load.entry(node).or_default() += 1);
+            for node in assignment.owner.into_iter().chain(assignment.mirror) {
+                let load = load.entry(node).or_default();
+                *load = (load.0 + 1, load.1 + self.bitrates[&camera]);
+            }
+            let named = named.into_iter().chain(assignment.handoff.map(|handoff| handoff.to));
+            named.for_each(|node| assert!(self.state.reaches(node, camera), "node {node} does not reach {camera}"));
             let tenures = self.state.tenures(camera);
             assert!(tenures.is_sorted_by(|a, b| a.epoch < b.epoch), "{tenures:?}");
             assert_eq!(
@@ -222,14 +303,54 @@ impl Simulation {
             );
         }
         for (id, node) in self.state.nodes.iter() {
-            let load = load.get(&id).copied().unwrap_or(0);
-            assert!(load <= node.spec.camera_capacity, "node {id} has {load} of {}", node.spec.camera_capacity);
+            let (cameras, bps) = load.get(&id).copied().unwrap_or_default();
+            assert!(cameras <= node.spec.camera_capacity, "node {id} has {cameras} of {}", node.spec.camera_capacity);
+            let bps_max = self.state.traits(id).bitrate_capacity_bps.unwrap_or(u64::MAX);
+            assert!(bps <= bps_max, "node {id} records {bps} bit/s of {bps_max}");
         }
     }
 
     fn fit(&self) -> impl Iterator<Item = NodeId> {
         let fit = self.state.nodes.iter().filter(|(id, node)| !self.dead.contains(id) && node.duty == Duty::Active);
         fit.map(|(id, _)| id)
+    }
+}
+
+impl Simulation {
+    /// Nothing happens any more, every camera can be reached, and all patience comes to its end.
+    fn settle(&mut self) {
+        self.broken.clear();
+        for _ in 0..2 {
+            (0..200).for_each(|_| _ = self.round());
+            self.now += LONG;
+        }
+        (0..100).for_each(|_| _ = self.round());
+    }
+
+    fn priority(&self, camera: CameraId) -> u8 {
+        self.state.cameras.get(camera).unwrap().spec.priority
+    }
+
+    /// Whether `node` could record `camera` if whoever gives way to it did.
+    fn could_take(&self, node: NodeId, camera: CameraId) -> bool {
+        let wanted = self.priority(camera);
+        let stays = |other: CameraId, is_mirror: bool| {
+            let priority = self.priority(other);
+            if is_mirror { priority > wanted } else { priority >= wanted }
+        };
+        let bitrates = self.measured();
+        let (mut cameras, mut bps) = (1, bitrates.of(camera));
+        for (other, now) in self.state.assignments.iter().filter(|(other, _)| *other != camera) {
+            for (seat, is_mirror) in [(now.owner, false), (now.mirror, true)] {
+                let is_well = now.owner.is_some_and(|owner| self.fit().any(|fit| fit == owner));
+                if seat == Some(node) && (stays(other, is_mirror) || !is_well) {
+                    (cameras, bps) = (cameras + 1, bps + bitrates.of(other));
+                }
+            }
+        }
+        let bps_max = self.state.traits(node).bitrate_capacity_bps.unwrap_or(u64::MAX);
+        let fits = cameras <= self.state.nodes.get(node).unwrap().spec.camera_capacity && bps <= bps_max;
+        fits && self.state.reaches(node, camera)
     }
 }
 
@@ -240,32 +361,46 @@ proptest! {
     fn a_site_settles_with_every_camera_recorded_that_there_is_room_for(plan in plan()) {
         let mut site = Simulation::new(&plan);
         plan.events.iter().for_each(|event| site.take(event));
-        // Then nothing happens any more, and every camera can be reached.
-        site.broken.clear();
-        (0..400).for_each(|_| _ = site.round());
+        site.settle();
         let quiet: usize = (0..40).map(|_| site.round()).sum();
         prop_assert_eq!(quiet, 0, "the steward does not come to rest");
+        let somebody_leads = site.state.nodes.keys().any(|node| !site.dead.contains(&node));
+        prop_assert!(site.state.rebalancing_since.is_none() || !somebody_leads);
 
         let fit: BTreeSet<NodeId> = site.fit().collect();
-        let room: u32 = fit.iter().map(|node| {
-            let used = site.state.assignments.values().filter(|now| now.owner == Some(*node) || now.mirror == Some(*node)).count();
-            site.state.nodes.get(*node).unwrap().spec.camera_capacity - used as u32
-        }).sum();
         let lost: Vec<CameraId> = site.state.assignments.iter()
             .filter(|(_, now)| now.owner.is_none_or(|owner| site.dead.contains(&owner)))
             .map(|(camera, _)| camera).collect();
-        prop_assert!(lost.is_empty() || room == 0, "cameras {:?} are not recorded, with room for {}", lost, room);
+        for camera in lost {
+            let node = fit.iter().find(|node| site.could_take(**node, camera));
+            prop_assert!(node.is_none(), "camera {} is not recorded, and node {:?} could", camera, node);
+        }
+    }
+
+    #[test]
+    fn cameras_that_prefer_a_node_come_home(plan in plan()) {
+        let mut site = Simulation::new(&Plan { failback: true, ..plan.clone() });
+        plan.events.iter().for_each(|event| site.take(event));
+        site.settle();
+        let fit: BTreeSet<NodeId> = site.fit().collect();
+        let bitrates = site.measured();
+        let planner = Planner::new(&site.state, &bitrates, |node| fit.contains(&node));
+        for (camera, now) in site.state.assignments.iter() {
+            let Some(home) = site.state.rules(camera).preferred_node.filter(|home| Some(*home) != now.owner) else { continue };
+            let is_well = now.owner.is_some_and(|owner| fit.contains(&owner));
+            prop_assert!(!is_well || !planner.takes(home, camera), "camera {} is not at home: {:?}", camera, now);
+        }
     }
 
     #[test]
     fn what_is_said_to_survive_a_death_does(plan in plan(), victim in 1..7_u64) {
         let mut site = Simulation::new(&plan);
         plan.events.iter().for_each(|event| site.take(event));
-        site.broken.clear();
-        (0..400).for_each(|_| _ = site.round());
+        site.settle();
         let victim = NodeId(victim);
         let alive: BTreeSet<NodeId> = site.state.nodes.keys().filter(|node| !site.dead.contains(node)).collect();
-        let promised = survives_loss_of(&site.state, victim, |node| alive.contains(&node)).lost.is_empty();
+        let promised = survives_loss_of(&site.state, &site.measured(), &[victim], |node| alive.contains(&node));
+        let promised = promised.lost.is_empty();
         site.dead.insert(victim);
         (0..4).for_each(|_| _ = site.round());
         let all_live = site.state.assignments.values().all(|now| now.owner.is_some_and(|owner| !site.dead.contains(&owner)));

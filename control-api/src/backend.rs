@@ -20,6 +20,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Joins the cluster that `peer` (`host:port`) belongs to; a conflict where this node is a member already.
     fn join_cluster(&self, peer: String) -> impl Future<Output = Result<wire::Cluster>> + Send;
 
+    /// Has cameras spread evenly over the nodes again, and go to the nodes that they prefer. Asked twice, it begins anew.
+    fn rebalance(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
+    fn settings(&self) -> impl Future<Output = Result<wire::Settings>> + Send;
+    fn patch_settings(&self, patch: wire::SettingsPatch) -> impl Future<Output = Result<wire::Settings>> + Send;
+
     fn nodes(&self) -> impl Future<Output = Result<Vec<wire::Node>>> + Send;
     /// Takes a member out of the cluster for good; a conflict where it owns cameras, unless `force`.
     fn remove_node(&self, node: NodeId, force: bool) -> impl Future<Output = Result<()>> + Send;
@@ -30,7 +35,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     fn cameras(&self) -> impl Future<Output = Result<Vec<wire::Camera>>> + Send;
     fn camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
-    /// `camera` has passed [`crate::validate::camera_spec`].
+    /// `camera` has passed [`crate::validate::camera_spec`]. A conflict (`no-headroom`) where it would leave a camera unrecorded after a failure and
+    /// the settings are strict; else the answer warns.
     fn create_camera(&self, camera: wire::NewCamera) -> impl Future<Output = Result<wire::Camera>> + Send;
     /// `patch` has passed [`crate::validate::check_patch`]; [`crate::validate::patched_spec`] applies it.
     fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch)
@@ -52,6 +58,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
         from: Timestamp,
         to: Timestamp,
     ) -> impl Future<Output = Result<wire::Timeline>> + Send;
+    /// The cameras of the cluster.
+    fn camera_ids(&self) -> impl Future<Output = Result<Vec<CameraId>>> + Send;
+    /// As [`Backend::timeline`], of at most [`crate::limits::TIMELINES_AT_ONCE`] cameras, in their order, whether they exist or not.
+    fn timelines(
+        &self,
+        cameras: &[CameraId],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Future<Output = Result<Vec<wire::Timeline>>> + Send;
     /// The durable chunks of the whole cluster that overlap `from..to`, merged: per track sorted by start, without overlaps. Known for
     /// deleted cameras too; not found where the camera never existed. Chunks on nodes that cannot be reached now are not among them: they would
     /// break every export of their range off, and without them others' recordings may fill it.

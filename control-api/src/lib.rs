@@ -1,12 +1,13 @@
 //! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
 //!
-//! `fmp4`, `playback`, `range` and `validate` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
+//! `fmp4`, `ledger`, `playback`, `range` and `validate` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
 
 mod auth;
 pub mod backend;
 pub mod error;
 mod extract;
 pub mod fmp4;
+pub mod ledger;
 pub mod limits;
 mod metrics;
 pub mod playback;

@@ -39,6 +39,18 @@ pub const READ_AHEAD_CHUNKS: usize = 4;
 /// Longest range of one timeline.
 pub const TIMELINE_RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 
+/// Cameras of one page of the gap ledger.
+pub const LEDGER_CAMERAS_MAX: usize = 256;
+
+/// Cameras times hours of one page: 256 cameras for a day, 8 for 31 days.
+pub const LEDGER_CAMERA_HOURS_MAX: u64 = 256 * 24;
+
+/// Gaps at which a page of the ledger ends, with the camera that it is at.
+pub const LEDGER_GAPS_MAX: usize = 10_000;
+
+/// Timelines that are put together at once.
+pub const TIMELINES_AT_ONCE: usize = 16;
+
 /// Longest range of one playlist or export.
 pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);
 

@@ -18,6 +18,7 @@ pub const RETENTION_CLASS_BYTES_MAX: usize = 63;
 /// # Errors
 /// [`crate::error::ErrorKind::Invalid`], naming the field.
 pub fn camera_spec(new: NewCamera) -> Result<CameraSpec, ApiError> {
+    check_labels("node_labels", &new.node_labels)?;
     let source = Source {
         url: new.source.url,
         username: filled(new.source.username),
@@ -55,7 +56,8 @@ pub fn patched_spec(mut spec: CameraSpec, patch: CameraPatch) -> Result<CameraSp
 pub fn check_patch(patch: &CameraPatch) -> Result<(), ApiError> {
     patch.name.as_deref().map_or(Ok(()), check_name)?;
     patch.retention_class.as_deref().map_or(Ok(()), check_retention_class)?;
-    patch.labels.as_ref().map_or(Ok(()), check_labels)?;
+    patch.labels.as_ref().map_or(Ok(()), |labels| check_labels("labels", labels))?;
+    patch.node_labels.as_ref().map_or(Ok(()), |labels| check_labels("node_labels", labels))?;
     let Some(source) = &patch.source else { return Ok(()) };
     source.url.as_deref().map_or(Ok(()), check_url)?;
     check_credentials(source.username.as_deref(), source.password.as_deref())
@@ -93,7 +95,7 @@ fn checked(spec: CameraSpec) -> Result<CameraSpec, ApiError> {
         return Err(invalid("source.username", "is missing although there is a password"));
     }
     check_retention_class(&spec.retention_class)?;
-    check_labels(&spec.labels)?;
+    check_labels("labels", &spec.labels)?;
     Ok(spec)
 }
 
@@ -155,22 +157,22 @@ fn check_retention_class(class: &str) -> Result<(), ApiError> {
     Err(invalid("retention_class", format_args!("must be 1 to {RETENTION_CLASS_BYTES_MAX} of a-z, A-Z, 0-9, `-`, `_`")))
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ApiError> {
+fn check_labels(field: &str, labels: &BTreeMap<String, String>) -> Result<(), ApiError> {
     if labels.len() > LABELS_MAX {
-        return Err(invalid("labels", format_args!("has {} entries where {LABELS_MAX} fit", labels.len())));
+        return Err(invalid(field, format_args!("has {} entries where {LABELS_MAX} fit", labels.len())));
     }
     for (key, value) in labels {
         if !is_identifier(key, LABEL_KEY_BYTES_MAX, "-_./") {
             let why = format_args!(
                 "has the key {key:?}; keys are 1 to {LABEL_KEY_BYTES_MAX} of a-z, A-Z, 0-9, `-`, `_`, `.`, `/`"
             );
-            return Err(invalid("labels", why));
+            return Err(invalid(field, why));
         }
         if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
             let why = format_args!(
                 "has a value at {key:?} that is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters"
             );
-            return Err(invalid("labels", why));
+            return Err(invalid(field, why));
         }
     }
     Ok(())

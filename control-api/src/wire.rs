@@ -2,6 +2,8 @@
 
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Protection, Role, Transport};
+use holdfast_consensus::placement::Lack;
+use holdfast_consensus::policy::{Failback, HeadroomRule};
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -21,6 +23,58 @@ pub struct Cluster {
     pub cameras: usize,
     /// Cameras whose watermark moves.
     pub cameras_recording: usize,
+    /// What the next failure would cost, as it was a second ago or so; `None` before that was found out.
+    #[serde(default)]
+    pub failover_headroom: Option<FailoverHeadroom>,
+    /// A rebalance is under way.
+    #[serde(default)]
+    pub rebalancing: bool,
+}
+
+/// Whether every camera would still be recorded if a node died now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverHeadroom {
+    pub survives_any_node: bool,
+    /// `None` where the settings do not ask.
+    pub survives_any_domain: Option<bool>,
+    /// The loss that would cost most; `None` where none would cost a camera.
+    pub worst: Option<WorstLoss>,
+    /// Cameras of 4 Mbit/s that could be added.
+    pub spare_cameras: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorstLoss {
+    /// `None` where a whole failure domain is meant, or where cameras are not recorded already.
+    pub node: Option<NodeId>,
+    pub failure_domain: Option<String>,
+    /// Cameras that would not be recorded.
+    pub cameras_lost: usize,
+}
+
+/// `GET /settings`: what holds for the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    pub headroom: HeadroomRule,
+    /// Any failure domain's loss is to be survived, not only any node's.
+    pub headroom_over_domains: bool,
+    pub failback: Failback,
+    /// How long a preferred node must have been well.
+    pub failback_after_s: u32,
+}
+
+/// Body of `PATCH /settings`: absent fields stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsPatch {
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<HeadroomRule>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub headroom_over_domains: Option<bool>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub failback: Option<Failback>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub failback_after_s: Option<u32>,
 }
 
 /// An element of `GET /nodes`.
@@ -37,8 +91,27 @@ pub struct Node {
     pub api_addr: String,
     pub failure_domain: String,
     pub camera_capacity: u32,
+    /// Bits per second of all cameras that it may record; `None`: no limit but `camera_capacity`.
+    #[serde(default)]
+    pub bitrate_capacity_bps: Option<u64>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Cameras that it owns.
     pub cameras: usize,
+    /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
+    /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
+    #[serde(default)]
+    pub bitrate_bps: u64,
+}
+
+/// A node, by number or by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum NodeRef {
+    Id(NodeId),
+    Name(String),
 }
 
 /// An element of `GET /nodes/{id}/volumes`.
@@ -110,15 +183,22 @@ pub struct NewCamera {
     pub retention_class: String,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Only nodes with all of these labels may record it.
+    #[serde(default)]
+    pub node_labels: BTreeMap<String, String>,
+    /// The node that should record it where that can.
+    #[serde(default)]
+    pub preferred_node: Option<NodeRef>,
 }
 
 /// A field of a patch that is there: `null` is not a value.
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+    let value = Option::<T>::deserialize(deserializer)?;
+    value.map(Some).ok_or_else(|| serde::de::Error::custom("null is not a value; leave the field out"))
 }
 
-/// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` are replaced as a whole. `null` is refused: no field can be taken
-/// away but `username` and `password`, which an empty string removes.
+/// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are replaced as a whole. `null` is refused: no field
+/// can be taken away but `username`, `password` and `preferred_node`, which an empty string removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraPatch {
@@ -134,6 +214,10 @@ pub struct CameraPatch {
     pub retention_class: Option<String>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub node_labels: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub preferred_node: Option<NodeRef>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,8 +243,15 @@ pub struct Camera {
     pub priority: u8,
     pub retention_class: String,
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub node_labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub preferred_node: Option<NodeId>,
     pub assignment: Assignment,
     pub recording: Recording,
+    /// What the change that this answers would cost in a failure; only in answers to changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +281,9 @@ pub struct Recording {
     /// Everything up to here is durable.
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
+    /// Why nobody records it, where that is so for longer than a moment.
+    #[serde(default)]
+    pub waits_for: Option<Lack>,
 }
 
 /// An element of `GET /scrub`: how one volume is read again, and what of it was found damaged.
@@ -246,6 +340,9 @@ pub struct Timeline {
     pub to: Timestamp,
     pub spans: Vec<Span>,
     pub gaps: Vec<Gap>,
+    /// Members that did not answer: what they hold is told as far as others know it.
+    #[serde(default)]
+    pub nodes_left_out: Vec<NodeId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +363,40 @@ pub struct Gap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+}
+
+/// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines of the same range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapLedger {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// By camera, then by start.
+    pub gaps: Vec<CameraGap>,
+    /// Of `gaps`, one for each cause that is among them.
+    pub sums: Vec<GapSum>,
+    /// As in [`Timeline`].
+    pub nodes_left_out: Vec<NodeId>,
+    /// The last camera of this page where more follow: ask again with `after` set to it.
+    pub next_after: Option<CameraId>,
+}
+
+/// Every frame of the camera in `start..end` is missing: `start` is the end of the last one before it that is there, `end` the start of the keyframe after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CameraGap {
+    pub camera: CameraId,
+    pub start: Timestamp,
+    pub end: Timestamp,
+    pub duration_us: i64,
+    pub cause: GapCause,
+    /// The node that did not record; `None` where nobody was assigned.
+    pub node: Option<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapSum {
+    pub cause: GapCause,
+    pub gaps: usize,
+    pub duration_us: i64,
 }
 
 /// Body of `POST /holds`.

@@ -2,9 +2,10 @@
 //! footers still list, and it can be lost at any time: the next pass of the scrub finds the same.
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap, GapCause};
-use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
+use crate::ids::{CameraId, NodeId, SegmentId, SessionId, StreamKind, TrackKind};
 use crate::range::Range;
-use crate::timeline::Span;
+use crate::time::Timestamp;
+use crate::timeline::{HOLE_US_MIN, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,66 +115,110 @@ impl Damage {
         counts
     }
 
-    /// Takes the damaged chunks out of a stream's entries. The chunk after one was not damaged, but frames are missing before it.
+    /// Takes the damaged chunks out of a stream's entries, which have every place of each chunk. The chunk after one that is sound nowhere was not damaged, but
+    /// frames are missing before it.
     pub(crate) fn leave_out(&self, entries: &mut Vec<ChunkEntry>) {
         if self.is_empty() {
             return;
         }
-        let mut torn: BTreeSet<_> = BTreeSet::new();
-        entries.retain(|entry| {
-            let is_damaged = self.has(entry.location.segment, entry.location.offset);
-            if is_damaged {
-                let meta = &entry.meta;
-                torn.insert((meta.node, meta.session, meta.track, meta.sequence.wrapping_add(1)));
-            }
-            !is_damaged
-        });
+        let is_damaged = |entry: &ChunkEntry| self.has(entry.location.segment, entry.location.offset);
+        let (damaged, sound): (Vec<_>, Vec<_>) = entries.drain(..).partition(is_damaged);
+        *entries = sound;
+        let there: BTreeSet<_> = entries.iter().map(|entry| place(&entry.meta)).collect();
+        let lost = damaged.iter().map(|entry| place(&entry.meta)).filter(|place| !there.contains(place));
+        let torn: BTreeSet<_> = lost.map(|place| Place { sequence: place.sequence.wrapping_add(1), ..place }).collect();
         for entry in entries {
-            let meta = &mut entry.meta;
-            meta.after_loss |= torn.contains(&(meta.node, meta.session, meta.track, meta.sequence));
+            entry.meta.after_loss |= torn.contains(&place(&entry.meta));
         }
     }
 
-    /// What a stream lost, as the spans of its recording count: by its video, where any of it is damaged.
-    fn lost(&self, camera: CameraId, stream: StreamKind) -> Vec<&ChunkMeta> {
+    /// The damaged chunks of a stream that its spans count by: its video. By start.
+    pub(crate) fn video_of(&self, camera: CameraId, stream: StreamKind) -> Vec<ChunkMeta> {
         let of_stream = self.chunks.values().filter(|meta| (meta.camera, meta.stream) == (camera, stream));
-        of_stream.filter(|meta| meta.track == TrackKind::Video).collect()
-    }
-
-    /// Cuts what is damaged out of a stream's spans.
-    pub(crate) fn cut(&self, range: Range, spans: Vec<Span>) -> Vec<Span> {
-        if self.is_empty() {
-            return spans;
-        }
-        let lost = self.lost(range.camera, range.stream);
-        let cut_one =
-            |spans: Vec<Span>, meta: &&ChunkMeta| spans.into_iter().flat_map(|span| without(span, meta)).collect();
-        lost.iter().fold(spans, cut_one)
-    }
-
-    /// The same as entries of the gap ledger.
-    pub(crate) fn gaps(&self, range: Range) -> Vec<Gap> {
-        let lost = self.lost(range.camera, range.stream);
-        let gap = |meta: &ChunkMeta| Gap {
-            camera: meta.camera,
-            stream: meta.stream,
-            node: meta.node,
-            epoch: meta.epoch,
-            start: meta.start,
-            end: meta.end(),
-            cause: GapCause::Damaged,
-        };
-        lost.into_iter().filter(|meta| range.overlaps(meta.start, meta.end())).map(gap).collect()
+        let mut video: Vec<ChunkMeta> = of_stream.filter(|meta| meta.track == TrackKind::Video).copied().collect();
+        video.sort_by_key(|meta| meta.start);
+        video
     }
 }
 
-/// What is left of a span without a chunk of the same recorder.
-fn without(span: Span, meta: &ChunkMeta) -> impl Iterator<Item = Span> {
-    let is_apart = (span.node, span.epoch, span.rank) != (meta.node, meta.epoch, meta.rank)
-        || meta.end() <= span.start
-        || meta.start >= span.end;
-    let before = Span { end: if is_apart { span.end } else { meta.start }, ..span };
-    let after = Span { start: if is_apart { span.end } else { meta.end() }, ..span };
+/// Where a chunk lies in its session: its copies have the same place, and no other chunk of the stream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    node: NodeId,
+    session: SessionId,
+    track: TrackKind,
+    sequence: u32,
+}
+
+fn place(meta: &ChunkMeta) -> Place {
+    Place { node: meta.node, session: meta.session, track: meta.track, sequence: meta.sequence }
+}
+
+/// What of a stream cannot be played because of damage: the chunks that are sound nowhere, and what cannot be decoded after them, up to the next
+/// keyframe or to another loss, which the gap ledger tells itself. `stored` has every place of each chunk, and whether it is damaged there.
+pub(crate) fn unplayable(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
+    let mut chunks: BTreeMap<Place, (&ChunkMeta, bool)> = BTreeMap::new();
+    for (meta, is_damaged) in stored.iter().filter(|(meta, _)| meta.track == TrackKind::Video) {
+        let chunk = chunks.entry(place(meta)).or_insert((meta, true));
+        chunk.1 &= is_damaged;
+    }
+    let mut spans: Vec<Span> = Vec::new();
+    let mut torn: Option<SessionId> = None;
+    for (meta, is_lost) in chunks.into_values() {
+        let is_torn = torn == Some(meta.session);
+        if is_lost || (is_torn && !meta.is_keyframe() && !meta.after_loss) {
+            add(&mut spans, meta, is_torn);
+            torn = Some(meta.session);
+        } else {
+            if let Some(span) = spans.last_mut().filter(|span| is_torn && touches(span, meta.start)) {
+                span.end = span.end.max(meta.start);
+            }
+            torn = None;
+        }
+    }
+    spans
+}
+
+fn add(spans: &mut Vec<Span>, meta: &ChunkMeta, goes_on: bool) {
+    let (start, end) = (meta.start, meta.end());
+    let is_same = |span: &&mut Span| (span.node, span.epoch, span.rank) == (meta.node, meta.epoch, meta.rank);
+    match spans.last_mut().filter(is_same) {
+        Some(span) if goes_on && touches(span, start) => span.end = span.end.max(end),
+        _ => spans.push(Span { start, end, node: meta.node, epoch: meta.epoch, rank: meta.rank }),
+    }
+}
+
+fn touches(span: &Span, start: Timestamp) -> bool {
+    start.micros_since(span.end) <= HOLE_US_MIN
+}
+
+/// Cuts what is lost out of a stream's spans.
+pub(crate) fn cut(spans: Vec<Span>, lost: &[Span]) -> Vec<Span> {
+    let cut_one = |spans: Vec<Span>, lost: &Span| spans.into_iter().flat_map(|span| without(span, lost)).collect();
+    lost.iter().fold(spans, cut_one)
+}
+
+/// What is lost as entries of the gap ledger.
+pub(crate) fn gaps(lost: &[Span], range: Range) -> impl Iterator<Item = Gap> {
+    let gap = move |lost: &Span| Gap {
+        camera: range.camera,
+        stream: range.stream,
+        node: lost.node,
+        epoch: lost.epoch,
+        start: lost.start,
+        end: lost.end,
+        cause: GapCause::Damaged,
+    };
+    lost.iter().filter(move |lost| range.overlaps(lost.start, lost.end)).map(gap)
+}
+
+/// What is left of a span without what the same recorder lost.
+fn without(span: Span, lost: &Span) -> impl Iterator<Item = Span> + use<> {
+    let is_apart = (span.node, span.epoch, span.rank) != (lost.node, lost.epoch, lost.rank)
+        || lost.end <= span.start
+        || lost.start >= span.end;
+    let before = Span { end: if is_apart { span.end } else { lost.start }, ..span };
+    let after = Span { start: if is_apart { span.end } else { lost.end }, ..span };
     [before, after].into_iter().filter(|span| span.start < span.end)
 }
 
@@ -181,8 +226,7 @@ fn without(span: Span, meta: &ChunkMeta) -> impl Iterator<Item = Span> {
 mod tests {
     use super::*;
     use crate::chunk::{ChunkLocation, InitId};
-    use crate::ids::{Epoch, NodeId, Rank, SessionId};
-    use crate::time::Timestamp;
+    use crate::ids::{Epoch, Rank};
 
     fn chunk(sequence: u32, track: TrackKind) -> DamagedChunk {
         let meta = ChunkMeta {
@@ -225,23 +269,58 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_is_sound_makes_up_for_damage() {
+        let mut damage = Damage::default();
+        damage.note(chunk(2, TrackKind::Video));
+        let copy = DamagedChunk { segment: SegmentId(9), ..chunk(2, TrackKind::Video) };
+        let mut entries: Vec<_> =
+            [chunk(1, TrackKind::Video), chunk(2, TrackKind::Video), copy, chunk(3, TrackKind::Video)]
+                .iter()
+                .map(entry)
+                .collect();
+        damage.leave_out(&mut entries);
+        let told: Vec<_> = entries.iter().map(|entry| (entry.meta.sequence, entry.meta.after_loss)).collect();
+        assert_eq!(told, [(1, false), (2, false), (3, false)]);
+        let meta = |sequence| chunk(sequence, TrackKind::Video).meta;
+        assert_eq!(unplayable(&[(meta(2), true), (meta(2), false), (meta(3), false)]), []);
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_lost_up_to_the_next_keyframe_or_the_next_loss() {
+        let video = |sequence: u32, is_keyframe: bool, is_damaged: bool| {
+            let meta = chunk(sequence, TrackKind::Video).meta;
+            (ChunkMeta { keyframe_crc: is_keyframe.then_some(1), ..meta }, is_damaged)
+        };
+        let lost = |stored: &[(ChunkMeta, bool)]| -> Vec<(i64, i64)> {
+            unplayable(stored).iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000)).collect()
+        };
+        let gop = [video(0, true, false), video(1, false, true), video(2, false, false), video(3, true, false)];
+        assert_eq!(lost(&gop), [(500, 1500)]);
+        assert_eq!(lost(&gop[..3]), [(500, 1500)], "as far as it is known");
+        assert_eq!(lost(&[gop[0], gop[1], (ChunkMeta { after_loss: true, ..gop[2].0 }, false), gop[3]]), [(500, 1000)]);
+        let late = |meta: ChunkMeta| ChunkMeta { start: meta.start.plus_micros(30_000), ..meta };
+        assert_eq!(lost(&[gop[1], (late(gop[3].0), false)]), [(500, 1000)], "another hole lies between");
+        assert_eq!(lost(&[video(1, false, true), (late(video(2, true, false).0), false)]), [(500, 1030)], "a seam");
+        let moved = ChunkMeta { epoch: Epoch(2), ..gop[2].0 };
+        assert_eq!(lost(&[gop[1], (moved, false), gop[3]]), [(500, 1000), (1000, 1500)], "each epoch for itself");
+        let other = ChunkMeta { session: SessionId(2), ..gop[2].0 };
+        assert_eq!(lost(&[gop[1], (other, false)]), [(500, 1000)], "another session goes on by itself");
+    }
+
+    #[test]
     fn spans_of_the_same_recorder_have_a_hole_there_and_the_ledger_says_why() {
         let mut damage = Damage::default();
         damage.note(chunk(2, TrackKind::Video));
         damage.note(chunk(3, TrackKind::Audio));
-        let spans = vec![span(0, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)];
-        let cut = damage.cut(Range::all(CameraId(1), StreamKind::Main), spans);
+        let video = damage.video_of(CameraId(1), StreamKind::Main);
+        let lost = unplayable(&video.iter().map(|meta| (*meta, true)).collect::<Vec<_>>());
+        let cut = cut(vec![span(0, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)], &lost);
         let expected = [span(0, 1000, Rank::Owner), span(1500, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)];
         assert_eq!(cut, expected);
-        let gaps = damage.gaps(Range::all(CameraId(1), StreamKind::Main));
-        assert_eq!(gaps.len(), 1);
-        assert_eq!(
-            (gaps[0].start, gaps[0].end, gaps[0].cause),
-            (Timestamp(1_000_000), Timestamp(1_500_000), GapCause::Damaged)
-        );
-        assert!(
-            damage.gaps(Range { from: Timestamp(2_000_000), ..Range::all(CameraId(1), StreamKind::Main) }).is_empty()
-        );
+        let all = Range::all(CameraId(1), StreamKind::Main);
+        let told: Vec<_> = gaps(&lost, all).map(|gap| (gap.start.0, gap.end.0, gap.cause)).collect();
+        assert_eq!(told, [(1_000_000, 1_500_000, GapCause::Damaged)]);
+        assert_eq!(gaps(&lost, Range { from: Timestamp(2_000_000), ..all }).count(), 0);
     }
 
     #[test]

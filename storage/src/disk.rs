@@ -8,12 +8,14 @@ mod buffer;
 mod plain;
 mod probe;
 mod real;
+mod salvage;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
 mod uring;
 
 pub use buffer::AlignedBuffer;
 pub use real::RealDisk;
+pub(crate) use salvage::Salvaging;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -79,9 +79,21 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>,
 /// # Errors
 /// The directory cannot be read.
 pub fn volume_id(path: &Path) -> Result<Option<Uuid>, Error> {
+    Ok(look(path)?.map(|identity| identity.volume))
+}
+
+/// The cluster whose footage is in a data directory, without opening it; `None` as for [`volume_id`].
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn volume_cluster(path: &Path) -> Result<Option<Uuid>, Error> {
+    Ok(look(path)?.map(|identity| identity.cluster))
+}
+
+fn look(path: &Path) -> Result<Option<Identity>, Error> {
     let path = Layout { root: path.to_owned() }.identity();
     match std::fs::read(&path) {
-        Ok(text) => Ok(decode(&text).ok().flatten().map(|identity| identity.volume)),
+        Ok(text) => Ok(decode(&text).ok().flatten()),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(Error::io("read", &path)(error)),
     }

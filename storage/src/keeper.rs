@@ -11,13 +11,14 @@ mod tests;
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, is_held};
-use crate::disk::DirEntry;
+use crate::disk::{DirEntry, DiskFile, Salvaging};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
 use crate::layout::parse_file_name;
 use crate::scan::scan;
 use crate::seal::{Sealed, read_sealed, seal};
 use crate::shared::{Known, OpenSegment, Shared, read, write};
+use crate::verify::ends_like_a_seal;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -427,29 +428,37 @@ impl Keeper {
 
     /// `None` where nothing was ever written behind the header: a segment that was opened ahead of a crash.
     fn read_or_seal(&self, found: &Found, path: &Path) -> Result<Option<(Trailer, FooterHead)>, Error> {
-        let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
-        check_header_version(&*file, path)?;
-        let reason = match read_sealed(&*file, path)? {
+        let medium = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
+        let file = Salvaging::new(Arc::clone(&medium), || false);
+        check_header_version(&file, path)?;
+        let reason = match read_sealed(&file, path)? {
             Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Some((trailer, head))),
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
         file.forget_cached(0, 0);
-        settle(&*file, path)?;
-        let scan = scan(&*file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
+        settle(&*medium, path)?;
+        let scan = scan(&file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         if scan.is_blank {
             return Ok(None);
         }
-        let damaged = scan.damaged_batches;
+        // What was flushed or sealed is not torn by a crash, and a crash makes no sector unreadable.
+        let may_be_torn = file.first_unreadable().is_none() && !ends_like_a_seal(&file, path)?;
+        let torn = if may_be_torn { scan.torn_batches } else { 0 };
+        let damaged = scan.damaged_batches - torn;
+        self.shared.counters.torn_batches.fetch_add(u64::from(torn), Ordering::Relaxed);
         self.shared.counters.damaged_batches.fetch_add(u64::from(damaged), Ordering::Relaxed);
-        tracing::info!(segment = %found.id, chunks = scan.index.chunks(), damaged, %reason, "recovered a segment that was not closed");
+        tracing::info!(segment = %found.id, chunks = scan.index.chunks(), torn, damaged, %reason, "recovered a segment that was not closed");
+        if let Some(offset) = file.first_unreadable() {
+            tracing::error!(segment = %found.id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
+        }
         let footer = Footer {
             segment: found.id,
             volume: self.shared.volume,
             offset: scan.data_end,
             closed_at: scan.closed_at,
             batches: scan.batches,
-            damaged_batches: damaged,
+            damaged_batches: scan.damaged_batches,
         };
         let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
         Ok(Some((trailer, head)))
@@ -458,7 +467,7 @@ impl Keeper {
 
 /// What a scan finds is sealed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the
 /// volume up after a failed sync. The second attempt does not claim what the first could not make durable: it reads what is there.
-fn settle(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
+fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     let settled = file.settle().or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");
         file.settle()
@@ -467,7 +476,7 @@ fn settle(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
 }
 
 /// A header of a newer version means hands off. A damaged one does not: its batches may be sound.
-fn check_header_version(file: &dyn crate::disk::DiskFile, path: &Path) -> Result<(), Error> {
+fn check_header_version(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     use crate::format::{BLOCK_BYTES, FormatError, SegmentHeader};
     let mut block = vec![0; BLOCK_BYTES];
     match file.read_exact_at(&mut block, 0) {

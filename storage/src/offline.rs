@@ -63,9 +63,11 @@ pub struct Report {
     pub is_footer_sound: Option<bool>,
     pub batches: u32,
     pub damaged_batches: u32,
+    /// Those of them that a crash may have left, if the segment is not sealed.
+    pub torn_batches: u32,
     /// So many were damaged already when the segment was sealed after a crash.
     pub damaged_at_sealing: u32,
-    /// The last damaged place has no sound batch behind it: what a crash leaves, and in a segment that is not sealed no damage.
+    /// The last damaged place has no sound batch behind it.
     pub is_tail_torn: bool,
     /// The file ends within a batch: it is not all here.
     pub is_cut_short: bool,
@@ -83,7 +85,7 @@ impl Report {
     /// Nothing is damaged but what was known to be when the segment was sealed, and what a crash leaves.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        let torn = u32::from(self.is_footer_sound.is_none() && self.is_tail_torn);
+        let torn = if self.is_footer_sound.is_none() { self.torn_batches } else { 0 };
         self.is_header_sound
             && !self.is_cut_short
             && self.is_footer_sound != Some(false)
@@ -243,10 +245,11 @@ impl Report {
             },
             batches: verified.scan.batches,
             damaged_batches: verified.scan.damaged_batches,
+            torn_batches: verified.scan.torn_batches,
             damaged_at_sealing: verified.damaged_at_sealing,
             is_tail_torn: verified.scan.is_tail_torn,
             is_cut_short: verified.scan.is_cut_short,
-            chunks_sound: verified.scan.index.chunks() as u64,
+            chunks_sound: verified.chunks_sound as u64,
             chunks_lost: verified.lost.len() as u64,
             inits_lost: verified.lost_inits.len() as u64,
             lost: verified.lost.iter().map(LostChunk::of).collect(),

@@ -11,6 +11,7 @@ pub(crate) use caches::{Caches, Moves};
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, InitPlace, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
+use crate::damage::cut;
 use crate::format::{
     BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable, chunk_record_bytes,
     decode_record, decode_table, init_record_bytes, span_of,
@@ -61,8 +62,15 @@ impl Shared {
         segments.into_iter().filter(is_copy).collect()
     }
 
-    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    /// Every place of every chunk that is not known to be damaged there: a damaged copy neither hides its sound original nor lets it go.
     pub(crate) fn listed(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
+        let mut entries = self.stored(range)?;
+        read(&self.damage).leave_out(&mut entries);
+        Ok(entries)
+    }
+
+    /// Every place of every chunk, damaged or not. The open segments are looked at first: one that is sealed meanwhile shows up twice rather than not at all.
+    pub(super) fn stored(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
         let (mut entries, seen) = self.open_entries(range);
         for row in self.rows(range)?.iter().filter(|row| !seen.contains(&row.segment)) {
             for table in row.tables.iter().filter(|table| range.overlaps(table.start, table.end)) {
@@ -76,7 +84,6 @@ impl Shared {
                 }
             }
         }
-        read(&self.damage).leave_out(&mut entries);
         Ok(entries)
     }
 
@@ -99,12 +106,16 @@ impl Shared {
         if !range.is_empty() {
             spans.extend(self.ask_catalogue(|catalogue| catalogue.spans(camera, stream, (from, to), &seen))?);
         }
-        let spans = read(&self.damage).cut(range, spans);
-        let gaps = self.gaps(range)?;
-        Ok((clip(join_seams(spans, &gaps), range), gaps))
+        let lost = self.lost(range)?;
+        let gaps = self.ledger(range, &lost)?;
+        Ok((clip(join_seams(cut(spans, &lost), &gaps), range), gaps))
     }
 
     pub(crate) fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
+        self.ledger(range, &self.lost(range)?)
+    }
+
+    fn ledger(&self, range: Range, lost: &[Span]) -> Result<Vec<Gap>, Error> {
         let mut gaps: Vec<Gap> = Vec::new();
         for segment in read(&self.open).values() {
             let state = read(&segment.state);
@@ -117,7 +128,7 @@ impl Shared {
                 self.ask_catalogue(|catalogue| catalogue.gaps(range.camera, range.stream, range.from, range.to))?,
             );
         }
-        gaps.extend(read(&self.damage).gaps(range));
+        gaps.extend(crate::damage::gaps(lost, range));
         gaps.sort_by_key(|gap| (gap.start, gap.end, gap.cause, gap.node, gap.epoch));
         gaps.dedup();
         Ok(gaps)

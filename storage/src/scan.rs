@@ -8,6 +8,7 @@ use crate::format::{
 use crate::ids::SegmentId;
 use crate::index::{Row, SegmentIndex};
 use crate::time::Timestamp;
+use std::collections::VecDeque;
 use std::io;
 
 /// Files are read in pieces of this size, or of one batch where that is longer.
@@ -17,6 +18,10 @@ const READ_BYTES: usize = 1 << 20;
 const BATCH_READ_BYTES_MAX: usize = crate::format::RECORD_PAYLOAD_BYTES_MAX + (1 << 20);
 
 const FOOTER_MAGIC: &[u8] = b"HFFT";
+
+/// What a crash interrupted was written at most so long before the last sound batch, in microseconds: a batch that is older was flushed. More than the flush
+/// interval with the longest flush that a volume survives.
+const UNFLUSHED_US_MAX: i64 = 5_000_000;
 
 /// Reserved room is mostly this; comparing it as a whole is much faster than byte by byte.
 static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
@@ -28,6 +33,8 @@ pub struct Scan {
     pub batches: u32,
     /// Places where something other than zeros was no sound batch.
     pub damaged_batches: u32,
+    /// Those of them that a crash may have left: with no sound batch behind them, or only such as were written with them and not flushed yet.
+    pub torn_batches: u32,
     /// The last of these places has no sound batch behind it: what a crash leaves.
     pub is_tail_torn: bool,
     /// The file ends within a batch.
@@ -68,6 +75,31 @@ impl Window<'_> {
     }
 }
 
+/// Damage near the end, which may be what a crash left.
+#[derive(Default)]
+struct Tail {
+    /// Places behind the last sound batch.
+    places: u32,
+    /// Places before it, by when the first sound batch behind them was written; those that are too old are let go.
+    recent: VecDeque<(Timestamp, u32)>,
+}
+
+impl Tail {
+    fn sound_batch(&mut self, created_at: Timestamp) {
+        if self.places > 0 {
+            self.recent.push_back((created_at, std::mem::take(&mut self.places)));
+        }
+        let is_old = |(behind, _): &(Timestamp, u32)| created_at.micros_since(*behind) > UNFLUSHED_US_MAX;
+        while self.recent.front().is_some_and(is_old) {
+            self.recent.pop_front();
+        }
+    }
+
+    fn torn_batches(&self) -> u32 {
+        self.places + self.recent.iter().map(|(_, places)| places).sum::<u32>()
+    }
+}
+
 /// What is at a block boundary.
 enum Found {
     Batch(BatchHead),
@@ -97,6 +129,7 @@ pub(crate) fn scan_with(
     let file_bytes = file.bytes()?;
     let mut window = Window { file, file_bytes, start: 0, bytes: Vec::new() };
     let mut scan = Scan { data_end: BLOCK, is_blank: true, ..Scan::default() };
+    let mut tail = Tail::default();
     let mut offset = BLOCK;
     let mut is_within_damage = false;
     while offset < file_bytes {
@@ -108,6 +141,11 @@ pub(crate) fn scan_with(
                 if let Err(error) = take_batch(&mut scan, &head, offset, window.at(offset, head.padded_bytes())?) {
                     return Ok(Err(error));
                 }
+                if scan.is_tail_torn {
+                    tail.places += 1
+                } else {
+                    tail.sound_batch(head.created_at)
+                }
                 offset += head.padded_bytes() as u64;
                 scan.is_cut_short = offset > file_bytes.next_multiple_of(BLOCK);
                 is_within_damage = false;
@@ -118,6 +156,7 @@ pub(crate) fn scan_with(
             Found::Zeros => offset += BLOCK,
             Found::Junk => {
                 scan.damaged_batches += u32::from(!is_within_damage);
+                tail.places += u32::from(!is_within_damage);
                 is_within_damage = true;
                 scan.is_tail_torn = true;
                 offset += BLOCK;
@@ -125,6 +164,7 @@ pub(crate) fn scan_with(
             }
         }
     }
+    scan.torn_batches = tail.torn_batches();
     Ok(Ok(scan))
 }
 
@@ -164,4 +204,29 @@ fn take_batch(scan: &mut Scan, head: &BatchHead, offset: u64, batch: &[u8]) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn torn(batches: &[Option<i64>]) -> u32 {
+        let mut tail = Tail::default();
+        for batch in batches {
+            match batch {
+                Some(seconds) => tail.sound_batch(Timestamp(seconds * 1_000_000)),
+                None => tail.places += 1,
+            }
+        }
+        tail.torn_batches()
+    }
+
+    #[test]
+    fn only_what_was_written_last_may_be_torn_by_a_crash() {
+        assert_eq!(torn(&[Some(1), None, Some(2), Some(60)]), 0, "it was flushed long before the end");
+        assert_eq!(torn(&[Some(1), None, Some(58), None, Some(60)]), 2, "several writes were under way");
+        assert_eq!(torn(&[Some(60), None]), 1);
+        assert_eq!(torn(&[None]), 1);
+        assert_eq!(torn(&[Some(1), Some(2)]), 0);
+    }
 }

@@ -109,7 +109,7 @@ impl Control {
         self.changed.notify_all();
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         lock(&self.asked).stop
     }
 
@@ -138,6 +138,8 @@ pub(crate) struct Scrub {
     pass: Option<Pass>,
     /// Began and ended.
     last: Option<(Timestamp, Timestamp)>,
+    /// When the present turn began.
+    now: Instant,
     saved_at: Instant,
     saved_damage: u64,
     is_dirty: bool,
@@ -146,10 +148,21 @@ pub(crate) struct Scrub {
 impl Scrub {
     /// Goes on where `remembered` says.
     pub(crate) fn new(shared: Arc<Shared>, budget: Arc<Budget>, remembered: &Remembered) -> Self {
-        let pacer = Arc::new(Pacer::new(Arc::clone(&shared), budget));
+        let pacer = Pacer::new(Arc::clone(&shared), budget);
+        Self::with(shared, pacer, remembered, Instant::now())
+    }
+
+    /// Reads without pause, for a simulation that has its own time.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn at_once(shared: Arc<Shared>, budget: Arc<Budget>, remembered: &Remembered, now: Instant) -> Self {
+        let pacer = Pacer::at_once(Arc::clone(&shared), budget, now);
+        Self::with(shared, pacer, remembered, now)
+    }
+
+    fn with(shared: Arc<Shared>, pacer: Pacer, remembered: &Remembered, now: Instant) -> Self {
         let saved_damage = read(&shared.damage).version();
         let (pass, last) = (remembered.pass, remembered.last);
-        Self { shared, pacer, pass, last, saved_at: Instant::now(), saved_damage, is_dirty: false }
+        Self { shared, pacer: Arc::new(pacer), pass, last, now, saved_at: now, saved_damage, is_dirty: false }
     }
 
     /// Runs until [`Control::stop`].
@@ -158,20 +171,27 @@ impl Scrub {
         if let Err(error) = rustix::process::setpriority_process(None, NICE_MAX) {
             tracing::debug!(%error, "the scrub runs at normal priority");
         }
-        loop {
-            self.tell();
-            self.save_if_due();
-            match self.next() {
-                Next::Suspect(id) | Next::Segment(id) => self.scrub(id),
-                Next::Begin => self.begin(),
-                Next::End => self.end(),
-                Next::Wait => drop(self.shared.scrub.wait(LOOK_INTERVAL)),
-            }
-            if self.shared.scrub.is_stopped() {
-                break;
+        while !self.shared.scrub.is_stopped() {
+            if !self.turn(Instant::now()) {
+                self.shared.scrub.wait(LOOK_INTERVAL);
             }
         }
         self.save_if_changed();
+    }
+
+    /// Does the next thing: one segment at most. `false` where there was nothing to do.
+    pub(crate) fn turn(&mut self, now: Instant) -> bool {
+        self.now = now;
+        self.save_if_due();
+        let next = self.next();
+        match next {
+            Next::Suspect(id) | Next::Segment(id) => self.scrub(id),
+            Next::Begin => self.begin(),
+            Next::End => self.end(),
+            Next::Wait => {}
+        }
+        self.tell();
+        next != Next::Wait
     }
 
     fn next(&mut self) -> Next {
@@ -304,14 +324,14 @@ impl Scrub {
     }
 
     fn save_if_due(&mut self) {
-        let age = self.saved_at.elapsed();
+        let age = self.now.saturating_duration_since(self.saved_at);
         let has_new_damage = read(&self.shared.damage).version() != self.saved_damage;
         if (self.is_dirty && age >= SAVE_INTERVAL) || (has_new_damage && age >= SAVE_DAMAGE_INTERVAL) {
             self.save_if_changed();
         }
     }
 
-    fn save_if_changed(&mut self) {
+    pub(crate) fn save_if_changed(&mut self) {
         let damage = read(&self.shared.damage);
         if !self.is_dirty && damage.version() == self.saved_damage {
             return;
@@ -319,7 +339,7 @@ impl Scrub {
         let version = damage.version();
         let damaged: Vec<DamagedChunk> = damage.chunks().collect();
         drop(damage);
-        self.saved_at = Instant::now();
+        self.saved_at = self.now;
         let remembered = Remembered { pass: self.pass, last: self.last, damaged };
         match state::save(&*self.shared.disk, &self.shared.layout, self.shared.volume, &remembered) {
             Ok(()) => (self.saved_damage, self.is_dirty) = (version, false),

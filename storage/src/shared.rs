@@ -53,6 +53,7 @@ pub(crate) struct Counters {
     pub(crate) flush_us_last: AtomicU64,
     pub(crate) flush_us_max: AtomicU64,
     pub(crate) flush_us_sum: AtomicU64,
+    pub(crate) torn_batches: AtomicU64,
     pub(crate) damaged_batches: AtomicU64,
     pub(crate) damaged_reads: AtomicU64,
     pub(crate) damaged_chunks: AtomicU64,

@@ -1,7 +1,7 @@
 //! A volume on a simulated disk, driven on one thread in simulated time: one seed is one run. Only with the feature `simulation`.
 //!
-//! [`SimulatedVolume::open`] puts writer and keeper on the current [`tokio::task::LocalSet`], in a runtime whose clock is paused. The writer runs as it does
-//! on its own thread; the keeper does one turn after the other, with the writer's steps in between. Nothing here reads a real clock, and
+//! [`SimulatedVolume::open`] puts writer, keeper and scrub on the current [`tokio::task::LocalSet`], in a runtime whose clock is paused. The writer runs as it does
+//! on its own thread; keeper and scrub do one turn after the other, with the writer's steps in between. Nothing here reads a real clock, and
 //! nothing but the catalogue (sled, in the directory that the options name) touches a real disk.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it gives the keeper the runtime's paused time")]
@@ -13,8 +13,10 @@ use crate::disk::{Disk, DiskFile};
 use crate::format::FormatError;
 use crate::ids::SegmentId;
 use crate::keeper::{Job, Keeper};
+use crate::scrub::Scrub;
+use crate::shared::Shared;
 use crate::time::Timestamp;
-use crate::volume::{Parts, StopKeeper};
+use crate::volume::{Parts, StopKeeper, StopScrub};
 use crate::writer::Writer;
 use crate::{Error, Scan, VolumeHandle, VolumeOptions};
 use std::io;
@@ -29,11 +31,15 @@ use tokio::time::{Instant, sleep};
 /// The keeper looks for work this often while it has some, and otherwise.
 const BUSY_PACE: Duration = Duration::from_millis(1);
 const IDLE_PACE: Duration = Duration::from_millis(20);
+/// The scrub reads a segment so often.
+const SCRUB_PACE: Duration = Duration::from_millis(5);
 
-/// A volume whose writer and keeper are tasks of the current thread. Dropping it does not end them; dropping their runtime does, as a crash would.
+/// A volume whose writer, keeper and scrub are tasks of the current thread. Dropping it does not end them; dropping their runtime does, as a crash would.
 pub struct SimulatedVolume {
     writer: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    /// `None` where it is off.
+    scrub: Option<JoinHandle<()>>,
 }
 
 impl SimulatedVolume {
@@ -48,29 +54,37 @@ impl SimulatedVolume {
     ) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
         let parts = Parts::new(options, &Arc::new(disk.clone()), clock, Instant::now().into_std())?;
-        let stop = StopKeeper(parts.start.keeper.clone());
+        let stop = (StopKeeper(parts.start.keeper.clone()), StopScrub(Arc::clone(&parts.shared)));
         let writer = Writer::new(disk.batch(), parts.start);
         let writer = spawn_local(async move {
             let _stop = stop;
             writer.run().await;
         });
         let keeper = spawn_local(keep(parts.keeper, parts.jobs));
-        Ok((Self { writer, keeper }, VolumeHandle::new(parts.shared, parts.intake)))
+        let is_scrubbed = parts.shared.options.scrub.bytes_per_second_max > 0;
+        let scrub = is_scrubbed.then(|| {
+            let (shared, budget) = (Arc::clone(&parts.shared), Arc::clone(&parts.intake.budget));
+            let scrub = Scrub::at_once(Arc::clone(&shared), budget, &parts.remembered, Instant::now().into_std());
+            spawn_local(scrub_on(scrub, shared))
+        });
+        Ok((Self { writer, keeper, scrub }, VolumeHandle::new(parts.shared, parts.intake)))
     }
 
-    /// Whether both have ended.
+    /// Whether all have ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.writer.is_finished() && self.keeper.is_finished()
+        let is_scrubbing = self.scrub.as_ref().is_some_and(|scrub| !scrub.is_finished());
+        self.writer.is_finished() && self.keeper.is_finished() && !is_scrubbing
     }
 
-    /// Waits for the end of both: for ever, if the machine has stopped.
+    /// Waits for the end of all: for ever, if the machine has stopped.
     ///
     /// # Errors
     /// One of them panicked.
     pub async fn run(self) -> Result<(), JoinError> {
         self.writer.await?;
-        self.keeper.await
+        self.keeper.await?;
+        if let Some(scrub) = self.scrub { scrub.await } else { Ok(()) }
     }
 }
 
@@ -92,6 +106,15 @@ async fn keep(mut keeper: Keeper, jobs: Receiver<Job>) {
         }
         sleep(due_at.saturating_duration_since(now).clamp(BUSY_PACE, IDLE_PACE)).await;
     }
+}
+
+/// What the scrub's thread does, in the runtime's time.
+async fn scrub_on(mut scrub: Scrub, shared: Arc<Shared>) {
+    while !shared.scrub.is_stopped() {
+        let has_worked = scrub.turn(Instant::now().into_std());
+        sleep(if has_worked { SCRUB_PACE } else { IDLE_PACE }).await;
+    }
+    scrub.save_if_changed();
 }
 
 /// A wall clock that follows the runtime's paused time, and jumps when told to.

@@ -37,7 +37,9 @@ pub struct Stats {
     pub segments_refused: u64,
     pub segments_deleted: u64,
     pub deleted_bytes: u64,
-    /// Found damaged by recovery.
+    /// Found torn by recovery: what a crash interrupted, and nobody was told of.
+    pub torn_batches: u64,
+    /// Found damaged by recovery, though they had been flushed.
     pub damaged_batches: u64,
     /// Chunks that a reader asked for and did not get because their checksum fails.
     pub damaged_reads: u64,
@@ -112,6 +114,7 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         segments_refused: load(&counters.refused_segments),
         segments_deleted: load(&counters.deleted_segments),
         deleted_bytes: load(&counters.deleted_bytes),
+        torn_batches: load(&counters.torn_batches),
         damaged_batches: load(&counters.damaged_batches),
         damaged_reads: load(&counters.damaged_reads),
         damaged_chunks: load(&counters.damaged_chunks),

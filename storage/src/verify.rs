@@ -3,9 +3,12 @@
 use crate::Error;
 use crate::damage::DamagedChunk;
 use crate::disk::DiskFile;
-use crate::format::{BLOCK, BLOCK_BYTES, FooterHead, FormatError, SegmentHeader, TrackTable, decode_table};
+use crate::format::{
+    BLOCK, BLOCK_BYTES, FooterHead, FormatError, RECORD_HEAD_BYTES, SegmentHeader, TrackTable, decode_record,
+    decode_table, span_of,
+};
 use crate::ids::SegmentId;
-use crate::index::{ChunkRow, InitRow, SegmentIndex};
+use crate::index::{ChunkRow, InitRow, Row, SegmentIndex};
 use crate::scan::{Scan, scan_with};
 use crate::seal::{Sealed, read_sealed};
 use std::collections::BTreeSet;
@@ -27,6 +30,8 @@ pub(crate) struct Verified {
     pub(crate) is_header_sound: bool,
     pub(crate) footer: FooterState,
     pub(crate) scan: Scan,
+    /// Chunks that the scan found, and those that it could not find behind a damaged length, and that are intact where the footer lists them.
+    pub(crate) chunks_sound: usize,
     /// Batches that were damaged when the segment was sealed; what was lost with them is not listed.
     pub(crate) damaged_at_sealing: u32,
     /// Listed, and not there intact. By offset.
@@ -49,6 +54,7 @@ pub(crate) fn verify_file(
     let mut verified = Verified {
         is_header_sound,
         footer: FooterState::Unsealed,
+        chunks_sound: scan.index.chunks(),
         scan,
         damaged_at_sealing: 0,
         lost: Vec::new(),
@@ -91,16 +97,46 @@ fn compare(
     for table in &head.tracks {
         match read_table(file, path, table)? {
             Some(rows) => {
-                let lost = missing(&verified.scan.index, table, &rows);
-                verified.lost.extend(lost.map(|row| DamagedChunk { segment, offset: row.offset, meta: row.meta }));
+                for row in missing(&verified.scan.index, table, &rows) {
+                    if is_intact(file, path, row.offset, |found| *found == Row::Chunk(*row))? {
+                        verified.chunks_sound += 1;
+                    } else {
+                        verified.lost.push(DamagedChunk { segment, offset: row.offset, meta: row.meta });
+                    }
+                }
             }
             None => verified.footer = FooterState::Damaged,
         }
     }
     verified.lost.sort_by_key(|chunk| chunk.offset);
-    let is_missing = |row: &&InitRow| !verified.scan.index.inits().contains(row);
-    verified.lost_inits = head.inits.iter().filter(is_missing).copied().collect();
+    for row in head.inits.iter().filter(|row| !verified.scan.index.inits().contains(row)) {
+        if !is_intact(file, path, row.offset, |found| *found == Row::Init(*row))? {
+            verified.lost_inits.push(*row);
+        }
+    }
     Ok(())
+}
+
+/// Whether the record that the footer lists at `offset` is there: a scan goes from record to record, and does not get past one whose length is damaged.
+fn is_intact(
+    file: &dyn DiskFile,
+    path: &Path,
+    offset: u64,
+    is_listed: impl FnOnce(&Row) -> bool,
+) -> Result<bool, Error> {
+    let read = |buffer: &mut [u8]| match file.read_exact_at(buffer, offset) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        other => other.map_err(Error::io("read", path)).map(|()| true),
+    };
+    let mut head = [0; RECORD_HEAD_BYTES];
+    if !read(&mut head)? {
+        return Ok(false);
+    }
+    let Ok(span) = span_of(&head) else { return Ok(false) };
+    let mut record = vec![0; span.bytes()];
+    let is_there = read(&mut record)?;
+    let found = decode_record(&record).ok().and_then(|(decoded, _)| Row::of(&decoded, offset));
+    Ok(is_there && found.is_some_and(|row| is_listed(&row)))
 }
 
 fn missing<'a>(
@@ -125,7 +161,10 @@ pub(crate) fn read_table(file: &dyn DiskFile, path: &Path, table: &TrackTable) -
 }
 
 /// Whether the last block is a trailer, sound or not.
-fn ends_like_a_seal(file: &dyn DiskFile, path: &Path) -> Result<bool, Error> {
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn ends_like_a_seal(file: &dyn DiskFile, path: &Path) -> Result<bool, Error> {
     let bytes = file.bytes().map_err(Error::io("read", path))?;
     let Some(at) = bytes.checked_sub(BLOCK) else { return Ok(false) };
     let mut magic = [0; 8];

@@ -71,12 +71,10 @@ impl Volume {
         clock: Arc<dyn Clock>,
         lock: Lock,
     ) -> Result<(Self, VolumeHandle), Error> {
-        let Parts { shared, intake, start, keeper, jobs } = Parts::new(options, &disk, clock, now())?;
+        let Parts { shared, intake, start, keeper, jobs, remembered } = Parts::new(options, &disk, clock, now())?;
         let budget = Arc::clone(&intake.budget);
         let lock = Arc::new(lock);
         let thread = || Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
-        let remembered = Remembered::load(&*disk, &shared.layout, shared.volume);
-        *write(&shared.damage) = Damage::of(remembered.damaged.clone());
         let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
         let ended = [
             thread().spawn("writer", move || run_writer(&*disk, start))?,
@@ -114,6 +112,8 @@ pub(crate) struct Parts {
     pub(crate) start: Start,
     pub(crate) keeper: Keeper,
     pub(crate) jobs: Receiver<Job>,
+    /// By the scrub of a former process; its damage is in the register.
+    pub(crate) remembered: Remembered,
 }
 
 impl Parts {
@@ -135,11 +135,13 @@ impl Parts {
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
         let blocking = Arc::clone(disk) as Arc<dyn Disk>;
         let shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
+        let remembered = Remembered::load(&**disk, &shared.layout, shared.volume);
+        *write(&shared.damage) = Damage::of(remembered.damaged.clone());
         let shared = Arc::new(shared);
         let (sender, jobs) = mpsc::channel();
         let start = Start { shared: Arc::clone(&shared), budget: Arc::clone(&intake.budget), requests, keeper: sender };
         let keeper = Keeper::new(Arc::clone(&shared), found, now);
-        Ok(Self { shared, intake, start, keeper, jobs })
+        Ok(Self { shared, intake, start, keeper, jobs, remembered })
     }
 }
 
@@ -208,7 +210,7 @@ fn run_scrub(scrub: Scrub) {
     }
 }
 
-struct StopScrub(Arc<Shared>);
+pub(crate) struct StopScrub(pub(crate) Arc<Shared>);
 
 impl Drop for StopScrub {
     fn drop(&mut self) {

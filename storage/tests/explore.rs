@@ -10,8 +10,11 @@
 //! - the files are what the statistics count, and nothing else is there;
 //! - a second recovery finds nothing to do, a rebuilt catalogue shows the same, and neither changes a file.
 //!
+//! Some seeds have holds, which are set and lifted while retention deletes: what is held when its segment goes is listed in another one, durably. Some are scrubbed
+//! while they record, have a wall clock that jumps, or lose `volume.json` in a crash.
+//!
 //! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There a volume may fail and a damaged chunk may be gone;
-//! everything else holds as above.
+//! everything else holds as above. The scrub then finds every listed chunk that cannot be read, and calls no other damaged.
 
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
@@ -31,6 +34,8 @@ mod life;
 mod oracle;
 #[path = "explore/plan.rs"]
 mod plan;
+#[path = "explore/removed.rs"]
+mod removed;
 #[path = "explore/run.rs"]
 mod run;
 #[path = "explore/search.rs"]

@@ -8,11 +8,13 @@ mod disk;
 mod support;
 
 use disk::WatchedDisk;
-use holdfast_storage::chunk::{ChunkEntry, Record};
+use holdfast_storage::chunk::{ChunkEntry, GapCause, Record};
 use holdfast_storage::clock::SystemClock;
 use holdfast_storage::offline;
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{HOLD_CLASS, Hold, Holds, Range, RetentionClass, Stats, Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{
+    HOLD_CLASS, Hold, Holds, Range, RetentionClass, ScrubOptions, Stats, Volume, VolumeHandle, VolumeOptions,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -327,6 +329,32 @@ async fn a_segment_whose_held_footage_is_damaged_is_kept_whole_for_whoever_can_s
     let listed: Vec<u32> = entries(&handle, 1).iter().map(|entry| entry.meta.sequence).collect();
     assert!(HELD.clone().all(|sequence| listed.contains(&sequence)));
     assert!(of_class(&dir, HOLD_CLASS).len() < 4, "unfinished copies do not pile up");
+    close(volume, handle).await;
+}
+
+/// A crash after the copy was listed and before its original went; then the original rots.
+#[tokio::test]
+async fn a_sound_copy_makes_up_for_an_original_that_rotted() {
+    let dir = Dir::new();
+    record(&dir).await;
+    let originals = contents(dir.segments());
+    retain_with_holds(&dir).await;
+    put_back(&originals);
+    let rotten = of_class(&dir, "default").into_iter().find(|path| damage(path)).unwrap();
+    let scrub = ScrubOptions { bytes_per_second_max: 1 << 30, pass_interval: Duration::from_secs(3600) };
+    let mut options = options(&dir);
+    options.retention[0].bytes_max = None;
+    let (volume, handle) = Volume::open(VolumeOptions { scrub, ..options }).unwrap();
+    await_recovery(&handle);
+    wait_until(&handle, "the scrub reads all", |stats| stats.scrub.last_ended_at.is_some());
+    assert_eq!(handle.damaged().0.len(), 1, "{}", rotten.display());
+    assert_held(&handle);
+    let all = Range::all(camera(1), MAIN);
+    assert!(handle.entries(all).unwrap().iter().all(|entry| !entry.meta.after_loss));
+    assert!(handle.gaps(all).unwrap().iter().all(|gap| gap.cause != GapCause::Damaged));
+    let spans = handle.spans(all).unwrap();
+    let is_held = |at: Timestamp| spans.iter().any(|span| span.start <= at && at < span.end);
+    assert!(HELD.map(at).all(is_held), "{spans:?}");
     close(volume, handle).await;
 }
 

@@ -54,7 +54,11 @@ async fn losses_are_summed_up_by_camera_and_the_rest_judged() {
             bytes[at] ^= 1;
         });
     }
-    change(&files[2], |bytes| bytes[8] = 9);
+    change(&files[2], |bytes| {
+        bytes[8] = 9;
+        let crc = crc32fast::hash(&bytes[..4092]);
+        bytes[4092..4096].copy_from_slice(&crc.to_le_bytes());
+    });
     let report = verify_volume(dir.path(), |_| {}).unwrap();
     assert_eq!((report.in_use_by, report.sound_segments, report.damaged.len(), report.lost_chunks), (None, 1, 2, 3));
     assert!(report.failed.len() == 1 && report.failed[0].error.contains("version 9"), "{:?}", report.failed);

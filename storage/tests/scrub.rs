@@ -5,9 +5,9 @@
 
 mod support;
 
-use holdfast_storage::chunk::GapCause;
+use holdfast_storage::chunk::{GapCause, Record};
 use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
-use holdfast_storage::{Error, Range, ScrubOptions, Volume, VolumeHandle, VolumeOptions};
+use holdfast_storage::{Error, Range, ScrubOptions, Volume, VolumeHandle, VolumeOptions, timeline};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::*;
@@ -85,6 +85,29 @@ async fn a_flipped_bit_is_found_told_and_the_rest_served() {
     assert!(entries.iter().all(|entry| handle.read(&entry.location).is_ok()));
     assert_eq!(gaps(&handle), [(AT_5.0, AT_5.1, GapCause::Damaged)]);
     assert_eq!(holes(&handle), [AT_5]);
+    close(volume, handle).await;
+}
+
+/// A keyframe every fourth chunk, so that the two chunks behind a damaged one cannot be decoded, and the third can.
+#[tokio::test]
+async fn the_gap_reaches_to_the_next_keyframe_as_playback_does() {
+    let dir = Dir::new();
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    append(&handle, init(1));
+    for sequence in 0..12 {
+        let Record::Chunk(mut of_gop) = chunk(1, sequence, 10_000) else { unreachable!() };
+        of_gop.meta.keyframe_crc = sequence.is_multiple_of(4).then_some(sequence);
+        append(&handle, Record::Chunk(of_gop));
+    }
+    close(volume, handle).await;
+    flip(&dir.segments()[0], 5);
+    let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
+    await_pass(&handle);
+    let lost = (5 * CHUNK_US, 8 * CHUNK_US);
+    assert_eq!(gaps(&handle), [(lost.0, lost.1, GapCause::Damaged)]);
+    assert_eq!(holes(&handle), [lost]);
+    let played = timeline::spans_of(&handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap());
+    assert_eq!(played, handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap());
     close(volume, handle).await;
 }
 

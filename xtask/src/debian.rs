@@ -20,6 +20,9 @@ pub(crate) const INTEROP: [&str; 11] = [
 /// Disks that fail, hang, slow down and lose power on command (root only).
 pub(crate) const DISKS: [&str; 5] = ["nbdkit", "libnbd-bin", "fuse3", "e2fsprogs", "xfsprogs"];
 
+/// Network namespaces and the faults in them (root only).
+pub(crate) const NETWORK: [&str; 3] = ["iproute2", "nftables", "util-linux"];
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packages {
     Present,

@@ -1,8 +1,11 @@
 //! `cargo xtask`: the project's own chores. Needs nothing but the standard library, so that it builds in a second.
 
+mod chaos;
 mod debian;
 mod explore;
 mod power;
+mod seeds;
+mod simulate;
 mod steps;
 mod verify;
 
@@ -12,16 +15,20 @@ const HELP: &str = "\
 Usage: cargo xtask <COMMAND>
 
 Commands:
-  verify   run every check that CI runs (cargo xtask verify --help)
-  explore  stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
-  power    cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
+  verify    run every check that CI runs (cargo xtask verify --help)
+  explore   stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
+  simulate  let a whole site fail over in simulated time, by seed (cargo xtask simulate --help)
+  chaos     run short scenarios against a real cluster (cargo xtask chaos --help)
+  power     cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["verify", rest @ ..] => verify::run(rest),
         ["power", rest @ ..] => power::run(rest),
-        ["explore", rest @ ..] => explore::run(rest),
+        ["chaos", rest @ ..] => chaos::run(rest),
+        ["explore", rest @ ..] => explore::SEARCH.run(rest),
+        ["simulate", rest @ ..] => simulate::SEARCH.run(rest),
         ["-h" | "--help" | "help"] => {
             println!("{HELP}");
             ExitCode::SUCCESS

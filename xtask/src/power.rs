@@ -91,7 +91,7 @@ fn step(steps: &mut Steps, numbers: Numbers) -> Option<String> {
 
 /// Their tests need root and are marked `#[ignore]`; one at a time, because each is a load of its own.
 fn tests(numbers: Numbers) -> Command {
-    let mut command = cargo(&["test", "-p", "holdfast-storage", "--test", "power", "--", "--ignored", "--nocapture"]);
+    let mut command = cargo(&["test", "--workspace", "--test", "power", "--", "--ignored", "--nocapture"]);
     command.arg("--test-threads=1").env("HOLDFAST_POWER_CUTS", numbers.cuts.to_string());
     command.env("HOLDFAST_POWER_REPLAYS", numbers.replays.to_string());
     command.env("HOLDFAST_POWER_SEED", numbers.seed.to_string());

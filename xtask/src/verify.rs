@@ -1,8 +1,10 @@
-//! `cargo xtask verify`: format, lints, tests, crash exploration, interop tests and power cuts, in this order, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover, interop tests, power cuts and chaos scenarios, in this order, with a summary at the end.
 
+use crate::chaos;
 use crate::debian::{self, Packages};
 use crate::explore;
 use crate::power;
+use crate::simulate;
 use crate::steps::{Outcome, Steps};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,11 +13,11 @@ const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
 Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash exploration of the
-store (2,000 seeds), interop tests, power cuts.
-As root it installs the Debian packages that interop tests, faulty disks and power cuts need; else it prints the line
+store (2,000 seeds), simulated failover (120 seeds), interop tests, power cuts, chaos scenarios.
+As root it installs the Debian packages that interop tests, faulty disks, power cuts and network namespaces need; else it prints the line
 that would, and leaves those tests out.
 
-  --quick        without the interop tests and the power cuts, and installs nothing
+  --quick        without the interop tests, the power cuts and the scenarios, and installs nothing
   --keep-going   run the remaining steps after one has failed
 
 Exit codes: 0 passed, 1 a step failed, 2 wrong usage";
@@ -56,8 +58,9 @@ fn verify(options: &Options) -> ExitCode {
     let mut steps = Steps::new(options.keep_going);
     steps.command("format", cargo(&["fmt", "--all", "--check"]));
     steps.command("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
-    // The integration tests start the binary that lies beside them.
-    steps.command("build", cargo(&["build", "-p", "holdfast"]));
+    // The integration tests start the binary that lies beside them. Cargo chooses features for all that it is asked to build at once: every step asks for
+    // the whole workspace, so that nothing is compiled twice.
+    steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
     if !options.quick {
         disks(&mut steps);
     }
@@ -67,13 +70,16 @@ fn verify(options: &Options) -> ExitCode {
         if has_nextest() { cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() },
     );
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
-    steps.command("explore", explore::bounded());
+    steps.command("explore", explore::SEARCH.bounded());
+    steps.command("simulate", simulate::SEARCH.bounded());
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));
+        steps.note("chaos", Outcome::LeftOut("--quick".to_owned()));
     } else {
         interop(&mut steps);
         power::verify(&mut steps);
+        chaos::verify(&mut steps);
     }
     steps.summary()
 }
@@ -103,7 +109,7 @@ fn plain_tests() -> Command {
 
 /// The targets `tests/tests/interop*.rs`. Their tests need foreign programs and are marked `#[ignore]`.
 fn interop_tests() -> Command {
-    cargo(&["test", "-p", "holdfast-tests", "--test", "interop*", "--", "--include-ignored"])
+    cargo(&["test", "--workspace", "--test", "interop*", "--", "--include-ignored"])
 }
 
 fn has_nextest() -> bool {
@@ -118,7 +124,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 }
 
 /// The workspace's folder, also when called from within it.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_owned()
 }

@@ -39,7 +39,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Segments on their way to the disk at a time while they are made.
 const FLUSHES_IN_FLIGHT: usize = 8;
 
-/// One old segment stands for a minute, as in a real store.
+/// A segment takes further batches while the next one's file is made.
+const BATCHES_PER_SEGMENT_MAX: usize = 16;
+
+/// One old batch stands for a minute, as in a real store.
 const SEGMENT_US: i64 = 60_000_000;
 
 const PAYLOAD_BYTES: usize = 2_000;
@@ -216,18 +219,19 @@ fn fill_with_noise(dir: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Makes small sealed segments with the store itself: one batch with a chunk of every camera each. Wants a runtime of one thread, which begins tasks in
+/// Makes small sealed segments with the store itself, of batches with a chunk of every camera. Wants a runtime of one thread, which begins tasks in
 /// the order of their making: each must flush what it appended, and no more.
 async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outcome<()> {
     let options = VolumeOptions {
-        // Any batch is followed by another segment.
+        // A batch is followed by another segment as soon as that one's file is made.
         segment_time_max: Duration::from_micros(1),
         segment_bytes_max: 2 << 20,
         free_bytes_min: 64 << 20,
         ..options
     };
     let (volume, handle) = Volume::open(options)?;
-    let first = wall_now().plus_micros(-(i64::try_from(count)? + 60) * SEGMENT_US);
+    let batches_max = count * BATCHES_PER_SEGMENT_MAX;
+    let first = wall_now().plus_micros(-(i64::try_from(batches_max)? + 60) * SEGMENT_US);
     let init = Bytes::from(vec![1; 700]);
     for camera in cameras {
         append(
@@ -241,7 +245,10 @@ async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outco
         )?;
     }
     let mut flushes = VecDeque::new();
-    for number in 0..count {
+    for number in 0..batches_max {
+        if handle.stats().segments_sealed >= count as u64 {
+            break;
+        }
         let start = first.plus_micros(i64::try_from(number)? * SEGMENT_US);
         let chunks: Vec<_> =
             cameras.iter().map(|camera| chunk(camera.id, handle.options().node, start, InitId::of(&init))).collect();
@@ -256,7 +263,7 @@ async fn fill(options: VolumeOptions, cameras: &[Camera], count: usize) -> Outco
         flush.await??;
     }
     let sealed = async {
-        while handle.stats().segments_sealed < count as u64 - 1 {
+        while handle.stats().segments_sealed < count as u64 {
             sleep(POLL_INTERVAL).await;
         }
     };

@@ -157,7 +157,7 @@ impl ClusterState {
             .collect();
         for camera in named {
             if self.assignments.get(camera).is_some_and(|assignment| assignment.owner == Some(node)) {
-                self.release(camera, at, None);
+                self.bereave(camera, at, node);
                 continue;
             }
             self.change(camera, |assignment| {
@@ -165,6 +165,24 @@ impl ClusterState {
                 assignment.successor = assignment.successor.filter(|successor| *successor != node);
                 assignment.handoff = assignment.handoff.filter(|handoff| handoff.to != node);
             });
+        }
+    }
+
+    /// `lost`, the owner of `camera`, leaves: whoever records beside it is the owner now, so that its recording does not end before another begins.
+    fn bereave(&mut self, camera: CameraId, at: Timestamp, lost: NodeId) {
+        let now = self.assignments.get(camera).cloned().unwrap_or_default();
+        let successor = now.successor.filter(|successor| *successor != lost);
+        let heir = match (now.mirror, now.handoff) {
+            (Some(mirror), _) => Some((mirror, self.next_epoch(camera))),
+            (None, Some(handoff)) => Some((handoff.to, handoff.epoch)),
+            (None, None) => None,
+        };
+        let inherited = heir.map(|(owner, epoch)| {
+            let successor = successor.filter(|successor| *successor != owner);
+            self.succeed(camera, at, Succession { epoch, owner, mirror: None, successor, watermark: None })
+        });
+        if !matches!(inherited, Some(Ok(()))) {
+            self.release(camera, at, None);
         }
     }
 

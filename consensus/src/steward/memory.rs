@@ -3,12 +3,20 @@
 use crate::heartbeat::{Progress, RecorderState, SUSPECT_AFTER};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// A recorder that says it fails is given this long to help itself.
+/// A recorder that says it fails is given this long to help itself, where nobody is known to reach its camera.
 pub const FAILING_MAX: Duration = Duration::from_secs(5);
-/// A recorder without progress that does not say why is given this long.
+/// Where its mirror or successor does not reach the camera either, this long: it is away for everybody, most likely, and its owner's when it comes back.
+pub const AWAY_MAX: Duration = Duration::from_secs(15);
+/// It is given only this long where another node does reach the camera: enough for a session that broke to be opened again.
+pub const FAILING_SURE: Duration = Duration::from_millis(750);
+/// It is given no time at all then, where it has made no progress for this long already: it waited for frames in vain.
+pub const QUIET_SURE: Duration = Duration::from_millis(2_500);
+/// A recorder that says it records, and makes no progress, is given this long: more than a slow disk may take.
+pub const QUIET_MAX: Duration = Duration::from_secs(8);
+/// A recorder that starts is given this long for its first keyframe.
 pub const STALLED_MAX: Duration = Duration::from_secs(15);
 /// A camera is moved off a failing recorder at most once in this time; doubles while moves do not help.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -21,6 +29,10 @@ pub(super) struct Memory {
     watches: BTreeMap<CameraId, Watch>,
     moves: BTreeMap<CameraId, Tries>,
     refusals: BTreeMap<(CameraId, NodeId), Tries>,
+    /// Cameras that are being moved because their owner fails.
+    rescues: BTreeSet<CameraId>,
+    /// Since when each node has been able to record without a break.
+    fit_since: BTreeMap<NodeId, Duration>,
     /// When the leader last heard no majority.
     deaf_at: Option<Duration>,
 }
@@ -33,6 +45,36 @@ struct Watch {
     watermark: Option<Timestamp>,
     progressed_at: Duration,
     failing_since: Option<Duration>,
+    records: bool,
+}
+
+/// How an owner's recorder does, by what it says and by its progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Health {
+    /// How long it has said that it fails.
+    failing: Option<Duration>,
+    /// How long it has made no progress.
+    quiet: Duration,
+    /// It says that it records.
+    records: bool,
+}
+
+impl Health {
+    pub(super) fn is_well(self) -> bool {
+        self.failing.is_none() && self.records && self.quiet < QUIET_SURE
+    }
+
+    /// It fails, and would have helped itself by now if it could.
+    pub(super) fn is_sure(self) -> bool {
+        self.failing.is_some_and(|failing| failing >= FAILING_SURE || self.quiet >= QUIET_SURE)
+    }
+
+    /// It has failed, or shown nothing, for too long, whoever else may reach the camera.
+    pub(super) fn is_over(self, is_away: bool) -> bool {
+        let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX };
+        let failing_max = if is_away { AWAY_MAX } else { FAILING_MAX };
+        self.failing.map_or(self.quiet > quiet_max, |failing| failing > failing_max)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +96,7 @@ impl Tries {
 impl Memory {
     pub(super) fn forget(&mut self, now: Duration, exists: impl Fn(CameraId) -> bool) {
         self.watches.retain(|camera, _| exists(*camera));
+        self.rescues.retain(|camera| exists(*camera));
         self.moves.retain(|camera, tries| exists(*camera) && now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
         self.refusals.retain(|(camera, _), tries| exists(*camera) && now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
     }
@@ -66,23 +109,45 @@ impl Memory {
         self.deaf_at.is_none_or(|at| now.saturating_sub(at) >= SUSPECT_AFTER)
     }
 
-    /// Takes in what `owner` says of its recorder; whether that recorder has failed for too long.
-    pub(super) fn has_failed(
+    /// Takes in what `owner` says of its recorder.
+    pub(super) fn watch(
         &mut self,
         now: Duration,
         camera: CameraId,
         (owner, epoch): (NodeId, Epoch),
         progress: Option<&Progress>,
-    ) -> bool {
-        let fresh = Watch { owner, epoch, watermark: None, progressed_at: now, failing_since: None };
+    ) -> Health {
+        let fresh = Watch { owner, epoch, watermark: None, progressed_at: now, failing_since: None, records: false };
         let watch = self.watches.entry(camera).or_insert_with(|| fresh.clone());
         if (watch.owner, watch.epoch) != (owner, epoch) {
             *watch = fresh;
         }
         let report = progress.filter(|progress| progress.epoch == epoch);
         watch.take_in(now, report);
-        let failing = watch.failing_since.is_some_and(|since| now.saturating_sub(since) > FAILING_MAX);
-        failing || now.saturating_sub(watch.progressed_at) > STALLED_MAX
+        let failing = watch.failing_since.map(|since| now.saturating_sub(since));
+        Health { failing, quiet: now.saturating_sub(watch.progressed_at), records: watch.records }
+    }
+
+    /// A move was begun, because the owner fails or for another reason.
+    pub(super) fn begun(&mut self, camera: CameraId, is_rescue: bool) {
+        if is_rescue {
+            self.rescues.insert(camera);
+        } else {
+            self.rescues.remove(&camera);
+        }
+    }
+
+    pub(super) fn is_rescue(&self, camera: CameraId) -> bool {
+        self.rescues.contains(&camera)
+    }
+
+    /// Takes in who can record now.
+    pub(super) fn note_fit(&mut self, now: Duration, fit: impl Iterator<Item = NodeId>) {
+        self.fit_since = fit.map(|node| (node, self.fit_since.get(&node).copied().unwrap_or(now))).collect();
+    }
+
+    pub(super) fn has_been_fit_for(&self, now: Duration, node: NodeId, long: Duration) -> bool {
+        self.fit_since.get(&node).is_some_and(|since| now.saturating_sub(*since) >= long)
     }
 
     pub(super) fn may_move(&self, now: Duration, camera: CameraId) -> bool {
@@ -109,13 +174,16 @@ impl Memory {
 impl Watch {
     fn take_in(&mut self, now: Duration, report: Option<&Progress>) {
         let Some(report) = report else { return };
+        self.records = report.state == RecorderState::Recording;
         match report.state {
             RecorderState::Failing => _ = self.failing_since.get_or_insert(now),
             RecorderState::Recording if report.watermark != self.watermark => {
                 self.progressed_at = now;
                 self.failing_since = None;
             }
-            RecorderState::Recording | RecorderState::Starting => {}
+            // It has a session again, and must show progress.
+            RecorderState::Starting => self.failing_since = None,
+            RecorderState::Recording => {}
         }
         self.watermark = report.watermark;
     }

@@ -1,14 +1,17 @@
 //! Runs scripts about a site: the replicated state, the steward that leads it, and recorders that do what they should unless told otherwise.
 
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
+use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Write, Response};
 use holdfast_consensus::desired::{Provisionals, View, desired};
+use holdfast_consensus::headroom::{Survival, headroom, survives_loss_of};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
 use holdfast_consensus::model::{
-    Assignment, CameraSpec, Duty, HoldSpec, NodeSpec, Protection, Role, Source, Transport,
+    Assignment, CameraSpec, Duty, HoldSpec, NodeSpec, NodeTraits, PlacementRules, Protection, Role, Source, Transport,
 };
-use holdfast_consensus::placement::survives_loss_of;
+use holdfast_consensus::placement::Planner;
+use holdfast_consensus::policy::{Failback, HeadroomRule, PolicyChange};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -41,8 +44,12 @@ pub(crate) struct Site {
     connecting: BTreeSet<(NodeId, CameraId)>,
     /// Nodes whose disks have failed.
     unfit: BTreeSet<NodeId>,
+    /// Whether a camera that its owner fails to record answered a node.
+    probes: BTreeMap<(NodeId, CameraId), bool>,
     /// All nodes where none are named.
     voters: Vec<NodeId>,
+    /// What cameras send, in bits per second, where that is measured.
+    bitrates: BTreeMap<CameraId, u64>,
 }
 
 fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
@@ -91,6 +98,34 @@ fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSp
         labels: BTreeMap::new(),
         name,
     })
+}
+
+/// `key=value`, any number of them, with commas between.
+fn labels(text: Option<&str>) -> Anyhow<BTreeMap<String, String>> {
+    let pairs = text.into_iter().flat_map(|text| text.split(','));
+    let pair = |pair: &str| pair.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    pairs.map(|text| pair(text).ok_or_else(|| format!("{text} is not key:value").into())).collect()
+}
+
+fn rules(args: &mut ArgumentConsumer<'_>) -> Anyhow<PlacementRules> {
+    Ok(PlacementRules { preferred_node: take(args, "prefers")?, node_labels: labels(args.take_key("needs"))? })
+}
+
+fn policy(args: &mut ArgumentConsumer<'_>) -> Anyhow<Vec<PolicyChange>> {
+    let mut changes = Vec::new();
+    match args.take_key("headroom") {
+        Some("strict") => changes.push(PolicyChange::Headroom(HeadroomRule::Strict)),
+        Some(_) => changes.push(PolicyChange::Headroom(HeadroomRule::Warn)),
+        None => {}
+    }
+    changes.extend(take(args, "domains")?.map(PolicyChange::HeadroomOverDomains));
+    match args.take_key("failback") {
+        Some("prefer") => changes.push(PolicyChange::Failback(Failback::Prefer)),
+        Some(_) => changes.push(PolicyChange::Failback(Failback::Stay)),
+        None => {}
+    }
+    changes.extend(take(args, "after")?.map(PolicyChange::FailbackAfterS));
+    Ok(changes)
 }
 
 fn hold_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<HoldSpec> {
@@ -160,6 +195,7 @@ impl Site {
             state: &self.state,
             verdicts: &self.verdicts,
             unfit: &self.unfit,
+            probes: &self.probes,
             progress: &self.progress,
         }
     }
@@ -209,6 +245,7 @@ impl Site {
                     watermark: if broken || connecting { watermark } else { Some(wall) },
                     first_keyframe: if broken || connecting { first_keyframe } else { first_keyframe.or(Some(wall)) },
                     error: None,
+                    bitrate_bps: self.bitrates.get(&camera).copied(),
                 };
                 self.progress.insert((me, camera), progress);
             }
@@ -304,6 +341,38 @@ impl Site {
         Ok(Uuid::from_u128(take(args, "attempt")?.unwrap_or(self.attempts)))
     }
 
+    fn change_rules(&self, camera: CameraId, rules: PlacementRules) -> Anyhow<Write> {
+        let known = self.state.cameras.get(camera).ok_or("which camera?")?;
+        let (spec, expect_revision) = (known.spec.clone(), known.revision);
+        let expect_rules = self.state.rules(camera).clone();
+        Ok(Write::ChangeCamera { camera, spec, rules, expect_revision, expect_rules })
+    }
+
+    fn measured(&self) -> Bitrates {
+        self.bitrates.iter().map(|(camera, bps)| (*camera, *bps)).collect()
+    }
+
+    fn can_record(&self, node: NodeId) -> bool {
+        self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive()) && !self.unfit.contains(&node)
+    }
+
+    fn survives(&self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
+        let mut dead = Vec::new();
+        while let Some(node) = args.next_pos() {
+            dead.push(node.parse()?);
+        }
+        let Survival { lost, spare_cameras } =
+            survives_loss_of(&self.state, &self.measured(), &dead, |node| self.can_record(node));
+        Ok(format!("lost: {lost:?}, spare: {spare_cameras}"))
+    }
+
+    fn lacks(&self) -> String {
+        let bitrates = self.measured();
+        let planner = Planner::new(&self.state, &bitrates, |node| self.can_record(node));
+        let unowned = self.state.assignments.iter().filter(|(_, now)| now.owner.is_none());
+        unowned.map(|(camera, _)| format!("camera {camera}: {:?}\n", planner.lack(camera))).collect()
+    }
+
     fn state_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let write = match name {
             "init" => Write::Initialize { cluster: Uuid::nil(), node: node_spec(args)? },
@@ -313,7 +382,20 @@ impl Site {
             "remove" => {
                 Write::RemoveNode { node: next(args)?, force: args.next_pos() == Some("force"), at: self.wall() }
             }
-            "camera" => Write::CreateCamera(camera_spec(next(args)?, args)?),
+            "camera" => {
+                let (only_after, rules) = (take(args, "only-after")?, rules(args)?);
+                match camera_spec(next(args)?, args)? {
+                    spec if rules == PlacementRules::default() && only_after.is_none() => Write::CreateCamera(spec),
+                    spec => Write::AddCamera { spec, rules, only_after },
+                }
+            }
+            "rules" => self.change_rules(next(args)?, rules(args)?)?,
+            "traits" => {
+                let (labels, bitrate_capacity_bps) = (labels(args.take_key("labels"))?, take(args, "bps")?);
+                Write::ReportTraits { node: next(args)?, traits: NodeTraits { labels, bitrate_capacity_bps } }
+            }
+            "policy" => Write::ChangePolicy(policy(args)?),
+            "rebalance" => Write::BeginRebalance { at: self.wall() },
             "update" => Write::UpdateCamera {
                 camera: next(args)?,
                 expect_revision: take(args, "revision")?,
@@ -382,6 +464,16 @@ impl Runner for Site {
                 }
                 String::new()
             }
+            // What a node found out of a camera that its owner fails to record: yes, no, or nothing any more.
+            "probe" => {
+                let at = (need(args, "node")?, need(args, "camera")?);
+                match args.next_pos() {
+                    Some("reached") => _ = self.probes.insert(at, true),
+                    Some("silent") => _ = self.probes.insert(at, false),
+                    _ => _ = self.probes.remove(&at),
+                }
+                String::new()
+            }
             // This node cannot record that camera, or can again.
             "break" => {
                 self.broken.insert((need(args, "node")?, need(args, "camera")?));
@@ -411,12 +503,20 @@ impl Runner for Site {
             "holds" => self.show_holds(),
             "tenures" => self.tenures(next(args)?),
             "desired" => self.show_desired(next(args)?),
-            "survives" => {
-                let node = next(args)?;
-                let alive =
-                    |id| self.verdicts.get(&id).is_some_and(|verdict| verdict.is_alive()) && !self.unfit.contains(&id);
-                format!("lost: {:?}", survives_loss_of(&self.state, node, alive).lost)
+            // What cameras send, as it is measured from now on.
+            "bitrate" => {
+                let bps = need(args, "bps")?;
+                while let Some(camera) = args.next_pos() {
+                    self.bitrates.insert(camera.parse()?, bps);
+                }
+                String::new()
             }
+            "survives" => self.survives(args)?,
+            "headroom" => {
+                let headroom = headroom(&self.state, &self.measured(), |node| self.can_record(node));
+                format!("{headroom:?}")
+            }
+            "lacks" => self.lacks(),
             name => self.state_command(name, args)?,
         };
         args.reject_next()?;

@@ -7,6 +7,7 @@ use crate::extract::Body;
 use crate::wire::{Cluster, InitCluster, JoinCluster};
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 
 pub(super) async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>> {
     app.backend.cluster().await.map(Json)
@@ -25,6 +26,10 @@ pub(super) async fn join<B: Backend>(
 ) -> Result<Json<Cluster>> {
     check_peer(&join.peer)?;
     app.backend.join_cluster(join.peer).await.map(Json)
+}
+
+pub(super) async fn rebalance<B: Backend>(State(app): State<App<B>>) -> Result<(StatusCode, Json<Cluster>)> {
+    app.backend.rebalance().await.map(|cluster| (StatusCode::ACCEPTED, Json(cluster)))
 }
 
 fn check_peer(peer: &str) -> Result<()> {

@@ -4,11 +4,13 @@ mod cameras;
 mod chunk_stream;
 mod cluster;
 mod export;
+mod gaps;
 mod health;
 mod hls;
 mod holds;
 mod nodes;
 mod scrub;
+mod settings;
 mod timeline;
 
 use crate::auth;
@@ -84,6 +86,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster", get(cluster::show::<B>))
         .route("/api/v1/cluster/init", post(cluster::init::<B>))
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
+        .route("/api/v1/cluster/rebalance", post(cluster::rebalance::<B>))
+        .route("/api/v1/settings", get(settings::show::<B>).patch(settings::change::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))
         .route("/api/v1/nodes/{id}/volumes", get(nodes::volumes::<B>))
@@ -94,6 +98,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
         .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
+        .route("/api/v1/gaps", get(gaps::list::<B>))
         .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))

@@ -40,6 +40,23 @@ async fn a_node_is_drained_and_taken_back() {
 }
 
 #[tokio::test]
+async fn settings_are_changed_one_by_one_and_a_rebalance_is_asked_for() {
+    let client = Client::of(&Fake::new());
+    let settings =
+        |after| json!({"headroom":"warn","headroom_over_domains":false,"failback":"stay","failback_after_s":after});
+    assert_eq!(client.get("/api/v1/settings").await.json(), settings(0));
+    let changed = client.call("PATCH", "/api/v1/settings", Some(r#"{"failback_after_s":60}"#)).await;
+    assert_eq!(changed.json(), settings(60));
+    assert_eq!(client.call("PATCH", "/api/v1/settings", Some("{}")).await.json(), settings(60));
+    for wrong in [r#"{"failback":"always"}"#, r#"{"headroom":null}"#, r#"{"headrooms":"warn"}"#] {
+        let refusal = client.call("PATCH", "/api/v1/settings", Some(wrong)).await.refusal();
+        assert_eq!(refusal, (422, "invalid".to_owned()), "{wrong}");
+    }
+    let answer = client.call("POST", "/api/v1/cluster/rebalance", None).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["rebalancing"]), (202, &json!(true)));
+}
+
+#[tokio::test]
 async fn a_write_without_a_leader_may_be_retried_and_an_unknown_outcome_may_not() {
     let fake = Fake::new();
     let client = Client::of(&fake);

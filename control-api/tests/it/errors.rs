@@ -6,10 +6,13 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 25] = [
+pub(crate) const GUARDED: [(&str, &str); 29] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
+    ("POST", "/api/v1/cluster/rebalance"),
+    ("GET", "/api/v1/settings"),
+    ("PATCH", "/api/v1/settings"),
     ("GET", "/api/v1/nodes"),
     ("DELETE", "/api/v1/nodes/1"),
     ("GET", "/api/v1/nodes/1/volumes"),
@@ -26,6 +29,7 @@ pub(crate) const GUARDED: [(&str, &str); 25] = [
     ("POST", "/api/v1/holds"),
     ("GET", "/api/v1/holds/1"),
     ("DELETE", "/api/v1/holds/1"),
+    ("GET", "/api/v1/gaps"),
     ("GET", "/api/v1/cameras/1/timeline"),
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
     ("GET", "/api/v1/cameras/1/hls/init.mp4"),

@@ -15,6 +15,8 @@ mod export;
 #[cfg(test)]
 mod fmp4;
 #[cfg(test)]
+mod gaps;
+#[cfg(test)]
 mod hls;
 #[cfg(test)]
 mod holds;

@@ -3,6 +3,7 @@
 use super::client::ApiOptions;
 use crate::demo::DemoArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use holdfast_storage::chunk::GapCause;
 use std::path::PathBuf;
 
 const EXIT_CODES: &str = "\
@@ -41,11 +42,16 @@ pub(super) enum Command {
     /// Add, list, show and remove cameras
     #[command(subcommand)]
     Camera(CameraCommand),
+    /// Show and change what holds for the whole cluster: headroom, failback
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Keep footage from being deleted, as evidence
     #[command(subcommand)]
     Hold(HoldCommand),
     /// Show what of a camera was recorded, by whom, and every gap
     Timeline(TimelineArgs),
+    /// Show every interval that was not recorded, of all cameras, with its cause and the sums by cause
+    Gaps(GapsArgs),
     /// Write footage of a camera to one MP4 file
     Export(ExportArgs),
     /// Look into a segment file, without a running node
@@ -79,8 +85,79 @@ pub(super) enum ClusterCommand {
         #[arg(long, value_name = "HOST:PORT")]
         peer: String,
     },
-    /// Show members, leader and how many cameras are recorded
+    /// Show members, leader, how many cameras are recorded, and what the next failure would cost
     Status,
+    /// Spread cameras evenly over the nodes again, and bring them to the nodes that they prefer, without losing a frame
+    Rebalance,
+    /// Move all cameras of a node to others, without losing a frame, and give it none
+    #[command(after_help = DRAIN_EXIT_CODES)]
+    Drain(DrainArgs),
+    /// Let a drained node record again
+    Undrain {
+        /// Name or number
+        node: String,
+    },
+}
+
+const DRAIN_EXIT_CODES: &str = "\
+Exit codes:
+  0  the node owns no camera; without --wait: the drain has begun
+  1  it still owned cameras when the time was over (the drain goes on), or failed
+  2  wrong usage
+  3  there is no such node
+  4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DrainArgs {
+    /// Name or number
+    pub(super) node: String,
+    /// Return only when the node owns no camera; says meanwhile how many are left
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    pub(super) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SettingsCommand {
+    /// Show what holds for the whole cluster
+    Show,
+    /// Change some of it
+    Set(SettingsArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum HeadroomArg {
+    /// Take cameras that would be lost with a node, and say so
+    Warn,
+    /// Refuse them
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FailbackArg {
+    /// Cameras stay where they are when a node comes back
+    Stay,
+    /// Cameras go back to the node that they prefer
+    Prefer,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = true)]
+pub(super) struct SettingsArgs {
+    /// What happens to a camera that would not be recorded any more if a node died
+    #[arg(long, value_enum)]
+    pub(super) headroom: Option<HeadroomArg>,
+    /// Whether any failure domain may die, not only any node
+    #[arg(long, value_name = "BOOL")]
+    pub(super) headroom_over_domains: Option<bool>,
+    /// Whether cameras go back by themselves
+    #[arg(long, value_enum)]
+    pub(super) failback: Option<FailbackArg>,
+    /// How long the preferred node must have been well, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) failback_after_s: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -198,6 +275,12 @@ pub(super) struct CameraAddArgs {
     /// May be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     pub(super) labels: Vec<(String, String)>,
+    /// Only nodes with this label may record it; may be given several times
+    #[arg(long = "node-label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(super) node_labels: Vec<(String, String)>,
+    /// Name or number of the node that should record it where that can
+    #[arg(long, value_name = "NODE")]
+    pub(super) preferred_node: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -209,6 +292,24 @@ pub(super) struct TimelineArgs {
     pub(super) from: String,
     #[arg(long, default_value = "now", allow_hyphen_values = true)]
     pub(super) to: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct GapsArgs {
+    /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
+    #[arg(long, default_value = "-1d", allow_hyphen_values = true)]
+    pub(super) from: String,
+    #[arg(long, default_value = "now", allow_hyphen_values = true)]
+    pub(super) to: String,
+    /// Name or number; all cameras, if not given
+    #[arg(long)]
+    pub(super) camera: Option<String>,
+    /// As the table names it: camera_unreachable, camera_stalled, packets_lost, node_down, volume_failed, overload, recorder_stopped, damaged, unknown
+    #[arg(long, value_parser = parse_cause)]
+    pub(super) cause: Option<GapCause>,
+    /// Name or number of the node that did not record
+    #[arg(long)]
+    pub(super) node: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -320,6 +421,10 @@ pub(super) enum ConfigCommand {
     Check { file: PathBuf },
 }
 
+fn parse_cause(text: &str) -> Result<GapCause, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -345,6 +450,14 @@ mod tests {
             |label| Args::try_parse_from(["holdfast", "camera", "add", "--name", "a", "--url", "b", "--label", label]);
         assert!(add("site=north").is_ok());
         assert!(add("north").unwrap_err().to_string().contains("is not KEY=VALUE"));
+    }
+
+    #[test]
+    fn a_cause_is_one_of_those_that_there_are() {
+        let gaps = |cause| Args::try_parse_from(["holdfast", "gaps", "--cause", cause]);
+        let args = gaps("node_down").unwrap();
+        assert!(matches!(args.command, Command::Gaps(GapsArgs { cause: Some(GapCause::NodeDown), .. })));
+        assert!(gaps("weather").unwrap_err().to_string().contains("camera_unreachable"));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::resolve;
 use super::table::{Table, or_dash, printable};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Protection, Transport};
-use holdfast_control_api::wire::{Camera, NewCamera, NewSource, Node};
+use holdfast_consensus::placement::Lack;
+use holdfast_control_api::wire::{Camera, NewCamera, NewSource, Node, NodeRef};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::collections::BTreeMap;
@@ -45,7 +46,10 @@ async fn add(api: &Api, args: CameraAddArgs, out: Output) -> Result<(), CliError
     let answer = api.call(Method::POST, &["cameras"], Some(&camera)).await?;
     let created: Camera = serde_json::from_value(answer)
         .map_err(|error| CliError::failed(format!("the camera was added, but the answer cannot be read: {error}")))?;
-    out.print(&created, |camera| format!("added camera {} ({})", camera.id, printable(&camera.name)))
+    out.print(&created, |camera| {
+        let warnings = camera.warnings.iter().map(|warning| format!("\nwarning: {}", printable(warning)));
+        format!("added camera {} ({}){}", camera.id, printable(&camera.name), warnings.collect::<String>())
+    })
 }
 
 fn new_camera(args: CameraAddArgs) -> Result<NewCamera, CliError> {
@@ -72,7 +76,14 @@ fn new_camera(args: CameraAddArgs) -> Result<NewCamera, CliError> {
         priority: args.priority,
         retention_class: args.retention_class,
         labels: args.labels.into_iter().collect(),
+        node_labels: args.node_labels.into_iter().collect(),
+        preferred_node: args.preferred_node.map(node_ref),
     })
+}
+
+/// A number goes before a name that looks like one, as everywhere.
+fn node_ref(text: String) -> NodeRef {
+    text.parse().map_or(NodeRef::Name(text), NodeRef::Id)
 }
 
 /// Credentials in the URL would be stored and shown with it.
@@ -147,16 +158,21 @@ fn table(cameras: &[Camera], names: &NodeNames) -> String {
 }
 
 fn state(camera: &Camera) -> &'static str {
-    match camera.recording.state {
-        None => "NOT RECORDED",
-        Some(RecorderState::Starting) => "starting",
-        Some(RecorderState::Recording) => "recording",
-        Some(RecorderState::Failing) => "FAILING",
+    match (camera.recording.state, camera.recording.waits_for) {
+        (None, Some(Lack::Capacity)) => "WAITS FOR CAPACITY",
+        (None, Some(Lack::Node)) => "WAITS FOR A NODE",
+        (None, None) => "NOT RECORDED",
+        (Some(RecorderState::Starting), _) => "starting",
+        (Some(RecorderState::Recording), _) => "recording",
+        (Some(RecorderState::Failing), _) => "FAILING",
     }
 }
 
 fn describe(camera: &Camera, names: &NodeNames) -> String {
-    let labels: Vec<String> = camera.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let listed = |labels: &BTreeMap<String, String>| {
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        or_dash((!labels.is_empty()).then(|| labels.join(" ")))
+    };
     let lines = [
         ("camera", format!("{} {}", camera.id, camera.name)),
         ("url", camera.source.url.clone()),
@@ -166,7 +182,9 @@ fn describe(camera: &Camera, names: &NodeNames) -> String {
         ("protection", format!("{:?}", camera.protection).to_lowercase()),
         ("priority", camera.priority.to_string()),
         ("retention", camera.retention_class.clone()),
-        ("labels", or_dash((!labels.is_empty()).then(|| labels.join(" ")))),
+        ("labels", listed(&camera.labels)),
+        ("node labels", listed(&camera.node_labels)),
+        ("preferred", name_of(names, camera.preferred_node)),
         ("epoch", camera.assignment.epoch.to_string()),
         ("owner", name_of(names, camera.assignment.owner)),
         ("mirror", name_of(names, camera.assignment.mirror)),

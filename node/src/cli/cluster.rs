@@ -2,10 +2,12 @@
 
 use super::args::ClusterCommand;
 use super::client::{Api, ApiOptions};
+use super::drain;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
-use super::table::or_dash;
-use holdfast_control_api::wire::{Cluster, InitCluster, JoinCluster};
+use super::table::{or_dash, printable};
+use holdfast_control_api::wire::{Cluster, FailoverHeadroom, InitCluster, JoinCluster};
+use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -26,6 +28,12 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
             as_member(&api).await?
         }
         ClusterCommand::Status => api.get(&["cluster"], &[]).await?,
+        ClusterCommand::Rebalance => {
+            api.call(Method::POST, &["cluster", "rebalance"], None::<&()>).await?;
+            api.get(&["cluster"], &[]).await?
+        }
+        ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
+        ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
     };
     out.print(&cluster, describe)
 }
@@ -35,8 +43,7 @@ async fn as_member(api: &Api) -> Result<Cluster, CliError> {
     let seen = timeout(MEMBER_TIMEOUT, async {
         loop {
             let cluster: Cluster = api.get(&["cluster"], &[]).await?;
-            let votes = cluster.this_node.is_some_and(|node| cluster.voters.contains(&node));
-            if votes && cluster.id.is_some() && cluster.leader.is_some() {
+            if is_settled(&cluster) {
                 return Ok(cluster);
             }
             sleep(POLL_INTERVAL).await;
@@ -49,6 +56,13 @@ async fn as_member(api: &Api) -> Result<Cluster, CliError> {
     })
 }
 
+/// It votes, or the others that do are three or five: more would not vote.
+fn is_settled(cluster: &Cluster) -> bool {
+    let votes = cluster.this_node.is_some_and(|node| cluster.voters.contains(&node));
+    let is_needless = matches!(cluster.voters.len(), 3 | 5);
+    (votes || is_needless) && cluster.id.is_some() && cluster.leader.is_some()
+}
+
 fn describe(cluster: &Cluster) -> String {
     let Some(id) = &cluster.id else {
         return "this node belongs to no cluster; found one with `holdfast cluster init` or join one with `holdfast cluster join`"
@@ -58,7 +72,7 @@ fn describe(cluster: &Cluster) -> String {
     let leader = cluster.leader.and_then(name);
     let alive = cluster.nodes.iter().filter(|node| node.alive).count();
     let head = format!(
-        "cluster   {id}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording\n",
+        "cluster   {id}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
         or_dash(cluster.this_node.and_then(name)),
         leader.as_deref().unwrap_or("none: changes fail, recording goes on"),
         cluster.term,
@@ -66,6 +80,30 @@ fn describe(cluster: &Cluster) -> String {
         cluster.voters.len(),
         cluster.cameras_recording,
         cluster.cameras,
+        if cluster.rebalancing { ", some are moving to spread evenly" } else { "" },
+        cluster.failover_headroom.as_ref().map_or("not known yet".to_owned(), |known| headroom(cluster, known)),
     );
-    format!("{head}\n{}", super::nodes::table(&cluster.nodes))
+    format!("{head}{}\n{}", super::nodes::clock_warnings(&cluster.nodes), super::nodes::table(&cluster.nodes))
+}
+
+fn headroom(cluster: &Cluster, headroom: &FailoverHeadroom) -> String {
+    let Some(worst) = &headroom.worst else {
+        let domain = if headroom.survives_any_domain == Some(true) { " or failure domain" } else { "" };
+        return format!("survives any node{domain}, {} more cameras would fit", headroom.spare_cameras);
+    };
+    let lost = match worst.cameras_lost {
+        1 => "1 camera".to_owned(),
+        several => format!("{several} cameras"),
+    };
+    let of_id = |id: NodeId| cluster.nodes.iter().find(|node| node.id == id).map(|node| node.name.clone());
+    match (worst.node, &worst.failure_domain) {
+        (Some(id), _) => {
+            let name = of_id(id).unwrap_or_else(|| id.to_string());
+            format!("NOT ENOUGH: {lost} would not be recorded if {} died", printable(&name))
+        }
+        (None, Some(domain)) => {
+            format!("NOT ENOUGH: {lost} would not be recorded if failure domain {} failed", printable(domain))
+        }
+        (None, None) => format!("NOT ENOUGH: {lost} not recorded for want of a node with room"),
+    }
 }

@@ -6,8 +6,10 @@ mod check;
 mod client;
 mod clock;
 mod cluster;
+mod drain;
 mod error;
 mod export;
+mod gaps;
 mod hold;
 mod logging;
 mod nodes;
@@ -17,6 +19,7 @@ mod progress;
 mod resolve;
 mod segment;
 mod serve;
+mod settings;
 mod table;
 mod timeline;
 mod volume;
@@ -58,8 +61,10 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),
         Command::Camera(command) => with_runtime(camera::run(command, api, out)),
+        Command::Settings(command) => with_runtime(settings::run(command, api, out)),
         Command::Hold(command) => with_runtime(hold::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
+        Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
     }
 }

@@ -6,6 +6,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::resolve;
 use super::table::Table;
+use holdfast_consensus::clocks::OFFSET_MAX;
 use holdfast_consensus::model::{Duty, Role};
 use holdfast_control_api::wire::{Node, Volume};
 use reqwest::Method;
@@ -60,8 +61,20 @@ fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
+/// What is wrong with the members' clocks, a line each; nothing where nothing is.
+pub(super) fn clock_warnings(nodes: &[Node]) -> String {
+    let limit_ms = OFFSET_MAX.as_millis();
+    let off = nodes.iter().filter_map(|node| Some((node, node.clock_offset_ms?)));
+    off.filter(|(_, ms)| u128::from(ms.unsigned_abs()) > limit_ms)
+        .map(|(node, ms)| {
+            let way = if ms > 0 { "ahead of" } else { "behind" };
+            format!("WARNING: the clock of {} is {} ms {way} this node's: recordings do not fit together; see that NTP runs on both\n", node.name, ms.unsigned_abs())
+        })
+        .collect()
+}
+
 pub(super) fn table(nodes: &[Node]) -> String {
-    let mut table = Table::new(&["ID", "NAME", "ALIVE", "DUTY", "ROLE", "CAMERAS", "FAILURE DOMAIN", "API"]);
+    let mut table = Table::new(&["ID", "NAME", "ALIVE", "DUTY", "ROLE", "CAMERAS", "CLOCK", "FAILURE DOMAIN", "API"]);
     for node in nodes {
         table.row(vec![
             node.id.to_string(),
@@ -70,6 +83,7 @@ pub(super) fn table(nodes: &[Node]) -> String {
             duty(node.duty).to_owned(),
             role(node).to_owned(),
             format!("{} of {}", node.cameras, node.camera_capacity),
+            node.clock_offset_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:+} ms")),
             node.failure_domain.clone(),
             node.api_addr.clone(),
         ]);

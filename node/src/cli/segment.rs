@@ -162,7 +162,9 @@ fn batches(report: &Report) -> String {
         _ if report.is_cut_short => {
             " (the file is cut short: the rest of the last is missing, and whatever followed)".to_owned()
         }
-        0 if report.is_footer_sound.is_none() && report.is_tail_torn => " (the last, by a crash)".to_owned(),
+        0 if report.is_footer_sound.is_none() && report.torn_batches > 0 => {
+            format!(" ({} at the end, as a crash leaves it)", report.torn_batches)
+        }
         0 => String::new(),
         count => format!(" ({count} of them when the segment was closed after a crash)"),
     };

@@ -54,7 +54,7 @@ fn table(timeline: &Timeline) -> String {
 }
 
 /// As the API names it.
-fn cause(cause: GapCause) -> String {
+pub(super) fn cause(cause: GapCause) -> String {
     match serde_json::to_value(cause) {
         Ok(serde_json::Value::String(name)) => name,
         _ => format!("{cause:?}"),
@@ -62,7 +62,11 @@ fn cause(cause: GapCause) -> String {
 }
 
 fn row(what: &str, start: Timestamp, end: Timestamp, node: String, epoch: String, note: &str) -> Vec<String> {
-    let millis = end.micros_since(start) / 1000;
-    let seconds = format!("{}.{:03}", millis / 1000, millis % 1000);
+    let seconds = seconds(end.micros_since(start));
     vec![what.to_owned(), start.to_string(), end.to_string(), seconds, node, epoch, note.to_owned()]
+}
+
+pub(super) fn seconds(micros: i64) -> String {
+    let millis = micros / 1000;
+    format!("{}.{:03}", millis / 1000, millis % 1000)
 }

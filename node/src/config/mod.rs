@@ -14,6 +14,7 @@ pub use size::ByteSize;
 
 use holdfast_consensus::model::Role;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,10 @@ pub struct Cluster {
     pub failure_domain: String,
     /// Cameras that this node may record at once.
     pub camera_capacity: u32,
+    /// Bits per second of all cameras that it may record at once; without it, no limit.
+    pub bitrate_capacity_bps: Option<u64>,
+    /// What cameras may ask of the nodes that record them.
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,7 +275,14 @@ impl Default for Listen {
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { secret_file: None, role: Role::Recorder, failure_domain: String::new(), camera_capacity: 500 }
+        Self {
+            secret_file: None,
+            role: Role::Recorder,
+            failure_domain: String::new(),
+            camera_capacity: 500,
+            bitrate_capacity_bps: None,
+            labels: BTreeMap::new(),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! What a well-formed configuration must also satisfy: each value alone, then values against each other. Pure.
 
 use super::error::Problem;
-use super::{Config, DEFAULT_RETENTION_CLASS};
-use holdfast_consensus::model::Role;
+use super::{Cluster, Config, DEFAULT_RETENTION_CLASS};
+use holdfast_consensus::model::{NodeTraits, Role};
+use holdfast_consensus::validate::node_traits;
 use holdfast_storage::HOLD_CLASS;
 use holdfast_storage::chunk::FRAME_BYTES_MAX;
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     addresses(config, &mut found);
     ranges(config, &mut found);
     relations(config, &mut found);
+    traits(config, &mut found);
     volumes(config, &mut found);
     retention(config, &mut found);
     found
@@ -164,6 +166,14 @@ fn relations(config: &Config, found: &mut Vec<Problem>) {
             "cluster.camera_capacity",
             "is 0 on a recorder; raise it, or set role = \"witness\"",
         ));
+    }
+}
+
+/// As the replicated state checks them when the node reports for duty.
+fn traits(config: &Config, found: &mut Vec<Problem>) {
+    let Cluster { bitrate_capacity_bps, labels, .. } = config.cluster.clone();
+    if let Err(rejection) = node_traits(&NodeTraits { labels, bitrate_capacity_bps }) {
+        found.push(Problem::of_key("cluster", rejection.to_string()));
     }
 }
 

@@ -64,6 +64,14 @@ impl ClusterOptions {
     }
 }
 
+/// Loopback ports that are free now, and not given again by this process.
+///
+/// # Errors
+/// Where there are fewer than `count`.
+pub fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    ports::free(count, uuid::Uuid::new_v4().as_fields().0)
+}
+
 /// Nodes by index, from 0; the node of index 0 founds the cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -86,12 +94,24 @@ impl Cluster {
     /// # Errors
     /// Where files cannot be written or ports are not to be had.
     pub fn create(options: &ClusterOptions) -> Result<Self, ClusterError> {
+        Self::create_tuned(options, options.tune)
+    }
+
+    /// As [`Cluster::create`], with `tune` in the place of the options' own.
+    ///
+    /// # Errors
+    /// As [`Cluster::create`].
+    pub fn create_tuned(
+        options: &ClusterOptions,
+        mut tune: impl FnMut(usize, &mut Config),
+    ) -> Result<Self, ClusterError> {
         let random = uuid::Uuid::new_v4();
         let ports = ports::free(2 * options.nodes, random.as_fields().0).map_err(io_error("find free ports"))?;
         let token = Secret(uuid::Uuid::new_v4().simple().to_string());
         write_secret(&options.dir.join("admin.token"), &token.0)?;
         write_secret(&options.dir.join("cluster.secret"), &uuid::Uuid::new_v4().simple().to_string())?;
-        let nodes = ports.chunks_exact(2).enumerate().map(|(index, ports)| Node::create(options, index, ports));
+        let pairs = ports.chunks_exact(2).enumerate();
+        let nodes = pairs.map(|(index, ports)| Node::create(options, index, ports, &mut tune));
         Ok(Self { executable: options.executable.clone(), token, nodes: nodes.collect::<Result<_, _>>()? })
     }
 
@@ -107,7 +127,7 @@ impl Cluster {
         self.request(0, "found the cluster", &["cluster", "init"], &InitCluster {}).await?;
         self.wait_ready(0).await?;
         for index in 1..self.len() {
-            let peer = self.nodes[0].config.listen.peer.to_string();
+            let peer = self.nodes[0].config.advertised_peer();
             self.request(index, "join the cluster", &["cluster", "join"], &JoinCluster { peer }).await?;
             self.wait_ready(index).await?;
         }
@@ -312,7 +332,12 @@ impl Cluster {
 }
 
 impl Node {
-    fn create(options: &ClusterOptions, index: usize, ports: &[u16]) -> Result<Self, ClusterError> {
+    fn create(
+        options: &ClusterOptions,
+        index: usize,
+        ports: &[u16],
+        tune: &mut impl FnMut(usize, &mut Config),
+    ) -> Result<Self, ClusterError> {
         let name = format!("node{}", index + 1);
         let dir = options.dir.join(&name);
         fs::create_dir_all(&dir).map_err(io_error(&format!("create {}", dir.display())))?;
@@ -324,7 +349,7 @@ impl Node {
         // Several nodes share one disk here: small segments, and no deletion for the sake of free space.
         config.storage.segment_bytes_max = ByteSize(256 << 20);
         config.storage.free_bytes_min = ByteSize(64 << 20);
-        (options.tune)(index, &mut config);
+        tune(index, &mut config);
         let config_path = dir.join("node.toml");
         let text =
             toml::to_string(&config).map_err(|error| io_error("write a configuration")(io::Error::other(error)))?;

@@ -334,6 +334,8 @@ async fn add_camera(api: &Api, number: u32, url: String) -> Result<Camera, CliEr
         priority: 100,
         retention_class: crate::config::DEFAULT_RETENTION_CLASS.to_owned(),
         labels: BTreeMap::new(),
+        node_labels: BTreeMap::new(),
+        preferred_node: None,
     };
     let answer = api.call(Method::POST, &["cameras"], Some(&camera)).await?;
     serde_json::from_value(answer).map_err(|error| CliError::failed(format!("cannot read the added camera: {error}")))

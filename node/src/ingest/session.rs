@@ -85,6 +85,17 @@ impl Session {
         Ok(Self { demuxed, group, choice, deadlines, last_video: Instant::now(), video: None, audio: None })
     }
 
+    /// Whether the camera answers with a stream that could be recorded; nothing is set up at it.
+    ///
+    /// # Errors
+    /// As [`Session::open`].
+    pub async fn probe(source: &Source, deadline: Duration) -> Result<(), SessionError> {
+        let url = parse_url(&source.url)?;
+        let describe = client::Session::describe(url, session_options(source, Arc::default()));
+        let session = step(Stage::Describe, deadline, describe).await?;
+        choose(&offers(&session)).map(drop)
+    }
+
     /// The next frame or sender report. Cancel safe.
     ///
     /// # Errors

@@ -9,10 +9,23 @@ mod routes;
 pub use outbound::{Links, LinksOptions};
 pub use routes::heartbeat_routes;
 
-use holdfast_consensus::heartbeat::Heartbeat;
+use holdfast_consensus::clocks::Sample;
+use holdfast_consensus::heartbeat::{Audience, Heartbeat};
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
 
-/// Path of the heartbeat POST on the peer port; the body is a postcard-encoded [`Heartbeat`].
+/// Reads the wall clock.
+pub type Now = fn() -> Timestamp;
+
+/// The next heartbeat, and who is told how much of it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub heartbeat: Heartbeat,
+    pub audience: Audience,
+}
+
+/// Path of the heartbeat POST on the peer port; the body is a postcard-encoded [`Heartbeat`], the answer
+/// a [`holdfast_consensus::clocks::Heard`].
 pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
 
 /// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of losing evidence.
@@ -24,4 +37,6 @@ pub enum LinkEvent {
     Heartbeat(Heartbeat),
     /// A connection to the peer's address was refused: nothing listens there.
     Refused(NodeId),
+    /// The peer answered a heartbeat, and said what its clock shows.
+    Answered(NodeId, Sample),
 }

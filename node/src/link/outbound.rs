@@ -1,16 +1,18 @@
 //! The sending half: a task per peer that connects, sends heartbeats and reports refusals.
 
-use super::{HEARTBEAT_PATH, LinkEvent};
+use super::{HEARTBEAT_PATH, LinkEvent, Now, Outgoing};
 use bytes::Bytes;
-use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
+use holdfast_consensus::clocks::{Heard, Sample};
+use holdfast_consensus::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_consensus::model::Secret;
 use holdfast_storage::ids::NodeId;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +23,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer that does not answer a heartbeat within this time has its connection replaced.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// An answer is two times.
+const ANSWER_BYTES_MAX: usize = 256;
 /// Pause between attempts to connect.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -28,7 +32,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub struct LinksOptions {
     pub secret: Secret,
     /// The heartbeat to send next.
-    pub heartbeat: watch::Receiver<Heartbeat>,
+    pub heartbeat: watch::Receiver<Arc<Outgoing>>,
+    pub now: Now,
     pub events: mpsc::Sender<LinkEvent>,
 }
 
@@ -86,6 +91,10 @@ impl Link {
                     reported = false;
                     if let Err(error) = self.talk(stream).await {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
+                        // A connection that closed is opened again at once, to learn whether the process is gone; this one is there, and says no.
+                        if matches!(error, LinkError::Rejected(_) | LinkError::Answer(_)) {
+                            sleep(RETRY_INTERVAL).await;
+                        }
                     }
                 }
                 Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -125,21 +134,31 @@ impl Link {
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             repeat.tick().await;
-            let body = postcard::to_allocvec(&*heartbeat.borrow_and_update())?;
-            timeout(ANSWER_TIMEOUT, self.send(&mut sender, body)).await.map_err(|_| LinkError::NoAnswer)??;
+            let outgoing = Arc::clone(&heartbeat.borrow_and_update());
+            let body = postcard::to_allocvec(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
+            let sent = timeout(ANSWER_TIMEOUT, self.send(&mut sender, body)).await;
+            let sample = sent.map_err(|_| LinkError::NoAnswer)??;
+            // Where the pilot is behind, a clock's sample is what it can do without.
+            drop(self.options.events.try_send(LinkEvent::Answered(self.node, sample)));
         }
     }
 
-    async fn send(&self, sender: &mut SendRequest<Full<Bytes>>, body: Vec<u8>) -> Result<(), LinkError> {
+    async fn send(&self, sender: &mut SendRequest<Full<Bytes>>, body: Vec<u8>) -> Result<Sample, LinkError> {
         sender.ready().await?;
         let request = Request::post(HEARTBEAT_PATH)
             .header("host", &self.addr)
             .header("authorization", format!("Bearer {}", self.options.secret.0))
             .body(Full::new(Bytes::from(body)))?;
+        let sent = (self.options.now)();
         let response = sender.send_request(request).await?;
+        let returned = (self.options.now)();
         let status = response.status();
-        response.into_body().collect().await?;
-        if status.is_success() { Ok(()) } else { Err(LinkError::Rejected(status.as_u16())) }
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(LinkError::Answer)?;
+        if !status.is_success() {
+            return Err(LinkError::Rejected(status.as_u16()));
+        }
+        let heard: Heard = postcard::from_bytes(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
+        Ok(Sample { sent, heard, returned })
     }
 }
 
@@ -153,6 +172,8 @@ enum LinkError {
     Request(#[from] hyper::http::Error),
     #[error("heartbeat cannot be encoded: {0}")]
     Encode(#[from] postcard::Error),
+    #[error("the answer cannot be read: {0}; do all nodes run the same version?")]
+    Answer(Box<dyn std::error::Error + Send + Sync>),
     #[error("no answer within the deadline")]
     NoAnswer,
     #[error("heartbeat rejected with status {0}; do both nodes have the same cluster secret?")]

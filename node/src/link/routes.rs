@@ -1,11 +1,13 @@
 //! The receiving half: the heartbeat route of the peer port.
 
-use super::{HEARTBEAT_PATH, LinkEvent};
+use super::{HEARTBEAT_PATH, LinkEvent, Now};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_consensus::clocks::Heard;
 use holdfast_consensus::heartbeat::Heartbeat;
 use tokio::sync::mpsc;
 
@@ -13,19 +15,23 @@ use tokio::sync::mpsc;
 const HEARTBEAT_BYTES_MAX: usize = 4 << 20;
 
 /// `POST /link/heartbeat`; authorisation is the caller's, as for every peer route.
-pub fn heartbeat_routes(events: mpsc::Sender<LinkEvent>) -> Router {
+pub fn heartbeat_routes(events: mpsc::Sender<LinkEvent>, now: Now) -> Router {
     Router::new()
         .route(HEARTBEAT_PATH, post(receive))
         .layer(DefaultBodyLimit::max(HEARTBEAT_BYTES_MAX))
-        .with_state(events)
+        .with_state((events, now))
 }
 
-async fn receive(State(events): State<mpsc::Sender<LinkEvent>>, body: Bytes) -> StatusCode {
+async fn receive(State((events, now)): State<(mpsc::Sender<LinkEvent>, Now)>, body: Bytes) -> Response {
+    let received = now();
     let Ok(heartbeat) = postcard::from_bytes::<Heartbeat>(&body) else {
-        return StatusCode::BAD_REQUEST;
+        return StatusCode::BAD_REQUEST.into_response();
     };
-    match events.send(LinkEvent::Heartbeat(heartbeat)).await {
-        Ok(()) => StatusCode::NO_CONTENT,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    match postcard::to_allocvec(&Heard { received, answered: now() }) {
+        Ok(answer) => answer.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -1,7 +1,9 @@
 //! What to start, change and stop so that what runs becomes what is desired. Pure.
 
 use super::status::Identity;
+use holdfast_consensus::desired::Desired;
 use holdfast_consensus::model::Source;
+use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, Rank};
 use std::collections::BTreeMap;
 
@@ -23,6 +25,25 @@ impl DesiredRecording {
     pub fn identity(&self) -> Identity {
         Identity { epoch: self.epoch, rank: self.rank }
     }
+}
+
+/// The recorders to run, with what they need to know of their cameras.
+#[must_use]
+pub fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -> BTreeMap<CameraId, DesiredRecording> {
+    let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
+    known
+        .map(|(camera, desired)| {
+            let recording = DesiredRecording {
+                epoch: desired.epoch,
+                rank: desired.rank,
+                revision: desired.revision,
+                source: camera.spec.source.clone(),
+                retention_class: camera.spec.retention_class.clone(),
+                priority: camera.spec.priority,
+            };
+            (camera.id, recording)
+        })
+        .collect()
 }
 
 /// Where a recorder is in its life.

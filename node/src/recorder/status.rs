@@ -149,6 +149,14 @@ impl StatusCell {
         }
     }
 
+    /// A session was opened: what failed before fails no more.
+    pub fn connected(&self) {
+        let mut told = self.told();
+        if told.state == RecorderState::Failing {
+            told.state = RecorderState::Starting;
+        }
+    }
+
     pub fn failing(&self, error: String) {
         let mut told = self.told();
         told.state = RecorderState::Failing;

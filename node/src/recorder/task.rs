@@ -211,6 +211,7 @@ impl Recorder {
     async fn play(&mut self, mut session: Session) -> Result<SessionError, Stopped> {
         let began = Instant::now();
         self.count(|counters| &counters.sessions);
+        self.status.connected();
         self.backoff.accept();
         let error = loop {
             match self.keeper.until(session.next()).await {

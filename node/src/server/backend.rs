@@ -1,12 +1,15 @@
 //! What the control API asks of this node: configuration from the replicated state, writes through consensus, footage from the whole cluster.
 
+use super::headroom::forecast;
 use super::host::{BecomeError, Host};
 use super::member::Member;
 use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
-use holdfast_consensus::model::{Duty, Hold, HoldSpec};
+use holdfast_consensus::model::{Duty, Hold, HoldSpec, PlacementRules};
+use holdfast_consensus::policy::{HeadroomRule, PolicyChange};
+use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::Result;
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
@@ -15,6 +18,9 @@ use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, HoldId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
+
+/// A camera for which room was looked for in vain because others were added meanwhile is tried again so often.
+const ADD_TRIES_MAX: usize = 5;
 
 #[derive(Clone)]
 pub(crate) struct NodeBackend {
@@ -34,10 +40,26 @@ impl NodeBackend {
         self.member()?.consensus.write(command).await.map_err(write_error)
     }
 
-    fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+    async fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+        let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
-        Ok(wire_views::camera(camera, &state, &member.sight.borrow()))
+        Ok(wire_views::camera(camera, &state, &sight, member.headroom.borrow().as_deref()))
+    }
+
+    /// What `command` would cost in a failure: a warning, or an error where the settings are strict.
+    async fn check_headroom(&self, member: &Member, command: &Command) -> Result<Option<String>> {
+        let sight = member.view.whole_sight().await;
+        let state = member.consensus.state();
+        let is_strict = state.policy.headroom == HeadroomRule::Strict;
+        match forecast(state, sight, command.clone()).await {
+            Some(cost) if is_strict => {
+                let detail =
+                    format!("{cost}, and the settings refuse that; add nodes or capacity, or set `headroom` to `warn`");
+                Err(ApiError::new(ErrorKind::Conflict, detail).code("no-headroom"))
+            }
+            cost => Ok(cost),
+        }
     }
 
     fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
@@ -49,7 +71,11 @@ impl NodeBackend {
 impl Backend for NodeBackend {
     async fn cluster(&self) -> Result<wire::Cluster> {
         Ok(match self.host.member() {
-            Some(member) => wire_views::cluster(&member.consensus, &member.sight.borrow()),
+            Some(member) => {
+                let sight = member.view.whole_sight().await;
+                let headroom = member.headroom.borrow().clone();
+                wire_views::cluster(&member.consensus, &sight, headroom.as_deref())
+            }
             None => wire_views::no_cluster(),
         })
     }
@@ -64,9 +90,34 @@ impl Backend for NodeBackend {
         self.cluster().await
     }
 
+    async fn rebalance(&self) -> Result<wire::Cluster> {
+        self.write(Command::BeginRebalance { at: self.host.clock.now() }).await?;
+        self.cluster().await
+    }
+
+    async fn settings(&self) -> Result<wire::Settings> {
+        Ok(wire_views::settings(self.member()?.consensus.state().policy))
+    }
+
+    async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
+        let wire::SettingsPatch { headroom, headroom_over_domains, failback, failback_after_s } = patch;
+        let changes = [
+            headroom.map(PolicyChange::Headroom),
+            headroom_over_domains.map(PolicyChange::HeadroomOverDomains),
+            failback.map(PolicyChange::Failback),
+            failback_after_s.map(PolicyChange::FailbackAfterS),
+        ];
+        let changes: Vec<PolicyChange> = changes.into_iter().flatten().collect();
+        if !changes.is_empty() {
+            self.write(Command::ChangePolicy(changes)).await?;
+        }
+        self.settings().await
+    }
+
     async fn nodes(&self) -> Result<Vec<wire::Node>> {
         let member = self.member()?;
-        Ok(wire_views::nodes(&member.consensus, &member.sight.borrow()))
+        let sight = member.view.whole_sight().await;
+        Ok(wire_views::nodes(&member.consensus, &sight))
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
@@ -89,20 +140,41 @@ impl Backend for NodeBackend {
 
     async fn cameras(&self) -> Result<Vec<wire::Camera>> {
         let member = self.member()?;
+        let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
-        let sight = member.sight.borrow().clone();
-        Ok(state.cameras.values().map(|camera| wire_views::camera(camera, &state, &sight)).collect())
+        let headroom = member.headroom.borrow().clone();
+        let view = |camera| wire_views::camera(camera, &state, &sight, headroom.as_deref());
+        Ok(state.cameras.values().map(view).collect())
     }
 
     async fn camera(&self, id: CameraId) -> Result<wire::Camera> {
-        self.camera_view(self.member()?, id)
+        self.camera_view(self.member()?, id).await
     }
 
     async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
-        let spec = validate::camera_spec(camera)?;
-        match self.write(Command::CreateCamera(spec)).await? {
-            Response::Camera { camera, .. } => self.camera_view(self.member()?, camera),
-            other => Err(ApiError::internal(format!("creating a camera was answered with {other:?}"))),
+        let member = self.member()?;
+        let mut tries = 0;
+        loop {
+            let state = member.consensus.state();
+            let rules = PlacementRules {
+                node_labels: camera.node_labels.clone(),
+                preferred_node: preferred_node(&state, camera.preferred_node.as_ref())?,
+            };
+            let spec = validate::camera_spec(camera.clone())?;
+            // Two that each would fit alone must not be taken at once.
+            let only_after = (state.policy.headroom == HeadroomRule::Strict).then(|| state.camera_last());
+            let command = Command::AddCamera { spec, rules, only_after };
+            let warning = self.check_headroom(member, &command).await?;
+            tries += 1;
+            match member.consensus.write(command).await {
+                Ok(Response::Camera { camera, .. }) => {
+                    let view = self.camera_view(member, camera).await?;
+                    return Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view });
+                }
+                Ok(other) => return Err(ApiError::internal(format!("adding a camera was answered with {other:?}"))),
+                Err(WriteError::Rejected(Rejection::CamerasChanged(_))) if tries < ADD_TRIES_MAX => {}
+                Err(error) => return Err(write_error(error)),
+            }
         }
     }
 
@@ -110,10 +182,15 @@ impl Backend for NodeBackend {
         let member = self.member()?;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
+        let expect_rules = state.rules(id).clone();
+        let rules = patched_rules(&state, expect_rules.clone(), &patch)?;
         let spec = validate::patched_spec(camera.spec.clone(), patch)?;
-        let expect_revision = Some(camera.revision);
-        self.write(Command::UpdateCamera { camera: id, spec, expect_revision }).await?;
-        self.camera_view(member, id)
+        let expect_revision = camera.revision;
+        let command = Command::ChangeCamera { camera: id, spec, rules, expect_revision, expect_rules };
+        let warning = self.check_headroom(member, &command).await?;
+        self.write(command).await?;
+        let view = self.camera_view(member, id).await?;
+        Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view })
     }
 
     async fn delete_camera(&self, id: CameraId) -> Result<()> {
@@ -146,10 +223,17 @@ impl Backend for NodeBackend {
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
-        let range = Range { camera, stream: StreamKind::Main, from, to };
-        let timeline = member.view.timeline(range, self.host.clock.now()).await;
-        let known = member.consensus.state().cameras.contains(camera) || !timeline.spans.is_empty();
-        if known { Ok(timeline) } else { Err(no_camera(camera)) }
+        let told = self.timelines(&[camera], from, to).await?.pop();
+        let exists = member.consensus.state().cameras.contains(camera);
+        told.filter(|timeline| exists || !timeline.spans.is_empty()).ok_or_else(|| no_camera(camera))
+    }
+
+    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
+        Ok(self.member()?.consensus.state().cameras.keys().collect())
+    }
+
+    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
+        Ok(self.member()?.view.timelines(cameras, (from, to), self.host.clock.now()).await)
     }
 
     async fn entries(
@@ -204,6 +288,30 @@ impl Backend for NodeBackend {
     }
 }
 
+/// # Errors
+/// The cluster has no such node.
+fn preferred_node(state: &ClusterState, node: Option<&wire::NodeRef>) -> Result<Option<NodeId>> {
+    match node {
+        None => Ok(None),
+        Some(wire::NodeRef::Name(name)) if name.is_empty() => Ok(None),
+        Some(wire::NodeRef::Id(id)) if state.nodes.contains(*id) => Ok(Some(*id)),
+        Some(wire::NodeRef::Id(id)) => Err(no_node(*id)),
+        Some(wire::NodeRef::Name(name)) => {
+            let detail = format!("there is no node named {name:?}; GET /api/v1/nodes lists them");
+            let found = state.node_named(name).ok_or_else(|| ApiError::not_found(detail).code("unknown-node"));
+            found.map(|node| Some(node.id))
+        }
+    }
+}
+
+fn patched_rules(state: &ClusterState, rules: PlacementRules, patch: &wire::CameraPatch) -> Result<PlacementRules> {
+    let preferred_node = match &patch.preferred_node {
+        None => rules.preferred_node,
+        changed => preferred_node(state, changed.as_ref())?,
+    };
+    Ok(PlacementRules { node_labels: patch.node_labels.clone().unwrap_or(rules.node_labels), preferred_node })
+}
+
 fn no_camera(id: CameraId) -> ApiError {
     ApiError::not_found(format!("there is no camera {id}; GET /api/v1/cameras lists them")).code("unknown-camera")
 }
@@ -238,7 +346,10 @@ fn rejected(rejection: &Rejection) -> ApiError {
 fn become_error(error: BecomeError) -> ApiError {
     let detail = error.to_string();
     match error {
-        BecomeError::Member(_) => ApiError::new(ErrorKind::Conflict, detail).code("already-member"),
+        BecomeError::Member { .. } => ApiError::new(ErrorKind::Conflict, detail).code("already-member"),
+        BecomeError::ForeignData { .. } | BecomeError::LostIdentity { .. } => {
+            ApiError::new(ErrorKind::Conflict, detail).code("foreign-data")
+        }
         BecomeError::Join(JoinError::Rejected(rejection)) => rejected(&rejection),
         BecomeError::Join(_) => ApiError::unavailable(detail).code("cannot-join"),
         BecomeError::Initialize(_) => ApiError::unavailable(detail).code("cannot-initialize"),

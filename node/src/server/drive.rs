@@ -2,11 +2,11 @@
 
 use super::clock::Clock;
 use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
-use crate::link::{LinkEvent, Links};
-use crate::recorder::reconcile::DesiredRecording;
+use crate::link::{LinkEvent, Links, Outgoing};
+use crate::recorder::reconcile::{DesiredRecording, recordings};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::heartbeat::Heartbeat;
+use holdfast_consensus::heartbeat::{Audience, Heartbeat};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     pub(crate) own: LookAtSelf,
     pub(crate) link_events: mpsc::Receiver<LinkEvent>,
     pub(crate) links: Links,
-    pub(crate) heartbeat: watch::Sender<Heartbeat>,
+    pub(crate) heartbeat: watch::Sender<Arc<Outgoing>>,
     pub(crate) desired: watch::Sender<BTreeMap<CameraId, DesiredRecording>>,
     pub(crate) sight: watch::Sender<Arc<Sight>>,
 }
@@ -107,14 +107,18 @@ impl Drive {
             Event::Tick(own) => {
                 self.sequence += 1;
                 let Options { me, clock, .. } = &self.options;
-                self.options.heartbeat.send_replace(Heartbeat {
+                let heartbeat = Heartbeat {
                     from: *me,
                     boot: clock.boot(),
                     sequence: self.sequence,
                     sent_at: clock.now(),
                     writable: own.writable,
                     recorders: own.recorders.clone(),
-                });
+                    probes: own.probes.clone(),
+                };
+                let cameras = own.recorders.iter().map(|progress| progress.camera);
+                let audience = Audience::of(&self.state.borrow(), &self.leadership.borrow().voters, cameras);
+                self.options.heartbeat.send_replace(Arc::new(Outgoing { heartbeat, audience }));
             }
             _ => {}
         }
@@ -143,24 +147,6 @@ impl Drive {
             tracing::error!("a round of proposals was not taken");
         }
     }
-}
-
-/// The recorders to run, with what they need to know of their cameras.
-fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -> BTreeMap<CameraId, DesiredRecording> {
-    let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
-    known
-        .map(|(camera, desired)| {
-            let recording = DesiredRecording {
-                epoch: desired.epoch,
-                rank: desired.rank,
-                revision: desired.revision,
-                source: camera.spec.source.clone(),
-                retention_class: camera.spec.retention_class.clone(),
-                priority: camera.spec.priority,
-            };
-            (camera.id, recording)
-        })
-        .collect()
 }
 
 /// Proposes round after round, as the leader that decided them or not at all. A proposal has a deadline; one whose outcome is unknown is decided anew from the state.

@@ -13,7 +13,7 @@ const TAKEOVER_US_MAX: i64 = 10_000_000;
 ///
 /// `ledger` may overlap itself (several nodes, several pieces); the entry that starts first wins.
 #[must_use]
-pub(crate) fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenure]) -> Vec<wire::Gap> {
+pub fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenure]) -> Vec<wire::Gap> {
     let mut ledger = ledger.to_vec();
     ledger.sort_by_key(|gap| (gap.start, std::cmp::Reverse(gap.epoch)));
     // A flaky camera has as many entries as holes: each hole looks only at those around it.

@@ -11,6 +11,8 @@ use axum::response::{IntoResponse, Response};
 use holdfast_consensus::command::{Command, Settings};
 use holdfast_consensus::{InitializeFailure, JoinError, command};
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::volume_cluster;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, Notify};
 use tower::ServiceExt;
@@ -20,8 +22,20 @@ const SECONDS_PER_DAY: u64 = 24 * 3600;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BecomeError {
-    #[error("this node is node {0} of a cluster already")]
-    Member(NodeId),
+    #[error(
+        "this node is node {node} of cluster {cluster} already; to move it, remove it there, and start it with an empty data_dir and empty volumes"
+    )]
+    Member { node: NodeId, cluster: Uuid },
+    #[error(
+        "{} holds data of cluster {found}, and the node would join cluster {cluster}; give it empty directories, or have it join its own cluster",
+        path.display()
+    )]
+    ForeignData { path: PathBuf, found: Uuid, cluster: Uuid },
+    #[error(
+        "{} holds a Raft log without the identity.json beside it; restore that from a backup, or give the node an empty data_dir",
+        path.display()
+    )]
+    LostIdentity { path: PathBuf },
     #[error("{0}")]
     Identity(#[from] IdentityError),
     #[error("{0}")]
@@ -77,7 +91,7 @@ impl Host {
         let _becoming = self.becoming.lock().await;
         let member = match self.member() {
             Some(member) if member.consensus.state().cluster.is_some() => {
-                return Err(BecomeError::Member(member.identity.node));
+                return Err(already(member));
             }
             Some(member) => member,
             None => {
@@ -99,7 +113,7 @@ impl Host {
     pub(crate) async fn join(&self, peer: &str) -> Result<(), BecomeError> {
         let _becoming = self.becoming.lock().await;
         if let Some(member) = self.member() {
-            return Err(BecomeError::Member(member.identity.node));
+            return Err(already(member));
         }
         let identity = match Identity::load(&self.config.data_dir)? {
             // It joined, and could not be started then.
@@ -112,11 +126,25 @@ impl Host {
 
     async fn ask_to_join(&self, peer: &str) -> Result<Identity, BecomeError> {
         let data_dir = &self.config.data_dir;
-        let (secret, attempt) = (self.secrets.cluster.clone(), identity::join_attempt(data_dir)?);
+        let secret = self.secrets.cluster.clone();
+        self.check_data(holdfast_consensus::cluster_of(peer, secret.clone()).await?)?;
+        let attempt = identity::join_attempt(data_dir)?;
         let joined = holdfast_consensus::join(peer, node_spec(&self.config), secret, attempt).await?;
         let identity = Identity { cluster: joined.cluster, node: joined.node };
         identity.save(data_dir)?;
         Ok(identity)
+    }
+
+    /// Before the cluster gives out a number for it: a node with data of another cluster could not start as a member of this one.
+    fn check_data(&self, cluster: Uuid) -> Result<(), BecomeError> {
+        for path in self.config.volume_paths() {
+            // What cannot be read is told when the volume is opened.
+            if let Some(found) = volume_cluster(&path).ok().flatten().filter(|found| *found != cluster) {
+                return Err(BecomeError::ForeignData { path, found, cluster });
+            }
+        }
+        let path = self.config.data_dir.join("raft");
+        if path.exists() { Err(BecomeError::LostIdentity { path }) } else { Ok(()) }
     }
 
     async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {
@@ -156,6 +184,10 @@ impl Host {
         });
         Settings { retention_classes: classes.collect() }
     }
+}
+
+fn already(member: &Member) -> BecomeError {
+    BecomeError::Member { node: member.identity.node, cluster: member.identity.cluster }
 }
 
 /// The peer port: the member's routes, or 503 while there is none.

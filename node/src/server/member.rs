@@ -2,27 +2,30 @@
 //!
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
-use super::clock::Clock;
-use super::drive::{self, Drive};
+use super::clock::{Clock, wall_clock};
+use super::drive::{self, Drive, LookAtSelf};
+use super::headroom;
 use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
 use super::pilot::{Own, Sight};
-use super::reads::read_routes;
-use super::sink::VolumeSink;
+use super::probes::Probes;
+use super::reads::{read_routes, sight_route};
+use super::sink::{GapTotals, VolumeSink};
 use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::runtime::{self, IngestRuntime};
 use crate::ingest::session::Deadlines;
-use crate::link::{EVENTS_MAX, Links, LinksOptions, heartbeat_routes};
+use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::recorder::chunker::Limits;
 use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
-use holdfast_consensus::heartbeat::Heartbeat;
-use holdfast_consensus::model::{Duty, NodeSpec, Role};
+use holdfast_consensus::headroom::Headroom;
+use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+use holdfast_consensus::model::{Duty, Node, NodeSpec, NodeTraits, Role};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
@@ -74,7 +77,10 @@ pub(crate) struct Member {
     pub(crate) volumes: Volumes,
     pub(crate) view: View,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
+    /// What the next failure would cost; `None` before that was found out.
+    pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
     pub(crate) supervisor: SupervisorHandle,
+    pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
     pub(crate) peer_routes: axum::Router,
     /// Names the first part that ended by itself.
@@ -99,6 +105,12 @@ pub(crate) fn node_spec(config: &Config) -> NodeSpec {
     }
 }
 
+/// What this node says of itself beside that.
+fn node_traits(config: &Config) -> NodeTraits {
+    let cluster = &config.cluster;
+    NodeTraits { labels: cluster.labels.clone(), bitrate_capacity_bps: cluster.bitrate_capacity_bps }
+}
+
 impl Member {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
@@ -117,9 +129,14 @@ impl Member {
         })?;
 
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
+        let gaps = Arc::<GapTotals>::default();
         let services = task::Services {
             mux: Arc::new(CmafMux),
-            sink: Arc::new(VolumeSink { volumes: volumes.clone(), state: consensus.subscribe() }),
+            sink: Arc::new(VolumeSink {
+                volumes: volumes.clone(),
+                gaps: Arc::clone(&gaps),
+                state: consensus.subscribe(),
+            }),
             ingest: ingest.handle(),
             admission: Admission::new(CONNECTING_MAX),
             totals: Arc::new(status::Counters::default()),
@@ -131,28 +148,17 @@ impl Member {
         }
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
-        let first = Heartbeat {
-            from: identity.node,
-            boot: clock.boot(),
-            sequence: 0,
-            sent_at: clock.now(),
-            writable: true,
-            recorders: Vec::new(),
-        };
-        let (heartbeat, next_heartbeat) = watch::channel(first);
+        let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
             secret: secrets.cluster.clone(),
             heartbeat: next_heartbeat,
+            now: wall_clock,
             events: link_events.clone(),
         });
-        let own = {
-            let (supervisor, volumes) = (supervisor.clone(), volumes.clone());
-            Arc::new(move || Own {
-                recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
-                writable: volumes.writable().is_ok(),
-            })
-        };
+        let probes = Probes::default();
+        let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
+        let own = look_at_self(supervisor.clone(), volumes.clone(), probes);
         let drive = Drive::new(drive::Options {
             me: identity.node,
             clock,
@@ -170,19 +176,26 @@ impl Member {
             client,
             state: consensus.subscribe(),
             sight: sight_seen.clone(),
+            leadership: consensus.leadership(),
         };
-        let own_routes = heartbeat_routes(link_events).merge(read_routes(volumes.clone()));
+        let own_routes = heartbeat_routes(link_events, wall_clock)
+            .merge(read_routes(volumes.clone()))
+            .merge(sight_route(sight_seen.clone()));
         let peer_routes =
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
         let (stopping, stops) = watch::channel(false);
         let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, node_spec(config));
-        let duty = report_for_duty(consensus.clone(), identity, node_spec(config), stops);
+        let duty = report_for_duty(consensus.clone(), identity, (node_spec(config), node_traits(config)), stops);
+        let (headroom, headroom_seen) = watch::channel(None);
+        let headroom = headroom::watch(consensus.clone(), view.clone(), headroom);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
+            spawn_part("the probes", probing, breaking.clone()),
+            spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -191,7 +204,9 @@ impl Member {
             volumes,
             view,
             sight: sight_seen,
+            headroom: headroom_seen,
             supervisor,
+            gaps,
             peer_routes,
             broken,
             stopping,
@@ -288,6 +303,28 @@ async fn open_consensus(
     .await
 }
 
+/// Until the pilot knows more.
+fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
+    let heartbeat = Heartbeat {
+        from,
+        boot: clock.boot(),
+        sequence: 0,
+        sent_at: clock.now(),
+        writable: true,
+        recorders: Vec::new(),
+        probes: Vec::new(),
+    };
+    Outgoing { heartbeat, audience: Audience::default() }
+}
+
+fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) -> LookAtSelf {
+    Arc::new(move || Own {
+        recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
+        writable: volumes.writable().is_ok(),
+        probes: probes.known(),
+    })
+}
+
 /// How far this node had recorded the cameras that it still has.
 fn recorded_before(state: &ClusterState, me: NodeId, volumes: &Volumes) -> Vec<(CameraId, Timestamp)> {
     let mine = state.assignments.iter().filter(|(_, assignment)| {
@@ -338,17 +375,22 @@ fn spawn_part(
 async fn report_for_duty(
     consensus: Consensus,
     identity: Identity,
-    spec: NodeSpec,
+    (spec, traits): (NodeSpec, NodeTraits),
     mut stopping: watch::Receiver<bool>,
 ) {
+    let me = identity.node;
     let is_outdated = |state: &ClusterState| {
-        let node = state.nodes.get(identity.node);
-        node.is_some_and(|node| node.spec != spec || node.duty == Duty::Stopping)
+        let has_others = |node: &Node| node.spec != spec || node.duty == Duty::Stopping || *state.traits(me) != traits;
+        state.nodes.get(me).is_some_and(has_others)
+    };
+    let outdated = |state: &ClusterState| match *state.traits(me) == traits {
+        true => Command::ReportForDuty { node: me, spec: spec.clone() },
+        false => Command::ReportTraits { node: me, traits: traits.clone() },
     };
     let report = async {
         let mut state = consensus.subscribe();
-        while state.wait_for(|state| is_outdated(state)).await.is_ok() {
-            match consensus.write(Command::ReportForDuty { node: identity.node, spec: spec.clone() }).await {
+        while let Ok(report) = state.wait_for(|state| is_outdated(state)).await.map(|state| outdated(&state)) {
+            match consensus.write(report).await {
                 Ok(_) => {}
                 Err(WriteError::Rejected(rejection)) => {
                     tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");

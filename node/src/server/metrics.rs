@@ -6,6 +6,7 @@ use super::volumes::VolumeStatus;
 use super::wire_views::leader;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::Stats;
+use holdfast_storage::chunk::GapCause;
 use holdfast_storage::disk::IoMode;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -40,8 +41,11 @@ impl Collector for NodeCollector {
             let parts = [
                 recorders(member),
                 totals(member),
+                gaps(member),
+                clocks(member),
                 lags(member, now),
                 cluster(member),
+                headroom(member),
                 volumes(member),
                 damage(&member.volumes.statuses()),
             ];
@@ -113,6 +117,42 @@ fn totals(member: &Member) -> Families {
     Ok(families)
 }
 
+fn clocks(member: &Member) -> Families {
+    let help = "How far another node's wall clock is ahead of this node's.";
+    let offset = GaugeVec::new(Opts::new("holdfast_clock_offset_seconds", help), &["node"])?;
+    let help = "The most by which holdfast_clock_offset_seconds may be wrong.";
+    let error = GaugeVec::new(Opts::new("holdfast_clock_offset_error_seconds", help), &["node"])?;
+    let sight = member.sight.borrow().clone();
+    for (node, told) in sight.clocks.iter().filter(|(node, _)| sight.is_alive(**node)) {
+        let node = node.to_string();
+        offset.with_label_values(&[&node]).set(told.micros as f64 / 1e6);
+        error.with_label_values(&[&node]).set(told.error_us as f64 / 1e6);
+    }
+    Ok(offset.collect().into_iter().chain(error.collect()).collect())
+}
+
+/// As the ledger stores them.
+const GAP_CAUSES: [(GapCause, &str); 9] = [
+    (GapCause::CameraUnreachable, "camera_unreachable"),
+    (GapCause::CameraStalled, "camera_stalled"),
+    (GapCause::PacketsLost, "packets_lost"),
+    (GapCause::NodeDown, "node_down"),
+    (GapCause::VolumeFailed, "volume_failed"),
+    (GapCause::Overload, "overload"),
+    (GapCause::RecorderStopped, "recorder_stopped"),
+    (GapCause::Damaged, "damaged"),
+    (GapCause::Unknown, "unknown"),
+];
+
+fn gaps(member: &Member) -> Families {
+    let help = "How long this node's recorders did not record, as they wrote it into the gap ledger.";
+    let counter = CounterVec::new(Opts::new("holdfast_gap_seconds_total", help), &["cause"])?;
+    for (cause, name) in GAP_CAUSES {
+        counter.with_label_values(&[name]).inc_by(member.gaps.seconds(cause));
+    }
+    Ok(counter.collect())
+}
+
 fn lags(member: &Member, now: holdfast_storage::time::Timestamp) -> Families {
     let lag = GaugeVec::new(
         Opts::new(
@@ -150,6 +190,41 @@ fn cluster(member: &Member) -> Families {
         ("holdfast_cluster_cameras", "Cameras of the cluster.", state.cameras.len() as u64),
         ("holdfast_cluster_unassigned_cameras", "Cameras without an owner.", unassigned as u64),
         ("holdfast_owned_cameras", "Cameras that this node owns.", owned as u64),
+    ];
+    let mut families = Vec::new();
+    for (name, help, value) in gauges {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        families.extend(gauge.collect());
+    }
+    Ok(families)
+}
+
+/// Nothing until it was found out.
+fn headroom(member: &Member) -> Families {
+    let Some(headroom) = member.headroom.borrow().clone() else { return Ok(Vec::new()) };
+    let survives = headroom.survives_any_node && headroom.survives_any_domain != Some(false);
+    let gauges = [
+        (
+            "holdfast_failover_headroom_survives_info",
+            "1 while every camera would still be recorded if any one node (or failure domain, where asked for) died now.",
+            u64::from(survives),
+        ),
+        (
+            "holdfast_failover_headroom_lost_cameras",
+            "Cameras that would not be recorded after the worst single loss.",
+            headroom.cameras_lost() as u64,
+        ),
+        (
+            "holdfast_failover_headroom_spare_cameras",
+            "Cameras of 4 Mbit/s that could be added and would survive any single loss.",
+            u64::from(headroom.spare_cameras),
+        ),
+        (
+            "holdfast_cluster_waiting_cameras",
+            "Cameras that are not recorded because no node that may record them has room.",
+            headroom.waiting.len() as u64,
+        ),
     ];
     let mut families = Vec::new();
     for (name, help, value) in gauges {
@@ -224,9 +299,14 @@ const VOLUME_COUNTERS: &[VolumeGauge] = &[
         stats.copied_bytes as f64
     }),
     ("holdfast_volume_deleted_bytes_total", "Bytes deleted by retention.", |stats| stats.deleted_bytes as f64),
-    ("holdfast_volume_damaged_batches_total", "Batches that recovery found damaged.", |stats| {
-        stats.damaged_batches as f64
+    ("holdfast_volume_torn_batches_total", "Batches that a crash had interrupted, found by recovery.", |stats| {
+        stats.torn_batches as f64
     }),
+    (
+        "holdfast_volume_damaged_batches_total",
+        "Batches that recovery found damaged though they had been flushed.",
+        |stats| stats.damaged_batches as f64,
+    ),
     ("holdfast_volume_damaged_reads_total", "Chunks not served because their checksum fails.", |stats| {
         stats.damaged_reads as f64
     }),

@@ -5,9 +5,10 @@
 
 use crate::link::LinkEvent;
 use holdfast_consensus::Leadership;
+use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
-use holdfast_consensus::heartbeat::{Heartbeat, Progress, RecorderState};
+use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress, RecorderState};
 use holdfast_consensus::liveness::{Liveness, Seen, Verdict};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -18,21 +19,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the pilot looks around when nothing happens.
-pub(crate) const TICK: Duration = Duration::from_millis(100);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// The leader looks after the site at most this often, unless a node just fell or came back.
 const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything that other parts of the node may know of what the pilot sees.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sight {
-    pub(crate) verdicts: BTreeMap<NodeId, Verdict>,
+pub struct Sight {
+    pub verdicts: BTreeMap<NodeId, Verdict>,
     /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
-    pub(crate) progress: BTreeMap<(NodeId, CameraId), Progress>,
+    pub progress: BTreeMap<(NodeId, CameraId), Progress>,
+    /// How far the others' clocks are off.
+    pub clocks: BTreeMap<NodeId, Offset>,
+    /// Nodes that say they cannot write.
+    pub unfit: BTreeSet<NodeId>,
 }
 
 impl Sight {
-    pub(crate) fn is_alive(&self, node: NodeId) -> bool {
+    /// Lives, and can write.
+    pub fn can_record(&self, node: NodeId) -> bool {
+        self.is_alive(node) && !self.unfit.contains(&node)
+    }
+
+    pub fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
     }
 
@@ -44,7 +54,7 @@ impl Sight {
 }
 
 /// What the pilot can be told.
-pub(crate) enum Event {
+pub enum Event {
     State(Arc<ClusterState>),
     Leadership(Leadership),
     Link(LinkEvent),
@@ -56,57 +66,60 @@ pub(crate) enum Event {
 
 /// What this node knows of itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Own {
-    pub(crate) recorders: Vec<Progress>,
+pub struct Own {
+    pub recorders: Vec<Progress>,
     /// At least one volume takes records.
-    pub(crate) writable: bool,
+    pub writable: bool,
+    /// What it found out about cameras that others cannot record.
+    pub probes: Vec<Probe>,
 }
 
 /// What came of an event.
 #[derive(Default)]
-pub(crate) struct Decision {
+pub struct Decision {
     /// What this node should record, where it was considered.
-    pub(crate) desired: Option<BTreeMap<CameraId, Desired>>,
+    pub desired: Option<BTreeMap<CameraId, Desired>>,
     /// What to propose, in order; empty where this node does not lead or waits for an answer.
-    pub(crate) proposals: Vec<Command>,
+    pub proposals: Vec<Command>,
     /// What others should see, where it changed.
-    pub(crate) sight: Option<Arc<Sight>>,
+    pub sight: Option<Arc<Sight>>,
 }
 
-pub(crate) struct Pilot {
+pub struct Pilot {
     me: NodeId,
     state: Arc<ClusterState>,
     liveness: Liveness,
     provisionals: Provisionals,
     leadership: Leadership,
-    /// Nodes that say they cannot write.
-    unfit: BTreeSet<NodeId>,
     /// Present while this node leads.
     steward: Option<Steward>,
     stewarded_at: Duration,
     proposing: bool,
     sight: Sight,
+    clocks: Clocks,
+    probes: BTreeMap<(NodeId, CameraId), bool>,
 }
 
 impl Pilot {
-    pub(crate) fn new(me: NodeId, state: Arc<ClusterState>, now: Duration) -> Self {
+    pub fn new(me: NodeId, state: Arc<ClusterState>, now: Duration) -> Self {
         Self {
             me,
             state,
             liveness: Liveness::new(me, now),
             provisionals: Provisionals::default(),
             leadership: Leadership::default(),
-            unfit: BTreeSet::new(),
             steward: None,
             stewarded_at: Duration::ZERO,
             proposing: false,
             sight: Sight::default(),
+            clocks: Clocks::default(),
+            probes: BTreeMap::new(),
         }
     }
 
     /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that tells nothing new about who is alive costs
     /// little: everything else waits for the next tick.
-    pub(crate) fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
+    pub fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
         // First of all: if this process itself was not running, the others' silence proves nothing.
         self.liveness.tick(now);
         let is_routine = matches!(event, Event::Link(_) | Event::Proposed);
@@ -132,7 +145,10 @@ impl Pilot {
             Event::Leadership(leadership) => self.follow(leadership, now),
             Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now),
             Event::Link(LinkEvent::Refused(node)) => self.liveness.refused(now, node),
+            Event::Link(LinkEvent::Answered(node, sample)) => self.compare_clocks(node, sample),
             Event::Tick(own) => {
+                self.sight.clocks = self.clocks.offsets();
+                self.note_probes(self.me, &own.probes);
                 self.note_fitness(self.me, own.writable);
                 self.sight.report(self.me, own.recorders);
             }
@@ -144,7 +160,9 @@ impl Pilot {
         self.liveness.keep(|node| state.nodes.contains(node));
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
-        self.unfit.retain(|node| state.nodes.contains(*node));
+        self.sight.unfit.retain(|node| state.nodes.contains(*node));
+        self.clocks.keep(|node| state.nodes.contains(node));
+        self.probes.retain(|(node, camera), _| is_known(*node, *camera));
         self.state = state;
     }
 
@@ -159,9 +177,34 @@ impl Pilot {
     }
 
     fn note_fitness(&mut self, node: NodeId, writable: bool) {
-        let changed = if writable { self.unfit.remove(&node) } else { self.unfit.insert(node) };
+        let changed = if writable { self.sight.unfit.remove(&node) } else { self.sight.unfit.insert(node) };
         if changed {
             tracing::warn!(%node, writable, "a node's volumes changed");
+        }
+    }
+
+    /// The latest of each node replace all that it found out before.
+    fn note_probes(&mut self, node: NodeId, probes: &[Probe]) {
+        self.probes.retain(|(of, _), _| *of != node);
+        self.probes.extend(probes.iter().map(|probe| ((node, probe.camera), probe.reachable)));
+    }
+
+    fn compare_clocks(&mut self, node: NodeId, sample: Sample) {
+        if !self.state.nodes.contains(node) {
+            return;
+        }
+        let millis = |micros: i64| micros / 1000;
+        match self.clocks.take_in(node, sample) {
+            Some(Alarm::Raised(Offset { micros, error_us })) => tracing::warn!(
+                %node,
+                ahead_ms = millis(micros),
+                within_ms = millis(error_us),
+                "the clock of a node is off: recordings do not fit together; see that NTP runs on both"
+            ),
+            Some(Alarm::Ended(Offset { micros, .. })) => {
+                tracing::info!(%node, ahead_ms = millis(micros), "the clock of a node is right again");
+            }
+            None => {}
         }
     }
 
@@ -172,8 +215,12 @@ impl Pilot {
         match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot) {
             Seen::Stale => return,
             Seen::First | Seen::Usual => {}
-            seen => tracing::info!(node = %heartbeat.from, ?seen, "node is back"),
+            seen => {
+                self.clocks.forget(heartbeat.from);
+                tracing::info!(node = %heartbeat.from, ?seen, "node is back");
+            }
         }
+        self.note_probes(heartbeat.from, &heartbeat.probes);
         self.note_fitness(heartbeat.from, heartbeat.writable);
         self.sight.report(heartbeat.from, heartbeat.recorders);
     }
@@ -197,9 +244,9 @@ impl Pilot {
         let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
         let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
         self.stewarded_at = now;
-        let Sight { verdicts, progress } = &self.sight;
-        let (voters, unfit) = (&self.leadership.voters, &self.unfit);
-        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, progress };
+        let Sight { verdicts, progress, unfit, .. } = &self.sight;
+        let (voters, probes) = (&self.leadership.voters, &self.probes);
+        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, probes, progress };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();
         proposals

@@ -1,5 +1,6 @@
 //! What a node tells its peers of its own recordings: `/read/*` on the peer port, postcard in and out.
 
+use super::pilot::Sight;
 use super::scrub;
 use super::volumes::{ReadError, Volumes};
 use axum::Router;
@@ -8,11 +9,14 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_control_api::limits::TIMELINES_AT_ONCE;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Requests are a few numbers.
 const REQUEST_BYTES_MAX: usize = 4096;
@@ -37,6 +41,7 @@ pub(crate) const SPANS_PATH: &str = "/read/spans";
 pub(crate) const ENTRIES_PATH: &str = "/read/entries";
 pub(crate) const INIT_PATH: &str = "/read/init";
 pub(crate) const CHUNK_PATH: &str = "/read/chunk";
+pub(crate) const SIGHT_PATH: &str = "/read/sight";
 pub(crate) const VOLUMES_PATH: &str = "/read/volumes";
 
 /// How this node's volumes are scrubbed, and what was found damaged.
@@ -59,6 +64,16 @@ pub(crate) fn read_routes(volumes: Volumes) -> Router {
         .with_state(volumes)
 }
 
+/// What this node, a voter, was told of all recorders: other nodes are told of some only.
+pub(crate) fn sight_route(sight: watch::Receiver<Arc<Sight>>) -> Router {
+    Router::new().route(SIGHT_PATH, post(progress)).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)).with_state(sight)
+}
+
+async fn progress(State(sight): State<watch::Receiver<Arc<Sight>>>) -> Response {
+    let sight = Arc::clone(&sight.borrow());
+    encode(&sight.progress.iter().collect::<Vec<_>>())
+}
+
 fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Response>> {
     postcard::from_bytes(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
 }
@@ -78,8 +93,11 @@ fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Response {
 }
 
 async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
-    match decode::<Range>(&body) {
-        Ok(range) => reply(volumes.recorded(range).await),
+    match decode::<Vec<Range>>(&body) {
+        Ok(ranges) if ranges.len() > TIMELINES_AT_ONCE => {
+            (StatusCode::BAD_REQUEST, format!("at most {TIMELINES_AT_ONCE} ranges at once")).into_response()
+        }
+        Ok(ranges) => reply(volumes.recorded_of(&ranges).await),
         Err(rejection) => *rejection,
     }
 }

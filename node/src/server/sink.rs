@@ -4,13 +4,33 @@ use super::volumes::{self, Opened, Volumes};
 use crate::recorder::sink::{RecordSink, SinkError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::AppendError;
-use holdfast_storage::chunk::{Chunk, Record};
+use holdfast_storage::chunk::{Chunk, Gap, GapCause, Record};
 use holdfast_storage::ids::CameraId;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::sync::watch;
+
+/// How long this node's recorders did not record, by cause, as they wrote into the gap ledger since the node started.
+#[derive(Debug, Default)]
+pub(crate) struct GapTotals {
+    /// Indexed by what the cause is stored as, in microseconds.
+    micros: [AtomicU64; GapCause::Unknown as usize + 1],
+}
+
+impl GapTotals {
+    fn add(&self, gap: &Gap) {
+        let micros = u64::try_from(gap.end.micros_since(gap.start)).unwrap_or(0);
+        self.micros[gap.cause as usize].fetch_add(micros, Relaxed);
+    }
+
+    pub(crate) fn seconds(&self, cause: GapCause) -> f64 {
+        self.micros[cause as usize].load(Relaxed) as f64 / 1e6
+    }
+}
 
 pub(crate) struct VolumeSink {
     pub(crate) volumes: Volumes,
+    pub(crate) gaps: Arc<GapTotals>,
     /// Tells each camera's priority.
     pub(crate) state: watch::Receiver<Arc<ClusterState>>,
 }
@@ -32,7 +52,11 @@ impl RecordSink for VolumeSink {
                 self.volumes.took_init(&init);
                 Ok(())
             }
-            Record::Gap(gap) => volumes::append(&volume, retention_class, Record::Gap(gap)).map_err(refusal),
+            Record::Gap(gap) => {
+                volumes::append(&volume, retention_class, Record::Gap(gap)).map_err(refusal)?;
+                self.gaps.add(&gap);
+                Ok(())
+            }
         }
     }
 }
@@ -71,7 +95,22 @@ fn has_room(priority: u8, queued_bytes: u64, bytes_max: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::has_room;
+    use super::*;
+    use holdfast_storage::ids::{Epoch, NodeId, StreamKind};
+    use holdfast_storage::time::Timestamp;
+
+    #[test]
+    fn gaps_add_up_by_cause() {
+        let totals = GapTotals::default();
+        let (camera, stream, node, epoch) = (CameraId(1), StreamKind::Main, NodeId(1), Epoch(1));
+        for (end, cause) in
+            [(1_000_000, GapCause::Unknown), (500_000, GapCause::NodeDown), (250_000, GapCause::Unknown)]
+        {
+            totals.add(&Gap { camera, stream, node, epoch, start: Timestamp(0), end: Timestamp(end), cause });
+        }
+        let told = [GapCause::Unknown, GapCause::NodeDown, GapCause::Overload].map(|cause| totals.seconds(cause));
+        assert_eq!(told, [1.25, 0.5, 0.0]);
+    }
 
     #[test]
     fn the_least_important_is_shed_first() {

@@ -1,31 +1,35 @@
 //! The recordings of the whole cluster as one: asks every node that lives for what it holds, and merges.
 
-use super::explain::explain;
 use super::pilot::Sight;
 use super::reads::{
-    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SPANS_PATH, START_SCRUB_PATH,
-    VOLUMES_PATH,
+    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SIGHT_PATH, SPANS_PATH,
+    START_SCRUB_PATH, VOLUMES_PATH,
 };
 use super::scrub;
+use super::timeline::{self, Answer};
 use super::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
-use holdfast_consensus::model::Tenure;
+use holdfast_consensus::Leadership;
+use holdfast_consensus::heartbeat::Progress;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::timeline::{self, Span};
+use holdfast_storage::timeline::merge;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// A node that does not answer within this time is left out, and its footage shown as not available.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// Voters that are asked one after the other how recorders stand.
+const VOTERS_ASKED_MAX: usize = 2;
 /// A chunk must arrive within this time; a slow disk may need most of it.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -51,70 +55,74 @@ pub(crate) struct View {
     pub(crate) client: PeerClient,
     pub(crate) state: watch::Receiver<Arc<ClusterState>>,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
-}
-
-/// A new camera's first keyframe comes within this time; longer is a gap.
-const FIRST_START_US_MAX: i64 = 5_000_000;
-
-/// What one node answered.
-struct Answer<T> {
-    node: NodeId,
-    /// `None` where it did not answer.
-    answer: Option<T>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
 }
 
 impl View {
-    /// What was recorded and what was not, cut to the range. Holes are told up to where the recording is durable, which is after `now` where the wall clock stepped
-    /// back; up to `now` where nobody knows.
-    pub(crate) async fn timeline(&self, range: Range, now: Timestamp) -> wire::Timeline {
-        let answers = self.recorded(range).await;
+    /// What was recorded and what was not, of each of the cameras.
+    pub(crate) async fn timelines(
+        &self,
+        cameras: &[CameraId],
+        (from, to): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> Vec<wire::Timeline> {
+        let ranges: Vec<Range> =
+            cameras.iter().map(|camera| Range { camera: *camera, stream: StreamKind::Main, from, to }).collect();
+        let answers = self.recorded(&ranges).await;
+        let sight = self.whole_sight().await;
         let state = self.state.borrow().clone();
-        let tenures = state.tenures(range.camera);
-        let silent: Vec<_> =
-            answers.iter().filter(|answer| answer.answer.is_none()).map(|answer| answer.node).collect();
-        let recorded: Vec<_> = answers.into_iter().filter_map(|answer| answer.answer).collect();
-        let ledger: Vec<Gap> = recorded.iter().flat_map(|recorded| recorded.gaps.iter().copied()).collect();
-        let available = timeline::merge_spans(recorded.into_iter().flat_map(|recorded| recorded.spans).collect());
-        let end = self.watermark(range.camera).unwrap_or(now).min(range.to);
-        let spans = with_silent(&available, &self.silent_spans(range.camera, tenures, &silent), range);
-        let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
-        let holes = timeline::holes(&covered, &ledger, range.from, end.max(range.from));
-        let gaps = explain(&known_holes(holes, &ledger, tenures, &covered), &ledger, tenures);
-        let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available)).collect();
-        wire::Timeline { camera: range.camera, from: range.from, to: range.to, spans, gaps }
-    }
-
-    /// How far the camera's recording is durable, as far as this node knows.
-    fn watermark(&self, camera: CameraId) -> Option<Timestamp> {
-        let sight = self.sight.borrow();
-        sight.progress.iter().filter(|((_, of), _)| *of == camera).filter_map(|(_, progress)| progress.watermark).max()
-    }
-
-    /// Footage on nodes that do not answer: their time with the camera, as far as it was told before they fell silent.
-    fn silent_spans(&self, camera: CameraId, tenures: &[Tenure], silent: &[NodeId]) -> Vec<Span> {
-        let sight = self.sight.borrow();
-        let spans = tenures.iter().filter(|tenure| silent.contains(&tenure.node)).filter_map(|tenure| {
-            let told = || sight.progress.get(&(tenure.node, camera)).and_then(|progress| progress.watermark);
-            let end = tenure.until.or_else(told)?;
-            (end > tenure.from).then_some(Span {
-                start: tenure.from,
-                end,
-                node: tenure.node,
-                epoch: tenure.epoch,
-                rank: Rank::Owner,
+        let nodes: Vec<NodeId> = state.nodes.keys().collect();
+        let timelines = ranges.iter().enumerate().map(|(index, range)| {
+            let of_this = |answer: &Answer<Vec<Recorded>>| Answer {
+                node: answer.node,
+                answer: answer.answer.as_ref().and_then(|all| all.get(index)).cloned(),
+            };
+            let watermark = |node: &NodeId| Some((*node, sight.progress.get(&(*node, range.camera))?.watermark?));
+            timeline::put_together(timeline::Known {
+                range: *range,
+                now,
+                answers: answers.iter().map(of_this).collect(),
+                tenures: state.tenures(range.camera),
+                watermarks: nodes.iter().filter_map(watermark).collect(),
             })
         });
-        spans.collect()
+        timelines.collect()
+    }
+
+    /// What is known of all recorders. Voters are told of all of them; any other node asks one, the leader first, and does with what it was told itself where none
+    /// answers.
+    pub(crate) async fn whole_sight(&self) -> Arc<Sight> {
+        let own = Arc::clone(&self.sight.borrow());
+        let Leadership { leader, voters, .. } = self.leadership.borrow().clone();
+        if voters.is_empty() || voters.contains(&self.me) {
+            return own;
+        }
+        let peers: BTreeMap<NodeId, String> = self.peers().into_iter().collect();
+        let asked = leader.into_iter().chain(voters).filter(|node| own.is_alive(*node)).take(VOTERS_ASKED_MAX);
+        for addr in asked.filter_map(|node| peers.get(&node)) {
+            let answer =
+                self.client.call::<_, Vec<((NodeId, CameraId), Progress)>>(addr, SIGHT_PATH, &(), ANSWER_DEADLINE);
+            match answer.await {
+                Ok(told) => {
+                    let mut whole = Sight::clone(&own);
+                    whole.progress.extend(told);
+                    return Arc::new(whole);
+                }
+                Err(error) => tracing::warn!(%error, "a voter does not tell how recorders stand"),
+            }
+        }
+        own
     }
 
     pub(crate) async fn gaps(&self, range: Range) -> Vec<Gap> {
-        let answers = self.recorded(range).await;
-        answers.into_iter().filter_map(|answer| answer.answer).flat_map(|recorded| recorded.gaps).collect()
+        let answers = self.recorded(&[range]).await;
+        answers.into_iter().filter_map(|answer| answer.answer).flatten().flat_map(|recorded| recorded.gaps).collect()
     }
 
-    async fn recorded(&self, range: Range) -> Vec<Answer<Recorded>> {
-        let peers = self.ask::<_, Recorded>(SPANS_PATH, &range);
-        let (own, mut answers) = tokio::join!(self.volumes.recorded(range), peers);
+    /// What each node recorded of each range, in the order of the ranges.
+    async fn recorded(&self, ranges: &[Range]) -> Vec<Answer<Vec<Recorded>>> {
+        let peers = self.ask::<_, Vec<Recorded>>(SPANS_PATH, &ranges);
+        let (own, mut answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
         answers.push(Answer { node: self.me, answer: self.own(own) });
         answers
     }
@@ -132,7 +140,7 @@ impl View {
         let entries: Vec<_> = own.into_iter().chain(peers).collect();
         match failure {
             Some(error) if entries.is_empty() => Err(error.into()),
-            _ => Ok(timeline::merge(entries)),
+            _ => Ok(merge(entries)),
         }
     }
 
@@ -225,43 +233,4 @@ impl View {
     fn own<T>(&self, answer: Result<T, ReadError>) -> Option<T> {
         answer.inspect_err(|error| tracing::error!(%error, "own recordings cannot be read")).ok()
     }
-}
-
-/// Both kinds of spans in one order, cut to the range; footage that can be played hides what cannot.
-fn with_silent(available: &[Span], silent: &[Span], range: Range) -> Vec<(Span, bool)> {
-    let mut spans: Vec<_> = available.iter().map(|span| (*span, true)).collect();
-    for span in silent {
-        let pieces = timeline::holes(available, &[], span.start, span.end);
-        spans.extend(pieces.into_iter().map(|(start, end)| (Span { start, end, ..*span }, false)));
-    }
-    for (span, _) in &mut spans {
-        (span.start, span.end) = (span.start.max(range.from), span.end.min(range.to));
-    }
-    spans.retain(|(span, _)| span.start < span.end);
-    spans.sort_by_key(|(span, _)| (span.start, span.end));
-    spans
-}
-
-/// The holes that are gaps: a camera has none before it first had an owner, or was first recorded, nor while its first recorder connects, unless
-/// the ledger says that it could not.
-fn known_holes(
-    holes: Vec<(Timestamp, Timestamp)>,
-    ledger: &[Gap],
-    tenures: &[Tenure],
-    spans: &[Span],
-) -> Vec<(Timestamp, Timestamp)> {
-    let first = tenures.iter().map(|tenure| tenure.from).chain(spans.iter().map(|span| span.start)).min();
-    let Some(first) = first else { return Vec::new() };
-    let is_first_start = |start: Timestamp, end: Timestamp| {
-        start == first
-            && end.micros_since(start) <= FIRST_START_US_MAX
-            && !ledger.iter().any(|gap| gap.start < end && gap.end > start)
-    };
-    let clipped = holes.into_iter().map(|(start, end)| (start.max(first), end));
-    clipped.filter(|(start, end)| start < end && !is_first_start(*start, *end)).collect()
-}
-
-fn wire_span(span: &Span, available: bool) -> wire::Span {
-    let Span { start, end, node, epoch, rank } = *span;
-    wire::Span { start, end, node, epoch, rank, available }
 }

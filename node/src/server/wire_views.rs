@@ -2,8 +2,11 @@
 
 use super::pilot::Sight;
 use holdfast_consensus::Consensus;
+use holdfast_consensus::bitrate::Bitrates;
+use holdfast_consensus::headroom::{Headroom, Victim};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::model::{Assignment, Camera, Hold};
+use holdfast_consensus::policy::Policy;
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -18,6 +21,8 @@ pub(crate) fn no_cluster() -> wire::Cluster {
         nodes: Vec::new(),
         cameras: 0,
         cameras_recording: 0,
+        failover_headroom: None,
+        rebalancing: false,
     }
 }
 
@@ -27,7 +32,7 @@ pub(crate) fn leader(consensus: &Consensus, sight: &Sight) -> Option<NodeId> {
     consensus.leadership().borrow().leader.filter(|leader| sight.is_alive(*leader))
 }
 
-pub(crate) fn cluster(consensus: &Consensus, sight: &Sight) -> wire::Cluster {
+pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&Headroom>) -> wire::Cluster {
     let state = consensus.state();
     let leadership = consensus.leadership().borrow().clone();
     let recording = state.assignments.iter().filter(|(camera, assignment)| {
@@ -42,12 +47,37 @@ pub(crate) fn cluster(consensus: &Consensus, sight: &Sight) -> wire::Cluster {
         cameras_recording: recording.count(),
         nodes: nodes(consensus, sight),
         voters: leadership.voters,
+        failover_headroom: headroom.map(failover_headroom),
+        rebalancing: state.rebalancing_since.is_some(),
     }
+}
+
+fn failover_headroom(headroom: &Headroom) -> wire::FailoverHeadroom {
+    let worst = headroom.worst.as_ref().map(|(victim, lost)| {
+        let (node, failure_domain) = match victim {
+            Victim::Nobody => (None, None),
+            Victim::Node(node) => (Some(*node), None),
+            Victim::Domain(name) => (None, Some(name.clone())),
+        };
+        wire::WorstLoss { node, failure_domain, cameras_lost: lost.len() }
+    });
+    wire::FailoverHeadroom {
+        survives_any_node: headroom.survives_any_node,
+        survives_any_domain: headroom.survives_any_domain,
+        worst,
+        spare_cameras: headroom.spare_cameras,
+    }
+}
+
+pub(crate) fn settings(policy: Policy) -> wire::Settings {
+    let Policy { headroom, headroom_over_domains, failback, failback_after_s } = policy;
+    wire::Settings { headroom, headroom_over_domains, failback, failback_after_s }
 }
 
 pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
     let state = consensus.state();
     let voters = consensus.leadership().borrow().voters.clone();
+    let bitrates = Bitrates::of_reports(&sight.progress);
     let nodes = state.nodes.values().map(|node| wire::Node {
         id: node.id,
         name: node.spec.name.clone(),
@@ -59,12 +89,26 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         api_addr: node.spec.api_addr.clone(),
         failure_domain: node.spec.failure_domain.clone(),
         camera_capacity: node.spec.camera_capacity,
+        bitrate_capacity_bps: state.traits(node.id).bitrate_capacity_bps,
+        labels: state.traits(node.id).labels.clone(),
         cameras: state.owned_by(node.id).count(),
+        clock_offset_ms: sight
+            .clocks
+            .get(&node.id)
+            .filter(|_| sight.is_alive(node.id))
+            .map(|offset| offset.micros / 1000),
+        bitrate_bps: state.owned_by(node.id).map(|camera| bitrates.of(camera)).sum(),
     });
     nodes.collect()
 }
 
-pub(crate) fn camera(camera: &Camera, state: &ClusterState, sight: &Sight) -> wire::Camera {
+pub(crate) fn camera(
+    camera: &Camera,
+    state: &ClusterState,
+    sight: &Sight,
+    headroom: Option<&Headroom>,
+) -> wire::Camera {
+    let rules = state.rules(camera.id);
     let assignment = state.assignments.get(camera.id).cloned().unwrap_or_default();
     let spec = &camera.spec;
     wire::Camera {
@@ -80,7 +124,9 @@ pub(crate) fn camera(camera: &Camera, state: &ClusterState, sight: &Sight) -> wi
         priority: spec.priority,
         retention_class: spec.retention_class.clone(),
         labels: spec.labels.clone(),
-        recording: recording(camera.id, &assignment, sight),
+        node_labels: rules.node_labels.clone(),
+        preferred_node: rules.preferred_node,
+        recording: recording(camera.id, &assignment, sight, headroom),
         assignment: wire::Assignment {
             epoch: assignment.epoch,
             owner: assignment.owner,
@@ -88,6 +134,7 @@ pub(crate) fn camera(camera: &Camera, state: &ClusterState, sight: &Sight) -> wi
             successor: assignment.successor,
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
+        warnings: Vec::new(),
     }
 }
 
@@ -103,14 +150,16 @@ pub(crate) fn hold(hold: &Hold) -> wire::Hold {
     }
 }
 
-fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight) -> wire::Recording {
+fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight, headroom: Option<&Headroom>) -> wire::Recording {
     let (node, told) = recorder(camera, assignment, sight).unzip();
+    let lack = headroom.and_then(|headroom| headroom.waiting.get(&camera).copied());
     let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
     wire::Recording {
         state: told.map(|told: &Progress| told.state),
         node,
         watermark: known.filter_map(|(_, told)| told.watermark).max(),
         error: told.and_then(|told| told.error.clone()),
+        waits_for: lack.filter(|_| told.is_none()),
     }
 }
 

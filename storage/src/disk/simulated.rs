@@ -24,16 +24,16 @@
 mod batch;
 mod faults;
 mod file;
-mod random;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use crate::random::Random;
 pub use faults::{Faults, Lie, OneIn};
 pub use file::Loss;
-pub use random::Random;
 
 use super::{DirEntry, Disk, DiskFile, LocalFuture, Space, WriterHost};
+use crate::hold::HOLD_CLASS;
 use crate::shared::lock;
 use batch::SimulatedBatchDisk;
 use faults::Kind;
@@ -270,6 +270,11 @@ impl DiskFile for SimulatedFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
         state.operate("sync", &self.path, 0)?;
+        if state.faults.lie == Lie::CopySyncDoesNothing
+            && self.path.components().any(|part| part.as_os_str() == HOLD_CLASS)
+        {
+            return Ok(());
+        }
         state.sync(self.inode)
     }
 

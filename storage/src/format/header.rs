@@ -48,7 +48,7 @@ impl SegmentHeader {
         Ok(block)
     }
 
-    /// Reads the first block of a file. The version is judged before the checksum, so that a newer format is called by its name.
+    /// Reads the first block of a file. The checksum is judged before the version: a block that fails it is damaged, whatever version it names.
     ///
     /// # Errors
     /// The block is short, is no header, is of another version, or is damaged.
@@ -58,8 +58,8 @@ impl SegmentHeader {
         if take.array::<8>()? != MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        check_version(WHAT, take.u16()?)?;
         check_block(WHAT, block)?;
+        check_version(WHAT, take.u16()?)?;
         let class_bytes = usize::from(take.u16()?);
         take.u32()?;
         let (cluster, volume) = (Uuid::from_bytes(take.array()?), Uuid::from_bytes(take.array()?));
@@ -99,9 +99,11 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_is_named_though_its_checksum_is_another() {
+    fn a_newer_version_is_named_where_the_checksum_holds_and_is_damage_where_it_does_not() {
         let mut block = header().encode().unwrap();
         block[8] = 2;
+        assert_eq!(SegmentHeader::decode(&block), Err(FormatError::Checksum { what: WHAT }));
+        seal_block(&mut block);
         assert_eq!(SegmentHeader::decode(&block), Err(FormatError::Version { what: WHAT, found: 2 }));
     }
 

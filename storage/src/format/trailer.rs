@@ -66,8 +66,8 @@ impl Trailer {
         if take.array::<8>()? != MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        check_version(WHAT, take.u16()?)?;
         check_block(WHAT, block)?;
+        check_version(WHAT, take.u16()?)?;
         take.u16()?;
         let head_crc = take.u32()?;
         let (segment, volume) = (SegmentId(take.u64()?), Uuid::from_bytes(take.array()?));
@@ -118,5 +118,14 @@ mod tests {
         let mut damaged = block;
         damaged[40] ^= 4;
         assert_eq!(Trailer::decode(&damaged, 16_384), Err(FormatError::Checksum { what: WHAT }));
+        let mut other_version = block;
+        other_version[8] = 2;
+        assert_eq!(
+            Trailer::decode(&other_version, 16_384),
+            Err(FormatError::Checksum { what: WHAT }),
+            "a flipped byte"
+        );
+        seal_block(&mut other_version);
+        assert_eq!(Trailer::decode(&other_version, 16_384), Err(FormatError::Version { what: WHAT, found: 2 }));
     }
 }

@@ -1,19 +1,25 @@
 //! What readers do about damage: tell whose it is and enter it into the register, and look for another copy where there is one.
 
 use crate::Error;
-use crate::chunk::{ChunkMeta, InitId};
-use crate::damage::DamagedChunk;
+use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
+use crate::damage::{DamagedChunk, unplayable};
 use crate::format::{Decoded, FormatError, decode_record, init_record_bytes};
 use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::index::SegmentIndex;
+use crate::range::Range;
 use crate::seal::{Sealed, read_sealed};
 use crate::shared::{Shared, read, write};
+use crate::time::Timestamp;
+use crate::timeline::Span;
 use crate::verify::read_table;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
 
 /// Segments that are searched for another copy of an init segment.
 const COPIES_LOOKED_AT_MAX: usize = 64;
+
+/// How far behind a damaged chunk the next keyframe is looked for, in microseconds.
+const GOP_US_MAX: i64 = 30_000_000;
 
 impl Shared {
     /// Counts a record that cannot be served, and has the scrub look at its segment.
@@ -44,6 +50,27 @@ impl Shared {
             %camera, ?stream, ?track, from = %start, to = %chunk.meta.end(), volume = %self.layout.root.display(), segment = %chunk.segment,
             offset = chunk.offset, found_by, "a stored chunk is damaged and will not be served"
         );
+    }
+
+    /// What of a stream cannot be played for damage, at least within the range. It rests on the register, and on the index for what goes on from there.
+    pub(super) fn lost(&self, range: Range) -> Result<Vec<Span>, Error> {
+        let damaged = read(&self.damage).video_of(range.camera, range.stream);
+        let mut windows: Vec<(Timestamp, Timestamp)> = Vec::new();
+        for (from, to) in damaged.iter().map(|meta| (meta.start, meta.end().plus_micros(GOP_US_MAX))) {
+            match windows.last_mut() {
+                _ if from >= range.to || to <= range.from => {}
+                Some(window) if from <= window.1 => window.1 = window.1.max(to),
+                _ => windows.push((from, to)),
+            }
+        }
+        let mut lost = Vec::new();
+        for (from, to) in windows {
+            let stored = self.stored(Range { from, to, ..range })?;
+            let damage = read(&self.damage);
+            let is_damaged = |entry: &ChunkEntry| damage.has(entry.location.segment, entry.location.offset);
+            lost.extend(unplayable(&stored.iter().map(|entry| (entry.meta, is_damaged(entry))).collect::<Vec<_>>()));
+        }
+        Ok(lost)
     }
 
     /// What the index lists at this place, if it is a chunk's.

@@ -3,13 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it paces reads by time")]
 
 use super::plan::{Load, is_behind};
-use crate::disk::DiskFile;
-use crate::format::BLOCK_BYTES;
+use crate::disk::{DiskFile, Salvaging};
 use crate::intake::Budget;
 use crate::shared::{Shared, lock};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long to hold back before looking again.
@@ -18,16 +17,11 @@ const BEHIND_PAUSE: Duration = Duration::from_millis(500);
 /// A flush that ended longer ago tells nothing of now.
 const FLUSH_NEWS_AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Blocks of one segment that may be unreadable before the whole segment counts as such: each can take a disk seconds.
-const UNREADABLE_BLOCKS_MAX: u64 = 64;
-
-/// What stands where a block cannot be read: not zeros, which would be room that was never written.
-const UNREADABLE: u8 = 0xdb;
-
 /// Shares the rate out among reads, and watches the writer.
 pub(super) struct Pacer {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
+    is_paced: bool,
     seen: Mutex<Seen>,
 }
 
@@ -42,9 +36,18 @@ struct Seen {
 
 impl Pacer {
     pub(super) fn new(shared: Arc<Shared>, budget: Arc<Budget>) -> Self {
-        let now = Instant::now();
+        Self::with(shared, budget, true, Instant::now())
+    }
+
+    /// Admits everything at once.
+    #[cfg(feature = "simulation")]
+    pub(super) fn at_once(shared: Arc<Shared>, budget: Arc<Budget>, now: Instant) -> Self {
+        Self::with(shared, budget, false, now)
+    }
+
+    fn with(shared: Arc<Shared>, budget: Arc<Budget>, is_paced: bool, now: Instant) -> Self {
         let seen = Mutex::new(Seen { free_at: now, flushes: 0, flushed_at: now, flushed_bytes: 0 });
-        Self { shared, budget, seen }
+        Self { shared, budget, is_paced, seen }
     }
 
     /// Waits until `bytes` may be read.
@@ -52,6 +55,9 @@ impl Pacer {
     /// # Errors
     /// The scrub shall stop.
     fn admit(&self, bytes: usize) -> io::Result<()> {
+        if !self.is_paced {
+            return Ok(());
+        }
         let rate = self.shared.options.scrub.bytes_per_second_max.max(1);
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
         let now = Instant::now();
@@ -106,17 +112,16 @@ impl Pacer {
 
 /// See the module.
 pub(super) struct Paced {
-    file: Arc<dyn DiskFile>,
+    file: Salvaging,
     pacer: Arc<Pacer>,
     read_bytes: AtomicU64,
-    unreadable_blocks: AtomicU64,
-    first_unreadable: OnceLock<u64>,
 }
 
 impl Paced {
     pub(super) fn new(file: Arc<dyn DiskFile>, pacer: Arc<Pacer>) -> Self {
-        let (read_bytes, unreadable_blocks) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { file, pacer, read_bytes, unreadable_blocks, first_unreadable: OnceLock::new() }
+        let shared = Arc::clone(&pacer.shared);
+        let file = Salvaging::new(file, move || shared.scrub.is_stopped());
+        Self { file, pacer, read_bytes: AtomicU64::new(0) }
     }
 
     pub(super) fn read_bytes(&self) -> u64 {
@@ -125,25 +130,7 @@ impl Paced {
 
     /// Offset of the first block that the disk did not give back.
     pub(super) fn first_unreadable(&self) -> Option<u64> {
-        self.first_unreadable.get().copied()
-    }
-
-    /// Block by block; one that cannot be read is filled with what no checksum accepts.
-    fn salvage(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut at = offset;
-        for block in buffer.chunks_mut(BLOCK_BYTES) {
-            if let Err(error) = self.file.read_exact_at(block, at) {
-                self.first_unreadable.get_or_init(|| at);
-                if self.unreadable_blocks.fetch_add(1, Ordering::Relaxed) >= UNREADABLE_BLOCKS_MAX
-                    || self.pacer.shared.scrub.is_stopped()
-                {
-                    return Err(error);
-                }
-                block.fill(UNREADABLE);
-            }
-            at += block.len() as u64;
-        }
-        Ok(())
+        self.file.first_unreadable()
     }
 }
 
@@ -154,11 +141,7 @@ impl DiskFile for Paced {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.pacer.admit(buffer.len())?;
-        match self.file.read_exact_at(buffer, offset) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(error),
-            Err(_) => self.salvage(buffer, offset)?,
-            Ok(()) => {}
-        }
+        self.file.read_exact_at(buffer, offset)?;
         let bytes = buffer.len() as u64;
         self.file.forget_cached(offset, bytes);
         self.read_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -166,19 +149,15 @@ impl DiskFile for Paced {
         Ok(())
     }
 
-    fn write_all_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
-        Err(read_only())
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
     }
 
-    fn set_bytes(&self, _bytes: u64) -> io::Result<()> {
-        Err(read_only())
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_bytes(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Err(read_only())
+        self.file.sync()
     }
-}
-
-fn read_only() -> io::Error {
-    io::Error::from(io::ErrorKind::ReadOnlyFilesystem)
 }

@@ -11,9 +11,12 @@ use crate::index::Row;
 use crate::time::Timestamp;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// An init segment that no chunk has needed for so long is forgotten; a session that comes back brings it again.
-const INIT_KEPT_US: i64 = 3_600_000_000;
+/// An init segment that no chunk has needed for so long is forgotten; a session that comes back brings it again. Not by the wall clock: it may be set while a
+/// session goes on.
+const INIT_KEPT: Duration = Duration::from_secs(3600);
 
 /// A batch that is being filled. It has its place in its segment already.
 pub(super) struct Filling<B> {
@@ -43,11 +46,11 @@ pub(super) struct Contents {
 /// The init segments in use, to be repeated in every new segment.
 #[derive(Default)]
 pub(super) struct Inits {
-    known: HashMap<(CameraId, InitId), (Init, Timestamp)>,
+    known: HashMap<(CameraId, InitId), (Init, Instant)>,
 }
 
 impl Inits {
-    pub(super) fn note(&mut self, record: &Record, now: Timestamp) {
+    pub(super) fn note(&mut self, record: &Record, now: Instant) {
         match record {
             Record::Init(init) => {
                 self.known.insert((init.camera, init.id()), (init.clone(), now));
@@ -67,8 +70,8 @@ impl Inits {
         self.known.get(&(chunk.meta.camera, chunk.meta.init)).map(|(init, _)| init.clone())
     }
 
-    pub(super) fn forget_unused(&mut self, now: Timestamp) {
-        self.known.retain(|_, (_, used_at)| now.micros_since(*used_at) < INIT_KEPT_US);
+    pub(super) fn forget_unused(&mut self, now: Instant) {
+        self.known.retain(|_, (_, used_at)| now.saturating_duration_since(*used_at) < INIT_KEPT);
     }
 }
 
@@ -79,7 +82,7 @@ impl<D: BatchDisk> Writer<D> {
         if let Some(init) = init {
             self.push(class, &Record::Init(init));
         }
-        self.inits.note(&record, self.shared.clock.now());
+        self.inits.note(&record, Self::instant());
         self.push(class, &record);
         self.budget.release(&record);
         Ok(())

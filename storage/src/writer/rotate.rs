@@ -49,7 +49,7 @@ impl<D: BatchDisk> Writer<D> {
     fn take_over(&mut self, class: usize, now: Timestamp) {
         let Some(next) = self.ahead[class].take() else { return };
         self.retire(class);
-        self.inits.forget_unused(now);
+        self.inits.forget_unused(Self::instant());
         self.current[class] = Some(next);
         if let Some(slot) = self.slots.get_mut(&next) {
             slot.fill.opened_at = now;

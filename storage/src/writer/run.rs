@@ -245,6 +245,11 @@ impl<D: BatchDisk> Writer<D> {
         self.waiting.push((self.ledger.next(), answer));
     }
 
+    /// The time that nobody sets.
+    pub(super) fn instant() -> Instant {
+        Instant::now()
+    }
+
     /// Called when a record has come: both delays count from the oldest that waits.
     fn note_waiting(&mut self) {
         let now = Instant::now();

@@ -2,18 +2,20 @@
 
 #![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
 
+use crate::VOLUME;
 use crate::catalogues::{Dirs, remove};
 use crate::life::simulate;
-use crate::oracle::{Key, Oracle, Stream, preference};
+use crate::oracle::{Key, Oracle, Stream, is_same, preference};
 use crate::plan::{CAPACITY_BYTES_MAX, Plan};
-use holdfast_storage::chunk::{ChunkEntry, Gap};
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap};
+use holdfast_storage::clock::Clock;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::simulation::{Faults, SimulatedClock, SimulatedDisk, SimulatedVolume, segment_of};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::Span;
-use holdfast_storage::{Range, Stats, VolumeHandle, Watermark};
+use holdfast_storage::{DamagedChunk, Range, ScrubOptions, ScrubStatus, Stats, VolumeHandle, VolumeOptions, Watermark};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +49,21 @@ pub(crate) struct Audit<'a> {
 
 impl Audit<'_> {
     /// `disk` is the volume's own; a copy of it is used.
-    pub(crate) fn run(&self, disk: &SimulatedDisk) -> Result<(), String> {
+    /// Returns how many chunks the scrub finds damaged.
+    pub(crate) fn run(&self, disk: &SimulatedDisk) -> Result<u64, String> {
         let disk = disk.fork();
         disk.set_faults(Faults { latency_max: Duration::from_millis(1), ..Faults::default() });
         disk.set_capacity(CAPACITY_BYTES_MAX);
-        let first = self.open(&disk, |handle| self.check_promises(handle)).map_err(during("recovery"))?;
+        let is_scrubbed = self.plan.has_scrub || self.oracle.has_damage;
+        let options = if is_scrubbed { self.plan.options_for_scrub() } else { self.plan.options_for_audit() };
+        let mut found_damaged = 0;
+        let check = |handle: &VolumeHandle| {
+            if is_scrubbed {
+                found_damaged = self.check_scrub(handle)?;
+            }
+            self.check_promises(handle)
+        };
+        let first = self.open(&disk, options, check).map_err(during("recovery"))?;
         let files = files(&disk);
         self.check_space(&first.stats, &files)?;
 
@@ -64,16 +76,20 @@ impl Audit<'_> {
         remove(&self.dirs.catalogue())?;
         let rebuilt = self.open_again(&disk).map_err(during("rebuilding the catalogue"))?;
         self.check_same("a rebuilt catalogue", &first, &rebuilt)?;
-        self.check_unchanged(&files, &crate::audit::files(&disk))
+        self.check_unchanged(&files, &crate::audit::files(&disk))?;
+        Ok(found_damaged)
     }
 
     /// What was shown once is compared; where bits have flipped, less may be found without the catalogue, but what was promised.
     fn open_again(&self, disk: &SimulatedDisk) -> Result<Opened, String> {
-        self.open(disk, |handle| if self.oracle.has_damage { self.check_promises(handle) } else { Ok(()) })
+        self.open(disk, self.plan.options_for_audit(), |handle| {
+            if self.oracle.has_damage { self.check_promises(handle) } else { Ok(()) }
+        })
     }
 
     fn check_unchanged(&self, before: &Files, after: &Files) -> Result<(), String> {
-        match after.iter().find(|(path, file)| before.get(*path) != Some(file)) {
+        let is_segment = |path: &Path| segment_of(path).is_some();
+        match after.iter().find(|(path, file)| is_segment(path) && before.get(*path) != Some(file)) {
             // A footer that was damaged at rest is written again.
             Some(_) if self.oracle.has_damage => Ok(()),
             Some((path, now)) => {
@@ -86,11 +102,13 @@ impl Audit<'_> {
     fn open(
         &self,
         disk: &SimulatedDisk,
+        options: VolumeOptions,
         check: impl FnOnce(&VolumeHandle) -> Result<(), String>,
     ) -> Result<Opened, String> {
         let opened = simulate(async {
             let clock = Arc::new(SimulatedClock::new(self.now));
-            let opened = SimulatedVolume::open(self.plan.options_for_audit(), disk, clock);
+            let is_scrubbed = options.scrub != ScrubOptions::OFF;
+            let opened = SimulatedVolume::open(options, disk, Arc::clone(&clock) as Arc<dyn Clock>);
             let (volume, handle) = opened.map_err(|error| format!("the volume does not open: {error}"))?;
             let started = tokio::time::Instant::now();
             while !handle.stats().is_recovered() {
@@ -98,6 +116,12 @@ impl Audit<'_> {
                     return Err(format!("it does not end: {:?}", handle.stats()));
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if handle.id() != VOLUME {
+                return Err(format!("the volume has another id: {}", handle.id()));
+            }
+            if is_scrubbed {
+                scrub(&handle, &*clock).await?;
             }
             check(&handle)?;
             let opened = Opened { shown: self.show(&handle)?, stats: handle.stats() };
@@ -107,6 +131,29 @@ impl Audit<'_> {
         })?;
         self.dirs.settle()?;
         opened
+    }
+
+    /// After a whole pass: what is listed can be read, and what is called damaged was hit and cannot.
+    fn check_scrub(&self, handle: &VolumeHandle) -> Result<u64, String> {
+        for stream in self.oracle.streams() {
+            for entry in show(handle, stream)?.entries {
+                if !self.oracle.check_bytes(handle, &entry)? {
+                    return Err(format!("the scrub did not find that this is damaged: {entry:?}"));
+                }
+            }
+        }
+        let (damaged, _) = handle.damaged();
+        for chunk in &damaged {
+            let accepted = self.oracle.chunks.get(&Key::of(&chunk.meta)).filter(|accepted| accepted.is_hit);
+            let accepted = accepted.ok_or_else(|| format!("the scrub calls damaged what nothing hit: {chunk:?}"))?;
+            let DamagedChunk { segment, offset, .. } = *chunk;
+            let payload_bytes = accepted.payload.len() as u32;
+            let location = ChunkLocation { volume: self.plan.options.index, segment, offset, payload_bytes };
+            if handle.read(&location).is_ok() {
+                return Err(format!("the scrub calls damaged what can be read: {chunk:?}"));
+            }
+        }
+        Ok(damaged.len() as u64)
     }
 
     fn show(&self, handle: &VolumeHandle) -> Result<BTreeMap<Stream, Shown>, String> {
@@ -148,7 +195,7 @@ impl Audit<'_> {
         let meta = &entry.meta;
         let accepted = self.oracle.chunks.get(&Key::of(meta));
         let accepted = accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
-        if accepted.meta != *meta {
+        if !is_same(&accepted.meta, meta, self.oracle.has_damage) {
             return Err(format!("listed as {meta:?}, recorded as {:?}", accepted.meta));
         }
         if !self.oracle.check_bytes(handle, entry)? {
@@ -179,7 +226,8 @@ impl Audit<'_> {
     fn check_space(&self, stats: &Stats, files: &Files) -> Result<(), String> {
         let segments: Vec<_> = files.iter().filter(|(path, _)| segment_of(path).is_some()).collect();
         let others: Vec<_> = files.keys().filter(|path| segment_of(path).is_none()).collect();
-        let is_orphan = |path: &&&PathBuf| path.file_name().is_none_or(|name| name != "volume.json");
+        let is_orphan =
+            |path: &&&PathBuf| path.file_name().is_none_or(|name| name != "volume.json" && name != "scrub.json");
         if let Some(orphan) = others.iter().find(is_orphan) {
             return Err(format!("{} belongs to nothing", orphan.display()));
         }
@@ -223,6 +271,24 @@ fn show(handle: &VolumeHandle, stream: Stream) -> Result<Shown, String> {
         gaps: handle.gaps(Range { camera, stream: kind, from, to }).map_err(failed)?,
         mark: handle.watermark(camera, kind),
     })
+}
+
+/// Waits for a whole pass of the scrub.
+async fn scrub(handle: &VolumeHandle, clock: &dyn Clock) -> Result<(), String> {
+    if handle.stats().segments_sealed == 0 {
+        return Ok(());
+    }
+    let asked_at = clock.now();
+    handle.start_scrub();
+    let started = tokio::time::Instant::now();
+    let is_ended = |status: &ScrubStatus| status.pass.is_none() && status.last_started_at >= Some(asked_at);
+    while !is_ended(&handle.stats().scrub) {
+        if started.elapsed() > RECOVERY_MAX {
+            return Err(format!("the scrub does not end: {:?}", handle.stats().scrub));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 fn files(disk: &SimulatedDisk) -> Files {

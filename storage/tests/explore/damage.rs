@@ -1,14 +1,12 @@
-//! Bits that flip at rest, and which chunks may suffer from it: those of the batch that was hit, or all of a segment whose version field was.
+//! Bits that flip at rest, and which chunks may suffer from it: those of the batch that was hit.
 
 use crate::oracle::{Key, Oracle};
+use holdfast_storage::Scan;
 use holdfast_storage::format::{BLOCK, BLOCK_BYTES, decode_batch_head};
 use holdfast_storage::simulation::{Random, SimulatedDisk, scan, segment_of};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
-
-/// Where the version stands in header and trailer; another version means hands off.
-const VERSION: Range<u64> = 8..10;
 
 pub(crate) fn flip_bits(disk: &SimulatedDisk, oracle: &mut Oracle, random: &mut Random) {
     let segments: Vec<_> =
@@ -20,10 +18,18 @@ pub(crate) fn flip_bits(disk: &SimulatedDisk, oracle: &mut Oracle, random: &mut 
     for _ in 0..random.within(1..6) {
         let (path, bytes) = random.pick(&segments);
         let offset = interesting(disk, path, *bytes, random);
-        excuse(disk, path, offset, oracle);
+        note_hit(disk, path, offset, oracle);
         let bit = 1 << random.below(8);
         disk.damage(path, offset, |byte| byte ^ bit);
     }
+    oracle.excuse_hit_but(&sound(disk, segments.iter().map(|(path, _)| path.as_path())));
+}
+
+/// The chunks that are sound in one of these files at least.
+fn sound<'a>(disk: &SimulatedDisk, paths: impl Iterator<Item = &'a Path>) -> BTreeSet<Key> {
+    let scans = paths.filter_map(|path| scan(disk.contents(path)?, segment_of(path)?).ok());
+    let keys_of = |scan: Scan| scan.index.tracks().values().flatten().map(|row| Key::of(&row.meta)).collect::<Vec<_>>();
+    scans.flat_map(keys_of).collect()
 }
 
 /// Anywhere in what is not zeros; half of the time in the last blocks, where the footer is.
@@ -37,18 +43,14 @@ fn interesting(disk: &SimulatedDisk, path: &Path, bytes: u64, random: &mut Rando
 }
 
 /// What may be lost by a change at `offset`. Earlier damage counts as done.
-fn excuse(disk: &SimulatedDisk, path: &Path, offset: u64, oracle: &mut Oracle) {
+fn note_hit(disk: &SimulatedDisk, path: &Path, offset: u64, oracle: &mut Oracle) {
     let (Some(contents), Some(id)) = (disk.contents(path), segment_of(path)) else { return };
-    let last_block = (contents.len() as u64).saturating_sub(BLOCK);
     let hit = batch_around(&contents, offset);
     let Ok(scan) = scan(contents, id) else { return };
-    if VERSION.contains(&offset) || VERSION.contains(&offset.wrapping_sub(last_block)) {
-        return oracle.excuse_all(&scan);
-    }
     let Some(hit) = hit else { return };
     let rows = scan.index.tracks().values().flatten();
     let keys: BTreeSet<Key> = rows.filter(|row| hit.contains(&row.offset)).map(|row| Key::of(&row.meta)).collect();
-    oracle.excuse(&keys);
+    oracle.hit(&keys);
 }
 
 /// The batch that the byte at `offset` belongs to.

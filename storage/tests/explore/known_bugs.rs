@@ -1,7 +1,7 @@
 //! Known bugs put back: the exploration has to find each of them, or it proves nothing.
 //!
 //! None needs a hook in the store. A disk whose syncs do nothing is a writer that leaves them out; one that answers syncs before it has done them is a writer that
-//! publishes first; and a footer that was changed together with all its checksums is one whose checksums nobody looks at.
+//! publishes first; one that does not sync copies of held footage is a keeper that lets originals go too early; and a footer that was changed together with all its checksums is one whose checksums nobody looks at.
 
 use crate::run::Twist;
 use crate::search::search;
@@ -17,18 +17,28 @@ const LOST: &[&str] = &["missing", "went back", "not readable", "is not on this 
 
 #[test]
 fn a_flush_that_is_left_out_is_found() {
-    assert_found(Twist { lie: Lie::SyncDoesNothing, tamper: None }, LOST);
+    assert_found(Twist { lie: Lie::SyncDoesNothing, ..Twist::default() }, LOST);
 }
 
 #[test]
 fn an_index_that_is_published_before_it_is_durable_is_found() {
-    assert_found(Twist { lie: Lie::SyncIsLate, tamper: None }, LOST);
+    assert_found(Twist { lie: Lie::SyncIsLate, ..Twist::default() }, LOST);
 }
 
 #[test]
 fn a_footer_that_is_trusted_without_its_checksums_is_found() {
-    let twist = Twist { lie: Lie::None, tamper: Some(forge_a_footer) };
+    let twist = Twist { tamper: Some(forge_a_footer), ..Twist::default() };
     assert_found(twist, &["differently", "recorded as", "nobody recorded", "missing", "went back"]);
+}
+
+#[test]
+fn an_original_that_goes_before_its_copy_is_durable_is_found() {
+    assert_found(Twist { lie: Lie::CopySyncDoesNothing, ..Twist::default() }, LOST);
+}
+
+#[test]
+fn a_hold_that_is_ignored_is_found() {
+    assert_found(Twist { ignores_holds: true, ..Twist::default() }, &["deleted, though held"]);
 }
 
 fn assert_found(twist: Twist, said: &[&str]) {

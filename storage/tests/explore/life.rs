@@ -5,9 +5,12 @@
 use crate::cameras::Recorder;
 use crate::oracle::{Oracle, Stream};
 use crate::plan::Plan;
+use crate::removed::take_removed;
+use crate::run::Outcome;
+use holdfast_storage::clock::Clock;
 use holdfast_storage::simulation::{Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, Range, VolumeHandle};
+use holdfast_storage::{AppendError, Hold, Holds, Range, VolumeHandle, VolumeOptions};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// An orderly stop takes no longer, unless the disk is full or hangs: one minute.
 const CLOSE_TICKS_MAX: u32 = 3_000;
 
+/// How far the wall clock is set at most: two hours.
+const JUMP_US_MAX: u64 = 7_200_000_000;
+
 pub(crate) struct Life<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) disk: &'a SimulatedDisk,
@@ -28,6 +34,11 @@ pub(crate) struct Life<'a> {
     pub(crate) recorders: &'a mut Vec<Recorder>,
     /// Where an older state of the catalogue goes.
     pub(crate) older: &'a Path,
+    /// For what not every seed has.
+    pub(crate) more: &'a mut Random,
+    pub(crate) holds: &'a mut Vec<Hold>,
+    pub(crate) ignores_holds: bool,
+    pub(crate) outcome: &'a mut Outcome,
     pub(crate) now: Timestamp,
 }
 
@@ -62,17 +73,22 @@ impl Life<'_> {
 
     async fn live(&mut self) -> Result<Ending, String> {
         let clock = Arc::new(SimulatedClock::new(self.now));
-        let opened = SimulatedVolume::open(self.plan.options.clone(), self.disk, clock);
+        let opened = SimulatedVolume::open(self.options(), self.disk, Arc::clone(&clock) as Arc<dyn Clock>);
         let (volume, handle) = match opened {
             Ok(opened) => opened,
             Err(_) if self.disk.is_stopped() => return Ok(Ending::Stopped),
             Err(_) if self.plan.is_faulty() => return Ok(Ending::Failed),
             Err(error) => return Err(format!("the volume does not open: {error}")),
         };
+        if handle.id() != crate::VOLUME && !self.plan.is_faulty() {
+            return Err(format!("the volume has another id: {}", handle.id()));
+        }
         for recorder in self.recorders.iter_mut() {
             recorder.begin_session(self.now, self.plan, self.random);
         }
-        self.record(&volume, &handle).await?;
+        self.record(&volume, &handle, &clock).await?;
+        self.outcome.deleted += take_removed(self.plan, self.disk, self.oracle, Some(&handle))?;
+        self.outcome.copied += handle.stats().copied_segments;
         let has_failed = handle.failed().borrow().is_some();
         let ending = if has_failed {
             Ending::Failed
@@ -90,11 +106,28 @@ impl Life<'_> {
         Ok(ending)
     }
 
-    async fn record(&mut self, volume: &SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
+    /// The holds that are set already are told at once, or a little later.
+    fn options(&mut self) -> VolumeOptions {
+        let is_told = !self.plan.has_holds || !self.more.one_in(3);
+        let holds = is_told.then(|| self.told());
+        VolumeOptions { holds, ..self.plan.options.clone() }
+    }
+
+    fn told(&self) -> Holds {
+        if self.ignores_holds { Holds::default() } else { self.holds.iter().copied().collect() }
+    }
+
+    async fn record(
+        &mut self,
+        volume: &SimulatedVolume,
+        handle: &VolumeHandle,
+        clock: &SimulatedClock,
+    ) -> Result<(), String> {
         let mut flush: Option<(u64, JoinHandle<bool>)> = None;
         let mut progress = handle.progress();
         let started = tokio::time::Instant::now();
         let life = Duration::from_micros(self.random.below(self.plan.life_max.as_micros() as u64));
+        let life = life.max(self.plan.life_min);
         while started.elapsed() < life && !self.disk.is_stopped() && !volume.is_ended() {
             if self.append(self.now.plus(started.elapsed()), handle)? {
                 return Ok(());
@@ -117,6 +150,7 @@ impl Life<'_> {
                 }
                 _ => {}
             }
+            self.do_more(self.now.plus(started.elapsed()), handle, clock)?;
             if self.random.one_in(25) {
                 self.read(handle)?;
             }
@@ -126,6 +160,41 @@ impl Life<'_> {
             sleep(TICK).await;
         }
         Ok(())
+    }
+
+    /// What not every seed has: holds that come and go, passes of the scrub, a clock that is set.
+    fn do_more(&mut self, now: Timestamp, handle: &VolumeHandle, clock: &SimulatedClock) -> Result<(), String> {
+        if self.plan.has_holds {
+            self.outcome.deleted += take_removed(self.plan, self.disk, self.oracle, Some(handle))?;
+            if self.more.one_in(50) {
+                self.change_holds(now);
+                handle.set_holds(self.told());
+                self.oracle.hold(self.holds);
+            }
+        }
+        if self.plan.has_scrub && self.more.one_in(80) {
+            handle.start_scrub();
+        }
+        if self.plan.has_jumps && self.more.one_in(60) {
+            let jump_us = self.more.below(JUMP_US_MAX) as i64;
+            clock.jump(if self.more.one_in(2) { jump_us } else { -jump_us });
+            self.outcome.jumps += 1;
+        }
+        Ok(())
+    }
+
+    /// One more, of some seconds or without end, or one fewer.
+    fn change_holds(&mut self, now: Timestamp) {
+        if self.more.one_in(3) && !self.holds.is_empty() {
+            let lifted = self.more.below(self.holds.len() as u64) as usize;
+            self.holds.swap_remove(lifted);
+            return;
+        }
+        let camera = self.more.pick(self.recorders).camera;
+        let from = now.plus_micros(-(self.more.below(6_000_000) as i64));
+        let to =
+            if self.more.one_in(4) { Timestamp::MAX } else { from.plus_micros(self.more.within(1..4_000_000) as i64) };
+        self.holds.push(Hold { camera, from, to });
     }
 
     /// `true` where the volume takes no more.

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use holdfast_storage::Watermark;
-use holdfast_storage::chunk::{Chunk, ChunkEntry, ChunkMeta, Gap, Init, InitId};
+use holdfast_storage::chunk::{Chunk, ChunkEntry, ChunkMeta, Gap, GapCause, Init, InitId};
 use holdfast_storage::ids::{CameraId, SessionId, StreamKind, TrackKind};
-use holdfast_storage::{Scan, VolumeHandle};
+use holdfast_storage::time::Timestamp;
+use holdfast_storage::{HOLD_LEAD_US, Hold, Scan, VolumeHandle};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,8 @@ pub(crate) struct Accepted {
     pub(crate) is_decodable: bool,
     /// Its segment was deleted by retention, or damaged at rest: it need not be there any more.
     pub(crate) is_excused: bool,
+    /// It was hit by damage at rest, in one of its places at least.
+    pub(crate) is_hit: bool,
 }
 
 #[derive(Clone)]
@@ -66,6 +69,8 @@ pub(crate) struct Oracle {
     flushed_below: u64,
     /// Something was damaged at rest.
     pub(crate) has_damage: bool,
+    /// As the volume was told last.
+    holds: Vec<Hold>,
 }
 
 impl Oracle {
@@ -90,6 +95,7 @@ impl Oracle {
             is_promised: false,
             is_decodable: false,
             is_excused: false,
+            is_hit: false,
         };
         self.chunks.insert(Key::of(&chunk.meta), accepted);
         self.order += 1;
@@ -130,7 +136,7 @@ impl Oracle {
     pub(crate) fn listed(&mut self, entry: &ChunkEntry) -> Result<&Accepted, String> {
         let accepted = self.chunks.get_mut(&Key::of(&entry.meta));
         let accepted = accepted.ok_or_else(|| format!("a chunk is listed that nobody recorded: {entry:?}"))?;
-        if accepted.meta != entry.meta {
+        if !is_same(&accepted.meta, &entry.meta, self.has_damage) {
             return Err(format!("listed as {:?}, recorded as {:?}", entry.meta, accepted.meta));
         }
         accepted.is_promised = true;
@@ -152,21 +158,50 @@ impl Oracle {
         }
     }
 
-    /// What stood in a deleted segment need not be there.
+    /// The volume is told of these holds, in place of those before.
+    pub(crate) fn hold(&mut self, holds: &[Hold]) {
+        self.holds = holds.to_vec();
+    }
+
+    /// Whether a hold keeps a chunk, wherever retention deletes it. What was hit by damage may be copied, or seem copied, where it is damaged.
+    pub(crate) fn is_kept(&self, accepted: &Accepted) -> bool {
+        let meta = &accepted.meta;
+        !accepted.is_hit && !accepted.is_excused && covers(&self.holds, meta.camera, meta.start, meta.end())
+    }
+
+    /// Chunks that are there for a hold.
+    pub(crate) fn kept(&self) -> u64 {
+        self.chunks.values().filter(|accepted| accepted.is_promised && self.is_kept(accepted)).count() as u64
+    }
+
+    /// What stood in a deleted segment need not be there, unless it is held.
     pub(crate) fn excuse_all(&mut self, scan: &Scan) {
         let rows = scan.index.tracks().values().flatten();
-        let keys: BTreeSet<Key> = rows.map(|row| Key::of(&row.meta)).collect();
-        self.excuse(&keys);
+        for key in rows.map(|row| Key::of(&row.meta)) {
+            let is_kept = self.chunks.get(&key).is_some_and(|accepted| self.is_kept(accepted));
+            if let Some(accepted) = self.chunks.get_mut(&key) {
+                accepted.is_excused |= !is_kept;
+            }
+        }
         for accepted in &mut self.gaps {
-            accepted.is_excused |= scan.index.gaps().contains(&accepted.gap);
+            let AcceptedGap { gap, .. } = accepted;
+            let is_kept = covers(&self.holds, gap.camera, gap.start, gap.end);
+            accepted.is_excused |= !is_kept && scan.index.gaps().contains(gap);
         }
     }
 
-    pub(crate) fn excuse(&mut self, keys: &BTreeSet<Key>) {
+    pub(crate) fn hit(&mut self, keys: &BTreeSet<Key>) {
         for key in keys {
             if let Some(accepted) = self.chunks.get_mut(key) {
-                accepted.is_excused = true;
+                accepted.is_hit = true;
             }
+        }
+    }
+
+    /// Chunks that were hit need not be there, but those that are sound in some place.
+    pub(crate) fn excuse_hit_but(&mut self, sound: &BTreeSet<Key>) {
+        for (key, accepted) in &mut self.chunks {
+            accepted.is_excused |= accepted.is_hit && !sound.contains(key);
         }
     }
 
@@ -203,7 +238,8 @@ impl Oracle {
     }
 
     pub(crate) fn is_known_gap(&self, gap: &Gap) -> bool {
-        self.gaps.iter().any(|accepted| accepted.gap == *gap)
+        let is_of_damage = self.has_damage && gap.cause == GapCause::Damaged;
+        is_of_damage || self.gaps.iter().any(|accepted| accepted.gap == *gap)
     }
 
     /// Reads what is listed, and compares every byte. Returns whether it could be read.
@@ -216,6 +252,22 @@ impl Oracle {
             Err(error) => Err(format!("listed and not readable: {error}: {entry:?}")),
         }
     }
+}
+
+/// Of a chunk that is listed behind a damaged one it is told that frames are missing before it.
+pub(crate) fn is_same(recorded: &ChunkMeta, listed: &ChunkMeta, has_damage: bool) -> bool {
+    // Never the other way round.
+    let after_loss = if has_damage && listed.after_loss { recorded.after_loss } else { listed.after_loss };
+    *recorded == ChunkMeta { after_loss, ..*listed }
+}
+
+/// As it is documented: with a lead, so that the first picture can be decoded.
+fn covers(holds: &[Hold], camera: CameraId, start: Timestamp, end: Timestamp) -> bool {
+    let mut of_camera = holds.iter().filter(|hold| hold.camera == camera);
+    of_camera.any(|hold| {
+        let from = hold.from.plus_micros(-HOLD_LEAD_US);
+        start < hold.to && (end > from || start >= from)
+    })
 }
 
 /// Watermarks in the order in which they supersede each other.

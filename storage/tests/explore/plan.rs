@@ -1,7 +1,7 @@
 //! What a seed stands for: the volume's options, the disk's size and faults, the cameras. Drawn once, at the start.
 
 use holdfast_storage::simulation::{Faults, Geometry, Lie, Random};
-use holdfast_storage::{RetentionClass, VolumeOptions};
+use holdfast_storage::{RetentionClass, ScrubOptions, VolumeOptions};
 use std::path::Path;
 use std::time::Duration;
 use uuid::Uuid;
@@ -10,6 +10,15 @@ use crate::NODE;
 
 /// More than any run fills.
 pub(crate) const CAPACITY_BYTES_MAX: u64 = 1 << 40;
+
+/// Sets the stream apart from which the newer parts of a plan are drawn.
+pub(crate) const MORE: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A little longer than the keeper leaves retention.
+const RETENTION_INTERVAL: Duration = Duration::from_millis(5_200);
+
+/// Once, and whenever it is asked for.
+const SCRUB: ScrubOptions = ScrubOptions { bytes_per_second_max: u64::MAX, pass_interval: Duration::MAX };
 
 pub(crate) struct Plan {
     pub(crate) seed: u64,
@@ -25,6 +34,16 @@ pub(crate) struct Plan {
     pub(crate) chunk_us: u64,
     pub(crate) payload_bytes_max: u64,
     pub(crate) options: VolumeOptions,
+    /// Evidence is marked and let go while the volume runs.
+    pub(crate) has_holds: bool,
+    /// Everything is read again beside recording.
+    pub(crate) has_scrub: bool,
+    /// The wall clock is set while the volume runs.
+    pub(crate) has_jumps: bool,
+    /// `volume.json` is noise after some crashes.
+    pub(crate) loses_identity: bool,
+    /// A life lasts at least so long, unless the machine stops before.
+    pub(crate) life_min: Duration,
 }
 
 impl Plan {
@@ -37,7 +56,7 @@ impl Plan {
             1..4 => random.within(30..100),
             _ => random.within(1..16),
         } as u32;
-        let plan = Self {
+        let mut plan = Self {
             seed,
             cameras,
             lives: random.within(1..4) as u32,
@@ -51,13 +70,46 @@ impl Plan {
             chunk_us: random.within(100_000..500_000),
             payload_bytes_max: *random.pick(&[200, 2_000, 2_000, 20_000]),
             options: options(root, is_small, &mut random),
+            has_holds: false,
+            has_scrub: false,
+            has_jumps: false,
+            loses_identity: false,
+            life_min: Duration::ZERO,
         };
+        plan.draw_more(&mut Random::new(seed ^ MORE));
         (plan, random)
+    }
+
+    /// Drawn from a stream of its own, so that a seed without these is the run that it was before them.
+    fn draw_more(&mut self, more: &mut Random) {
+        self.has_holds = more.one_in(4);
+        self.has_scrub = more.one_in(4);
+        self.loses_identity = more.one_in(4);
+        // The audit tells one pass of the scrub from another by the time.
+        self.has_jumps = more.one_in(4) && !self.has_scrub && !self.has_damage;
+        if self.has_scrub {
+            self.options.scrub = SCRUB;
+        }
+        if !self.has_holds {
+            return;
+        }
+        self.cameras = more.within(2..9) as u32;
+        self.lives = more.within(1..3) as u32;
+        self.life_min = RETENTION_INTERVAL;
+        for class in &mut self.options.retention {
+            match more.below(3) {
+                0 => class.bytes_max = Some(more.within(100_000..1_000_000)),
+                1 => class.age_max = Some(Duration::from_millis(more.within(300..3_000))),
+                _ => {}
+            }
+        }
     }
 
     /// Without limits: what is there stays.
     pub(crate) fn options_for_audit(&self) -> VolumeOptions {
-        let mut options = VolumeOptions { free_bytes_min: 0, ..self.options.clone() };
+        // Where holds are not known, nothing is deleted: not even a copy that nobody needs any more.
+        let mut options =
+            VolumeOptions { free_bytes_min: 0, holds: None, scrub: ScrubOptions::OFF, ..self.options.clone() };
         for class in &mut options.retention {
             class.age_max = None;
             class.bytes_max = None;
@@ -65,11 +117,17 @@ impl Plan {
         options
     }
 
+    /// As [`Self::options_for_audit`], and everything is read again.
+    pub(crate) fn options_for_scrub(&self) -> VolumeOptions {
+        VolumeOptions { scrub: SCRUB, ..self.options_for_audit() }
+    }
+
     /// Whether retention may delete anything.
     pub(crate) fn may_delete(&self) -> bool {
         let has_limit = |class: &RetentionClass| class.age_max.is_some() || class.bytes_max.is_some();
         self.geometry.capacity_bytes < CAPACITY_BYTES_MAX
             || self.faults.no_space != 0
+            || self.has_holds
             || self.options.retention.iter().any(has_limit)
     }
 

@@ -6,13 +6,16 @@ use crate::catalogues::Dirs;
 use crate::damage::flip_bits;
 use crate::life::{Ending, Life};
 use crate::oracle::Oracle;
-use crate::plan::Plan;
+use crate::plan::{MORE, Plan};
+use crate::removed::take_removed;
 use crate::{T0, VOLUME};
-use holdfast_storage::format::BLOCK_BYTES;
-use holdfast_storage::simulation::{End, Lie, Loss, Random, SimulatedDisk, identify, scan, segment_of};
+use holdfast_storage::Hold;
+use holdfast_storage::format::{BLOCK_BYTES, SegmentHeader};
+use holdfast_storage::simulation::{End, Lie, Loss, Random, SimulatedDisk, identify, segment_of};
 use holdfast_storage::time::Timestamp;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,16 @@ pub(crate) struct Outcome {
     pub(crate) flipped: u64,
     /// Lives that ended in order.
     pub(crate) closed: u64,
+    /// Segments of held footage that were copied.
+    pub(crate) copied: u64,
+    /// Chunks that were there for a hold at the end.
+    pub(crate) held: u64,
+    /// Chunks that the scrub found damaged in an audit.
+    pub(crate) found_damaged: u64,
+    /// Times that the wall clock was set.
+    pub(crate) jumps: u64,
+    /// Times that the directory lost its identity.
+    pub(crate) unnamed: u64,
 }
 
 impl Outcome {
@@ -48,6 +61,11 @@ impl Outcome {
         self.failed_volumes += other.failed_volumes;
         self.flipped += other.flipped;
         self.closed += other.closed;
+        self.copied += other.copied;
+        self.held += other.held;
+        self.found_damaged += other.found_damaged;
+        self.jumps += other.jumps;
+        self.unnamed += other.unnamed;
     }
 }
 
@@ -62,10 +80,12 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
+        let Self { copied, held, found_damaged, jumps, unnamed, .. } = self;
         write!(
             f,
             "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
-             {chunks} chunks ({promised} promised, {lost} not), {deleted} segments deleted"
+             {chunks} chunks ({promised} promised, {lost} not, {held} held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
+             {jumps} clock jumps, {unnamed} identities lost"
         )
     }
 }
@@ -76,11 +96,16 @@ pub(crate) struct Twist {
     pub(crate) lie: Lie,
     /// Called with the disk after each crash.
     pub(crate) tamper: Option<fn(&SimulatedDisk, &mut Random)>,
+    /// The volume is told that nothing is held.
+    pub(crate) ignores_holds: bool,
 }
 
 struct Run {
     plan: Plan,
     random: Random,
+    /// For what not every seed has.
+    more: Random,
+    holds: Vec<Hold>,
     dirs: Dirs,
     disk: SimulatedDisk,
     oracle: Oracle,
@@ -97,13 +122,39 @@ pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let disk = SimulatedDisk::new(plan.geometry, random.fork());
     identify(&disk, &plan.options, VOLUME).map_err(|error| error.to_string())?;
     disk.set_faults(plan.faults.clone());
-    let mut run =
-        Run { plan, random, dirs, disk, oracle: Oracle::default(), outcome: Outcome::default(), story: Vec::new() };
+    let mut run = Run {
+        plan,
+        random,
+        more: Random::new(seed.wrapping_add(MORE)),
+        holds: Vec::new(),
+        dirs,
+        disk,
+        oracle: Oracle::default(),
+        outcome: Outcome::default(),
+        story: Vec::new(),
+    };
     let result = catch_unwind(AssertUnwindSafe(|| run.lives(twist)));
     let result = result.unwrap_or_else(|panic| Err(format!("panicked: {}", said(&*panic))));
     match result {
         Ok(()) => Ok(run.outcome()),
         Err(problem) => Err(run.explain(&problem)),
+    }
+}
+
+/// Makes noise of `volume.json` where a segment's header can tell what stood there. Whether it did.
+fn lose_identity(disk: &SimulatedDisk) -> bool {
+    let files = disk.files();
+    let is_named = |path: &Path| {
+        let header = disk.contents(path).and_then(|bytes| SegmentHeader::decode(bytes.get(..BLOCK_BYTES)?).ok());
+        segment_of(path).is_some() && header.is_some()
+    };
+    let identity = files.iter().find(|(path, _)| path.file_name().is_some_and(|name| name == "volume.json"));
+    match identity {
+        Some((path, bytes)) if files.iter().any(|(path, _)| is_named(path)) => {
+            (0..*bytes).for_each(|offset| disk.damage(path, offset, |byte| byte ^ 0xa5));
+            true
+        }
+        _ => false,
     }
 }
 
@@ -130,6 +181,10 @@ impl Run {
                 random: &mut self.random,
                 recorders: &mut recorders,
                 older: &self.dirs.older,
+                more: &mut self.more,
+                holds: &mut self.holds,
+                ignores_holds: twist.ignores_holds,
+                outcome: &mut self.outcome,
                 now,
             };
             let (ended_at, ending) = lived.run()?;
@@ -138,7 +193,7 @@ impl Run {
             now = ended_at.plus_micros(self.random.below(3_000_000) as i64);
             let operations = self.disk.operations() - before;
             self.oracle.end_life();
-            self.take_removed()?;
+            self.outcome.deleted += take_removed(&self.plan, &self.disk, &mut self.oracle, None)?;
             let end = self.end();
             self.disk.restart(end);
             let catalogue = self.dirs.after_crash(&mut self.random)?;
@@ -148,6 +203,9 @@ impl Run {
             if self.plan.has_damage && self.random.one_in(2) {
                 self.outcome.flipped += 1;
                 flip_bits(&self.disk, &mut self.oracle, &mut self.random);
+            }
+            if self.plan.loses_identity && self.more.one_in(2) {
+                self.outcome.unnamed += u64::from(lose_identity(&self.disk));
             }
             if let Some(tamper) = twist.tamper {
                 tamper(&self.disk, &mut self.random);
@@ -159,7 +217,7 @@ impl Run {
 
     /// Between two operations: early ones as often as late ones, or at the end of the time.
     fn stop_after(&mut self) -> Option<u64> {
-        let scale = *self.random.pick(&[10, 40, 150, 600]);
+        let scale = *self.random.pick(if self.plan.has_holds { &[40, 600, 1_200, 2_400] } else { &[10, 40, 150, 600] });
         (!self.random.one_in(4)).then(|| self.random.below(scale))
     }
 
@@ -175,25 +233,10 @@ impl Run {
         ])
     }
 
-    /// Segments that retention deleted need not be there any more.
-    fn take_removed(&mut self) -> Result<(), String> {
-        for (path, contents) in self.disk.take_removed() {
-            // Opened ahead, or nothing reached it: there is nothing behind its header.
-            let is_blank = contents.iter().skip(BLOCK_BYTES).all(|byte| *byte == 0);
-            if !is_blank && !self.plan.may_delete() {
-                return Err(format!("{} was deleted without a reason", path.display()));
-            }
-            let id = segment_of(&path).ok_or_else(|| format!("{} was deleted", path.display()))?;
-            let scan = scan(contents, id).map_err(|error| error.to_string())?;
-            self.oracle.excuse_all(&scan);
-            self.outcome.deleted += 1;
-        }
-        Ok(())
-    }
-
     fn audit(&mut self, now: Timestamp) -> Result<(), String> {
         self.dirs.save()?;
-        Audit { plan: &self.plan, dirs: &self.dirs, oracle: &self.oracle, now }.run(&self.disk)?;
+        let audit = Audit { plan: &self.plan, dirs: &self.dirs, oracle: &self.oracle, now };
+        self.outcome.found_damaged += audit.run(&self.disk)?;
         self.dirs.restore()
     }
 
@@ -206,6 +249,7 @@ impl Run {
             chunks,
             promised,
             lost: chunks - promised,
+            held: self.oracle.kept(),
             ..self.outcome
         }
     }

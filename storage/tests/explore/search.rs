@@ -26,7 +26,10 @@ impl Found {
     /// So that a run that tries nothing does not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
         let Outcome { lost, promised, deleted, failed_volumes, flipped, closed, .. } = self.sum;
-        [lost, promised, deleted, failed_volumes, flipped, closed].iter().all(|count| *count > 0)
+        let Outcome { copied, held, found_damaged, jumps, unnamed, .. } = self.sum;
+        let counts =
+            [lost, promised, deleted, failed_volumes, flipped, closed, copied, held, found_damaged, jumps, unnamed];
+        counts.iter().all(|count| *count > 0)
     }
 }
 

@@ -5,11 +5,12 @@ use holdfast_storage::clock::SystemClock;
 use holdfast_storage::disk::{
     BatchDisk, DirEntry, Disk, DiskFile, IoChoice, IoMode, LocalFuture, RealDisk, Space, WriterHost,
 };
+use holdfast_storage::format::BLOCK_BYTES;
 use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Faults that can be switched on while a volume runs.
@@ -25,6 +26,8 @@ pub(crate) struct Faults {
     pub(crate) refusals: AtomicU32,
     /// New files are not made until this clears.
     pub(crate) create_hangs: AtomicBool,
+    /// Offsets of blocks that no file gives back.
+    pub(crate) unreadable: Mutex<Vec<u64>>,
     /// The writer's thread hits a bug.
     pub(crate) sync_panics: AtomicBool,
     /// The keeper's thread hits a bug.
@@ -62,7 +65,7 @@ impl Disk for FaultyDisk {
         self.inner.list(path)
     }
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.open_read(path)
+        Ok(Arc::new(FaultyFile { inner: self.inner.open_read(path)?, faults: Arc::clone(&self.faults) }))
     }
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.inner.open_write(path)
@@ -78,6 +81,34 @@ impl Disk for FaultyDisk {
     fn space(&self, path: &Path) -> io::Result<Space> {
         assert!(!self.faults.space_panics.load(Ordering::SeqCst), "injected");
         self.inner.space(path)
+    }
+}
+
+struct FaultyFile {
+    inner: Arc<dyn DiskFile>,
+    faults: Arc<Faults>,
+}
+
+impl DiskFile for FaultyFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.inner.bytes()
+    }
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let read = offset..offset + buffer.len() as u64;
+        let is_hit = |block: &u64| *block < read.end && *block + BLOCK_BYTES as u64 > read.start;
+        if self.faults.unreadable.lock().unwrap().iter().any(is_hit) {
+            return Err(io::Error::other("injected"));
+        }
+        self.inner.read_exact_at(buffer, offset)
+    }
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.write_all_at(bytes, offset)
+    }
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.inner.set_bytes(bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
     }
 }
 
@@ -157,7 +188,12 @@ impl BatchDisk for FaultyBatchDisk {
 }
 
 pub(crate) fn open(dir: &Dir, options: VolumeOptions) -> (Volume, VolumeHandle, Arc<Faults>) {
-    let faults = Arc::new(Faults::default());
+    open_with(dir, options, Faults::default())
+}
+
+/// As [`open`], with faults from the start.
+pub(crate) fn open_with(dir: &Dir, options: VolumeOptions, faults: Faults) -> (Volume, VolumeHandle, Arc<Faults>) {
+    let faults = Arc::new(faults);
     let inner = RealDisk::new(IoChoice::Plain, dir.path()).unwrap();
     let disk = Arc::new(FaultyDisk { inner, faults: Arc::clone(&faults) });
     let (volume, handle) = Volume::open_on(options, disk, Arc::new(SystemClock)).unwrap();

@@ -3,13 +3,19 @@
 use crate::support::export_plays;
 use holdfast_chaos::Result;
 use holdfast_chaos::oracle::{Verdict, count_all, expect_covered, expect_one_gap, expect_whole};
+use holdfast_chaos::process::run;
 use holdfast_chaos::site::{Site, SiteCamera, SiteOptions};
+use holdfast_control_api::wire::GapLedger;
 use holdfast_node::cli::wall_now;
+use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// The most that a takeover may cost here. The figure itself is measured by the demo, on a machine that does nothing else.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+/// The command asks three times.
+const COMMAND_MAX: Duration = Duration::from_secs(60);
 
 /// Long enough that every camera has keyframes on either side of what happens.
 const A_WHILE: Duration = Duration::from_secs(3);
@@ -60,9 +66,42 @@ async fn kill_and_return(victim: Victim) -> Result<()> {
     for camera in site.cameras() {
         expect_covered(&site, dead, camera.id, from, to).await?;
     }
+    ledger_is_the_sum_of_the_timelines(&site, (dead + 1) % 3, from, to).await?;
     // One file across both nodes and the hole between them.
     export_plays(&mut site, moved[0].id, from, to).await?;
     site.pass();
+    Ok(())
+}
+
+/// Whatever range is asked for, the gap ledger of the whole cluster tells the gaps of the cameras' timelines, and no others.
+async fn ledger_is_the_sum_of_the_timelines(site: &Site, asked: usize, from: Timestamp, to: Timestamp) -> Result<()> {
+    let whole_us = to.micros_since(from);
+    let mut told = 0;
+    for cut in 0..8_i64 {
+        // Ranges of other lengths and phases, the first the whole.
+        let (from, to) = (from.plus_micros(cut * whole_us / 11), to.plus_micros(-(cut % 3) * whole_us / 7));
+        let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
+        let ledger: GapLedger = site.cluster.api(asked)?.get(&["gaps"], &query).await?;
+        let mut expected = Vec::new();
+        for camera in site.cameras() {
+            let gaps = site.timeline(asked, camera.id, from, to).await?.gaps;
+            expected.extend(gaps.into_iter().map(|gap| (camera.id, gap.start, gap.end, gap.cause, gap.node)));
+        }
+        let gaps = ledger.gaps.iter().map(|gap| (gap.camera, gap.start, gap.end, gap.cause, gap.node));
+        assert_eq!(gaps.collect::<Vec<_>>(), expected, "from {from} to {to}");
+        let summed: i64 = ledger.sums.iter().map(|sum| sum.duration_us).sum();
+        assert_eq!(summed, expected.iter().map(|(_, start, end, ..)| end.micros_since(*start)).sum::<i64>());
+        told += expected.len();
+    }
+    assert!(told > 0, "a node was killed, and nothing is missing: this proves little");
+    let (api, token) = (site.cluster.api_url(asked), site.dir().join("admin.token"));
+    let (token, from, to) = (token.to_string_lossy(), from.to_string(), to.to_string());
+    let arguments = ["--api", &api, "--token-file", &token, "--json", "gaps", "--from", &from, "--to", &to];
+    let ended = run(&arguments, COMMAND_MAX).await?;
+    let by_command: GapLedger = serde_json::from_str(&ended.stdout).expect("JSON on standard output");
+    let query = [("from", &*from), ("to", &*to)];
+    let by_api: GapLedger = site.cluster.api(asked)?.get(&["gaps"], &query).await?;
+    assert_eq!((ended.code, by_command), (Some(0), by_api), "{}", ended.stderr);
     Ok(())
 }
 

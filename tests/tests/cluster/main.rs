@@ -4,7 +4,15 @@
 mod support;
 
 mod configuration;
+mod evidence;
 mod failover;
+mod gapless;
 mod handover;
+mod headroom;
+mod linearizable;
+mod non_voter;
 mod quorum;
+mod replacement;
 mod rot;
+mod steady;
+mod witness;

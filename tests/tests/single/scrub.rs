@@ -52,7 +52,10 @@ async fn a_bit_that_turns_is_found_told_and_left_out_and_the_rest_is_served() ->
 
     let timeline = site.timeline(0, camera.id, from, to).await?;
     let gaps: Vec<_> = timeline.gaps.iter().map(|gap| (gap.start, gap.end, gap.cause)).collect();
-    assert_eq!(gaps, [(rotten.meta.start, rotten.meta.end(), GapCause::Damaged)]);
+    // Nothing can be decoded up to the next keyframe; these cameras send one a second.
+    let [(start, end, GapCause::Damaged)] = gaps[..] else { panic!("{gaps:?}") };
+    assert_eq!(start, rotten.meta.start);
+    assert!((rotten.meta.end()..=start.plus_micros(1_100_000)).contains(&end), "{gaps:?} of {rotten:?}");
     export_plays(&mut site, camera.id, from, to).await?;
     let verdict = count_one(&mut site, &camera, from, to).await?;
     assert!((1..=30).contains(&verdict.loss.lost) && verdict.loss.gaps.len() == 1, "{verdict:?}");

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 const CAMERAS: u32 = 6;
 /// Three on each volume record 1.5 MB/s.
 const CAMERA_BPS: u64 = 4_000_000;
-/// Room for one of them, and not for two.
-const SLOW_BYTES_PER_SECOND: u64 = 800_000;
+/// Room for one of them and not for two, also where a third less is measured because other tests had the processor.
+const SLOW_BYTES_PER_SECOND: u64 = 950_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_least_important_cameras_leave_a_slow_volume_and_nothing_is_lost() -> Result<()> {

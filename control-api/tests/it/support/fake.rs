@@ -29,10 +29,14 @@ pub(crate) struct State {
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
     pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
     pub(crate) draining: bool,
+    rebalancing: bool,
+    failback_after_s: u32,
     entries: Vec<ChunkEntry>,
     payloads: BTreeMap<u64, Bytes>,
     inits: BTreeMap<InitId, Bytes>,
     pub(crate) gaps: Vec<Gap>,
+    /// What timelines show as gaps, by camera.
+    pub(crate) holes: BTreeMap<CameraId, Vec<wire::Gap>>,
     /// By index among all chunks recorded.
     pub(crate) damaged: BTreeSet<u64>,
     pub(crate) unreachable: BTreeSet<u64>,
@@ -144,6 +148,9 @@ impl State {
             priority: spec.priority,
             retention_class: spec.retention_class,
             labels: spec.labels,
+            node_labels: Default::default(),
+            preferred_node: None,
+            warnings: Vec::new(),
             assignment: wire::Assignment {
                 epoch: Epoch(1),
                 owner: Some(NodeId(1)),
@@ -151,8 +158,15 @@ impl State {
                 successor: None,
                 moving_to: None,
             },
-            recording: wire::Recording { state: None, node: None, watermark: None, error: None },
+            recording: wire::Recording { state: None, node: None, watermark: None, error: None, waits_for: None },
         })
+    }
+
+    fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> wire::Timeline {
+        let holes = self.holes.get(&camera).into_iter().flatten();
+        let overlapping = holes.filter(|gap| gap.start < to && gap.end > from);
+        let cut = overlapping.map(|gap| wire::Gap { start: gap.start.max(from), end: gap.end.min(to), ..gap.clone() });
+        wire::Timeline { camera, from, to, spans: vec![], gaps: cut.collect(), nodes_left_out: vec![NodeId(2)] }
     }
 
     fn node(&self) -> wire::Node {
@@ -167,7 +181,11 @@ impl State {
             api_addr: "127.0.0.1:2".to_owned(),
             failure_domain: "a".to_owned(),
             camera_capacity: 10,
+            bitrate_capacity_bps: None,
+            labels: Default::default(),
+            bitrate_bps: 0,
             cameras: self.cameras.len(),
+            clock_offset_ms: None,
         }
     }
 
@@ -181,6 +199,8 @@ impl State {
             nodes: vec![self.node()],
             cameras: self.cameras.len(),
             cameras_recording: 0,
+            failover_headroom: None,
+            rebalancing: self.rebalancing,
         }
     }
 
@@ -219,6 +239,29 @@ impl Backend for Fake {
 
     async fn join_cluster(&self, _peer: String) -> Result<wire::Cluster> {
         self.write(State::enter).await
+    }
+
+    async fn rebalance(&self) -> Result<wire::Cluster> {
+        self.write(|state| {
+            state.rebalancing = true;
+            Ok(state.cluster())
+        })
+        .await
+    }
+
+    async fn settings(&self) -> Result<wire::Settings> {
+        let failback_after_s = self.with(|state| state.failback_after_s);
+        let (headroom, failback) = Default::default();
+        Ok(wire::Settings { headroom, headroom_over_domains: false, failback, failback_after_s })
+    }
+
+    async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
+        self.write(|state| {
+            state.failback_after_s = patch.failback_after_s.unwrap_or(state.failback_after_s);
+            Ok(())
+        })
+        .await?;
+        self.settings().await
     }
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {
@@ -309,7 +352,15 @@ impl Backend for Fake {
     }
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
-        Ok(wire::Timeline { camera, from, to, spans: vec![], gaps: vec![] })
+        Ok(self.with(|state| state.timeline(camera, from, to)))
+    }
+
+    async fn camera_ids(&self) -> Result<Vec<CameraId>> {
+        Ok(self.with(|state| state.holes.keys().copied().collect()))
+    }
+
+    async fn timelines(&self, cameras: &[CameraId], from: Timestamp, to: Timestamp) -> Result<Vec<wire::Timeline>> {
+        Ok(self.with(|state| cameras.iter().map(|camera| state.timeline(*camera, from, to)).collect()))
     }
 
     async fn entries(

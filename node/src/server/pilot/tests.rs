@@ -54,6 +54,7 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         watermark: Some(WALL.plus(Duration::from_millis(ms))),
         first_keyframe: Some(WALL),
         error: None,
+        bitrate_bps: None,
     }];
     let recorders = if from == 2 { recorders } else { Vec::new() };
     Event::Link(LinkEvent::Heartbeat(Heartbeat {
@@ -63,11 +64,12 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         sent_at: WALL,
         writable: true,
         recorders,
+        probes: Vec::new(),
     }))
 }
 
 fn tick() -> Event {
-    Event::Tick(Own { recorders: Vec::new(), writable: true })
+    Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new() })
 }
 
 fn leader(node: u64) -> Event {
@@ -152,8 +154,15 @@ fn a_silent_owner_is_succeeded_after_a_second() {
 #[test]
 fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_recording() {
     let mut story = Story::begin(false);
-    let gone =
-        Heartbeat { from: NodeId(2), boot: 1, sequence: 9, sent_at: WALL, writable: true, recorders: Vec::new() };
+    let gone = Heartbeat {
+        from: NodeId(2),
+        boot: 1,
+        sequence: 9,
+        sent_at: WALL,
+        writable: true,
+        recorders: Vec::new(),
+        probes: Vec::new(),
+    };
     story.tell(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
     let told = &story.pilot.sight.progress[&(NodeId(2), CAMERA)];
     assert_eq!(told.state, RecorderState::Starting);

@@ -203,6 +203,11 @@ impl<V> Home<V> {
         self.rate_bps.unwrap_or(RATE_UNKNOWN_BPS)
     }
 
+    /// What the camera sends, in bits per second; `None` while nothing was counted.
+    pub(super) fn measured_bitrate_bps(&self) -> Option<u64> {
+        self.rate_bps.filter(|bytes| *bytes > 0 && self.is_live()).map(|bytes| bytes.saturating_mul(8))
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.idle_counts <= IDLE_COUNTS_MAX
     }

@@ -5,7 +5,7 @@ use super::slots::Slot;
 use super::{Opened, Volumes};
 use crate::server::reads::Recorded;
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;
@@ -57,6 +57,11 @@ impl Volumes {
             all.gaps.extend(gaps);
         }
         Ok(all)
+    }
+
+    /// As [`Self::recorded`], of each range.
+    pub(crate) async fn recorded_of(&self, ranges: &[Range]) -> Result<Vec<Recorded>, ReadError> {
+        try_join_all(ranges.iter().map(|range| self.recorded(*range))).await
     }
 
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ReadError> {

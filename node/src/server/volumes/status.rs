@@ -1,6 +1,7 @@
 //! What the node tells of its volumes: to heartbeats, metrics, the API and its own readiness.
 
 use super::choice::Standing;
+use super::homes::Home;
 use super::slots::{Counts, Place, Role, Slot};
 use super::{Opened, Volumes, lock, standing_of, troubles};
 use crate::recorder::status::{Identity, Status};
@@ -111,6 +112,7 @@ impl Volumes {
             watermark: mark.map(|mark| mark.durable_end),
             first_keyframe: mark.and_then(|mark| mark.first_keyframe),
             error: trouble.or(status.error),
+            bitrate_bps: lock(&self.inner.homes).get(status.camera).and_then(Home::measured_bitrate_bps),
         }
     }
 

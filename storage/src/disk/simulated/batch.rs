@@ -141,7 +141,7 @@ impl BatchDisk for SimulatedBatchDisk {
             let begun = begin_sync(&disk, &file);
             let lie = lock(&disk.state).faults.lie;
             match lie {
-                Lie::None => {}
+                Lie::None | Lie::CopySyncDoesNothing => {}
                 Lie::SyncDoesNothing => return begun.map(|_| ()),
                 Lie::SyncIsLate => {
                     let late = async move {

@@ -1,6 +1,6 @@
 //! What may go wrong while the simulated disk runs, and how often.
 
-use super::random::Random;
+use crate::random::Random;
 use std::io;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub enum Lie {
     SyncDoesNothing,
     /// The writer's syncs are answered at once and done later: as if the program had published first.
     SyncIsLate,
+    /// The keeper's syncs of copies of held footage do nothing: as if the program had let originals go before their copies were durable.
+    CopySyncDoesNothing,
 }
 
 /// The kinds of operation that can fail.

@@ -1,7 +1,7 @@
 //! One simulated file: what readers see, what is on the medium for sure, and what is between the two. Pure.
 
-use super::random::Random;
 use crate::format::BLOCK_BYTES;
+use crate::random::Random;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,9 +2,9 @@
 
 use super::faults::{Faults, Kind, input_output_error};
 use super::file::{File, Loss, Pages};
-use super::random::Random;
 use super::{End, Geometry};
 use crate::disk::{DirEntry, Space};
+use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};

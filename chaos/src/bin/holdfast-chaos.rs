@@ -1,0 +1,9 @@
+//! `holdfast-chaos`: breaks a cluster on a timetable and counts what it lost.
+
+use clap::Parser;
+use holdfast_chaos::cli::{Args, run};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run(Args::parse())
+}

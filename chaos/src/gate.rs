@@ -1,0 +1,176 @@
+//! A TCP relay in front of cameras that treats each process of this machine differently: a camera that some nodes reach and others do not, without a
+//! network of its own.
+//!
+//! Who connects is looked up in `/proc`: the socket of the peer's address, and the process that has it open.
+
+use crate::{Error, Result, io_error};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::{fs, io};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How a process gets on with the cameras behind the gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    #[default]
+    Open,
+    /// Connections are closed, new ones at once.
+    Refused,
+    /// Nothing passes any more, and nobody is told: a cable is cut.
+    Silent,
+}
+
+type Ways = BTreeMap<u32, Way>;
+
+/// Dropping it ends every connection.
+#[derive(Debug)]
+pub struct Gate {
+    address: SocketAddr,
+    ways: watch::Sender<Ways>,
+    accepting: JoinHandle<()>,
+}
+
+impl Gate {
+    /// Listens on loopback, before what listens at `target`.
+    ///
+    /// # Errors
+    /// Where no port is to be had.
+    pub async fn start(target: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(io_error("listen"))?;
+        let address = listener.local_addr().map_err(io_error("find the gate's port"))?;
+        let (ways, seen) = watch::channel(Ways::new());
+        Ok(Self { address, ways, accepting: tokio::spawn(accept(listener, target, seen)) })
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What process `pid` is treated to from now on, its connections that are open too.
+    pub fn set(&self, pid: u32, way: Way) {
+        self.ways.send_modify(|ways| _ = ways.insert(pid, way));
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver<Ways>) {
+    while let Ok((client, peer)) = listener.accept().await {
+        // Processes without a rule are let through: only those with one are looked for.
+        let pids: Vec<u32> = ways.borrow().keys().copied().collect();
+        let pid = match owner(peer, listener.local_addr().ok(), &pids) {
+            Ok(pid) => pid,
+            Err(error) => {
+                eprintln!("gate: cannot tell who {peer} is, and refuses: {error}");
+                continue;
+            }
+        };
+        tokio::spawn(relay(client, target, pid, ways.clone()));
+    }
+}
+
+/// Ends with either side, with the gate, or when the process' way is not what it was.
+async fn relay(mut client: TcpStream, target: SocketAddr, pid: Option<u32>, mut ways: watch::Receiver<Ways>) {
+    let way = move |ways: &Ways| pid.and_then(|pid| ways.get(&pid).copied()).unwrap_or_default();
+    let now = way(&ways.borrow());
+    let changed = |was: Way| move |ways: &Ways| way(ways) != was;
+    if now == Way::Open {
+        let Ok(mut server) = TcpStream::connect(target).await else { return };
+        let changes = ways.clone();
+        tokio::select! {
+            _ = copy_bidirectional(&mut client, &mut server) => return,
+            closed = ways.wait_for(changed(Way::Open)) => if closed.is_err() { return },
+        }
+        if way(&changes.borrow()) == Way::Silent {
+            // Held open until it ends: neither side hears of it.
+            drop(ways.wait_for(changed(Way::Silent)).await);
+        }
+    } else if now == Way::Silent {
+        drop(ways.wait_for(changed(Way::Silent)).await);
+    }
+}
+
+/// Which of `pids` has the connection from `peer` to `gate` open; `None` where none of them has.
+fn owner(peer: SocketAddr, gate: Option<SocketAddr>, pids: &[u32]) -> io::Result<Option<u32>> {
+    let table = fs::read_to_string("/proc/net/tcp")?;
+    let Some(inode) = gate.and_then(|gate| inode(&table, peer, gate)) else {
+        return Err(io::Error::other("its socket is not in /proc/net/tcp"));
+    };
+    let link = format!("socket:[{inode}]");
+    let has = |pid: &&u32| {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        descriptors.flatten().any(|one| fs::read_link(one.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
+    };
+    Ok(pids.iter().find(has).copied())
+}
+
+/// The inode of the socket at `local` that is connected to `remote`, from the text of `/proc/net/tcp`.
+fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<&str> {
+    let (local, remote) = (hexadecimal(local)?, hexadecimal(remote)?);
+    table.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        (words.get(1) == Some(&local.as_str()) && words.get(2) == Some(&remote.as_str()))
+            .then(|| words.get(9).copied())?
+    })
+}
+
+/// As the kernel writes an address of IPv4: in the machine's own byte order.
+fn hexadecimal(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
+}
+
+/// # Errors
+/// Where the URL's host and port are not an address.
+pub fn address_of(url: &str) -> Result<SocketAddr> {
+    let host = url.split("//").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    host.parse().map_err(|error| Error::Wrong(format!("{url}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// Answers every byte with the same.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut reads, mut writes) = socket.split();
+                    drop(tokio::io::copy(&mut reads, &mut writes).await);
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_process_is_recognised_and_treated_as_asked() {
+        let gate = Gate::start(echo().await).await.unwrap();
+        let me = std::process::id();
+        gate.set(me, Way::Open);
+        let mut open = TcpStream::connect(gate.address()).await.unwrap();
+        open.write_all(b"x").await.unwrap();
+        assert_eq!(open.read_u8().await.unwrap(), b'x');
+        gate.set(me, Way::Refused);
+        assert!(open.read_u8().await.is_err(), "what is open is closed");
+        let mut refused = TcpStream::connect(gate.address()).await.unwrap();
+        assert!(refused.read_u8().await.is_err());
+        gate.set(me, Way::Open);
+        gate.set(me + 1, Way::Refused);
+        let mut other = TcpStream::connect(gate.address()).await.unwrap();
+        other.write_all(b"y").await.unwrap();
+        assert_eq!(other.read_u8().await.unwrap(), b'y', "the rule is another process'");
+    }
+}

@@ -1,0 +1,216 @@
+//! Everything that happened in a run, in order: kept for the judge, and written one JSON object a line as it happens.
+
+use crate::{Result, io_error};
+use holdfast_node::cli::wall_now;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Events of one run at most; what comes beyond is counted and left out. A node's look every half second makes some hundred thousand in a day.
+const EVENTS_MAX: usize = 2_000_000;
+
+/// What happened. Times are microseconds since the Unix epoch by this machine's clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    Began {
+        scenario: String,
+        seed: u64,
+        place: String,
+    },
+    /// A fault begins; `nodes` and `cameras` are whom it hit, `affected` the cameras that those nodes recorded.
+    FaultOn {
+        fault: usize,
+        action: String,
+        nodes: Vec<String>,
+        cameras: Vec<String>,
+        affected: Vec<String>,
+    },
+    FaultOff {
+        fault: usize,
+        action: String,
+    },
+    /// What the runner did to a node: `started`, `killed`, `stopped`, `paused`, `resumed`, `drained`.
+    Node {
+        node: String,
+        now: String,
+    },
+    /// A node's process is gone, and nobody had asked for it.
+    EndedByItself {
+        node: String,
+    },
+    /// `told_by` did not answer its API, or answers again.
+    Answers {
+        told_by: String,
+        yes: bool,
+    },
+    Leader {
+        told_by: String,
+        leader: Option<String>,
+        term: u64,
+    },
+    Alive {
+        told_by: String,
+        node: String,
+        yes: bool,
+    },
+    Assignment {
+        told_by: String,
+        camera: String,
+        epoch: u64,
+        owner: Option<String>,
+        mirror: Option<String>,
+        successor: Option<String>,
+        moving_to: Option<String>,
+    },
+    Recorder {
+        told_by: String,
+        camera: String,
+        node: Option<String>,
+        state: Option<String>,
+        error: Option<String>,
+    },
+    /// By camera.
+    Watermarks {
+        told_by: String,
+        marks: BTreeMap<String, Mark>,
+    },
+    Load {
+        kind: String,
+        asked: u64,
+        answered: u64,
+        first_error: Option<String>,
+    },
+    Said {
+        text: String,
+    },
+    /// A run of frames that is missing in the end.
+    Lost {
+        camera: String,
+        from_sequence: u64,
+        frames: u64,
+        from_us: i64,
+        to_us: i64,
+        gap_ms: u64,
+    },
+    Check {
+        name: String,
+        holds: bool,
+        text: String,
+    },
+    Ended {
+        verdict: String,
+    },
+}
+
+/// A camera's watermark as one node tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The recorder.
+    pub node: String,
+    /// Of the camera's assignment, as the same node tells it.
+    pub epoch: u64,
+    /// Whether the recorder records; before its first durable chunk it tells how far others came.
+    pub is_recording: bool,
+    pub watermark_us: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub at_us: i64,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+impl Event {
+    /// The event as a line of `history.jsonl`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"unwritable\":\"{error}\"}}"))
+    }
+}
+
+/// A cheap handle; all clones write to the same history.
+#[derive(Clone, Debug)]
+pub struct History {
+    shared: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    events: Vec<Event>,
+    left_out: u64,
+    file: BufWriter<File>,
+    broken: Option<String>,
+}
+
+impl History {
+    /// # Errors
+    /// Where the file cannot be made.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(io_error(format!("make {}", path.display())))?;
+        let kept = Kept { events: Vec::new(), left_out: 0, file: BufWriter::new(file), broken: None };
+        Ok(Self { shared: Arc::new(Mutex::new(kept)) })
+    }
+
+    /// Adds what happens now.
+    pub fn add(&self, what: What) {
+        let at_us = wall_now().micros();
+        let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.events.len() >= EVENTS_MAX {
+            kept.left_out += 1;
+            return;
+        }
+        // Taken before the lock, so a neighbour may be ahead by a little: lines are in order all the same.
+        let at_us = kept.events.last().map_or(at_us, |last| last.at_us.max(at_us));
+        let event = Event { at_us, what };
+        if let Err(error) = writeln!(kept.file, "{}", event.line()) {
+            kept.broken.get_or_insert(error.to_string());
+        }
+        kept.events.push(event);
+    }
+
+    pub fn say(&self, text: impl Into<String>) {
+        self.add(What::Said { text: text.into() });
+    }
+
+    /// All events so far; the file has them too.
+    ///
+    /// # Errors
+    /// Where the file could not be written, or the run had too many events.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.file.flush().map_err(io_error("write the history"))?;
+        if let Some(why) = &kept.broken {
+            return Err(crate::Error::Wrong(format!("the history could not be written: {why}")));
+        }
+        if kept.left_out > 0 {
+            return Err(crate::Error::Wrong(format!("{} events more than {EVENTS_MAX} were left out", kept.left_out)));
+        }
+        Ok(kept.events.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_is_one_line_that_can_be_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.jsonl");
+        let history = History::create(&path).unwrap();
+        history.say("a\nb");
+        let mark = Mark { node: "node1".to_owned(), epoch: 2, is_recording: true, watermark_us: 7 };
+        let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
+        history.add(What::Watermarks { told_by: "node2".to_owned(), marks });
+        let events = history.events().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((read.len(), &read), (2, &events));
+        assert!(events[0].at_us <= events[1].at_us);
+    }
+}

@@ -1,0 +1,112 @@
+//! Below a watermark that a node told, nothing is missing in the end, unless the gap ledger says that it never arrived.
+
+use super::{CameraEvidence, Evidence, Outcome, broken};
+use crate::history::{Event, Mark, What};
+use holdfast_storage::chunk::GapCause;
+use std::collections::BTreeMap;
+
+/// A recording's wall time runs behind the capture by what the way takes: frames captured so long before a watermark were below it for certain.
+const SLACK_US: i64 = 500_000;
+
+/// Two looks that are further apart say nothing of what lies between them: the node may have been down.
+const APART_US_MAX: i64 = 3_000_000;
+
+/// Between two looks a watermark that moved by more jumped over something.
+const MOVED_US_MAX: i64 = 4_000_000;
+
+/// Why frames that a node recorded past never came to it.
+const NEVER_ARRIVED: [GapCause; 3] = [GapCause::CameraUnreachable, GapCause::CameraStalled, GapCause::PacketsLost];
+
+/// Capture times from, to of what one node told to be durable on another, without a hole.
+type Promise = (i64, i64, String);
+
+pub(super) fn check(evidence: &Evidence) -> Outcome {
+    if evidence.is_clock_stepped() {
+        return Outcome::NotJudged("a wall clock was stepped: watermarks cannot be compared with capture times".into());
+    }
+    if evidence.faults.iter().any(|fault| fault.action == "disk-full") {
+        return Outcome::NotJudged("a disk was full: retention deletes the oldest, durable or not".to_owned());
+    }
+    let promises = promises(&evidence.events, &evidence.wiped());
+    let mut offences = Vec::new();
+    let mut promised_us = 0;
+    for camera in &evidence.cameras {
+        let Some(promises) = promises.get(camera.name.as_str()) else { continue };
+        promised_us += promises.iter().map(|(from, to, _)| (to - from).max(0)).sum::<i64>();
+        offences.extend(broken_promises(camera, promises));
+    }
+    if promised_us == 0 {
+        return Outcome::NotJudged("no watermark moved on".to_owned());
+    }
+    broken(offences, || {
+        format!("{} s of footage, as often as it was told, and every frame is there", promised_us / 1_000_000)
+    })
+}
+
+fn broken_promises(camera: &CameraEvidence, promises: &[Promise]) -> Vec<(String, Option<i64>)> {
+    let mut offences = Vec::new();
+    for gap in &camera.loss.gaps {
+        for sequence in gap.from..gap.to {
+            let at_us = camera.captured_us(sequence);
+            let promise = promises.iter().find(|(from, to, _)| *from <= at_us && at_us <= *to);
+            let Some((_, _, teller)) = promise.filter(|_| !never_arrived(camera, at_us)) else { continue };
+            let what = format!("{}: frame {sequence} is missing, which {teller}", camera.name);
+            offences.push((what, Some(at_us)));
+            break;
+        }
+    }
+    offences
+}
+
+fn never_arrived(camera: &CameraEvidence, at_us: i64) -> bool {
+    let told = camera.timeline.gaps.iter().filter(|gap| NEVER_ARRIVED.contains(&gap.cause));
+    told.into_iter().any(|gap| gap.start.micros() - SLACK_US <= at_us && at_us <= gap.end.micros() + SLACK_US)
+}
+
+/// By camera: each is a chain of looks at which one recorder's watermark moved on.
+fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Promise>> {
+    let mut chains: BTreeMap<(&str, &str), Chain> = BTreeMap::new();
+    let mut promises: BTreeMap<&str, Vec<Promise>> = BTreeMap::new();
+    for event in events {
+        let What::Watermarks { told_by, marks } = &event.what else { continue };
+        // What a wiped node promised is gone with it, on order.
+        for (camera, mark) in marks.iter().filter(|(_, mark)| !wiped.contains(&mark.node.as_str())) {
+            let chain = chains.get_mut(&(told_by, camera)).filter(|chain| chain.goes_on_with(mark, event.at_us));
+            if let Some(chain) = chain {
+                (chain.last, chain.seen_us) = (mark, event.at_us);
+                continue;
+            }
+            let began = Chain { from_us: mark.watermark_us, last: mark, seen_us: event.at_us };
+            if let Some(ended) = chains.insert((told_by, camera), began) {
+                promises.entry(camera).or_default().push(ended.promise(told_by));
+            }
+        }
+    }
+    for ((told_by, camera), chain) in chains {
+        promises.entry(camera).or_default().push(chain.promise(told_by));
+    }
+    promises
+}
+
+struct Chain<'a> {
+    from_us: i64,
+    last: &'a Mark,
+    seen_us: i64,
+}
+
+impl Chain<'_> {
+    fn goes_on_with(&self, mark: &Mark, at_us: i64) -> bool {
+        let moved_us = mark.watermark_us - self.last.watermark_us;
+        self.last.node == mark.node
+            && self.last.epoch == mark.epoch
+            && self.last.is_recording
+            && mark.is_recording
+            && at_us - self.seen_us <= APART_US_MAX
+            && (0..=MOVED_US_MAX).contains(&moved_us)
+    }
+
+    fn promise(&self, told_by: &str) -> Promise {
+        let (node, mark) = (&self.last.node, self.last.watermark_us);
+        (self.from_us, mark - SLACK_US, format!("{told_by} told to be durable on {node} (watermark {mark})"))
+    }
+}

@@ -1,0 +1,26 @@
+//! A camera's epoch only grows, as each node tells it.
+
+use super::{Evidence, Outcome, broken};
+use crate::history::What;
+use std::collections::BTreeMap;
+
+pub(super) fn check(evidence: &Evidence) -> Outcome {
+    let mut highest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut offences = Vec::new();
+    for event in &evidence.events {
+        match &event.what {
+            // A node that comes back reads its log again: what it tells meanwhile is older.
+            What::Answers { told_by, yes: true } => highest.retain(|(teller, _), _| teller != told_by),
+            What::Assignment { told_by, camera, epoch, .. } => {
+                let known = highest.entry((told_by, camera)).or_insert(*epoch);
+                if *epoch < *known {
+                    let what = format!("{camera}: {told_by} tells epoch {epoch} after {known}");
+                    offences.push((what, Some(event.at_us)));
+                }
+                *known = (*known).max(*epoch);
+            }
+            _ => {}
+        }
+    }
+    broken(offences, || format!("the highest is {}", highest.values().max().copied().unwrap_or(0)))
+}

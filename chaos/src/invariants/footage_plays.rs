@@ -1,0 +1,9 @@
+//! Everything that was recorded can be fetched in the end, and decoded as far as its boxes go.
+
+use super::{Evidence, Outcome, broken};
+
+pub(super) fn check(evidence: &Evidence) -> Outcome {
+    let bad = evidence.cameras.iter().filter_map(|camera| Some((camera, camera.unplayable.as_ref()?)));
+    let offences = bad.map(|(camera, why)| (format!("{}: {why}", camera.name), None)).collect();
+    broken(offences, || format!("the footage of {} cameras", evidence.cameras.len()))
+}

@@ -1,0 +1,241 @@
+//! What must hold whatever goes wrong, one file each, and the thresholds of a scenario. Pure: everything is judged from what was seen.
+//!
+//! An invariant that does not hold names the first frame or event that breaks it; the lines of the history around it come with it.
+
+mod durable_stays;
+mod epochs_grow;
+mod footage_plays;
+mod frames_in_order;
+mod frames_on_time;
+mod frames_once;
+mod frames_own;
+mod gaps_told;
+mod nodes_stay_up;
+mod one_owner;
+mod orders_obeyed;
+mod settles;
+mod thresholds;
+mod timeline_once;
+mod watermarks_forward;
+
+use crate::history::{Event, What};
+use crate::run::Found;
+use crate::scenario::{Class, Expect};
+use holdfast_camera::{Gap, Loss, Sent};
+use holdfast_control_api::wire::Timeline;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Lines of the history before and after the first offence.
+const AROUND: usize = 6;
+
+/// A line that is longer is cut: some list every camera.
+const LINE_CHARS_MAX: usize = 300;
+
+/// Everything that was seen of a run.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What was sent in between is counted. Microseconds since the Unix epoch.
+    pub from_us: i64,
+    pub to_us: i64,
+    pub events: Vec<Event>,
+    pub faults: Vec<FaultSpan>,
+    pub cameras: Vec<CameraEvidence>,
+    pub nodes: Vec<NodeEvidence>,
+    /// The cluster's ids of its nodes, each with the name.
+    pub node_ids: Vec<(String, String)>,
+    /// From the end of the scenario; `None` where the cluster did not become whole again in time.
+    pub settled_after: Option<Duration>,
+    /// What did not go as it was ordered.
+    pub trouble: Vec<String>,
+    pub expect: Expect,
+}
+
+#[derive(Clone, Debug)]
+pub struct CameraEvidence {
+    pub name: String,
+    pub number: u32,
+    pub class: Class,
+    pub sent: Vec<Sent>,
+    /// In the order in which they are served.
+    pub found: Vec<Found>,
+    /// Frames served without a stamp.
+    pub unstamped: u64,
+    pub loss: Loss,
+    pub timeline: Timeline,
+    /// Why its footage could not be fetched, or not all of it.
+    pub unplayable: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct NodeEvidence {
+    pub name: String,
+    /// Lines of its log that tell of a panic.
+    pub panics: Vec<String>,
+}
+
+/// A fault as it happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultSpan {
+    pub fault: usize,
+    pub action: String,
+    pub nodes: Vec<String>,
+    pub cameras: Vec<String>,
+    /// Cameras that the nodes recorded when it began, or that it hit themselves.
+    pub affected: Vec<String>,
+    pub on_us: i64,
+    /// `None` where it lasted until everything was healed.
+    pub off_us: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Holds,
+    Broken,
+    /// It could not be judged in this run; the text says why.
+    NotJudged,
+}
+
+/// One invariant's or threshold's outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub verdict: Verdict,
+    pub text: String,
+    /// Lines of the history around the first offence.
+    pub around: Vec<String>,
+}
+
+/// What one invariant says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Holds(String),
+    Broken {
+        what: String,
+        /// When the first offence happened, where that is known.
+        at_us: Option<i64>,
+    },
+    NotJudged(String),
+}
+
+type Invariant = fn(&Evidence) -> Outcome;
+
+const INVARIANTS: [(&str, Invariant); 14] = [
+    ("durable-stays", durable_stays::check),
+    ("gaps-told", gaps_told::check),
+    ("frames-once", frames_once::check),
+    ("frames-in-order", frames_in_order::check),
+    ("frames-own", frames_own::check),
+    ("frames-on-time", frames_on_time::check),
+    ("footage-plays", footage_plays::check),
+    ("timeline-once", timeline_once::check),
+    ("watermarks-forward", watermarks_forward::check),
+    ("epochs-grow", epochs_grow::check),
+    ("one-owner", one_owner::check),
+    ("settles", settles::check),
+    ("nodes-stay-up", nodes_stay_up::check),
+    ("orders-obeyed", orders_obeyed::check),
+];
+
+/// Judges all invariants, then the thresholds that the scenario sets.
+#[must_use]
+pub fn check_all(evidence: &Evidence) -> Vec<Check> {
+    let invariants = INVARIANTS.iter().map(|(name, check)| ((*name).to_owned(), check(evidence)));
+    let thresholds = thresholds::check(evidence);
+    invariants.chain(thresholds).map(|(name, outcome)| finish(evidence, name, outcome)).collect()
+}
+
+fn finish(evidence: &Evidence, name: String, outcome: Outcome) -> Check {
+    match outcome {
+        Outcome::Holds(text) => Check { name, verdict: Verdict::Holds, text, around: Vec::new() },
+        Outcome::NotJudged(text) => Check { name, verdict: Verdict::NotJudged, text, around: Vec::new() },
+        Outcome::Broken { what, at_us } => {
+            let around = at_us.map(|at_us| around(&evidence.events, at_us)).unwrap_or_default();
+            Check { name, verdict: Verdict::Broken, text: what, around }
+        }
+    }
+}
+
+fn around(events: &[Event], at_us: i64) -> Vec<String> {
+    // What is looked at all the time says nothing of why.
+    let telling: Vec<&Event> = events.iter().filter(|event| !matches!(event.what, What::Watermarks { .. })).collect();
+    let at = telling.partition_point(|event| event.at_us < at_us);
+    let near = &telling[at.saturating_sub(AROUND)..(at + AROUND).min(telling.len())];
+    near.iter().map(|event| event.line().chars().take(LINE_CHARS_MAX).collect()).collect()
+}
+
+/// The faults of a history.
+#[must_use]
+pub fn faults_of(events: &[Event]) -> Vec<FaultSpan> {
+    let mut faults: Vec<FaultSpan> = Vec::new();
+    for event in events {
+        match &event.what {
+            What::FaultOn { fault, action, nodes, cameras, affected } => faults.push(FaultSpan {
+                fault: *fault,
+                action: action.clone(),
+                nodes: nodes.clone(),
+                cameras: cameras.clone(),
+                affected: affected.clone(),
+                on_us: event.at_us,
+                off_us: None,
+            }),
+            What::FaultOff { fault, .. } => {
+                if let Some(open) = faults.iter_mut().find(|open| open.fault == *fault && open.off_us.is_none()) {
+                    open.off_us = Some(event.at_us);
+                }
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+impl Evidence {
+    /// Whether a wall clock was stepped: recorded times may then be anything.
+    pub(crate) fn is_clock_stepped(&self) -> bool {
+        self.faults.iter().any(|fault| fault.action.starts_with("clock-step"))
+    }
+
+    /// Nodes that lost everything on order, and came back as others under their names.
+    pub(crate) fn wiped(&self) -> Vec<&str> {
+        let wipes = self.faults.iter().filter(|fault| fault.action == "wipe");
+        wipes.flat_map(|fault| fault.nodes.iter().map(String::as_str)).collect()
+    }
+
+    /// Whether a fault hit the camera itself.
+    pub(crate) fn is_camera_hit(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.cameras.iter().any(|camera| camera == name))
+    }
+
+    /// Whether a fault hit the camera, or a node that recorded it.
+    pub(crate) fn is_affected(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.affected.iter().any(|camera| camera == name))
+    }
+}
+
+impl CameraEvidence {
+    /// When the first and the last frame of a gap were captured, in microseconds.
+    #[must_use]
+    pub fn captured(&self, gap: &Gap) -> (i64, i64) {
+        (self.captured_us(gap.from), self.captured_us(gap.to.saturating_sub(1)))
+    }
+
+    pub(crate) fn captured_us(&self, sequence: u64) -> i64 {
+        let at = self.sent.binary_search_by_key(&sequence, |sent| sent.sequence);
+        at.map_or(0, |at| i64::try_from(self.sent[at].captured_us).unwrap_or(0))
+    }
+}
+
+/// The first of many offences, and how many there are.
+pub(crate) fn broken(offences: Vec<(String, Option<i64>)>, holds: impl FnOnce() -> String) -> Outcome {
+    let count = offences.len();
+    match offences.into_iter().next() {
+        None => Outcome::Holds(holds()),
+        Some((what, at_us)) if count == 1 => Outcome::Broken { what, at_us },
+        Some((what, at_us)) => Outcome::Broken { what: format!("{what} (and {} more)", count - 1), at_us },
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

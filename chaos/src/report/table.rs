@@ -1,0 +1,85 @@
+//! The table over many runs, for a document: one line a scenario. Pure.
+
+use super::Report;
+use super::figures::median;
+use crate::invariants::Verdict;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// A markdown document: how it was measured, and a table with one line for each scenario.
+#[must_use]
+pub fn write(reports: &[Report], command: &str) -> String {
+    let mut by_scenario: BTreeMap<(&str, u64), Vec<&Report>> = BTreeMap::new();
+    for report in reports {
+        by_scenario.entry((&report.scenario, report.cameras)).or_default().push(report);
+    }
+    let machine = reports.first().map(|report| report.machine.as_str()).unwrap_or_default();
+    let date = reports.first().map(|report| report.began_at().to_string()).unwrap_or_default();
+    let mut text = format!(
+        "# Results of the chaos scenarios\n\nMade by `{command}`; {}; {machine}.\n\n\
+         Interruptions are from the capture of the last frame before a gap to that of the first frame after it, over the cameras of the nodes that a fault hit; \
+         `unaffected` are frames lost by all other cameras. Each figure is over all runs.\n\n",
+        date.split('T').next().unwrap_or_default()
+    );
+    text.push_str("| scenario | place | cameras | runs | holds | median gap ms | worst gap ms | frames lost | unaffected lost | settled s | broken |\n");
+    text.push_str("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
+    for ((scenario, cameras), runs) in by_scenario {
+        let holds = runs.iter().filter(|run| run.holds()).count();
+        let gaps: Vec<u64> = runs.iter().flat_map(|run| interruptions(run)).collect();
+        let lost: u64 = runs.iter().map(|run| run.figures.frames_lost_standard + run.figures.frames_lost_gapless).sum();
+        let settled = runs.iter().filter_map(|run| run.figures.settled_after_ms).max();
+        let (worst, middle) = (gaps.iter().max().copied().unwrap_or(0), median(gaps).unwrap_or(0));
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {scenario} | {} | {cameras} | {} | {holds} | {middle} | {worst} | {lost} | {} | {} | {} |",
+            runs[0].place,
+            runs.len(),
+            runs.iter().map(|run| unaffected_lost(run)).sum::<u64>(),
+            settled.map_or_else(|| "-".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0)),
+            broken(&runs)
+        );
+    }
+    text
+}
+
+/// How long each affected camera was not recorded, where it lost anything.
+fn interruptions(report: &Report) -> impl Iterator<Item = u64> {
+    report.figures.failovers.iter().map(|failover| failover.gap_ms).filter(|gap| *gap > 0)
+}
+
+fn unaffected_lost(report: &Report) -> u64 {
+    let is_affected = |camera: &str| report.faults.iter().any(|fault| fault.affected.iter().any(|name| name == camera));
+    report.gaps.iter().filter(|gap| !is_affected(&gap.camera)).map(|gap| gap.frames).sum()
+}
+
+fn broken(runs: &[&Report]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for check in runs.iter().flat_map(|run| &run.checks).filter(|check| check.verdict == Verdict::Broken) {
+        *counts.entry(&check.name).or_default() += 1;
+    }
+    counts.into_iter().map(|(name, count)| format!("{name} {count}x")).collect::<Vec<_>>().join(", ")
+}
+
+/// The distribution of what several runs of one scenario cost, for people.
+#[must_use]
+pub fn distribution(reports: &[Report]) -> String {
+    let mut gaps: Vec<u64> = reports.iter().flat_map(interruptions).collect();
+    gaps.sort_unstable();
+    let holds = reports.iter().filter(|report| report.holds()).count();
+    let at = |percent: usize| gaps.get((gaps.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(0);
+    let lost: Vec<String> = reports
+        .iter()
+        .map(|report| (report.figures.frames_lost_standard + report.figures.frames_lost_gapless).to_string())
+        .collect();
+    format!(
+        "{holds} of {} runs hold; {} interruptions: {} ms least, {} ms median, {} ms at 90 %, {} ms worst; frames lost a run: {}\n",
+        reports.len(),
+        gaps.len(),
+        at(0),
+        at(50),
+        at(90),
+        at(100),
+        lost.join(" ")
+    )
+}

@@ -1,0 +1,130 @@
+//! Every frame that the cluster serves of a camera, with its stamp and the wall time that the recording gives it.
+
+use holdfast_camera::{Stamp, stamp};
+use holdfast_control_api::fmp4::{self, probe};
+use holdfast_node::cli::{Api, CliError, ExitKind};
+use holdfast_node::demo::footage::export;
+use holdfast_storage::ids::CameraId;
+use holdfast_storage::time::Timestamp;
+use std::time::Duration;
+
+/// Footage fetched at once, so that memory does not grow with the length of a run.
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// By how much windows overlap: an export begins at the keyframe before what is asked for. Frames of the overlap count once.
+const OVERLAP: Duration = Duration::from_secs(5);
+
+/// Seconds from 1900 (NTP) to 1970.
+const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
+
+/// What was found of one camera.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Footage {
+    pub(crate) frames: Vec<Found>,
+    /// Frames without a stamp.
+    pub(crate) unstamped: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub stamp: Stamp,
+    /// Of the first frame of each chunk, as its `prft` says; microseconds since the Unix epoch.
+    pub wall_us: Option<i64>,
+}
+
+/// # Errors
+/// Where the export fails, is too large or damaged.
+pub(super) async fn fetch(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Footage, CliError> {
+    let mut footage = Footage::default();
+    let mut start = from;
+    while start < to {
+        let end = start.plus(WINDOW).min(to);
+        let fetched_to = end.plus(OVERLAP).min(to);
+        match export(api, camera, start, fetched_to).await {
+            Err(error) if error.kind == ExitKind::NotFound => {}
+            file => footage.add(&file?).map_err(|error| {
+                CliError::failed(format!(
+                    "the export of camera {camera} from {start} to {fetched_to} is damaged: {error}"
+                ))
+            })?,
+        }
+        start = end;
+    }
+    Ok(footage)
+}
+
+impl Footage {
+    /// Adds a window; what of it the window before had already is left out.
+    fn add(&mut self, file: &[u8]) -> Result<(), fmp4::Error> {
+        let known = self.frames.iter().map(|found| found.stamp.sequence).max();
+        let mut is_known = known.is_some();
+        for range in probe::chunk_ranges(file) {
+            let chunk = &file[range?];
+            let wall_us = wall_us(chunk);
+            for (number, sample) in probe::samples(chunk)?.into_iter().enumerate() {
+                let Some(stamp) = stamp::find(&chunk[sample.offset..sample.offset + sample.size]) else {
+                    self.unstamped += 1;
+                    continue;
+                };
+                is_known = is_known && known.is_some_and(|known| stamp.sequence <= known);
+                if !is_known {
+                    self.frames.push(Found { stamp, wall_us: wall_us.filter(|_| number == 0) });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The wall time in a chunk's `prft` (ISO/IEC 14496-12, 8.16.5): version and flags, track, NTP time of 64 bits, media time.
+fn wall_us(chunk: &[u8]) -> Option<i64> {
+    if chunk.get(4..8)? != b"prft" {
+        return None;
+    }
+    let ntp = u64::from_be_bytes(chunk.get(16..24)?.try_into().ok()?);
+    let seconds = i64::try_from(ntp >> 32).ok()? - NTP_TO_UNIX_SECONDS;
+    let fraction_us = ((ntp & 0xffff_ffff) * 1_000_000) >> 32;
+    Some(seconds * 1_000_000 + i64::try_from(fraction_us).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
+    use holdfast_storage::ids::TrackKind;
+
+    fn chunk(sequences: std::ops::Range<u64>, at_us: i64) -> Vec<u8> {
+        let frame = |sequence| {
+            let nal = Stamp { camera: 4, sequence, captured_us: 9 }.encode(0);
+            let length = u32::try_from(nal.len()).unwrap().to_be_bytes();
+            Frame {
+                data: [&length[..], &nal].concat().into(),
+                decode_time: sequence * 3600,
+                duration: 3600,
+                composition_offset: 0,
+                keyframe: sequence == 0,
+            }
+        };
+        let frames: Vec<Frame> = sequences.map(frame).collect();
+        build_chunk(TrackKind::Video, 1, Timestamp(at_us), &frames).unwrap().concat()
+    }
+
+    #[test]
+    fn frames_are_found_with_their_wall_time_and_an_overlap_counts_once() {
+        let mut footage = Footage::default();
+        let at_us = 1_700_000_000_123_456;
+        footage.add(&[chunk(0..2, at_us), chunk(2..4, at_us)].concat()).unwrap();
+        footage.add(&[chunk(2..4, at_us), chunk(4..6, at_us)].concat()).unwrap();
+        let sequences: Vec<u64> = footage.frames.iter().map(|found| found.stamp.sequence).collect();
+        assert_eq!(sequences, [0, 1, 2, 3, 4, 5]);
+        assert!((footage.frames[0].wall_us.unwrap() - at_us).abs() <= 1, "{:?}", footage.frames[0]);
+        assert_eq!((footage.frames[1].wall_us, footage.unstamped), (None, 0));
+    }
+
+    #[test]
+    fn what_is_served_twice_within_one_window_is_not_left_out() {
+        let mut footage = Footage::default();
+        footage.add(&[chunk(0..2, 0), chunk(0..2, 0)].concat()).unwrap();
+        assert_eq!(footage.frames.len(), 4);
+    }
+}

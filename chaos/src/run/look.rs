@@ -1,0 +1,154 @@
+//! Asks the cluster how it stands, whoever of its nodes answers.
+
+use super::aim::{View, ViewCamera};
+use crate::site::SETTLE_TIMEOUT;
+use crate::stage::Stage;
+use crate::{Error, Result, wait};
+use futures::future::join_all;
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::model::Role;
+use holdfast_control_api::wire::{Camera, Cluster};
+use holdfast_node::cli::Api;
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A node that takes longer is asked again the next time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What one node says.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) cluster: Cluster,
+    pub(super) cameras: Vec<Camera>,
+}
+
+impl Told {
+    pub(super) fn name(&self, id: NodeId) -> Option<String> {
+        self.cluster.nodes.iter().find(|node| node.id == id).map(|node| node.name.clone())
+    }
+
+    fn leads(&self) -> bool {
+        self.cluster.leader.is_some() && self.cluster.leader == self.cluster.this_node
+    }
+
+    fn view(&self, names: &[String]) -> View {
+        let index = |id: Option<NodeId>| {
+            let name = self.name(id?)?;
+            names.iter().position(|known| *known == name)
+        };
+        let records = |node: &&holdfast_control_api::wire::Node| node.role == Role::Recorder && node.alive;
+        let camera = |(number, camera): (u32, &Camera)| {
+            let assignment = &camera.assignment;
+            let seen = ViewCamera {
+                number,
+                owner: index(assignment.owner),
+                mirror: index(assignment.mirror),
+                successor: index(assignment.successor),
+                recorder: index(camera.recording.node),
+            };
+            (camera.name.clone(), seen)
+        };
+        let numbered =
+            self.cameras.iter().filter_map(|camera| Some((camera.name.strip_prefix("cam")?.parse().ok()?, camera)));
+        View {
+            leader: index(self.cluster.leader),
+            recorders: self.cluster.nodes.iter().filter(records).filter_map(|node| index(Some(node.id))).collect(),
+            nodes: names.len(),
+            cameras: numbered.map(camera).collect(),
+        }
+    }
+}
+
+/// Asks one node.
+///
+/// # Errors
+/// What it answers, or that it does not.
+pub(super) async fn ask(api: &Api, ours: &BTreeMap<CameraId, String>) -> std::result::Result<Told, String> {
+    let asked = async {
+        let cluster = api.get(&["cluster"], &[]).await.map_err(|error| error.to_string())?;
+        let all: Vec<Camera> = api.get(&["cameras"], &[]).await.map_err(|error| error.to_string())?;
+        // An attached cluster has others too, and knows ours by longer names.
+        let named = all.into_iter().filter_map(|camera| Some(Camera { name: ours.get(&camera.id)?.clone(), ..camera }));
+        Ok(Told { cluster, cameras: named.collect() })
+    };
+    timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
+}
+
+/// What the leader says; else any node that knows one, else any.
+///
+/// # Errors
+/// Where no node answers.
+pub(super) async fn told(stage: &Stage) -> std::result::Result<Told, String> {
+    let clients = stage.clients().map_err(|error| error.to_string())?;
+    let (wanted, ours) = (stage.wanted(), stage.camera_names());
+    let asked = wanted.iter().filter_map(|&index| clients.get(index)).map(|(_, api)| ask(api, &ours));
+    let mut answers: Vec<Told> = join_all(asked).await.into_iter().filter_map(std::result::Result::ok).collect();
+    answers.sort_by_key(|told| (!told.leads(), told.cluster.leader.is_none()));
+    answers.into_iter().next().ok_or_else(|| "no node answers".to_owned())
+}
+
+/// How the cluster stands now.
+///
+/// # Errors
+/// Where nobody leads in time.
+pub(super) async fn view(stage: &Stage) -> Result<View> {
+    wait::until("there is a leader", SETTLE_TIMEOUT, async || {
+        let view = told(stage).await?.view(&stage.names());
+        if view.leader.is_some() { Ok(view) } else { Err("nobody leads".to_owned()) }
+    })
+    .await
+}
+
+/// How the cluster stands now, also where nobody leads.
+///
+/// # Errors
+/// Where no node answers.
+pub(super) async fn view_as_it_is(stage: &Stage) -> Result<View> {
+    told(stage).await.map(|told| told.view(&stage.names())).map_err(Error::Wrong)
+}
+
+/// Waits until each camera has one owner that records it, no move is under way, and the cameras have no more sessions than recorders.
+///
+/// # Errors
+/// Which camera is not settled in time, and how it stands.
+pub(super) async fn settled(stage: &Stage, within: Duration) -> Result<()> {
+    wait::until("each camera has its recorders and no others", within, async || {
+        let told = told(stage).await?;
+        for (camera, class) in stage.cameras() {
+            let found = told.cameras.iter().find(|told| told.id == camera.id);
+            let found = found.ok_or_else(|| format!("{} is not known", camera.name))?;
+            let assignment = &found.assignment;
+            let recording = &found.recording;
+            let is_settled = assignment.owner.is_some()
+                && assignment.moving_to.is_none()
+                && recording.state == Some(RecorderState::Recording)
+                && [assignment.owner, assignment.mirror].contains(&recording.node);
+            let mirrored = assignment.mirror.is_some();
+            let wanted = 1 + usize::from(mirrored);
+            let sessions = camera.handle.sessions();
+            if !is_settled || sessions != wanted {
+                return Err(format!("{} ({class:?}) with {sessions} sessions: {found:?}", camera.name));
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until every camera is durable beyond `instant`.
+///
+/// # Errors
+/// Which is not in time.
+pub(super) async fn recorded_beyond(stage: &Stage, instant: Timestamp, within: Duration) -> Result<()> {
+    wait::until("every camera is recorded", within, async || {
+        let told = told(stage).await?;
+        let late = |camera: &&Camera| camera.recording.watermark.is_none_or(|watermark| watermark <= instant);
+        let ours = told.cameras.iter().filter(|camera| stage.cameras().iter().any(|(own, _)| own.id == camera.id));
+        let late: Vec<&str> = ours.filter(late).map(|camera| camera.name.as_str()).collect();
+        if late.is_empty() { Ok(()) } else { Err(late.join(", ")) }
+    })
+    .await
+}

@@ -1,0 +1,360 @@
+//! Runs a scenario: sets the stage, lets faults begin and end on time, heals everything, collects what can be seen, and has it judged.
+//!
+//! `aim` and `timeline` decide and are pure; the rest touches the world.
+
+mod aim;
+mod collect;
+mod footage;
+mod load;
+mod look;
+mod timeline;
+mod watch;
+
+pub use footage::Found;
+
+use crate::history::{History, What};
+use crate::invariants::{self, Evidence};
+use crate::report::Report;
+use crate::scenario::{Action, ActionName, Place, Scenario};
+use crate::stage::{Attach, Hit, Namespaces, Stage, StageOptions};
+use crate::{Error, Result, io_error};
+use aim::View;
+use holdfast_node::cli::{monotonic_now, wall_now};
+use holdfast_storage::random::Random;
+use holdfast_storage::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How long a cluster may take until every camera is recorded, at the start of a run.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long it may take after the last fault; a scenario may ask for less.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// What was sent so long ago is durable on a node that records at all.
+const FLUSHED_AFTER: Duration = Duration::from_secs(5);
+
+/// How often the run looks whether something is due or a node ended by itself.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a fault that needs a leader waits for nobody: it then takes the cluster as it is.
+const NOBODY_LEADS_FOR: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub struct RunOptions {
+    pub scenario: Scenario,
+    pub place: Place,
+    pub seed: u64,
+    /// Keeps the folders of one process's runs apart.
+    pub number: usize,
+    pub namespaces: Option<Arc<Mutex<Namespaces>>>,
+    pub attach: Option<Attach>,
+    /// Where history, report and logs go; made where it is not.
+    pub out: PathBuf,
+    /// The line that repeats the run.
+    pub repeat: String,
+    /// What it runs on, in words.
+    pub machine: String,
+    /// Keeps configurations and recordings too.
+    pub keep: bool,
+}
+
+/// Runs it to its end. Dropped before, it leaves nothing behind.
+///
+/// # Errors
+/// Where it could not be run; what did not hold is in the report.
+pub async fn run(options: RunOptions) -> Result<Report> {
+    fs::create_dir_all(&options.out).map_err(io_error(format!("make {}", options.out.display())))?;
+    let history = History::create(&options.out.join("history.jsonl"))?;
+    let mut stage = Stage::prepare(&StageOptions {
+        scenario: &options.scenario,
+        place: options.place,
+        seed: options.seed,
+        number: options.number,
+        namespaces: options.namespaces.clone(),
+        attach: options.attach.clone(),
+        keep_in: options.keep.then(|| options.out.join("site")),
+    })
+    .await?;
+    let outcome = Run::new(&options, &mut stage, history.clone()).play().await;
+    stage.save_to(&options.out).await?;
+    if options.keep {
+        eprintln!("kept: {}", stage.folder().display());
+    }
+    let removed = stage.remove_cameras().await;
+    let evidence = outcome?;
+    removed?;
+    drop(stage);
+    let checks = invariants::check_all(&evidence);
+    for check in &checks {
+        let (name, text) = (check.name.clone(), check.text.clone());
+        history.add(What::Check { name, holds: check.verdict != invariants::Verdict::Broken, text });
+    }
+    let report = Report::new(&options, &evidence, checks);
+    history.add(What::Ended { verdict: report.verdict().to_owned() });
+    history.events()?;
+    report.write_to(&options.out)?;
+    Ok(report)
+}
+
+struct Run<'a> {
+    options: &'a RunOptions,
+    scenario: &'a Scenario,
+    stage: &'a mut Stage,
+    history: History,
+    random: Random,
+    started: Instant,
+    /// Faults that hold now, by their place in the scenario.
+    holding: BTreeMap<usize, (Action, Hit)>,
+    /// Nodes that a fault holds.
+    held: Arc<Mutex<BTreeSet<usize>>>,
+    last_hit: Hit,
+    /// What did not go as it was ordered.
+    trouble: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn new(options: &'a RunOptions, stage: &'a mut Stage, history: History) -> Self {
+        Self {
+            scenario: &options.scenario,
+            random: Random::new(options.seed),
+            options,
+            stage,
+            history,
+            started: monotonic_now(),
+            holding: BTreeMap::new(),
+            held: Arc::default(),
+            last_hit: Hit::default(),
+            trouble: Vec::new(),
+        }
+    }
+
+    async fn play(mut self) -> Result<Evidence> {
+        self.raise().await?;
+        let from = wall_now();
+        let watchers = watch::watch(self.stage.clients()?, self.stage.camera_names(), &self.history);
+        let (load, sums) = self.start_load(from)?;
+        self.act().await?;
+        let to = wall_now();
+        drop(load);
+        sums.write(&self.history);
+        let settled_after = self.heal(to).await;
+        drop(watchers);
+        self.tell("everything that was recorded is fetched and compared with what the cameras sent");
+        collect::evidence(self.stage, self.scenario, &self.history, (from, to), settled_after, self.trouble).await
+    }
+
+    /// Until every camera is recorded by exactly as many nodes as it should be.
+    async fn raise(&mut self) -> Result<()> {
+        let Scenario { name, .. } = self.scenario;
+        let place = format!("{:?}", self.options.place).to_lowercase();
+        let (nodes, cameras) = (self.stage.names().len(), self.scenario.cameras_total());
+        self.tell(&format!("{name}: {nodes} nodes ({place}), {cameras} cameras, seed {}", self.options.seed));
+        self.history.add(What::Began { scenario: name.clone(), seed: self.options.seed, place });
+        self.stage.form().await?;
+        self.stage.add_cameras(self.scenario).await?;
+        look::recorded_beyond(self.stage, wall_now(), START_TIMEOUT).await?;
+        look::settled(self.stage, START_TIMEOUT).await?;
+        self.tell("every camera is recorded: the scenario begins");
+        self.started = monotonic_now();
+        Ok(())
+    }
+
+    fn start_load(&self, began: Timestamp) -> Result<(JoinSet<()>, load::Sums)> {
+        let asker = load::Asker {
+            urls: self.stage.api_urls(),
+            token: self.stage.token().to_owned(),
+            cameras: self.stage.cameras().iter().map(|(camera, _)| camera.id).collect(),
+            began,
+            held: Arc::clone(&self.held),
+            sums: load::Sums::default(),
+        };
+        let sums = asker.sums.clone();
+        let load = &self.scenario.load;
+        Ok((load::start(&asker, load.players, load.api_per_second, self.options.seed)?, sums))
+    }
+
+    /// Every step at its time, then the rest of the scenario's time.
+    async fn act(&mut self) -> Result<()> {
+        for step in timeline::steps(&self.scenario.faults) {
+            self.wait_until(step.at).await;
+            if step.begins {
+                self.begin(step.fault).await?;
+            } else {
+                self.end(step.fault).await?;
+            }
+        }
+        self.wait_until(self.scenario.seconds).await;
+        Ok(())
+    }
+
+    async fn wait_until(&mut self, seconds: f64) {
+        let due = self.started + Duration::from_secs_f64(seconds);
+        loop {
+            for index in self.stage.ended_by_themselves() {
+                let node = self.stage.names()[index].clone();
+                self.tell(&format!("{node} ended by itself"));
+                self.history.add(What::EndedByItself { node });
+            }
+            let left = due.saturating_duration_since(monotonic_now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.min(TICK)).await;
+        }
+    }
+
+    async fn begin(&mut self, number: usize) -> Result<()> {
+        let fault = &self.scenario.faults[number];
+        let view = match tokio::time::timeout(NOBODY_LEADS_FOR, look::view(self.stage)).await {
+            Ok(view) => view,
+            Err(_) => look::view_as_it_is(self.stage).await,
+        };
+        let aimed = view.map_err(|error| error.to_string()).and_then(|view: View| {
+            let hit = view.aim(fault, &mut self.random, &self.last_hit)?;
+            let affected = view.affected(fault.action, &hit);
+            Ok((hit, affected))
+        });
+        let (hit, affected) = match aimed {
+            Ok(aimed) => aimed,
+            Err(why) => {
+                self.went_wrong(format!("{} could not begin: {why}", fault.action.as_str()));
+                return Ok(());
+            }
+        };
+        let nodes = self.names_of(&hit.nodes);
+        let cameras: Vec<String> = hit.cameras.iter().map(|number| format!("cam{number:02}")).collect();
+        let whom = [nodes.clone(), cameras.clone()].concat().join(" ");
+        self.tell(&format!("{} {whom} ({} cameras affected)", fault.action.as_str(), affected.len()));
+        let action = fault.action();
+        if !matches!(action, Action::Drain) {
+            self.hold(&hit.nodes, fault.action == ActionName::RollingRestart);
+        }
+        let name = describe(&action);
+        self.history.add(What::FaultOn { fault: number, action: name.clone(), nodes, cameras, affected });
+        self.last_hit = hit.clone();
+        let begun = self.stage.begin(number, &action, &hit).await;
+        self.went(begun)?;
+        if fault.action == ActionName::RollingRestart || fault.action == ActionName::CameraGarbage {
+            self.history.add(What::FaultOff { fault: number, action: name });
+            self.release();
+        } else {
+            self.holding.insert(number, (action, hit));
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, number: usize) -> Result<()> {
+        let Some((action, hit)) = self.holding.remove(&number) else { return Ok(()) };
+        let name = describe(&action);
+        self.tell(&format!("{name} ends"));
+        let ended = self.stage.end(number, &action, &hit).await;
+        self.history.add(What::FaultOff { fault: number, action: name });
+        self.went(ended)?;
+        self.release();
+        Ok(())
+    }
+
+    /// Takes back all faults, and waits until the cluster is whole again and durable beyond `to`. How long that took, if it came to it.
+    async fn heal(&mut self, to: Timestamp) -> Option<Duration> {
+        let began = monotonic_now();
+        for number in self.holding.keys().copied().collect::<Vec<_>>() {
+            if let Err(error) = self.end(number).await {
+                self.went_wrong(error.to_string());
+            }
+        }
+        self.tell("all faults are over: the cluster is to become whole again");
+        for index in self.stage.ended_by_themselves() {
+            let node = self.stage.names()[index].clone();
+            self.history.add(What::EndedByItself { node });
+        }
+        let healed = async {
+            self.stage.wait_all_ready().await?;
+            look::settled(self.stage, SETTLE_TIMEOUT).await?;
+            Ok(began.elapsed())
+        };
+        let healed: Result<Duration> = healed.await;
+        let recorded = look::recorded_beyond(self.stage, to.plus(crate::oracle::MARGIN), SETTLE_TIMEOUT).await;
+        if let Err(error) = recorded {
+            self.went_wrong(error.to_string());
+        }
+        if self.scenario.faults.iter().any(|fault| fault.action == ActionName::ClockStep) {
+            // A watermark of a clock that was ahead says nothing of the last seconds.
+            sleep(FLUSHED_AFTER).await;
+        }
+        match healed {
+            Ok(took) => Some(took),
+            Err(error) => {
+                self.went_wrong(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn went(&mut self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(error @ Error::CannotRun(_)) => Err(error),
+            Err(error) => {
+                self.went_wrong(error.to_string());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn went_wrong(&mut self, what: String) {
+        self.tell(&format!("WRONG: {what}"));
+        self.trouble.push(what);
+    }
+
+    fn hold(&self, nodes: &[usize], all: bool) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extend(nodes.iter().copied());
+        if all {
+            held.extend(0..self.stage.names().len());
+        }
+    }
+
+    /// Nodes that no fault holds any more may be asked again.
+    fn release(&self) {
+        let holding = self.holding.values().filter(|(action, _)| *action != Action::Drain);
+        let nodes = holding.flat_map(|(_, hit)| hit.nodes.iter().copied()).collect();
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    fn names_of(&self, indices: &[usize]) -> Vec<String> {
+        let names = self.stage.names();
+        indices.iter().filter_map(|&index| names.get(index).cloned()).collect()
+    }
+
+    /// Progress, for whoever watches, and for the history.
+    fn tell(&self, text: &str) {
+        eprintln!("{:>7.1} s  {text}", self.started.elapsed().as_secs_f64());
+        self.history.say(text);
+    }
+}
+
+/// The action as a report shows it.
+fn describe(action: &Action) -> String {
+    match action {
+        Action::OneWay { to } => format!("one-way to {to}"),
+        Action::Loss { percent } => format!("loss {percent} %"),
+        Action::Delay { ms } => format!("delay {ms} ms"),
+        Action::SlowLink { kbps } => format!("slow-link {kbps} kbit/s"),
+        Action::DiskSlow { kbps } => format!("disk-slow {kbps} kbit/s"),
+        Action::ClockStep { seconds } => format!("clock-step {seconds:+} s"),
+        Action::CameraGarbage { frames } => format!("camera-garbage {frames} frames"),
+        other => format!("{other:?}").chars().fold(String::new(), |mut name, c| {
+            if c.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(c.to_ascii_lowercase());
+            name
+        }),
+    }
+}

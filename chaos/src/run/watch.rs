@@ -1,0 +1,125 @@
+//! Watches the cluster through every node's API while faults come and go, and writes what changes into the history.
+
+use super::look::{Told, ask};
+use crate::history::{History, Mark, What};
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_control_api::wire::Camera;
+use holdfast_node::cli::Api;
+use holdfast_storage::ids::CameraId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// Looks of one node; more rarely where an answer is long.
+const LOOK_INTERVAL: Duration = Duration::from_millis(400);
+const LOOK_INTERVAL_MANY: Duration = Duration::from_millis(1000);
+const MANY_CAMERAS: usize = 60;
+
+/// Watchers of all nodes; they end when it is dropped.
+pub(super) fn watch(
+    clients: Vec<(String, Api)>,
+    cameras: BTreeMap<CameraId, String>,
+    history: &History,
+) -> JoinSet<()> {
+    let cameras = Arc::new(cameras);
+    let interval = if cameras.len() > MANY_CAMERAS { LOOK_INTERVAL_MANY } else { LOOK_INTERVAL };
+    let mut watchers = JoinSet::new();
+    for (name, api) in clients {
+        let (history, cameras) = (history.clone(), Arc::clone(&cameras));
+        watchers.spawn(async move {
+            let mut seen = Seen { name, ..Seen::default() };
+            loop {
+                for what in seen.compare(ask(&api, &cameras).await) {
+                    history.add(what);
+                }
+                sleep(interval).await;
+            }
+        });
+    }
+    watchers
+}
+
+/// What a node said the last time.
+#[derive(Debug, Default)]
+struct Seen {
+    name: String,
+    answers: Option<bool>,
+    leader: Option<(Option<String>, u64)>,
+    alive: BTreeMap<String, bool>,
+    assignments: BTreeMap<String, What>,
+    recorders: BTreeMap<String, What>,
+}
+
+impl Seen {
+    /// What is new.
+    fn compare(&mut self, answer: Result<Told, String>) -> Vec<What> {
+        let mut news = Vec::new();
+        let yes = answer.is_ok();
+        if self.answers.replace(yes) != Some(yes) {
+            news.push(What::Answers { told_by: self.name.clone(), yes });
+        }
+        let Ok(told) = answer else { return news };
+        let leader = (told.cluster.leader.and_then(|id| told.name(id)), told.cluster.term);
+        if self.leader.as_ref() != Some(&leader) {
+            self.leader = Some(leader.clone());
+            news.push(What::Leader { told_by: self.name.clone(), leader: leader.0, term: leader.1 });
+        }
+        for node in &told.cluster.nodes {
+            if self.alive.insert(node.name.clone(), node.alive) != Some(node.alive) {
+                let (told_by, node, yes) = (self.name.clone(), node.name.clone(), node.alive);
+                news.push(What::Alive { told_by, node, yes });
+            }
+        }
+        let mut marks = BTreeMap::new();
+        for camera in &told.cameras {
+            let (assignment, recorder) = (self.assignment(&told, camera), self.recorder(&told, camera));
+            changed(&mut self.assignments, &camera.name, assignment, &mut news);
+            changed(&mut self.recorders, &camera.name, recorder, &mut news);
+            let node = camera.recording.node.and_then(|id| told.name(id));
+            if let (Some(node), Some(watermark)) = (node, camera.recording.watermark) {
+                let mark = Mark {
+                    node,
+                    epoch: camera.assignment.epoch.0,
+                    is_recording: camera.recording.state == Some(RecorderState::Recording),
+                    watermark_us: watermark.micros(),
+                };
+                marks.insert(camera.name.clone(), mark);
+            }
+        }
+        news.push(What::Watermarks { told_by: self.name.clone(), marks });
+        news
+    }
+
+    fn assignment(&self, told: &Told, camera: &Camera) -> What {
+        let name = |id: Option<_>| id.and_then(|id| told.name(id));
+        let assignment = &camera.assignment;
+        What::Assignment {
+            told_by: self.name.clone(),
+            camera: camera.name.clone(),
+            epoch: assignment.epoch.0,
+            owner: name(assignment.owner),
+            mirror: name(assignment.mirror),
+            successor: name(assignment.successor),
+            moving_to: name(assignment.moving_to),
+        }
+    }
+
+    fn recorder(&self, told: &Told, camera: &Camera) -> What {
+        What::Recorder {
+            told_by: self.name.clone(),
+            camera: camera.name.clone(),
+            node: camera.recording.node.and_then(|id| told.name(id)),
+            state: camera.recording.state.map(|state| format!("{state:?}").to_lowercase()),
+            error: camera.recording.error.clone(),
+        }
+    }
+}
+
+fn changed(known: &mut BTreeMap<String, What>, name: &str, now: What, news: &mut Vec<What>) {
+    if known.get(name) != Some(&now) {
+        known.insert(name.to_owned(), now.clone());
+        news.push(now);
+    }
+}

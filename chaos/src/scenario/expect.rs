@@ -1,0 +1,33 @@
+//! What must hold beyond the invariants, which hold always: thresholds on gaps, losses and answers.
+
+use serde::{Deserialize, Serialize};
+
+/// Each threshold is judged only where it is set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// The longest interruption of any camera, from the capture of the last frame before it to that of the first after it.
+    pub gap_worst_ms: Option<u64>,
+    /// Of the cameras' longest interruptions, over those that had one.
+    pub gap_median_ms: Option<u64>,
+    /// Frames lost by all standard cameras together.
+    pub lost_frames_standard_max: Option<u64>,
+    /// Frames lost by all gapless cameras together.
+    pub lost_frames_gapless_max: Option<u64>,
+    /// Frames lost by cameras that no faulty node recorded when its fault began.
+    pub lost_frames_unaffected_max: Option<u64>,
+    /// From the end of the scenario until each camera has one recorder again.
+    pub settled_within_s: Option<f64>,
+    /// Of the API's requests to nodes that no fault held, how many were answered.
+    pub api_answered_percent_min: Option<f64>,
+    /// Of the players' requests to nodes that no fault held.
+    pub playback_answered_percent_min: Option<f64>,
+}
+
+impl Expect {
+    /// The same without the thresholds that depend on how fast the machine is.
+    #[must_use]
+    pub fn without_timing(self) -> Self {
+        Self { gap_worst_ms: None, gap_median_ms: None, settled_within_s: None, ..self }
+    }
+}

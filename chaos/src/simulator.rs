@@ -1,0 +1,33 @@
+//! Failover, simulated: a whole site in one thread, by seed. `cargo xtask simulate --seed N` repeats a run, `cargo xtask simulate --forever` goes on until one
+//! fails.
+//!
+//! Real is what decides: the replicated state, placement, steward, liveness, provisional recording, the pilot, the reconciliation, the recorder's pipeline with its
+//! gap ledger. Simulated is what it touches: time, clocks, the network, Raft's messages and logs, volumes, cameras. A seed draws a site and how bad its world is,
+//! disturbs it for a while, then mends all but what lasts, and everything has to be well again within [`BUDGET`]. What must hold is in `invariants`, one a file.
+
+mod faults;
+mod invariants;
+mod machine;
+mod network;
+mod plan;
+mod queue;
+mod raft;
+mod recorder;
+mod search;
+mod story;
+mod twist;
+mod volume;
+mod world;
+
+pub use search::{Found, search};
+pub use twist::Twist;
+pub use world::{Outcome, run};
+
+use holdfast_storage::time::Timestamp;
+use std::time::Duration;
+
+/// How long a site may take to be well again after the last fault.
+pub const BUDGET: Duration = Duration::from_secs(60);
+
+/// The wall time at which simulations begin.
+const EPOCH: Timestamp = Timestamp(1_795_341_600_000_000);

@@ -1,0 +1,72 @@
+//! What must hold, one invariant a file. Each watches all that happens and says what is wrong as soon as it can tell.
+
+mod acknowledged;
+mod called_back;
+mod gapless;
+mod ledger;
+mod make_before_break;
+mod moves;
+mod owners;
+mod received;
+mod recorded_again;
+mod watermark;
+
+use super::world::World;
+use holdfast_consensus::command::Command;
+use holdfast_consensus::heartbeat::Progress;
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::chunk::ChunkMeta;
+use holdfast_storage::ids::{CameraId, NodeId};
+use std::time::Duration;
+
+/// What an invariant is shown.
+pub(super) enum Seen<'a> {
+    /// An entry of the log was applied for the first time anywhere.
+    Decided { before: &'a ClusterState, after: &'a ClusterState },
+    /// A node's parts were told of the state up to this entry.
+    Published { node: NodeId, index: u64, state: &'a ClusterState },
+    /// Whoever asked for a change was told that it was made.
+    Acknowledged { index: u64, command: &'a Command },
+    /// How far a node's process says that its recorders are.
+    Reported { node: NodeId, progress: &'a [Progress] },
+    /// A chunk is durable.
+    Stored { node: NodeId, meta: &'a ChunkMeta },
+    /// A camera sent a frame, and these nodes record it.
+    Sent { camera: CameraId, number: u64, recording: &'a [NodeId] },
+    /// Faults have ended, and the budget for recovery is used up.
+    Settled,
+}
+
+/// The world as it is at that moment.
+pub(super) struct Site<'a> {
+    pub(super) world: &'a World,
+}
+
+impl Site<'_> {
+    fn now(&self) -> Duration {
+        self.world.queue.now()
+    }
+}
+
+pub(super) trait Invariant {
+    fn name(&self) -> &'static str;
+
+    /// # Errors
+    /// What does not hold, in words.
+    fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String>;
+}
+
+pub(super) fn all() -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(owners::Owners::default()),
+        Box::new(acknowledged::Acknowledged),
+        Box::new(recorded_again::RecordedAgain),
+        Box::new(moves::Moves::default()),
+        Box::new(gapless::Gapless::default()),
+        Box::new(received::Received::default()),
+        Box::new(make_before_break::MakeBeforeBreak::default()),
+        Box::new(called_back::CalledBack),
+        Box::new(watermark::Watermark::default()),
+        Box::new(ledger::Ledger::default()),
+    ]
+}

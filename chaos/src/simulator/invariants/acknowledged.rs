@@ -1,0 +1,34 @@
+//! No acknowledged command is lost: what a client was told is in the log, at that place, and every node's state is what the log makes of it.
+
+use super::{Invariant, Seen, Site};
+use holdfast_consensus::command::Command;
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::ids::NodeId;
+
+pub(super) struct Acknowledged;
+
+impl Invariant for Acknowledged {
+    fn name(&self) -> &'static str {
+        "no acknowledged command is lost"
+    }
+
+    fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Acknowledged { index, command } => acknowledged(site, *index, command),
+            Seen::Published { node, index, state } => published(site, *node, *index, state),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn acknowledged(site: &Site<'_>, index: u64, command: &Command) -> Result<(), String> {
+    match site.world.decided(index) {
+        Some(decided) if decided == command => Ok(()),
+        other => Err(format!("\"{command}\" was acknowledged as entry {index}, which is {other:?}")),
+    }
+}
+
+fn published(site: &Site<'_>, node: NodeId, index: u64, state: &ClusterState) -> Result<(), String> {
+    let expected = site.world.truth_at(index).ok_or_else(|| format!("node {node} is ahead of everyone, at {index}"))?;
+    if state == expected { Ok(()) } else { Err(format!("node {node} differs from the log at entry {index}")) }
+}

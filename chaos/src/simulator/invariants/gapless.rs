@@ -1,0 +1,65 @@
+//! A gapless camera that two nodes record loses no frame to the trouble of one: it takes two nodes in trouble within [`AT_ONCE`] to lose both.
+
+use super::{Invariant, Seen, Site};
+use holdfast_consensus::model::Protection;
+use holdfast_storage::ids::{CameraId, NodeId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The time in which a camera that lost one of its recorders may not have another yet.
+const AT_ONCE: Duration = Duration::from_secs(25);
+/// What a node's trouble may bring about comes within this time.
+const ECHO: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Gapless {
+    /// When two nodes last recorded a camera.
+    both_at: BTreeMap<CameraId, Duration>,
+}
+
+impl Invariant for Gapless {
+    fn name(&self) -> &'static str {
+        "gapless cameras never lose both recorders"
+    }
+
+    fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Sent { camera, recording, .. } => self.sent(site, *camera, recording),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Gapless {
+    fn sent(&mut self, site: &Site<'_>, camera: CameraId, recording: &[NodeId]) -> Result<(), String> {
+        let spec = site.world.truth().cameras.get(camera).map(|camera| &camera.spec);
+        if spec.is_none_or(|spec| spec.protection != Protection::Gapless) {
+            return Ok(());
+        }
+        if recording.len() >= 2 {
+            self.both_at.insert(camera, site.now());
+        }
+        let both_at = self.both_at.get(&camera).copied();
+        let Some(both_at) = both_at.filter(|at| recording.is_empty() && site.now().saturating_sub(*at) <= AT_ONCE)
+        else {
+            return Ok(());
+        };
+        let since = both_at.saturating_sub(ECHO);
+        let in_trouble: Vec<NodeId> = site
+            .world
+            .machines
+            .keys()
+            .copied()
+            .filter(|node| {
+                site.world.trouble.of_node(*node, since) || site.world.trouble.of_sight(*node, camera, since)
+            })
+            .collect();
+        if in_trouble.len() >= 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "nobody records camera {camera}; two nodes did at {:.3} s, and only {in_trouble:?} had trouble",
+            both_at.as_secs_f64()
+        ))
+    }
+}

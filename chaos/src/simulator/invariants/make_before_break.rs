@@ -1,0 +1,62 @@
+//! A recorder without trouble does not let go of its camera before another records it, whatever others believe of its node.
+
+use super::{Invariant, Seen, Site};
+use holdfast_storage::ids::{CameraId, NodeId};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a node's trouble may bring about comes within this time.
+const ECHO: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+pub(super) struct MakeBeforeBreak {
+    /// Who recorded each camera's last frame that anybody recorded.
+    last: BTreeMap<CameraId, Vec<NodeId>>,
+}
+
+impl Invariant for MakeBeforeBreak {
+    fn name(&self) -> &'static str {
+        "make before break"
+    }
+
+    fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            // Let go for want of room: whoever takes it later begins anew.
+            Seen::Decided { after, .. } => {
+                self.last.retain(|camera, _| after.assignments.get(*camera).is_some_and(|now| now.owner.is_some()));
+                Ok(())
+            }
+            Seen::Sent { camera, recording: [], .. } => self.unrecorded(site, *camera),
+            Seen::Sent { camera, recording, .. } => {
+                let recording = recording.iter().copied().filter(|node| has_had_part(site, *camera, *node)).collect();
+                self.last.insert(*camera, recording);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl MakeBeforeBreak {
+    fn unrecorded(&self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
+        let Some(last) = self.last.get(&camera) else { return Ok(()) };
+        let since = site.now().saturating_sub(ECHO);
+        let is_well = |node: &&NodeId| {
+            !site.world.trouble.of_node(**node, since) && !site.world.trouble.of_sight(**node, camera, since)
+        };
+        match last.iter().find(is_well) {
+            Some(node) => {
+                Err(format!("nobody records camera {camera} any more, and node {node}, which did, had no trouble"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Not one that only stands in: it goes when its owner is back for a second (`CALL_BACK_AFTER`), proof or no proof.
+fn has_had_part(site: &Site<'_>, camera: CameraId, node: NodeId) -> bool {
+    let truth = site.world.truth();
+    let now = truth.assignments.get(camera).filter(|now| now.owner.is_some());
+    let has_owned = truth.tenures(camera).iter().any(|tenure| tenure.node == node);
+    now.is_some_and(|now| has_owned || now.mirror == Some(node))
+}

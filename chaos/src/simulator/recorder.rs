@@ -1,0 +1,191 @@
+//! One recorder of a simulated node: the real pipeline, status and backoff, with sessions to simulated cameras. A frame's bytes are its number, so that what
+//! is durable can be compared with what the camera sent.
+
+use super::volume::Volume;
+use bytes::Bytes;
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_node::ingest::backoff::Backoff;
+use holdfast_node::ingest::error::SessionError;
+use holdfast_node::ingest::media::{MediaFrame, SessionItem, TrackParameters, VideoCodec};
+use holdfast_node::recorder::chunker::Limits;
+use holdfast_node::recorder::mux::{self, Frame, Mux};
+use holdfast_node::recorder::pipeline::{Before, Context, Now, Pipeline};
+use holdfast_node::recorder::reconcile::{DesiredRecording, Phase, Running};
+use holdfast_node::recorder::status::{Counters, Status, StatusCell};
+use holdfast_storage::chunk::Chunk;
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
+use holdfast_storage::time::Timestamp;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// How often a camera sends a frame.
+pub(super) const FRAME_INTERVAL: Duration = Duration::from_millis(200);
+/// A session without a frame for this long is over.
+const STALL: Duration = Duration::from_secs(3);
+const TIMESCALE: u32 = 90_000;
+/// As the server sets them: chunks of 400 ms.
+const LIMITS: Limits = Limits { duration_us: 400_000, bytes: 1 << 20, frames: 512, idle_us: 500_000 };
+/// A session that lasted this long makes the next failure a first one.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+
+static PARAMETERS: LazyLock<Arc<TrackParameters>> = LazyLock::new(|| {
+    let (codec, config, timescale) = (VideoCodec::H264, Bytes::from_static(b"avcC"), TIMESCALE);
+    Arc::new(TrackParameters::Video { codec, config, width: 1280, height: 720, pixel_aspect_ratio: None, timescale })
+});
+
+/// Puts frames one behind the other.
+struct PlainMux;
+
+impl Mux for PlainMux {
+    fn init(&self, parameters: &TrackParameters) -> Result<Bytes, mux::Error> {
+        Ok(Bytes::from(format!("{parameters:?}")))
+    }
+
+    fn chunk(&self, _: TrackKind, _: u32, _: Timestamp, frames: &[Frame]) -> Result<Vec<Bytes>, mux::Error> {
+        Ok(frames.iter().map(|frame| frame.data.clone()).collect())
+    }
+}
+
+/// Which frames are in a chunk. Frames that were lost end a chunk, so they are consecutive.
+pub(super) fn frames_of(chunk: &Chunk) -> Range<u64> {
+    let number = |bytes: &Bytes| bytes.as_ref().try_into().map_or(0, u64::from_be_bytes);
+    let first = chunk.parts.first().map_or(0, number);
+    first..chunk.parts.last().map_or(0, number) + 1
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    Waiting,
+    Dialing,
+    Open { since: Duration, heard_at: Duration },
+}
+
+pub(super) struct Recorder {
+    /// Tells this recorder from earlier ones of the same camera.
+    pub(super) number: u64,
+    pub(super) running: Running,
+    pub(super) session: Session,
+    status: Arc<StatusCell>,
+    pipeline: Pipeline,
+    backoff: Backoff,
+    parameters_sent: bool,
+    /// Frames that did not arrive though the session was open.
+    missed: u16,
+}
+
+/// What a recorder is started with.
+pub(super) struct Start {
+    pub(super) camera: CameraId,
+    pub(super) node: NodeId,
+    pub(super) number: u64,
+    pub(super) with: DesiredRecording,
+    pub(super) before: Before,
+    pub(super) volume: Arc<Volume>,
+    pub(super) totals: Arc<Counters>,
+}
+
+impl Recorder {
+    pub(super) fn start(start: Start, now: Now) -> Self {
+        let Start { camera, node, number, with, before, volume, totals } = start;
+        let status = Arc::new(StatusCell::new(camera, StreamKind::Main, with.identity()));
+        let context = Context {
+            camera,
+            stream: StreamKind::Main,
+            node,
+            retention_class: with.retention_class.clone(),
+            limits: LIMITS,
+            mux: Arc::new(PlainMux),
+            sink: volume,
+            status: Arc::clone(&status),
+            totals,
+        };
+        let pipeline = Pipeline::new(context, with.identity(), before, now);
+        Self {
+            number,
+            running: Running { phase: Phase::Running, with },
+            session: Session::Waiting,
+            status,
+            pipeline,
+            backoff: Backoff::default(),
+            parameters_sent: false,
+            missed: 0,
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.status.read()
+    }
+
+    pub(super) fn update(&mut self, with: DesiredRecording) {
+        self.pipeline.set_identity(with.identity());
+        self.running.with = with;
+    }
+
+    /// Ends it; how far it came.
+    pub(super) fn finish(mut self, now: Now) -> Option<Timestamp> {
+        self.pipeline.finish(now);
+        self.status.received_until()
+    }
+
+    /// Whether it receives and records what the camera sends.
+    pub(super) fn is_recording(&self) -> bool {
+        matches!(self.session, Session::Open { .. }) && self.status().state == RecorderState::Recording
+    }
+
+    pub(super) fn opened(&mut self, now: Duration) {
+        self.session = Session::Open { since: now, heard_at: now };
+        (self.parameters_sent, self.missed) = (false, 0);
+        self.backoff.accept();
+    }
+
+    pub(super) fn miss(&mut self) {
+        if matches!(self.session, Session::Open { .. }) {
+            self.missed = self.missed.saturating_add(1);
+        }
+    }
+
+    pub(super) fn frame(&mut self, number: u64, keyframe: bool, now: Now, monotonic: Duration) {
+        let Session::Open { heard_at, .. } = &mut self.session else { return };
+        *heard_at = monotonic;
+        let first = !std::mem::replace(&mut self.parameters_sent, true);
+        let frame = MediaFrame {
+            track: TrackKind::Video,
+            rtp: i64::try_from(number).unwrap_or(i64::MAX) * i64::from(TIMESCALE) / 5,
+            timescale: TIMESCALE,
+            received: now.instant,
+            received_wall: now.wall,
+            data: Bytes::copy_from_slice(&number.to_be_bytes()),
+            keyframe,
+            lost_packets: std::mem::take(&mut self.missed),
+            length: None,
+            parameters: first.then(|| Arc::clone(&PARAMETERS)),
+        };
+        if let Err(error) = self.pipeline.item(SessionItem::Frame(frame)) {
+            unreachable!("the simulated camera's parameters are sound: {error}");
+        }
+    }
+
+    /// Does what is due by time alone; whether the session is over for want of frames.
+    pub(super) fn tick(&mut self, now: Now, monotonic: Duration) -> bool {
+        self.pipeline.tick(now);
+        matches!(self.session, Session::Open { heard_at, .. } if monotonic.saturating_sub(heard_at) >= STALL)
+    }
+
+    /// The session is over, or there was none; how long until the next attempt.
+    pub(super) fn failed(&mut self, error: &SessionError, now: Now, monotonic: Duration, random: u32) -> Duration {
+        if let Session::Open { since, .. } = self.session
+            && monotonic.saturating_sub(since) >= PROVEN_AFTER
+        {
+            self.backoff.reset();
+        }
+        self.session = Session::Waiting;
+        self.pipeline.session_lost(error.gap_cause(), now);
+        self.status.failing(error.to_string());
+        self.backoff.next_delay(random)
+    }
+
+    pub(super) fn stalled() -> SessionError {
+        SessionError::Stalled(STALL)
+    }
+}

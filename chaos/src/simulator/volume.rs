@@ -1,0 +1,166 @@
+//! A node's volume, as recorders see it: takes records without waiting, makes them durable one flush after the other, fails, and comes back.
+//!
+//! What it stands in for (`node/src/server/volumes.rs` over `storage`) is explored by itself. It keeps the same promises: only what is durable counts, a watermark never
+//! goes back within an epoch and rank, and what a failed volume had taken is told to the recorder once, when there is a volume again.
+
+use super::recorder::frames_of;
+use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_node::recorder::sink::{RecordSink, SinkError};
+use holdfast_node::recorder::status::Status;
+use holdfast_storage::chunk::{ChunkMeta, Gap, Record};
+use holdfast_storage::ids::{CameraId, Epoch, Rank};
+use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Records that may wait for the disk.
+const QUEUE_MAX: usize = 200;
+
+/// What is durable of one recording: its chunks, and which of the camera's frames are in them.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) meta: ChunkMeta,
+    pub(super) frames: Range<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    first_keyframe: Option<Timestamp>,
+    durable_end: Timestamp,
+}
+
+/// The volume as one process has it open.
+#[derive(Debug, Default)]
+pub(super) struct Volume(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    failed: bool,
+    queue: Vec<Record>,
+    /// What the disk is being given.
+    flushing: Option<Vec<Record>>,
+    /// What was taken and lost with the volume, by camera, until its recorder has been told.
+    lost: BTreeMap<CameraId, Option<(Timestamp, Timestamp)>>,
+    marks: BTreeMap<(CameraId, Epoch, Rank), Mark>,
+    /// Cameras that have records here.
+    homes: BTreeMap<CameraId, ()>,
+}
+
+impl RecordSink for Volume {
+    fn append(&self, _: &str, record: Record) -> Result<(), SinkError> {
+        let mut inner = self.inner();
+        if inner.failed {
+            return Err(SinkError::Failed("the disk does not answer".to_owned()));
+        }
+        let camera = camera_of(&record);
+        if let Some(lost) = inner.lost.remove(&camera) {
+            return Err(SinkError::Moved { lost });
+        }
+        if inner.queue.len() >= QUEUE_MAX {
+            return Err(SinkError::Full);
+        }
+        inner.homes.insert(camera, ());
+        inner.queue.push(record);
+        Ok(())
+    }
+}
+
+fn camera_of(record: &Record) -> CameraId {
+    match record {
+        Record::Chunk(chunk) => chunk.meta.camera,
+        Record::Init(init) => init.camera,
+        Record::Gap(gap) => gap.camera,
+    }
+}
+
+impl Volume {
+    /// Gives the disk all that waits; whether it was given anything.
+    pub(super) fn begin_flush(&self) -> bool {
+        let mut inner = self.inner();
+        if inner.failed || inner.flushing.is_some() || inner.queue.is_empty() {
+            return false;
+        }
+        inner.flushing = Some(std::mem::take(&mut inner.queue));
+        true
+    }
+
+    /// The disk has made durable what it was given, unless it failed meanwhile.
+    pub(super) fn end_flush(&self) -> (Vec<Stored>, Vec<Gap>) {
+        let mut inner = self.inner();
+        let records = inner.flushing.take().unwrap_or_default();
+        let (mut chunks, mut gaps) = (Vec::new(), Vec::new());
+        for record in records {
+            match record {
+                Record::Chunk(chunk) => {
+                    inner.mark(&chunk.meta);
+                    chunks.push(Stored { meta: chunk.meta, frames: frames_of(&chunk) });
+                }
+                Record::Gap(gap) => gaps.push(gap),
+                Record::Init(_) => {}
+            }
+        }
+        (chunks, gaps)
+    }
+
+    pub(super) fn fail(&self) {
+        let mut inner = self.inner();
+        inner.failed = true;
+        let flushing = inner.flushing.take().unwrap_or_default();
+        let queue = std::mem::take(&mut inner.queue);
+        let Inner { lost, homes, .. } = &mut *inner;
+        // What was lost before and has not been told stays to be told.
+        homes.keys().for_each(|camera| _ = lost.entry(*camera).or_default());
+        for record in flushing.into_iter().chain(queue) {
+            if let Record::Chunk(chunk) = record {
+                let interval = lost.entry(chunk.meta.camera).or_default();
+                let (start, end) = interval.unwrap_or((chunk.meta.start, chunk.meta.end()));
+                *interval = Some((start.min(chunk.meta.start), end.max(chunk.meta.end())));
+            }
+        }
+    }
+
+    pub(super) fn mend(&self) {
+        self.inner().failed = false;
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        !self.inner().failed
+    }
+
+    /// As the node's own volumes tell it: only what is durable counts.
+    pub(super) fn progress(&self, status: Status) -> Progress {
+        let inner = self.inner();
+        let mark = inner.marks.get(&(status.camera, status.identity.epoch, status.identity.rank)).copied();
+        let state = match status.state {
+            _ if inner.failed => RecorderState::Failing,
+            RecorderState::Recording if mark.is_none() => RecorderState::Starting,
+            state => state,
+        };
+        Progress {
+            camera: status.camera,
+            epoch: status.identity.epoch,
+            rank: status.identity.rank,
+            state,
+            watermark: mark.map(|mark| mark.durable_end),
+            first_keyframe: mark.and_then(|mark| mark.first_keyframe),
+            error: inner.failed.then(|| "the volume has failed".to_owned()).or(status.error),
+            bitrate_bps: None,
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn mark(&mut self, meta: &ChunkMeta) {
+        let fresh = Mark { first_keyframe: None, durable_end: meta.end() };
+        let mark = self.marks.entry((meta.camera, meta.epoch, meta.rank)).or_insert(fresh);
+        mark.durable_end = mark.durable_end.max(meta.end());
+        if meta.is_keyframe() {
+            mark.first_keyframe = Some(mark.first_keyframe.map_or(meta.start, |first| first.min(meta.start)));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The cameras of a run, on a thread of their own, in their own network namespace where there is one.
+
+use super::namespaces;
+use crate::{Error, Result, io_error};
+use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::runtime::{Builder, Runtime};
+
+/// Stopped when dropped.
+#[derive(Debug)]
+pub(super) struct CameraSide {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl CameraSide {
+    /// # Errors
+    /// Where the address is taken or the namespace cannot be entered.
+    pub(super) async fn start(
+        bind: SocketAddr,
+        namespace: Option<PathBuf>,
+        cameras: Vec<CameraOptions>,
+        seed: u64,
+    ) -> Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(1).thread_name("cameras").enable_all();
+        if let Some(namespace) = namespace {
+            builder.on_thread_start(move || {
+                if let Err(error) = namespaces::enter(&namespace) {
+                    // The address of the namespace cannot be bound then, which is told below.
+                    eprintln!("{error}");
+                }
+            });
+        }
+        let runtime = builder.build().map_err(io_error("start the cameras' thread"))?;
+        let options = Options { bind, cameras, seed: Some(seed) };
+        let started = runtime.spawn(CameraServer::start(options)).await;
+        let handle = started.map_err(|error| Error::Wrong(format!("the cameras did not start: {error}")))??;
+        Ok(Self { handle, runtime: Some(runtime) })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.handle.address()
+    }
+
+    pub(super) fn cameras(&self) -> impl Iterator<Item = CameraHandle> {
+        self.handle.cameras()
+    }
+}
+
+impl Drop for CameraSide {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Whose something is: this process's, or that of one that is gone. Names carry the process's id and start, because ids are given again.
+
+use std::fs;
+
+/// `<pid>-<start>`, as in every name that this process gives.
+#[must_use]
+pub(super) fn tag() -> String {
+    let pid = std::process::id();
+    format!("{pid}-{}", started(pid).unwrap_or(0))
+}
+
+/// The tag in a name that begins with `prefix`: its first two numbers.
+#[must_use]
+pub(super) fn tag_in<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = name.strip_prefix(prefix)?;
+    let second = rest.find('-')? + 1;
+    let length = rest[second..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - second);
+    let tag = &rest[..second + length];
+    parse(tag).map(|_| tag)
+}
+
+/// Whether the process that gave the tag still runs.
+#[must_use]
+pub(super) fn is_alive(tag: &str) -> bool {
+    parse(tag).is_some_and(|(pid, start)| started(pid) == Some(start))
+}
+
+fn parse(tag: &str) -> Option<(u32, u64)> {
+    let (pid, start) = tag.split_once('-')?;
+    Some((pid.parse().ok()?, start.parse().ok()?))
+}
+
+/// Field 22 of `/proc/PID/stat` (proc(5)): its start, in ticks since the machine's.
+fn started(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, but it ends with the last parenthesis.
+    let after_name = &text[text.rfind(')')? + 1..];
+    after_name.split_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_lives_and_others_do_not() {
+        let mine = tag();
+        assert!(is_alive(&mine));
+        let name = format!("hfc-{mine}-n1");
+        assert_eq!(tag_in(&name, "hfc-"), Some(&*mine));
+        assert_eq!(tag_in("hfc-mine", "hfc-"), None);
+        assert!(!is_alive(&format!("{}-1", std::process::id())));
+        assert!(!is_alive("4194305-7"));
+    }
+}

@@ -1,0 +1,116 @@
+//! What a network fault does to which direction between whom. Pure: proxies and namespaces carry it out.
+
+use crate::scenario::Action;
+use std::collections::BTreeMap;
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// By index, from 0.
+    Node(usize),
+    Cameras,
+}
+
+/// What happens to what one party sends to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// It vanishes; connections stay open.
+    Drop,
+    /// Connections are reset, and new ones too.
+    Refuse,
+    Delay {
+        ms: u64,
+    },
+    Loss {
+        percent: u32,
+    },
+}
+
+/// Rules by direction: from, to.
+pub(super) type Rules = BTreeMap<(Party, Party), Rule>;
+
+/// All faults that hold now, each with its own rules.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Active(BTreeMap<usize, Rules>);
+
+impl Active {
+    pub(super) fn begin(&mut self, fault: usize, rules: Rules) {
+        self.0.insert(fault, rules);
+    }
+
+    pub(super) fn end(&mut self, fault: usize) {
+        self.0.remove(&fault);
+    }
+
+    /// Of several rules for one direction the one that began last holds.
+    #[must_use]
+    pub(super) fn rules(&self) -> Rules {
+        self.0.values().flatten().map(|(direction, rule)| (*direction, *rule)).collect()
+    }
+}
+
+/// The directions that the action spoils when it hits `hit`, of `nodes` nodes; `to` as in `one-way`.
+#[must_use]
+pub(super) fn rules_of(action: &Action, hit: &[usize], to: &[usize], nodes: usize) -> Rules {
+    let others = |of: usize| (0..nodes).filter(move |&node| node != of).map(Party::Node);
+    let mut rules = Rules::new();
+    for &node in hit {
+        let me = Party::Node(node);
+        match action {
+            Action::Isolate => both_ways(&mut rules, me, others(node).chain([Party::Cameras]), Rule::Drop),
+            Action::Cut => both_ways(&mut rules, me, others(node).chain([Party::Cameras]), Rule::Refuse),
+            Action::CameraPath => both_ways(&mut rules, me, [Party::Cameras], Rule::Drop),
+            Action::Split => {
+                let beyond = others(node).filter(|other| !hit.iter().any(|&own| *other == Party::Node(own)));
+                both_ways(&mut rules, me, beyond, Rule::Drop);
+            }
+            Action::Loss { percent } => both_ways(&mut rules, me, others(node), Rule::Loss { percent: *percent }),
+            Action::Delay { ms } => both_ways(&mut rules, me, others(node), Rule::Delay { ms: *ms }),
+            Action::OneWay { .. } => {
+                let deaf = to.iter().filter(|&&other| other != node);
+                rules.extend(deaf.map(|&other| ((me, Party::Node(other)), Rule::Drop)));
+            }
+            _ => {}
+        }
+    }
+    rules
+}
+
+fn both_ways(rules: &mut Rules, me: Party, others: impl IntoIterator<Item = Party>, rule: Rule) {
+    for other in others {
+        rules.insert((me, other), rule);
+        rules.insert((other, me), rule);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Target;
+
+    fn directions(action: &Action, hit: &[usize], to: &[usize]) -> Vec<String> {
+        let name = |party| match party {
+            Party::Node(index) => format!("{index}"),
+            Party::Cameras => "c".to_owned(),
+        };
+        rules_of(action, hit, to, 3).into_keys().map(|(from, to)| name(from) + &name(to)).collect()
+    }
+
+    #[test]
+    fn each_fault_spoils_its_directions() {
+        assert_eq!(directions(&Action::Isolate, &[1], &[]), ["01", "10", "12", "1c", "21", "c1"]);
+        assert_eq!(directions(&Action::CameraPath, &[1], &[]), ["1c", "c1"]);
+        assert_eq!(directions(&Action::Split, &[0, 1], &[]), ["02", "12", "20", "21"]);
+        assert_eq!(directions(&Action::OneWay { to: Target::All }, &[0], &[0, 1, 2]), ["01", "02"]);
+        assert_eq!(directions(&Action::Loss { percent: 5 }, &[0, 1, 2], &[]).len(), 6);
+    }
+
+    #[test]
+    fn what_ends_takes_only_its_own_rules() {
+        let mut active = Active::default();
+        active.begin(1, rules_of(&Action::CameraPath, &[0], &[], 3));
+        active.begin(2, rules_of(&Action::Isolate, &[0], &[], 3));
+        active.end(2);
+        assert_eq!(active.rules(), rules_of(&Action::CameraPath, &[0], &[], 3));
+    }
+}

@@ -1,0 +1,31 @@
+//! A script that runs a node in the network namespace that a file beside its configuration names.
+
+use crate::{Result, io_error};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Nodes are started with `serve --config FILE`; beside FILE lies the name of the namespace.
+const SUFFIX: &str = ".netns";
+
+/// A script in `dir` that runs `executable` in its namespace. It keeps its process: the node has the id that was started.
+///
+/// # Errors
+/// Where the script cannot be written.
+pub(super) fn wrap(executable: &Path, dir: &Path) -> Result<PathBuf> {
+    let wrapper = dir.join("holdfast-in-namespace");
+    let run = "exec nsenter --net=\"$(cat \"$3.netns\")\" --";
+    let script = format!("#!/bin/sh\n{run} '{}' \"$@\"\n", executable.display());
+    let written = std::fs::write(&wrapper, script)
+        .and_then(|()| std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)));
+    written.map_err(io_error(format!("write {}", wrapper.display())))?;
+    Ok(wrapper)
+}
+
+/// Names the namespace of the node with this configuration.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub(super) fn place(config: &Path, namespace: &Path) -> Result<()> {
+    let file = PathBuf::from(format!("{}{SUFFIX}", config.display()));
+    std::fs::write(&file, namespace.to_string_lossy().as_bytes()).map_err(io_error(format!("write {}", file.display())))
+}

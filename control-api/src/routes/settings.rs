@@ -1,0 +1,20 @@
+//! `/api/v1/settings`: what the cluster's owner decided for all of it.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::extract::Body;
+use crate::wire::{Settings, SettingsPatch};
+use axum::Json;
+use axum::extract::State;
+
+pub(super) async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Settings>> {
+    app.backend.settings().await.map(Json)
+}
+
+/// The replicated state checks it: nothing here knows more.
+pub(super) async fn change<B: Backend>(
+    State(app): State<App<B>>,
+    Body(patch): Body<SettingsPatch>,
+) -> Result<Json<Settings>> {
+    app.backend.patch_settings(patch).await.map(Json)
+}

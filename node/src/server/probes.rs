@@ -1,0 +1,95 @@
+//! Looks whether cameras that their owners fail to record answer this node, their successor: that is what decides whether they move. A probe only asks a camera to describe
+//! itself.
+
+pub mod schedule;
+
+use super::clock::Clock;
+use super::pilot::Sight;
+use crate::ingest::error::SessionError;
+use crate::ingest::session::Session;
+use holdfast_consensus::heartbeat::Probe;
+use holdfast_consensus::model::Source;
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::ids::{CameraId, NodeId};
+use schedule::{Answer, Schedule};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often to look whom to ask.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Cameras that are asked at once.
+const PROBES_MAX: usize = 32;
+/// A camera that takes longer does not count as reached.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Probes(Arc<Mutex<Schedule>>);
+
+impl Probes {
+    /// What was found out.
+    pub(crate) fn known(&self) -> Vec<Probe> {
+        self.schedule().known()
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs until the node's sight ends.
+    pub(crate) async fn run(
+        self,
+        me: NodeId,
+        clock: Clock,
+        state: watch::Receiver<Arc<ClusterState>>,
+        sight: watch::Receiver<Arc<Sight>>,
+    ) {
+        let at_once = Arc::new(Semaphore::new(PROBES_MAX));
+        let mut asked: JoinSet<(CameraId, u64, Answer)> = JoinSet::new();
+        let mut look = interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while sight.has_changed().is_ok() {
+            tokio::select! {
+                Some(answered) = asked.join_next() => match answered {
+                    Ok((camera, revision, answer)) => {
+                        let news = self.schedule().answered(clock.elapsed(), camera, revision, answer, random());
+                        if let Some(reached) = news {
+                            tracing::info!(%camera, reached, "this node looked after a camera that its owner does not record");
+                        }
+                    }
+                    // The camera is asked again when its turn is overdue.
+                    Err(error) => tracing::error!(%error, "a probe failed"),
+                },
+                _ = look.tick() => {
+                    let (state, sight) = (state.borrow().clone(), sight.borrow().clone());
+                    let due = self.schedule().look(clock.elapsed(), me, &state, &sight);
+                    for camera in due {
+                        let Some(known) = state.cameras.get(camera) else { continue };
+                        asked.spawn(ask(camera, known.revision, known.spec.source.clone(), Arc::clone(&at_once)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn ask(camera: CameraId, revision: u64, source: Source, at_once: Arc<Semaphore>) -> (CameraId, u64, Answer) {
+    // Never closed; those ahead have a deadline each.
+    let _permit = at_once.acquire().await;
+    let answer = match Session::probe(&source, ANSWER_MAX).await {
+        Ok(()) => Answer::Reached,
+        Err(SessionError::AuthFailed(_)) => Answer::LoginRefused,
+        Err(error) => {
+            tracing::debug!(%camera, %error, "a probe was not answered");
+            Answer::Silent
+        }
+    };
+    (camera, revision, answer)
+}
+
+fn random() -> u32 {
+    uuid::Uuid::new_v4().as_fields().0
+}

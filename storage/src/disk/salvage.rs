@@ -1,0 +1,84 @@
+//! A file read around the blocks that its disk does not give back: one bad sector costs what stands in it, and not the segment.
+
+use super::DiskFile;
+use crate::format::BLOCK_BYTES;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Blocks of one file that may be unreadable before the whole file counts as such: each can take a disk seconds, and a disk that gives nothing back is to be
+/// replaced, not worked around.
+const UNREADABLE_BLOCKS_MAX: u64 = 64;
+
+/// What stands where a block cannot be read: not zeros, which would be room that was never written, and nothing that a checksum accepts.
+const UNREADABLE: u8 = 0xdb;
+
+/// Only for reading. A block is tried twice, so that a passing error costs nothing.
+pub(crate) struct Salvaging {
+    file: Arc<dyn DiskFile>,
+    should_stop: Box<dyn Fn() -> bool + Send + Sync>,
+    unreadable_blocks: AtomicU64,
+    first_unreadable: OnceLock<u64>,
+}
+
+impl Salvaging {
+    /// `should_stop` is asked at each block that cannot be read.
+    pub(crate) fn new(file: Arc<dyn DiskFile>, should_stop: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let (unreadable_blocks, first_unreadable) = (AtomicU64::new(0), OnceLock::new());
+        Self { file, should_stop: Box::new(should_stop), unreadable_blocks, first_unreadable }
+    }
+
+    /// Offset of the first block that the disk did not give back.
+    pub(crate) fn first_unreadable(&self) -> Option<u64> {
+        self.first_unreadable.get().copied()
+    }
+
+    fn salvage(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut at = offset;
+        for block in buffer.chunks_mut(BLOCK_BYTES) {
+            if let Err(error) = self.file.read_exact_at(block, at) {
+                self.first_unreadable.get_or_init(|| at);
+                let unreadable_blocks = self.unreadable_blocks.fetch_add(1, Ordering::Relaxed);
+                if unreadable_blocks >= UNREADABLE_BLOCKS_MAX || (self.should_stop)() {
+                    return Err(error);
+                }
+                block.fill(UNREADABLE);
+            }
+            at += block.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for Salvaging {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.file.read_exact_at(buffer, offset) {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => self.salvage(buffer, offset),
+            other => other,
+        }
+    }
+
+    fn write_all_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn set_bytes(&self, _bytes: u64) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(read_only())
+    }
+
+    fn forget_cached(&self, offset: u64, bytes: u64) {
+        self.file.forget_cached(offset, bytes);
+    }
+}
+
+fn read_only() -> io::Error {
+    io::Error::from(io::ErrorKind::ReadOnlyFilesystem)
+}

@@ -1,0 +1,7 @@
+//! The program `holdfast-chaos` itself: what it says, and that it leaves nothing behind.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod leftovers;
+mod program;
+mod usage;

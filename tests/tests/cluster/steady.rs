@@ -1,0 +1,13 @@
+//! Sites that stay as they are while the machine's disk stands still for some seconds, because it does other things too.
+
+use holdfast_chaos::site::SiteOptions;
+use holdfast_node::config::Config;
+
+/// Three nodes that do not give up their volumes then.
+pub(crate) fn steady(cameras: u32) -> SiteOptions {
+    let tune = |_: usize, config: &mut Config| {
+        config.storage.hang_after_ms = 60_000;
+        config.storage.lag_max_ms = 60_000;
+    };
+    SiteOptions { tune, ..SiteOptions::new(3, cameras) }
+}

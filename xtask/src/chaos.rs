@@ -1,0 +1,83 @@
+//! `cargo xtask chaos`: the short scenarios that `verify` runs, with real nodes: what is broken, not how fast it is.
+
+use crate::debian::{self, Packages};
+use crate::steps::{Outcome, Steps};
+use crate::verify::{cargo, root};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+Usage: cargo xtask chaos
+
+Runs a few short scenarios of holdfast-chaos on the debug build (docs/chaos.md), about 5 minutes. Those that need network namespaces need root; as root the
+Debian packages that they need are installed. Thresholds of time are not judged.
+
+Exit codes: 0 passed, 1 failed, 2 wrong usage";
+
+/// On loopback.
+const PLAIN: [&str; 3] = ["leader-kill", "drain-under-load", "camera-faults"];
+
+/// In network namespaces.
+const WITH_NAMESPACES: [&str; 2] = ["node-silent", "split-brain"];
+
+/// Few, because nodes, cameras and the runner share a machine that may do other things too.
+const CAMERAS: &str = "6";
+
+/// Fixed, so that `verify` does the same every time.
+const SEED: &str = "1";
+
+pub(crate) fn run(args: &[&str]) -> ExitCode {
+    match args {
+        [] => {
+            let mut steps = Steps::new(true);
+            steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
+            verify(&mut steps);
+            steps.summary()
+        }
+        ["-h" | "--help"] => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        [unknown, ..] => {
+            eprintln!("unknown argument `{unknown}`\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The steps of `verify`: those that cannot run here are left out, loudly.
+pub(crate) fn verify(steps: &mut Steps) {
+    steps.command("chaos", scenarios(&PLAIN));
+    match missing(steps) {
+        None => steps.command("chaos in namespaces", scenarios(&WITH_NAMESPACES)),
+        Some(why) => {
+            println!("\n*** scenarios in network namespaces are LEFT OUT: {why} ***");
+            steps.note("chaos in namespaces", Outcome::LeftOut(why));
+        }
+    }
+}
+
+fn missing(steps: &mut Steps) -> Option<String> {
+    match steps.step("network packages", || debian::ensure(&debian::NETWORK)) {
+        Some(Packages::Missing { install_line }) => Some(format!("needs root, and packages: {install_line}")),
+        Some(Packages::Present) if !debian::is_root() => Some("only root may make network namespaces".to_owned()),
+        Some(Packages::Present) => None,
+        None => Some("the packages could not be installed".to_owned()),
+    }
+}
+
+fn scenarios(names: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.arg("run").args(names).args(["--cameras", CAMERAS, "--seed", SEED, "--without-timing", "--out"]);
+    command.arg(target().join("chaos")).current_dir(root());
+    command
+}
+
+/// The nodes are the `holdfast` that lies beside it.
+fn program() -> PathBuf {
+    target().join("debug/holdfast-chaos")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(Path::new(&dir)))
+}

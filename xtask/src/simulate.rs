@@ -1,0 +1,28 @@
+//! `cargo xtask simulate`: failover of a whole site, simulated by seed. The simulation itself is `chaos/src/simulator.rs`; this starts it.
+
+use crate::seeds::Search;
+
+const HELP: &str = "\
+Usage: cargo xtask simulate [--seed N | [--first N] [--seeds N | --forever]] [--release]
+
+Runs a site of up to 11 nodes in simulated time, with the node's own decisions and recorders, on a simulated network, Raft, disks and cameras.
+Nodes crash, pause, lose power, clocks, disks, each other and their cameras; members come and go. While that goes on and after it has ended, the
+promises of failover are checked: one owner per epoch, no acknowledged change lost, no needless moves, no frame lost that two recorded, every
+gap known, every camera recorded again. One seed is one run; a failure prints what went before it and the line that repeats it.
+
+  --seed N     this seed alone
+  --first N    the first seed [default: 0]
+  --seeds N    so many seeds [default: 120]
+  --forever    until one fails
+  --release    optimised: slower to build, several times as many seeds a second
+
+Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
+
+/// Its seeds are what `cargo xtask verify` runs, too.
+pub(crate) const SEARCH: Search = Search {
+    help: HELP,
+    target: "simulator",
+    test: "promises_hold_whatever_fails",
+    variables: "HOLDFAST_SIMULATE",
+    seeds: 120,
+};
