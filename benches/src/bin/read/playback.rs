@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 /// Until connections are open and first keyframes are through.
 const WARM_UP: Duration = Duration::from_secs(15);
@@ -82,12 +82,12 @@ fn value(line: &str) -> Option<f64> {
 
 /// Follows a growing playlist as a player does: reads it anew now and then, and fetches each segment once, as it comes. Returns what came.
 async fn play(client: Arc<Client>, camera: CameraId, window: Duration) -> Outcome<u64> {
-    let (now, until) = (wall_now(), Instant::now() + window);
+    let (now, started) = (wall_now(), clock::now());
     let (from, to) = (now.plus_micros(-BEHIND_US), now.plus_micros(AHEAD_US));
     let base = format!("/api/v1/cameras/{camera}/hls");
     let (mut seen, mut bytes) = (BTreeSet::new(), 0);
-    let mut reload_at = Instant::now();
-    while Instant::now() < until {
+    let mut reload_at = Duration::ZERO;
+    while started.elapsed() < window {
         let playlist = client.text(&format!("{base}/index.m3u8?from={from}&to={to}")).await?;
         for uri in uris(&playlist) {
             if seen.insert(uri.to_owned()) {
@@ -95,7 +95,7 @@ async fn play(client: Arc<Client>, camera: CameraId, window: Duration) -> Outcom
             }
         }
         reload_at += RELOAD_INTERVAL;
-        sleep_until(reload_at.min(until)).await;
+        sleep(reload_at.min(window).saturating_sub(started.elapsed())).await;
     }
     Ok(bytes)
 }
