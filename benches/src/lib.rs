@@ -3,6 +3,7 @@
 //! Each program in `src/bin` measures one set of figures against its peer or its bound in one run, prints them (`--json`: one object on the last line), and
 //! ends with exit code 1 where a figure is missed. `RESULTS.md` keeps what they said.
 
+pub mod cameras;
 pub mod clock;
 pub mod figure;
 pub mod fio;

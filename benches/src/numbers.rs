@@ -18,6 +18,14 @@ pub fn worst(values: &[f64]) -> f64 {
     sorted(values).last().copied().unwrap_or(f64::NAN)
 }
 
+/// The smallest value that at least `share` (0 to 1) of the values do not exceed; NaN of nothing.
+#[must_use]
+pub fn quantile(values: &[f64], share: f64) -> f64 {
+    let sorted = sorted(values);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 /// Pairs of the same round, divided: what a disturbance did to both cancels out.
 #[must_use]
 pub fn ratios(values: &[f64], peers: &[f64]) -> Vec<f64> {
@@ -47,5 +55,13 @@ mod tests {
         assert_eq!(worst(&[4.0, 9.0, 2.0]).to_bits(), 9.0_f64.to_bits());
         assert!(median(&[]).is_nan() && worst(&[]).is_nan());
         assert_eq!(ratios(&[4.0, 9.0], &[2.0, 3.0]), [2.0, 3.0]);
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        let of = |share| quantile(&hundred, share) as u32;
+        assert_eq!([of(0.0), of(0.5), of(0.99), of(1.0)], [1, 50, 99, 100]);
+        assert!(quantile(&[], 0.5).is_nan());
     }
 }

@@ -4,7 +4,7 @@ use crate::Outcome;
 use holdfast_consensus::model::{Protection, Transport};
 use holdfast_control_api::wire::{Camera, NewCamera, NewSource};
 use holdfast_node::cli::Api;
-use holdfast_node::config::{Config, DEFAULT_RETENTION_CLASS};
+use holdfast_node::config::{ByteSize, Config, DEFAULT_RETENTION_CLASS};
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use holdfast_storage::time::Timestamp;
@@ -21,6 +21,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long cameras may take until they are recorded.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// What a node says that it can record.
+const CAMERAS_MAX: u32 = 1000;
+
 /// Dropping it kills the processes, then removes their files.
 pub struct Rig {
     pub cluster: Cluster,
@@ -33,9 +36,25 @@ impl Rig {
     /// # Errors
     /// The binary is not built, or a node does not start.
     pub async fn form(base: &Path, nodes: usize) -> Outcome<Self> {
+        Self::form_tuned(base, nodes, |_, config| config.cluster.camera_capacity = CAMERAS_MAX).await
+    }
+
+    /// As [`Self::form`], without the scrub, whose reading would count as the node's.
+    ///
+    /// # Errors
+    /// As [`Self::form`].
+    pub async fn form_without_scrub(base: &Path, nodes: usize) -> Outcome<Self> {
+        let tune = |_, config: &mut Config| {
+            config.cluster.camera_capacity = CAMERAS_MAX;
+            config.storage.scrub_bytes_per_second_max = ByteSize(0);
+        };
+        Self::form_tuned(base, nodes, tune).await
+    }
+
+    async fn form_tuned(base: &Path, nodes: usize, tune: fn(usize, &mut Config)) -> Outcome<Self> {
         let dir = tempfile::Builder::new().prefix("holdfast-bench-").tempdir_in(base)?;
         let mut options = ClusterOptions::new(holdfast_beside_this()?, dir.path().to_owned(), nodes);
-        options.tune = |_, config| config.cluster.camera_capacity = 1000;
+        options.tune = tune;
         let mut cluster = Cluster::create(&options)?;
         cluster.form().await?;
         Ok(Self { cluster, dir })

@@ -6,16 +6,15 @@
 //! (no headers, no padding), ffmpeg's those of its files. Both are measured over the same window.
 
 use clap::Parser;
+use holdfast_benches::cameras::{Process, serve_cameras};
 use holdfast_benches::figure::{Figure, Report, Target};
 use holdfast_benches::machine::Machine;
 use holdfast_benches::numbers::{median, ratios, rounded, worst};
 use holdfast_benches::rig::{Rig, SETTLE_TIMEOUT};
 use holdfast_benches::{Outcome, clock, process};
-use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_storage::time::Timestamp;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -163,31 +162,6 @@ impl Bench {
         let value = text.lines().find_map(|line| line.strip_prefix("holdfast_received_bytes_total "));
         Ok(value.ok_or("the node tells no holdfast_received_bytes_total")?.trim().parse::<f64>()? as u64)
     }
-}
-
-/// Ended when dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to do.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The cameras and their `host:port`.
-fn serve_cameras(count: u32) -> Outcome<(Process, String)> {
-    let program = holdfast_beside_this()?.with_file_name("holdfast-camera");
-    let mut command = Command::new(&program);
-    command.args(["--cameras", &count.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let missing =
-        |error| format!("cannot start {}: {error}; build it: cargo build -p holdfast-camera", program.display());
-    let mut cameras = Process(command.spawn().map_err(missing)?);
-    let mut line = String::new();
-    BufReader::new(cameras.0.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-    let address = line.split("rtsp://").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
-    Ok((cameras, address.ok_or_else(|| format!("the cameras say {line:?}"))?))
 }
 
 fn copy_stream(dir: &Path, id: u32, url: &str) -> Outcome<Process> {

@@ -189,6 +189,27 @@ mod tests {
         }
     }
 
+    /// The reader hands over a part of the record that it read, and keeps nothing of it.
+    #[test]
+    fn a_chunk_is_patched_where_it_lies_and_not_copied() {
+        let (mut export, video, _) = rebaser(true);
+        let frame = Frame {
+            data: vec![7; 50_000].into(),
+            decode_time: Timestamp(BASE_MS * 1000).ticks(90_000),
+            duration: FRAME as u32,
+            composition_offset: 0,
+            keyframe: true,
+        };
+        let parts = build_chunk(TrackKind::Video, 0, Timestamp(BASE_MS * 1000), &[frame]).unwrap();
+        let record = Bytes::from([&[0; 80][..], &parts.concat()].concat());
+        let payload = record.slice(80..);
+        drop(record);
+        let mut meta = session(1, TrackKind::Video, 1, BASE_MS, "K")[0].meta;
+        meta.init = video;
+        let at = payload.as_ptr();
+        assert_eq!(export.place(&meta, payload).unwrap().as_ptr(), at);
+    }
+
     #[test]
     fn audio_follows_video_that_is_ahead_by_whole_frames() {
         let (mut export, video, audio) = rebaser(true);
