@@ -12,7 +12,7 @@ gap known, every camera recorded again. One seed is one run; a failure prints wh
 
   --seed N     this seed alone
   --first N    the first seed [default: 0]
-  --seeds N    so many seeds [default: 120]
+  --seeds N    so many seeds [default: 500]
   --forever    until one fails
   --release    optimised: slower to build, several times as many seeds a second
 
@@ -24,5 +24,5 @@ pub(crate) const SEARCH: Search = Search {
     target: "simulator",
     test: "promises_hold_whatever_fails",
     variables: "HOLDFAST_SIMULATE",
-    seeds: 120,
+    seeds: 500,
 };

@@ -42,7 +42,9 @@ impl MakeBeforeBreak {
         let Some(last) = self.last.get(&camera) else { return Ok(()) };
         let since = site.now().saturating_sub(ECHO);
         let is_well = |node: &&NodeId| {
-            !site.world.trouble.of_node(**node, since) && !site.world.trouble.of_sight(**node, camera, since)
+            let had_trouble =
+                site.world.trouble.of_node(**node, since) || site.world.trouble.of_sight(**node, camera, since);
+            !had_trouble && has_room(site, **node)
         };
         match last.iter().find(is_well) {
             Some(node) => {
@@ -51,6 +53,13 @@ impl MakeBeforeBreak {
             None => Ok(()),
         }
     }
+}
+
+/// A camera that it was given meanwhile may have taken the place.
+fn has_room(site: &Site<'_>, node: NodeId) -> bool {
+    let truth = site.world.truth();
+    let taken = truth.assignments.values().filter(|now| [now.owner, now.mirror].contains(&Some(node))).count();
+    truth.nodes.get(node).is_some_and(|node| taken < node.spec.camera_capacity as usize)
 }
 
 /// Not one that only stands in: it goes when its owner is back for a second (`CALL_BACK_AFTER`), proof or no proof.

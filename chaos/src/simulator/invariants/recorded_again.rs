@@ -1,4 +1,5 @@
-//! Once faults have ended, every camera that a healthy node reaches and has room for is recorded again within the budget.
+//! Once faults have ended, every camera that healthy nodes reach and have room for is recorded again within the budget. One that only a few of many reach is looked
+//! for from node to node, which may take longer.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::recorder::FRAME_INTERVAL;
@@ -40,7 +41,9 @@ fn every_camera(world: &World) -> Result<(), String> {
     let missing: Vec<CameraId> = world.truth().cameras.keys().filter(|camera| !is_recorded(world, *camera)).collect();
     let reaches = |node: NodeId, camera| world.network.reaches(node, camera);
     // A node with room for every camera has room for this one.
-    let roomy = |camera: CameraId| fit.iter().any(|(node, room)| *room >= cameras * 2 && reaches(*node, camera));
+    let has_room = |camera: CameraId| fit.iter().any(|(node, room)| *room >= cameras * 2 && reaches(*node, camera));
+    let is_near = |camera: CameraId| fit.iter().filter(|(node, _)| reaches(*node, camera)).count() * 2 >= fit.len();
+    let roomy = |camera: CameraId| has_room(camera) && is_near(camera);
     if let Some(camera) = missing.iter().find(|camera| roomy(**camera)) {
         let now = world.truth().assignments.get(*camera);
         return Err(format!("camera {camera} is not, and could be: {now:?}"));
