@@ -1,12 +1,9 @@
 //! A TCP relay in front of cameras that treats each process of this machine differently: a camera that some nodes reach and others do not, without a
 //! network of its own.
-//!
-//! Who connects is looked up in `/proc`: the socket of the peer's address, and the process that has it open.
 
-use crate::{Error, Result, io_error};
+use crate::{Error, Result, io_error, sockets};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::{fs, io};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -66,7 +63,8 @@ async fn accept(listener: TcpListener, target: SocketAddr, ways: watch::Receiver
     while let Ok((client, peer)) = listener.accept().await {
         // Processes without a rule are let through: only those with one are looked for.
         let pids: Vec<u32> = ways.borrow().keys().copied().collect();
-        let pid = match owner(peer, listener.local_addr().ok(), &pids) {
+        let found = listener.local_addr().and_then(|gate| sockets::holder(peer, gate, &pids));
+        let pid = match found {
             Ok(pid) => pid,
             Err(error) => {
                 eprintln!("gate: cannot tell who {peer} is, and refuses: {error}");
@@ -96,36 +94,6 @@ async fn relay(mut client: TcpStream, target: SocketAddr, pid: Option<u32>, mut 
     } else if now == Way::Silent {
         drop(ways.wait_for(changed(Way::Silent)).await);
     }
-}
-
-/// Which of `pids` has the connection from `peer` to `gate` open; `None` where none of them has.
-fn owner(peer: SocketAddr, gate: Option<SocketAddr>, pids: &[u32]) -> io::Result<Option<u32>> {
-    let table = fs::read_to_string("/proc/net/tcp")?;
-    let Some(inode) = gate.and_then(|gate| inode(&table, peer, gate)) else {
-        return Err(io::Error::other("its socket is not in /proc/net/tcp"));
-    };
-    let link = format!("socket:[{inode}]");
-    let has = |pid: &&u32| {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        descriptors.flatten().any(|one| fs::read_link(one.path()).is_ok_and(|to| to.as_os_str() == link.as_str()))
-    };
-    Ok(pids.iter().find(has).copied())
-}
-
-/// The inode of the socket at `local` that is connected to `remote`, from the text of `/proc/net/tcp`.
-fn inode(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<&str> {
-    let (local, remote) = (hexadecimal(local)?, hexadecimal(remote)?);
-    table.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        (words.get(1) == Some(&local.as_str()) && words.get(2) == Some(&remote.as_str()))
-            .then(|| words.get(9).copied())?
-    })
-}
-
-/// As the kernel writes an address of IPv4: in the machine's own byte order.
-fn hexadecimal(address: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(address) = address else { return None };
-    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 /// # Errors

@@ -22,6 +22,7 @@ pub mod scenario;
 pub mod simulator;
 pub mod site;
 pub mod soak;
+mod sockets;
 pub mod stage;
 pub mod wait;
 pub mod wall;

@@ -13,13 +13,11 @@ mod plan;
 mod queue;
 mod raft;
 mod recorder;
-mod search;
 mod story;
 mod twist;
 mod volume;
 mod world;
 
-pub use search::{Found, search};
 pub use twist::Twist;
 pub use world::{Outcome, run};
 

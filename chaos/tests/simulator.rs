@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
-use holdfast_chaos::simulator::{Twist, run, search};
+use holdfast_chaos::simulator::{Outcome, Twist, run};
+use holdfast_storage::search::{Found, search};
 
 /// Of each run of the tests; `cargo xtask verify` takes more.
 const SEEDS: u64 = 60;
@@ -11,11 +12,11 @@ const SEEDS: u64 = 60;
 #[test]
 fn promises_hold_whatever_fails() {
     let seeds = number("HOLDFAST_SIMULATE_SEEDS").unwrap_or(SEEDS);
-    let found = search(number("HOLDFAST_SIMULATE_FIRST").unwrap_or(0), seeds, Twist::None);
+    let found = simulate((number("HOLDFAST_SIMULATE_FIRST").unwrap_or(0), seeds), Twist::None);
     println!("{found}");
     assert!(found.failure.is_none(), "{found}");
     if seeds >= SEEDS {
-        assert!(found.has_seen_everything(), "these seeds do not try everything: {found}");
+        assert!(found.sum.has_seen_everything(found.seeds), "these seeds do not try everything: {found}");
     }
 }
 
@@ -39,11 +40,15 @@ fn votes_and_entries_that_are_not_synced_are_found() {
 
 /// Within [`SEEDS`] seeds, and by a failure that says so.
 fn assert_found(twist: Twist, said: &str) {
-    let found = search(0, SEEDS, twist);
+    let found = simulate((0, SEEDS), twist);
     let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };
     let first = problem.lines().next().unwrap_or_default();
     println!("{twist:?}: seed {seed} finds it: {first}");
     assert!(first.contains(said), "found something else: {problem}");
+}
+
+fn simulate(seeds: (u64, u64), twist: Twist) -> Found<Outcome> {
+    search("cargo xtask simulate", seeds, |seed| run(seed, twist))
 }
 
 fn number(name: &str) -> Option<u64> {

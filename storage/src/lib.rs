@@ -29,6 +29,7 @@ pub mod retention;
 mod scan;
 mod scrub;
 mod seal;
+pub mod search;
 mod shared;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -15,8 +15,10 @@ use holdfast_consensus::command::{Command, Rejection, Response};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
+use holdfast_storage::search;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -59,6 +61,40 @@ pub struct Outcome {
     /// Frames that cameras sent, and those of them that became durable on some node.
     pub frames: u64,
     pub stored: u64,
+}
+
+impl Outcome {
+    /// So that seeds that try nothing do not pass.
+    #[must_use]
+    pub fn has_seen_everything(&self, seeds: u64) -> bool {
+        let Self { faults, acknowledged, moves, frames, stored, .. } = *self;
+        faults > seeds && acknowledged > seeds && moves > seeds && stored < frames && stored > frames / 2
+    }
+}
+
+impl search::Outcome for Outcome {
+    fn add(&mut self, other: &Self) {
+        self.digest ^= other.digest;
+        self.seconds += other.seconds;
+        self.faults += other.faults;
+        self.decided += other.decided;
+        self.acknowledged += other.acknowledged;
+        self.moves += other.moves;
+        self.frames += other.frames;
+        self.stored += other.stored;
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seconds, faults, decided, acknowledged, moves, frames, stored, .. } = self;
+        write!(
+            f,
+            "{} h simulated, {faults} faults, {decided} entries decided, {acknowledged} changes acknowledged, {moves} moves, \
+             {stored} of {frames} frames stored",
+            seconds / 3600
+        )
+    }
 }
 
 pub(super) struct World {

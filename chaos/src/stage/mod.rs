@@ -14,7 +14,6 @@ mod prepare;
 mod programs;
 mod proxies;
 mod rules;
-mod sockets;
 mod wires;
 mod wrapper;
 

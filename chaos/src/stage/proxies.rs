@@ -3,7 +3,7 @@
 //! Bytes that a fault holds back arrive when it ends, as TCP would retransmit them; no packet is lost within a connection.
 
 use super::rules::{Party, Rule, Rules};
-use super::sockets;
+use crate::sockets;
 use crate::{Result, io_error};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,7 +128,8 @@ impl Proxy {
     async fn carry(self, dialled: TcpStream, peer: SocketAddr) {
         let pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let known: Vec<u32> = pids.iter().flatten().copied().collect();
-        let holder = sockets::holder(peer, &known);
+        // Who is not found is nobody of the cluster's: no rule is about it.
+        let holder = sockets::holder(peer, self.front, &known).ok().flatten();
         let dialler = pids.iter().position(|pid| pid.is_some() && *pid == holder).map(Party::Node);
         let Ok(Ok(accepted)) = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.back)).await else {
             return reset(&dialled);

@@ -16,7 +16,9 @@ pub const FAILING_SURE: Duration = Duration::from_millis(750);
 pub const QUIET_SURE: Duration = Duration::from_millis(2_500);
 /// A recorder that says it records, and makes no progress, is given this long: more than a slow disk may take.
 pub const QUIET_MAX: Duration = Duration::from_secs(8);
-/// A recorder that starts is given this long for its first keyframe.
+/// A recorder whose session is open is given this long for a keyframe, however long its camera was away before.
+pub const STARTING_MAX: Duration = Duration::from_secs(5);
+/// A recorder that starts, or says nothing, is given this long in all.
 pub const STALLED_MAX: Duration = Duration::from_secs(15);
 /// A camera is moved off a failing recorder at most once in this time; doubles while moves do not help.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,6 +47,7 @@ struct Watch {
     watermark: Option<Timestamp>,
     progressed_at: Duration,
     failing_since: Option<Duration>,
+    starting_since: Option<Duration>,
     records: bool,
 }
 
@@ -53,6 +56,8 @@ struct Watch {
 pub(super) struct Health {
     /// How long it has said that it fails.
     failing: Option<Duration>,
+    /// How long it has had a session and no keyframe.
+    starting: Option<Duration>,
     /// How long it has made no progress.
     quiet: Duration,
     /// It says that it records.
@@ -73,7 +78,11 @@ impl Health {
     pub(super) fn is_over(self, is_away: bool) -> bool {
         let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX };
         let failing_max = if is_away { AWAY_MAX } else { FAILING_MAX };
-        self.failing.map_or(self.quiet > quiet_max, |failing| failing > failing_max)
+        match (self.failing, self.starting) {
+            (Some(failing), _) => failing > failing_max,
+            (None, Some(starting)) => starting > STARTING_MAX && self.quiet > quiet_max,
+            (None, None) => self.quiet > quiet_max,
+        }
     }
 }
 
@@ -117,15 +126,24 @@ impl Memory {
         (owner, epoch): (NodeId, Epoch),
         progress: Option<&Progress>,
     ) -> Health {
-        let fresh = Watch { owner, epoch, watermark: None, progressed_at: now, failing_since: None, records: false };
+        let fresh = Watch {
+            owner,
+            epoch,
+            watermark: None,
+            progressed_at: now,
+            failing_since: None,
+            starting_since: None,
+            records: false,
+        };
         let watch = self.watches.entry(camera).or_insert_with(|| fresh.clone());
         if (watch.owner, watch.epoch) != (owner, epoch) {
             *watch = fresh;
         }
         let report = progress.filter(|progress| progress.epoch == epoch);
         watch.take_in(now, report);
-        let failing = watch.failing_since.map(|since| now.saturating_sub(since));
-        Health { failing, quiet: now.saturating_sub(watch.progressed_at), records: watch.records }
+        let since = |since: Duration| now.saturating_sub(since);
+        let (failing, starting) = (watch.failing_since.map(since), watch.starting_since.map(since));
+        Health { failing, starting, quiet: since(watch.progressed_at), records: watch.records }
     }
 
     /// A move was begun, because the owner fails or for another reason.
@@ -175,6 +193,8 @@ impl Watch {
     fn take_in(&mut self, now: Duration, report: Option<&Progress>) {
         let Some(report) = report else { return };
         self.records = report.state == RecorderState::Recording;
+        let starting_since = self.starting_since.or(Some(now));
+        self.starting_since = starting_since.filter(|_| report.state == RecorderState::Starting);
         match report.state {
             RecorderState::Failing => _ = self.failing_since.get_or_insert(now),
             RecorderState::Recording if report.watermark != self.watermark => {

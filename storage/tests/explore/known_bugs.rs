@@ -3,8 +3,8 @@
 //! None needs a hook in the store. A disk whose syncs do nothing is a writer that leaves them out; one that answers syncs before it has done them is a writer that
 //! publishes first; one that does not sync copies of held footage is a keeper that lets originals go too early; and a footer that was changed together with all its checksums is one whose checksums nobody looks at.
 
+use crate::explore;
 use crate::run::Twist;
-use crate::search::search;
 use holdfast_storage::format::{BLOCK, Trailer};
 use holdfast_storage::simulation::{Lie, Random, SimulatedDisk, segment_of};
 use std::path::Path;
@@ -42,7 +42,7 @@ fn a_hold_that_is_ignored_is_found() {
 }
 
 fn assert_found(twist: Twist, said: &[&str]) {
-    let found = search(0, SEEDS, twist);
+    let found = explore((0, SEEDS), twist);
     let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };
     let first = problem.lines().next().unwrap_or_default();
     println!("seed {seed} of {SEEDS} finds it: {first}");

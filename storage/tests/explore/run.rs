@@ -9,10 +9,10 @@ use crate::oracle::Oracle;
 use crate::plan::{MORE, Plan};
 use crate::removed::take_removed;
 use crate::{T0, VOLUME};
-use holdfast_storage::Hold;
 use holdfast_storage::format::{BLOCK_BYTES, SegmentHeader};
 use holdfast_storage::simulation::{End, Lie, Loss, Random, SimulatedDisk, identify, segment_of};
 use holdfast_storage::time::Timestamp;
+use holdfast_storage::{Hold, search};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -50,7 +50,18 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn add(&mut self, other: &Self) {
+    /// So that seeds that try nothing do not pass.
+    pub(crate) fn has_seen_everything(&self) -> bool {
+        let Self { lost, promised, deleted, failed_volumes, flipped, closed, .. } = *self;
+        let Self { copied, held, found_damaged, jumps, unnamed, .. } = *self;
+        let counts =
+            [lost, promised, deleted, failed_volumes, flipped, closed, copied, held, found_damaged, jumps, unnamed];
+        counts.iter().all(|count| *count > 0)
+    }
+}
+
+impl search::Outcome for Outcome {
+    fn add(&mut self, other: &Self) {
         self.digest ^= other.digest;
         self.lives += other.lives;
         self.operations += other.operations;
