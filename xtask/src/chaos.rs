@@ -62,7 +62,7 @@ fn missing(steps: &mut Steps) -> Option<String> {
         Some(Packages::Missing { install_line }) => Some(format!("needs root, and packages: {install_line}")),
         Some(Packages::Present) if !debian::is_root() => Some("only root may make network namespaces".to_owned()),
         Some(Packages::Present) => None,
-        None => Some("the packages could not be installed".to_owned()),
+        None => Some("a step before it failed, or the packages could not be installed".to_owned()),
     }
 }
 

@@ -157,7 +157,7 @@ fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_rec
     let gone = Heartbeat {
         from: NodeId(2),
         boot: 1,
-        sequence: 9,
+        sequence: 1_050,
         sent_at: WALL,
         writable: true,
         recorders: Vec::new(),
