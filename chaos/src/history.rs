@@ -78,6 +78,12 @@ pub enum What {
         told_by: String,
         marks: BTreeMap<String, Mark>,
     },
+    /// What a node's process holds.
+    Process {
+        node: String,
+        resident_kib: u64,
+        descriptors: u64,
+    },
     Load {
         kind: String,
         asked: u64,

@@ -13,6 +13,9 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// Silence after which a node is suspect.
 pub const SUSPECT_AFTER: Duration = Duration::from_secs(1);
 
+/// Where a bad network makes heartbeats irregular, longer silences are usual; but no longer than this.
+pub const SUSPECT_AFTER_MAX: Duration = Duration::from_secs(4);
+
 /// What a recorder is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,12 +1,15 @@
 //! Who is alive, from heartbeats, refused connections and the passing of time. Pure: time comes in as a monotonic `Duration` since the process started.
 
-use crate::heartbeat::{HEARTBEAT_INTERVAL, SUSPECT_AFTER};
+use crate::heartbeat::{HEARTBEAT_INTERVAL, SUSPECT_AFTER, SUSPECT_AFTER_MAX};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A tick this late means that this process itself was not running (stopped, starved, suspended): its silence proves nothing about others.
 pub const TICK_LATE_MAX: Duration = Duration::from_millis(500);
+
+/// Pauses between heartbeats are remembered for one to two of these.
+const PAUSES_WINDOW: Duration = Duration::from_secs(60);
 
 /// A closed address is tried ten times a second; without a refusal for this long, the next one begins a new story.
 pub const REFUSALS_APART_MAX: Duration = Duration::from_secs(1);
@@ -25,7 +28,7 @@ pub enum Verdict {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Nothing heard for [`SUSPECT_AFTER`].
+    /// Nothing heard for [`SUSPECT_AFTER`], or for twice its longest pause of late, if that is more.
     Silence,
     /// Its machine refused the connection: the process is gone.
     Refused,
@@ -62,6 +65,31 @@ struct Peer {
     /// Stays until it is heard again: a grace period never turns a suspect into a live node.
     suspect: Option<(Duration, Why)>,
     refusals: Option<Refusals>,
+    pauses: Pauses,
+}
+
+/// The longest pauses between heartbeats of one process: in the window that runs, and in the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pauses {
+    from: Duration,
+    longest: Duration,
+    longest_before: Duration,
+}
+
+impl Pauses {
+    fn note(self, now: Duration, pause: Duration) -> Self {
+        // An outage says nothing of how regularly heartbeats come.
+        let pause = if pause <= SUSPECT_AFTER_MAX { pause } else { Duration::ZERO };
+        if now.saturating_sub(self.from) >= PAUSES_WINDOW {
+            return Self { from: now, longest: pause, longest_before: self.longest };
+        }
+        Self { longest: self.longest.max(pause), ..self }
+    }
+
+    /// Silence that is no wonder, given how heartbeats came.
+    fn silence_max(&self) -> Duration {
+        (self.longest.max(self.longest_before) * 2).clamp(SUSPECT_AFTER, SUSPECT_AFTER_MAX)
+    }
 }
 
 /// Connections refused one after the other, of one process. It lives all the same (its advertised address is wrong, say) if it is heard
@@ -131,9 +159,15 @@ impl Liveness {
             Some(_) if was_suspect => Seen::Returned,
             Some(_) => Seen::Usual,
         };
+        let pauses = match (seen, peer.heard) {
+            (Seen::Usual | Seen::Returned, Some(heard)) => {
+                peer.pauses.note(now, now.saturating_sub(heard.at.max(self.grace_from)))
+            }
+            _ => Pauses { from: now, ..Pauses::default() },
+        };
         let refusals = peer.refusals.filter(|_| matches!(seen, Seen::Usual | Seen::Returned));
         let refusals = refusals.and_then(|refusals| refusals.heard(now));
-        *peer = Peer { heard: Some(Heard { boot, sequence, at: now }), suspect: None, refusals };
+        *peer = Peer { heard: Some(Heard { boot, sequence, at: now }), suspect: None, refusals, pauses };
         seen
     }
 
@@ -208,7 +242,7 @@ impl Liveness {
 
     fn silence(&self, now: Duration, peer: &Peer) -> Option<(Duration, Why)> {
         let quiet_from = peer.heard.map_or(self.grace_from, |heard| heard.at.max(self.grace_from));
-        let since = quiet_from + SUSPECT_AFTER;
+        let since = quiet_from + peer.pauses.silence_max();
         (now >= since && !self.was_away(now)).then_some((since, Why::Silence))
     }
 }

@@ -37,8 +37,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
         for number in 0..u64::from(args.runs) {
             let seed = seed.wrapping_add(number);
             let place = args.on.unwrap_or(scenario.on);
+            let mut scenario = scenario.clone();
+            scenario.choose_faults(seed, place);
             let plan = Plan {
-                scenario,
+                scenario: &scenario,
                 place,
                 seed,
                 attach: attach.clone(),

@@ -159,7 +159,8 @@ fn finish(evidence: &Evidence, name: String, outcome: Outcome) -> Check {
 
 fn around(events: &[Event], at_us: i64) -> Vec<String> {
     // What is looked at all the time says nothing of why.
-    let telling: Vec<&Event> = events.iter().filter(|event| !matches!(event.what, What::Watermarks { .. })).collect();
+    let telling: Vec<&Event> =
+        events.iter().filter(|event| !matches!(event.what, What::Watermarks { .. } | What::Process { .. })).collect();
     let at = telling.partition_point(|event| event.at_us < at_us);
     let near = &telling[at.saturating_sub(AROUND)..(at + AROUND).min(telling.len())];
     near.iter().map(|event| event.line().chars().take(LINE_CHARS_MAX).collect()).collect()

@@ -1,9 +1,10 @@
 //! The thresholds that a scenario sets in `[expect]`.
 
 use super::{Evidence, Outcome};
-use crate::history::What;
+use crate::history::{Event, What};
 use crate::report::figures;
 use crate::scenario::{Class, Expect};
+use std::collections::BTreeMap;
 
 /// One check for each threshold that is set.
 pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
@@ -14,6 +15,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
         lost_frames_standard_max,
         lost_frames_gapless_max,
         lost_frames_unaffected_max,
+        moves_max,
         settled_within_s,
         api_answered_percent_min,
         playback_answered_percent_min,
@@ -37,6 +39,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
         at_most("lost_frames_standard_max", *lost_frames_standard_max, lost(evidence, Class::Standard), "frames"),
         at_most("lost_frames_gapless_max", *lost_frames_gapless_max, lost(evidence, Class::Gapless), "frames"),
         at_most("lost_frames_unaffected_max", *lost_frames_unaffected_max, lost_unaffected, "frames"),
+        at_most("moves_max", *moves_max, moves(&evidence.events), "changes of an owner"),
         settled,
         answered(evidence, "api_answered_percent_min", "api", *api_answered_percent_min),
         answered(evidence, "playback_answered_percent_min", "playback", *playback_answered_percent_min),
@@ -50,6 +53,20 @@ fn judged(holds: bool, text: String, at_us: Option<i64>) -> Outcome {
 
 fn lost(evidence: &Evidence, class: Class) -> u64 {
     evidence.cameras.iter().filter(|camera| camera.class == class).map(|camera| camera.loss.lost).sum()
+}
+
+/// How often a camera got another owner, as far as any node told.
+fn moves(events: &[Event]) -> u64 {
+    let mut owners: BTreeMap<&str, BTreeMap<u64, &str>> = BTreeMap::new();
+    for event in events {
+        if let What::Assignment { camera, epoch, owner: Some(owner), .. } = &event.what {
+            owners.entry(camera).or_default().insert(*epoch, owner);
+        }
+    }
+    let changes = |by_epoch: &BTreeMap<u64, &str>| {
+        by_epoch.values().zip(by_epoch.values().skip(1)).filter(|(before, after)| before != after).count() as u64
+    };
+    owners.values().map(changes).sum()
 }
 
 /// When the first frame was lost.

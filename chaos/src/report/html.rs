@@ -2,7 +2,7 @@
 
 use super::junit::escape;
 use super::lanes::Stretch;
-use super::{Figures, Report};
+use super::{Figures, NodeUse, Report};
 use crate::invariants::Verdict;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -45,6 +45,7 @@ pub(super) fn write(report: &Report) -> String {
     picture(&mut page, report);
     histogram(&mut page, &report.figures);
     causes(&mut page, &report.figures);
+    uses(&mut page, report);
     gaps(&mut page, report);
     page.push_str("</body></html>\n");
     page
@@ -253,6 +254,20 @@ fn causes(page: &mut String, figures: &Figures) {
         );
     }
     page.push_str("</table>\n");
+}
+
+fn uses(page: &mut String, report: &Report) {
+    if report.uses.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>Memory and open files</h2>\n<table><tr><th>node</th><th>MiB resident</th><th>descriptors</th></tr>\n",
+    );
+    for NodeUse { node, resident_mib, descriptors } in &report.uses {
+        let node = escape(node);
+        let _ = writeln!(page, "<tr><td>{node}</td><td>{resident_mib}</td><td>{descriptors}</td></tr>");
+    }
+    page.push_str("</table>\n<p class=\"muted\">Medians of the run's first and last third.</p>\n");
 }
 
 fn gaps(page: &mut String, report: &Report) {

@@ -4,10 +4,12 @@ pub mod figures;
 mod html;
 mod junit;
 mod lanes;
+pub mod resources;
 pub mod table;
 
 pub use figures::{Failover, Figures, GapRow};
 pub use lanes::Lanes;
+pub use resources::{NodeUse, Use};
 
 use crate::invariants::{Check, Evidence, FaultSpan, Verdict};
 use crate::run::RunOptions;
@@ -42,6 +44,9 @@ pub struct Report {
     pub checks: Vec<Check>,
     pub faults: Vec<FaultSpan>,
     pub gaps: Vec<GapRow>,
+    /// Memory and open files of nodes that are processes of this machine.
+    #[serde(default)]
+    pub uses: Vec<NodeUse>,
     pub lanes: Lanes,
 }
 
@@ -66,6 +71,7 @@ impl Report {
             checks,
             faults: evidence.faults.clone(),
             gaps: figures::gap_rows(evidence),
+            uses: resources::of(&evidence.events, (evidence.from_us, evidence.to_us)),
             lanes: Lanes::of(evidence),
         }
     }
@@ -153,6 +159,9 @@ impl Report {
         }
         for (cause, lost) in &self.figures.lost_by_cause {
             let _ = writeln!(text, "  {:<20}{:>6} frames in {} runs", cause, lost.frames, lost.runs);
+        }
+        for NodeUse { node, resident_mib, descriptors } in &self.uses {
+            let _ = writeln!(text, "  {node:<20}{resident_mib} MiB resident, {descriptors} descriptors");
         }
         let _ = writeln!(text, "repeat it: {}", self.repeat);
         let _ = writeln!(text, "{} {}", self.scenario, if self.holds() { "HOLDS" } else { "is BROKEN" });

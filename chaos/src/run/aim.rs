@@ -124,6 +124,7 @@ mod tests {
             to: None,
             percent: None,
             delay_ms: None,
+            jitter_ms: None,
             kbps: None,
             seconds: None,
             frames: None,

@@ -7,6 +7,7 @@ mod collect;
 mod footage;
 mod load;
 mod look;
+mod resources;
 mod timeline;
 mod watch;
 
@@ -41,6 +42,9 @@ const FLUSHED_AFTER: Duration = Duration::from_secs(5);
 
 /// How often the run looks whether something is due or a node ended by itself.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often memory and open files of the nodes are looked at.
+const PROCESSES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a fault that needs a leader waits for nobody: it then takes the cluster as it is.
 const NOBODY_LEADS_FOR: Duration = Duration::from_secs(5);
@@ -111,6 +115,7 @@ struct Run<'a> {
     started: Instant,
     /// Faults that hold now, by their place in the scenario.
     holding: BTreeMap<usize, (Action, Hit)>,
+    looked_at_processes: Option<Instant>,
     /// Nodes that a fault holds.
     held: Arc<Mutex<BTreeSet<usize>>>,
     last_hit: Hit,
@@ -128,6 +133,7 @@ impl<'a> Run<'a> {
             history,
             started: monotonic_now(),
             holding: BTreeMap::new(),
+            looked_at_processes: None,
             held: Arc::default(),
             last_hit: Hit::default(),
             trouble: Vec::new(),
@@ -201,11 +207,26 @@ impl<'a> Run<'a> {
                 self.tell(&format!("{node} ended by itself"));
                 self.history.add(What::EndedByItself { node });
             }
+            self.look_at_processes();
             let left = due.saturating_duration_since(monotonic_now());
             if left.is_zero() {
                 return;
             }
             sleep(left.min(TICK)).await;
+        }
+    }
+
+    fn look_at_processes(&mut self) {
+        if self.looked_at_processes.is_some_and(|at| at.elapsed() < PROCESSES_INTERVAL) {
+            return;
+        }
+        self.looked_at_processes = Some(monotonic_now());
+        for (index, pid) in self.stage.pids() {
+            if let Some(held) = resources::of(pid) {
+                let node = self.stage.names()[index].clone();
+                let resources::Held { resident_kib, descriptors } = held;
+                self.history.add(What::Process { node, resident_kib, descriptors });
+            }
         }
     }
 
@@ -237,7 +258,9 @@ impl<'a> Run<'a> {
         }
         let name = describe(&action);
         self.history.add(What::FaultOn { fault: number, action: name.clone(), nodes, cameras, affected });
-        self.last_hit = hit.clone();
+        if !hit.nodes.is_empty() {
+            self.last_hit = hit.clone();
+        }
         let begun = self.stage.begin(number, &action, &hit).await;
         self.went(begun)?;
         if fault.action == ActionName::RollingRestart || fault.action == ActionName::CameraGarbage {
@@ -344,7 +367,8 @@ fn describe(action: &Action) -> String {
     match action {
         Action::OneWay { to } => format!("one-way to {to}"),
         Action::Loss { percent } => format!("loss {percent} %"),
-        Action::Delay { ms } => format!("delay {ms} ms"),
+        Action::Delay { ms, jitter_ms: 0 } => format!("delay {ms} ms"),
+        Action::Delay { ms, jitter_ms } => format!("delay {ms} ms \u{b1} {jitter_ms} ms"),
         Action::SlowLink { kbps } => format!("slow-link {kbps} kbit/s"),
         Action::DiskSlow { kbps } => format!("disk-slow {kbps} kbit/s"),
         Action::ClockStep { seconds } => format!("clock-step {seconds:+} s"),

@@ -16,6 +16,8 @@ pub struct Expect {
     pub lost_frames_gapless_max: Option<u64>,
     /// Frames lost by cameras that no faulty node recorded when its fault began.
     pub lost_frames_unaffected_max: Option<u64>,
+    /// How often a camera may get another owner, over all cameras.
+    pub moves_max: Option<u64>,
     /// From the end of the scenario until each camera has one recorder again.
     pub settled_within_s: Option<f64>,
     /// Of the API's requests to nodes that no fault held, how many were answered.

@@ -54,6 +54,9 @@ pub struct Fault {
     pub percent: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// `delay`: by how much each packet's delay differs from `delay_ms`, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kbps: Option<u64>,
     /// `clock-step`: ahead (or behind).
@@ -94,7 +97,7 @@ pub enum Action {
     OneWay { to: Target },
     Split,
     Loss { percent: u32 },
-    Delay { ms: u64 },
+    Delay { ms: u64, jitter_ms: u64 },
     SlowLink { kbps: u64 },
     CameraPath,
     DiskEio,
@@ -205,7 +208,9 @@ impl Fault {
             ActionName::OneWay => Action::OneWay { to: self.to.clone().unwrap_or(Target::All) },
             ActionName::Split => Action::Split,
             ActionName::Loss => Action::Loss { percent: self.percent.unwrap_or(0) },
-            ActionName::Delay => Action::Delay { ms: self.delay_ms.unwrap_or(0) },
+            ActionName::Delay => {
+                Action::Delay { ms: self.delay_ms.unwrap_or(0), jitter_ms: self.jitter_ms.unwrap_or(0) }
+            }
             ActionName::SlowLink => Action::SlowLink { kbps: self.kbps.unwrap_or(0) },
             ActionName::CameraPath => Action::CameraPath,
             ActionName::DiskEio => Action::DiskEio,
@@ -262,6 +267,9 @@ impl Fault {
             need(!is_set || wanted, format!("does not take `{key}`"));
             need(is_set || !wanted, format!("needs `{key}`"));
         }
+        let jitter_fits = self.jitter_ms.is_none_or(|jitter| jitter <= self.delay_ms.unwrap_or(0));
+        need(self.jitter_ms.is_none() || self.action == ActionName::Delay, "does not take `jitter_ms`".to_owned());
+        need(jitter_fits, "`jitter_ms` is more than `delay_ms`: nothing arrives before it was sent".to_owned());
         need(
             self.percent.is_none_or(|percent| (1..=100).contains(&percent)),
             "`percent` is not within 1 to 100".into(),
@@ -269,7 +277,7 @@ impl Fault {
         mistakes
     }
 
-    /// Each key, whether it is set, and whether the action takes it.
+    /// Each key that its actions need, whether it is set, and whether the action takes it.
     fn figures(&self) -> [(&'static str, bool, bool); 6] {
         let is = |names: &[ActionName]| names.contains(&self.action);
         [

@@ -3,12 +3,14 @@
 mod error;
 mod expect;
 mod fault;
+mod random;
 mod shipped;
 mod target;
 
 pub use error::ScenarioError;
 pub use expect::Expect;
 pub use fault::{Action, ActionName, Fault, Reach};
+pub use random::RandomFaults;
 pub use shipped::{SHIPPED, shipped};
 pub use target::Target;
 
@@ -60,6 +62,9 @@ pub struct Scenario {
     spanned_faults: Vec<Spanned<Fault>>,
     #[serde(skip)]
     pub faults: Vec<Fault>,
+    /// Faults that the seed chooses, beside those of the file.
+    #[serde(default)]
+    pub random: Option<RandomFaults>,
     #[serde(default)]
     pub expect: Expect,
 }
@@ -157,6 +162,13 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Chooses the faults of `[random]`.
+    pub fn choose_faults(&mut self, seed: u64, place: Place) {
+        if let Some(random) = self.random.take() {
+            self.faults.extend(random.faults(seed, place, self.seconds));
+        }
+    }
+
     /// The same with so many cameras in all; each group keeps its share, and at least one.
     pub fn resize(&mut self, cameras: u32) {
         let before = self.cameras_total();
@@ -203,6 +215,9 @@ impl Scenario {
             );
             let steps = (40..=1000).contains(&group.gop_ms) && group.gop_ms % 40 == 0;
             need(steps, format!("{at}: `gop_ms` is not a multiple of 40 within 40 to 1000"));
+        }
+        for what in self.random.iter().flat_map(RandomFaults::mistakes) {
+            mistakes.push(Mistake { at: None, what });
         }
         for fault in &self.spanned_faults {
             let found = fault.get_ref().mistakes(self);

@@ -1,7 +1,7 @@
 //! The scenarios that are built in: those of `chaos/scenarios`.
 
 /// Name and text, sorted by name.
-pub const SHIPPED: [(&str, &str); 26] = [
+pub const SHIPPED: [(&str, &str); 27] = [
     ("camera-faults", include_str!("../../scenarios/camera-faults.toml")),
     ("camera-path-lost", include_str!("../../scenarios/camera-path-lost.toml")),
     ("clock-step", include_str!("../../scenarios/clock-step.toml")),
@@ -18,6 +18,7 @@ pub const SHIPPED: [(&str, &str); 26] = [
     ("kill-all", include_str!("../../scenarios/kill-all.toml")),
     ("leader-kill", include_str!("../../scenarios/leader-kill.toml")),
     ("leader-silent", include_str!("../../scenarios/leader-silent.toml")),
+    ("lossy-network", include_str!("../../scenarios/lossy-network.toml")),
     ("node-replaced", include_str!("../../scenarios/node-replaced.toml")),
     ("node-silent", include_str!("../../scenarios/node-silent.toml")),
     ("one-way-partition", include_str!("../../scenarios/one-way-partition.toml")),

@@ -13,7 +13,7 @@ pub enum Target {
     /// Any recording node that runs, by the seed.
     Any,
     All,
-    /// The nodes that the fault before hit.
+    /// The nodes that were hit last.
     Same,
     /// By its number, from 1.
     Node(usize),

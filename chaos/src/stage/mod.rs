@@ -5,6 +5,7 @@
 mod attached;
 mod camera_side;
 mod disks;
+mod lag;
 mod leftovers;
 pub mod namespaces;
 mod nodes;
@@ -96,6 +97,13 @@ impl Stage {
     #[must_use]
     pub fn wanted(&self) -> Vec<usize> {
         self.wanted.iter().copied().collect()
+    }
+
+    /// Processes of the nodes that should run now, by index; none of an attached cluster.
+    #[must_use]
+    pub fn pids(&mut self) -> Vec<(usize, u32)> {
+        let wanted = self.wanted();
+        wanted.into_iter().filter_map(|index| Some((index, self.nodes.pid(index)?))).collect()
     }
 
     /// Nodes that ended though nobody told them to; each is told once.

@@ -2,6 +2,7 @@
 //!
 //! The machine's own network is not touched. Nodes and cameras share one bridge, where faults happen; this program reaches the nodes' APIs over a second one.
 
+use super::lag::{Delays, Lag, QUEUE};
 use super::rules::{Party, Rule, Rules};
 use super::{owner, programs};
 use crate::{Error, Result, io_error};
@@ -34,6 +35,8 @@ pub struct Namespaces {
     nodes: usize,
     /// By fault: nodes and kbit/s.
     slow: BTreeMap<usize, (Vec<usize>, u64)>,
+    /// Of those whose packets were ever late.
+    lags: BTreeMap<Party, Lag>,
 }
 
 /// Address on the bridge where faults happen.
@@ -82,7 +85,7 @@ impl Namespaces {
         if let Some(why) = missing() {
             return Err(Error::CannotRun(why));
         }
-        let made = Self { tag: owner::tag(), nodes, slow: BTreeMap::new() };
+        let made = Self { tag: owner::tag(), nodes, slow: BTreeMap::new(), lags: BTreeMap::new() };
         made.build()?;
         Ok(made)
     }
@@ -168,19 +171,39 @@ impl Namespaces {
     ///
     /// # Errors
     /// Where nft refuses them.
-    pub(super) fn set_rules(&self, rules: &Rules) -> Result<()> {
+    pub(super) fn set_rules(&mut self, rules: &Rules) -> Result<()> {
         let parties = (0..self.nodes).map(Party::Node).chain([Party::Cameras]);
         for receiver in parties {
-            let mut script = "flush chain inet faults in\n".to_owned();
-            for ((from, _), rule) in rules.iter().filter(|((_, to), _)| *to == receiver) {
-                // Writing to a String cannot fail.
-                let _ = writeln!(script, "add rule inet faults in ip saddr {} {}", address(*from), verdict(*rule)?);
-            }
             let name = match receiver {
                 Party::Node(index) => self.node(index),
                 Party::Cameras => self.cameras(),
             };
+            let about: Vec<(Ipv4Addr, Rule)> = rules
+                .iter()
+                .filter(|((_, to), _)| *to == receiver)
+                .map(|((from, _), rule)| (address(*from), *rule))
+                .collect();
+            // First who takes what is late, then what hands it over: nobody there would mean that it is lost.
+            self.hold_up(receiver, &path(&name), delays(&about))?;
+            let mut script = "flush chain inet faults in\n".to_owned();
+            for (from, rule) in about {
+                for verdict in verdicts(rule) {
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(script, "add rule inet faults in ip saddr {from} {verdict}");
+                }
+            }
             self.nft(&name, &script)?;
+        }
+        Ok(())
+    }
+
+    fn hold_up(&mut self, receiver: Party, namespace: &Path, delays: Delays) -> Result<()> {
+        if !self.lags.contains_key(&receiver) && !delays.is_empty() {
+            let seed = self.lags.len() as u64;
+            self.lags.insert(receiver, Lag::start(namespace, seed)?);
+        }
+        if let Some(lag) = self.lags.get(&receiver) {
+            lag.set(delays);
         }
         Ok(())
     }
@@ -220,6 +243,7 @@ impl Namespaces {
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
+        self.lags.clear();
         let nodes = (0..self.nodes).map(|index| self.node(index));
         for name in nodes.chain([self.cameras(), self.runner(), self.switch()]).filter(|name| path(name).exists()) {
             if let Err(error) = programs::run(&["ip", "netns", "del", &name]) {
@@ -243,23 +267,33 @@ fn path(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
 }
 
-fn verdict(rule: Rule) -> Result<String> {
-    Ok(match rule {
-        Rule::Drop => "drop".to_owned(),
-        Rule::Refuse => "meta l4proto tcp reject with tcp reset".to_owned(),
-        Rule::Loss { percent } => format!("numgen random mod 100 < {percent} drop"),
-        Rule::Delay { .. } => {
-            return Err(Error::CannotRun(
-                "delay between namespaces needs netem, which is not used because many kernels lack it; run it with --on processes"
-                    .to_owned(),
-            ));
+/// What nft does with packets that a rule is about, one line each.
+fn verdicts(rule: Rule) -> Vec<String> {
+    match rule {
+        Rule::Drop => vec!["drop".to_owned()],
+        Rule::Refuse => vec!["meta l4proto tcp reject with tcp reset".to_owned()],
+        Rule::Impair(impairment) => {
+            let loss = format!("numgen random mod 100 < {} drop", impairment.loss_percent);
+            let delay = format!("queue num {QUEUE}");
+            let wanted = [(impairment.loss_percent > 0, loss), (impairment.delays() != (0, 0), delay)];
+            wanted.into_iter().filter_map(|(is_wanted, line)| is_wanted.then_some(line)).collect()
         }
-    })
+    }
+}
+
+fn delays(rules: &[(Ipv4Addr, Rule)]) -> Delays {
+    let late = |(from, rule): &(Ipv4Addr, Rule)| match rule {
+        Rule::Impair(impairment) if impairment.delays() != (0, 0) => Some((*from, impairment.delays())),
+        _ => None,
+    };
+    rules.iter().filter_map(late).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::Impairment;
     use super::*;
+    use std::time::{Duration, Instant};
 
     fn reaches(namespaces: &Namespaces, from: usize, to: usize) -> bool {
         let net = format!("--net={}", namespaces.node_path(from).display());
@@ -275,13 +309,20 @@ mod tests {
         if let Some(why) = missing() {
             return eprintln!("LEFT OUT: network namespaces, because {why}");
         }
-        let namespaces = Namespaces::create(3).unwrap();
+        let mut namespaces = Namespaces::create(3).unwrap();
         assert!(reaches(&namespaces, 0, 1) && reaches(&namespaces, 1, 0));
         let rules = Rules::from([((Party::Node(0), Party::Node(1)), Rule::Drop)]);
         namespaces.set_rules(&rules).unwrap();
         assert!(!reaches(&namespaces, 0, 1) && reaches(&namespaces, 0, 2));
         namespaces.set_rules(&Rules::new()).unwrap();
         assert!(reaches(&namespaces, 0, 1));
+        let late = Rule::Impair(Impairment { delay_ms: 300, ..Impairment::default() });
+        namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), late)])).unwrap();
+        let begun = Instant::now();
+        assert!(reaches(&namespaces, 0, 1) && begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+        let lost = Rule::Impair(Impairment { loss_percent: 100, ..Impairment::default() });
+        namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), lost)])).unwrap();
+        assert!(!reaches(&namespaces, 0, 1));
         let path = namespaces.node_path(0);
         drop(namespaces);
         assert!(!path.exists());

@@ -5,6 +5,7 @@
 use super::rules::{Party, Rule, Rules};
 use crate::sockets;
 use crate::{Result, io_error};
+use holdfast_storage::random::Random;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -158,6 +159,7 @@ async fn pump(
     mut rules: watch::Receiver<Arc<Rules>>,
 ) -> std::result::Result<(), Broken> {
     let mut bytes = vec![0; COPY_BYTES];
+    let mut random = Random::new(0);
     loop {
         // A connection may be silent for as long as it likes; a rule that breaks it off does not wait for its next byte.
         let count = tokio::select! {
@@ -169,7 +171,11 @@ async fn pump(
         let rule = passing.map(|rules| rule_of(&rules, direction)).map_err(|_| Broken)?;
         match rule {
             Some(Rule::Refuse) => return Err(broken(&from, &to)),
-            Some(Rule::Delay { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Some(Rule::Impair(impairment)) => {
+                let (least, most) = impairment.delays();
+                let ms = random.within(least..most + 1);
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
             _ => {}
         }
         if count == 0 {

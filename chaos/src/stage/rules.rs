@@ -18,12 +18,33 @@ pub(super) enum Rule {
     Drop,
     /// Connections are reset, and new ones too.
     Refuse,
-    Delay {
-        ms: u64,
-    },
-    Loss {
-        percent: u32,
-    },
+    Impair(Impairment),
+}
+
+/// What happens to each packet by itself; proxies only know the delay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Impairment {
+    /// Lost of a hundred.
+    pub(super) loss_percent: u32,
+    pub(super) delay_ms: u64,
+    /// Delays differ from `delay_ms` by up to this.
+    pub(super) jitter_ms: u64,
+}
+
+impl Impairment {
+    /// In milliseconds: at least, at most.
+    pub(super) fn delays(self) -> (u64, u64) {
+        (self.delay_ms.saturating_sub(self.jitter_ms), self.delay_ms + self.jitter_ms)
+    }
+
+    /// Both hold: a fault brings loss, another one delay.
+    fn and(self, other: Self) -> Self {
+        Self {
+            loss_percent: self.loss_percent.max(other.loss_percent),
+            delay_ms: self.delay_ms.max(other.delay_ms),
+            jitter_ms: self.jitter_ms.max(other.jitter_ms),
+        }
+    }
 }
 
 /// Rules by direction: from, to.
@@ -42,10 +63,18 @@ impl Active {
         self.0.remove(&fault);
     }
 
-    /// Of several rules for one direction the one that began last holds.
+    /// Of several rules for one direction the one that began last holds; impairments add up.
     #[must_use]
     pub(super) fn rules(&self) -> Rules {
-        self.0.values().flatten().map(|(direction, rule)| (*direction, *rule)).collect()
+        let mut rules = Rules::new();
+        for (direction, rule) in self.0.values().flatten() {
+            let joint = match (rules.get(direction), rule) {
+                (Some(Rule::Impair(before)), Rule::Impair(now)) => Rule::Impair(before.and(*now)),
+                _ => *rule,
+            };
+            rules.insert(*direction, joint);
+        }
+        rules
     }
 }
 
@@ -64,8 +93,14 @@ pub(super) fn rules_of(action: &Action, hit: &[usize], to: &[usize], nodes: usiz
                 let beyond = others(node).filter(|other| !hit.iter().any(|&own| *other == Party::Node(own)));
                 both_ways(&mut rules, me, beyond, Rule::Drop);
             }
-            Action::Loss { percent } => both_ways(&mut rules, me, others(node), Rule::Loss { percent: *percent }),
-            Action::Delay { ms } => both_ways(&mut rules, me, others(node), Rule::Delay { ms: *ms }),
+            Action::Loss { percent } => {
+                let impairment = Impairment { loss_percent: *percent, ..Impairment::default() };
+                both_ways(&mut rules, me, others(node), Rule::Impair(impairment));
+            }
+            Action::Delay { ms, jitter_ms } => {
+                let impairment = Impairment { delay_ms: *ms, jitter_ms: *jitter_ms, ..Impairment::default() };
+                both_ways(&mut rules, me, others(node), Rule::Impair(impairment));
+            }
             Action::OneWay { .. } => {
                 let deaf = to.iter().filter(|&&other| other != node);
                 rules.extend(deaf.map(|&other| ((me, Party::Node(other)), Rule::Drop)));
@@ -103,6 +138,18 @@ mod tests {
         assert_eq!(directions(&Action::Split, &[0, 1], &[]), ["02", "12", "20", "21"]);
         assert_eq!(directions(&Action::OneWay { to: Target::All }, &[0], &[0, 1, 2]), ["01", "02"]);
         assert_eq!(directions(&Action::Loss { percent: 5 }, &[0, 1, 2], &[]).len(), 6);
+    }
+
+    #[test]
+    fn loss_and_delay_of_two_faults_hold_together() {
+        let mut active = Active::default();
+        active.begin(1, rules_of(&Action::Loss { percent: 20 }, &[0], &[], 2));
+        active.begin(2, rules_of(&Action::Delay { ms: 150, jitter_ms: 50 }, &[0], &[], 2));
+        let both = Rule::Impair(Impairment { loss_percent: 20, delay_ms: 150, jitter_ms: 50 });
+        assert_eq!(active.rules().into_values().collect::<Vec<_>>(), [both, both]);
+        active.end(1);
+        let delay = Rule::Impair(Impairment { loss_percent: 0, delay_ms: 150, jitter_ms: 50 });
+        assert_eq!(active.rules().into_values().collect::<Vec<_>>(), [delay, delay]);
     }
 
     #[test]

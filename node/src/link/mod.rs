@@ -1,4 +1,4 @@
-//! Links between nodes: each node keeps one connection to every other member and sends its heartbeat over it.
+//! Links between nodes: each node keeps a connection to every other member and sends its heartbeat over it (over a few more while answers are late).
 //!
 //! The connection is evidence by itself: when it closes and the reconnect is refused, the peer's process is gone, which is known
 //! within milliseconds instead of after a silence.

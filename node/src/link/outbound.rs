@@ -1,7 +1,9 @@
-//! The sending half: a task per peer that connects, sends heartbeats and reports refusals.
+//! The sending half: a task per peer that connects, sends heartbeats and reports refusals; and a task for each of its connections, of which there is one
+//! unless answers are late.
 
 use super::{HEARTBEAT_PATH, LinkEvent, Now, Outgoing};
 use bytes::Bytes;
+use futures::stream::{FuturesUnordered, StreamExt};
 use holdfast_consensus::clocks::{Heard, Sample};
 use holdfast_consensus::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_consensus::model::Secret;
@@ -21,8 +23,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// A peer that does not accept within this time is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A peer that does not answer a heartbeat within this time has its connection replaced.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection on which an answer takes longer is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not hold up the next one: that takes another connection.
+const LANES_MAX: usize = 4;
 /// An answer is two times.
 const ANSWER_BYTES_MAX: usize = 256;
 /// Pause between attempts to connect.
@@ -115,35 +119,59 @@ impl Link {
         }
     }
 
-    /// Sends heartbeats until the connection closes or an answer fails to come.
+    /// Sends heartbeats until a connection closes, or the last one is given up.
     async fn talk(&self, stream: TcpStream) -> Result<(), LinkError> {
-        stream.set_nodelay(true)?;
-        let (sender, connection) = timeout(CONNECT_TIMEOUT, http1::handshake(TokioIo::new(stream)))
-            .await
-            .map_err(|_| LinkError::NoAnswer)??;
-        tokio::select! {
-            closed = connection => Ok(closed?),
-            failed = self.beat(sender) => failed,
-        }
-    }
-
-    async fn beat(&self, mut sender: SendRequest<Full<Bytes>>) -> Result<(), LinkError> {
+        let (closed, mut any_closed) = mpsc::channel(LANES_MAX);
         let mut heartbeat = self.options.heartbeat.clone();
         heartbeat.mark_changed();
         let mut repeat = interval(HEARTBEAT_INTERVAL);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut idle = vec![Lane::over(stream, closed.clone()).await?];
+        let mut busy = FuturesUnordered::new();
         loop {
-            repeat.tick().await;
-            let outgoing = Arc::clone(&heartbeat.borrow_and_update());
-            let body = postcard::to_allocvec(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
-            let sent = timeout(ANSWER_TIMEOUT, self.send(&mut sender, body)).await;
-            let sample = sent.map_err(|_| LinkError::NoAnswer)??;
-            // Where the pilot is behind, a clock's sample is what it can do without.
-            drop(self.options.events.try_send(LinkEvent::Answered(self.node, sample)));
+            tokio::select! {
+                Some(()) = any_closed.recv() => return Ok(()),
+                Some((lane, sent)) = busy.next() => match sent {
+                    Ok(sample) => {
+                        idle.extend(lane);
+                        // Where the pilot is behind, a clock's sample is what it can do without.
+                        drop(self.options.events.try_send(LinkEvent::Answered(self.node, sample)));
+                    }
+                    Err(LinkError::NoAnswer) if !(idle.is_empty() && busy.is_empty()) => {}
+                    Err(error) => return Err(error),
+                },
+                _ = repeat.tick(), if !idle.is_empty() || busy.len() < LANES_MAX => {
+                    let outgoing = Arc::clone(&heartbeat.borrow_and_update());
+                    let body = postcard::to_allocvec(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
+                    busy.push(self.send(idle.pop(), closed.clone(), body));
+                }
+            }
         }
     }
 
-    async fn send(&self, sender: &mut SendRequest<Full<Bytes>>, body: Vec<u8>) -> Result<Sample, LinkError> {
+    /// Over a lane, or over one that is opened for it; it comes back where it can be used again.
+    async fn send(
+        &self,
+        lane: Option<Lane>,
+        closed: mpsc::Sender<()>,
+        body: Vec<u8>,
+    ) -> (Option<Lane>, Result<Sample, LinkError>) {
+        let exchange = async {
+            let mut lane = match lane {
+                Some(lane) => lane,
+                None => Lane::over(TcpStream::connect(&self.addr).await?, closed).await?,
+            };
+            let sample = self.exchange(&mut lane.sender, body).await?;
+            Ok((lane, sample))
+        };
+        match timeout(ANSWER_TIMEOUT, exchange).await {
+            Ok(Ok((lane, sample))) => (Some(lane), Ok(sample)),
+            Ok(Err(error)) => (None, Err(error)),
+            Err(_) => (None, Err(LinkError::NoAnswer)),
+        }
+    }
+
+    async fn exchange(&self, sender: &mut SendRequest<Full<Bytes>>, body: Vec<u8>) -> Result<Sample, LinkError> {
         sender.ready().await?;
         let request = Request::post(HEARTBEAT_PATH)
             .header("host", &self.addr)
@@ -159,6 +187,35 @@ impl Link {
         }
         let heard: Heard = postcard::from_bytes(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
         Ok(Sample { sent, heard, returned })
+    }
+}
+
+/// One connection; given up when dropped.
+struct Lane {
+    sender: SendRequest<Full<Bytes>>,
+    connection: JoinHandle<()>,
+}
+
+impl Lane {
+    /// Tells `closed` when the peer ends it.
+    async fn over(stream: TcpStream, closed: mpsc::Sender<()>) -> Result<Self, LinkError> {
+        stream.set_nodelay(true)?;
+        let shaken = timeout(CONNECT_TIMEOUT, http1::handshake(TokioIo::new(stream))).await;
+        let (sender, connection) = shaken.map_err(|_| LinkError::NoAnswer)??;
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a peer broke");
+            }
+            // Nobody listens where the link has ended already.
+            let _ = closed.try_send(());
+        });
+        Ok(Self { sender, connection })
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.connection.abort();
     }
 }
 
