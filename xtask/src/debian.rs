@@ -21,7 +21,7 @@ pub(crate) const INTEROP: [&str; 11] = [
 pub(crate) const DISKS: [&str; 5] = ["nbdkit", "libnbd-bin", "fuse3", "e2fsprogs", "xfsprogs"];
 
 /// Network namespaces and the faults in them (root only).
-pub(crate) const NETWORK: [&str; 3] = ["iproute2", "nftables", "util-linux"];
+pub(crate) const NETWORK: [&str; 4] = ["iproute2", "iptables", "nftables", "util-linux"];
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packages {

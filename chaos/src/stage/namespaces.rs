@@ -1,9 +1,9 @@
-//! Every node, the cameras and this program in network namespaces of their own, on bridges in a namespace of their own: needs root, iproute2 and nftables.
+//! Every node, the cameras and this program in network namespaces of their own, on bridges in a namespace of their own: needs root, iproute2, nftables and iptables.
 //!
 //! The machine's own network is not touched. Nodes and cameras share one bridge, where faults happen; this program reaches the nodes' APIs over a second one.
 
 use super::lag::{Delays, Lag, QUEUE};
-use super::rules::{Party, Rule, Rules};
+use super::rules::{Impairment, Party, Rule, Rules};
 use super::{owner, programs};
 use crate::{Error, Result, io_error};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Followed by the tag of the process that made it.
 const PREFIX: &str = "hfc-";
 
-const DEBIAN: &str = "iproute2 nftables util-linux";
+const DEBIAN: &str = "iproute2 iptables nftables util-linux";
 
 /// The last number of the cameras' address; nodes have 1 and up.
 const CAMERAS_HOST: u8 = 100;
@@ -65,7 +65,7 @@ pub fn missing() -> Option<String> {
         return Some("only root may make network namespaces".to_owned());
     }
     let absent: Vec<&str> =
-        ["ip", "nft", "nsenter", "tc"].into_iter().filter(|name| !programs::is_installed(name)).collect();
+        ["ip", "iptables", "nft", "nsenter", "tc"].into_iter().filter(|name| !programs::is_installed(name)).collect();
     (!absent.is_empty()).then(|| format!("there is no {} (Debian: {DEBIAN})", absent.join(", ")))
 }
 
@@ -183,11 +183,10 @@ impl Namespaces {
                 .filter(|((_, to), _)| *to == receiver)
                 .map(|((from, _), rule)| (address(*from), *rule))
                 .collect();
-            // First who takes what is late, then what hands it over: nobody there would mean that it is lost.
-            self.hold_up(receiver, &path(&name), delays(&about))?;
+            self.hold_up(receiver, &name, delays(&about))?;
             let mut script = "flush chain inet faults in\n".to_owned();
             for (from, rule) in about {
-                for verdict in verdicts(rule) {
+                if let Some(verdict) = verdict(rule) {
                     // Writing to a String cannot fail.
                     let _ = writeln!(script, "add rule inet faults in ip saddr {from} {verdict}");
                 }
@@ -197,15 +196,29 @@ impl Namespaces {
         Ok(())
     }
 
-    fn hold_up(&mut self, receiver: Party, namespace: &Path, delays: Delays) -> Result<()> {
-        if !self.lags.contains_key(&receiver) && !delays.is_empty() {
+    /// By iptables: fewer kernels have nft's own `queue`.
+    fn hold_up(&mut self, receiver: Party, namespace: &str, delays: Delays) -> Result<()> {
+        if !self.lags.contains_key(&receiver) {
+            if delays.is_empty() {
+                return Ok(());
+            }
             let seed = self.lags.len() as u64;
-            self.lags.insert(receiver, Lag::start(namespace, seed)?);
+            self.lags.insert(receiver, Lag::start(&path(namespace), seed)?);
+        }
+        self.iptables(namespace, &["--flush", "INPUT"])?;
+        for from in delays.keys() {
+            let (from, queue) = (from.to_string(), QUEUE.to_string());
+            self.iptables(namespace, &["--append", "INPUT", "--source", &from, "--jump", "NFQUEUE", "--queue-num", &queue])?;
         }
         if let Some(lag) = self.lags.get(&receiver) {
             lag.set(delays);
         }
         Ok(())
+    }
+
+    fn iptables(&self, namespace: &str, words: &[&str]) -> Result<()> {
+        let net = format!("--net={}", path(namespace).display());
+        programs::run(&[&["nsenter", &net, "iptables", "--wait"], words].concat()).map(drop)
     }
 
     /// The nodes' links carry so many kbit/s in each direction, for as long as the fault lasts.
@@ -267,17 +280,14 @@ fn path(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
 }
 
-/// What nft does with packets that a rule is about, one line each.
-fn verdicts(rule: Rule) -> Vec<String> {
+/// What nft does with packets that a rule is about.
+fn verdict(rule: Rule) -> Option<String> {
     match rule {
-        Rule::Drop => vec!["drop".to_owned()],
-        Rule::Refuse => vec!["meta l4proto tcp reject with tcp reset".to_owned()],
-        Rule::Impair(impairment) => {
-            let loss = format!("numgen random mod 100 < {} drop", impairment.loss_percent);
-            let delay = format!("queue num {QUEUE}");
-            let wanted = [(impairment.loss_percent > 0, loss), (impairment.delays() != (0, 0), delay)];
-            wanted.into_iter().filter_map(|(is_wanted, line)| is_wanted.then_some(line)).collect()
-        }
+        // nft refuses a comparison that always holds.
+        Rule::Drop | Rule::Impair(Impairment { loss_percent: 100.., .. }) => Some("drop".to_owned()),
+        Rule::Refuse => Some("meta l4proto tcp reject with tcp reset".to_owned()),
+        Rule::Impair(Impairment { loss_percent: 0, .. }) => None,
+        Rule::Impair(Impairment { loss_percent, .. }) => Some(format!("numgen random mod 100 < {loss_percent} drop")),
     }
 }
 
@@ -291,7 +301,6 @@ fn delays(rules: &[(Ipv4Addr, Rule)]) -> Delays {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::Impairment;
     use super::*;
     use std::time::{Duration, Instant};
 
