@@ -98,7 +98,10 @@ impl RandomFaults {
         let total: u64 = kinds.iter().map(weight).sum();
         let mut faults = Vec::new();
         let mut at = QUIET_S;
-        while total > 0 {
+        if total == 0 {
+            return faults;
+        }
+        loop {
             let mut left = random.below(total);
             let chosen = kinds.iter().find(|kind| {
                 let is_it = left < weight(kind);

@@ -4,6 +4,7 @@
 
 use super::namespaces::enter;
 use crate::{Error, Result, io_error};
+use holdfast_node::cli::monotonic_now;
 use holdfast_storage::random::Random;
 use nfq::{Message, Queue, Verdict};
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ impl Holding {
     fn run(mut self, stopped: &mpsc::Receiver<()>) {
         while stopped.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Timeout) {
             self.take();
-            let now = Instant::now();
+            let now = monotonic_now();
             while let Some(first) = self.held.first_entry().filter(|first| first.key().0 <= now) {
                 let message = first.remove();
                 self.pass(message);
@@ -123,7 +124,7 @@ impl Holding {
                 source(message.get_payload()).and_then(|from| delays.get(&from)).copied().unwrap_or((0, 0));
             let delay = Duration::from_millis(self.random.within(least..most + 1));
             self.seen += 1;
-            self.held.insert((Instant::now() + delay, self.seen), message);
+            self.held.insert((monotonic_now() + delay, self.seen), message);
         }
     }
 

@@ -208,7 +208,10 @@ impl Namespaces {
         self.iptables(namespace, &["--flush", "INPUT"])?;
         for from in delays.keys() {
             let (from, queue) = (from.to_string(), QUEUE.to_string());
-            self.iptables(namespace, &["--append", "INPUT", "--source", &from, "--jump", "NFQUEUE", "--queue-num", &queue])?;
+            self.iptables(
+                namespace,
+                &["--append", "INPUT", "--source", &from, "--jump", "NFQUEUE", "--queue-num", &queue],
+            )?;
         }
         if let Some(lag) = self.lags.get(&receiver) {
             lag.set(delays);
