@@ -305,7 +305,7 @@ fn delays(rules: &[(Ipv4Addr, Rule)]) -> Delays {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     fn reaches(namespaces: &Namespaces, from: usize, to: usize) -> bool {
         let net = format!("--net={}", namespaces.node_path(from).display());
@@ -330,7 +330,7 @@ mod tests {
         assert!(reaches(&namespaces, 0, 1));
         let late = Rule::Impair(Impairment { delay_ms: 300, ..Impairment::default() });
         namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), late)])).unwrap();
-        let begun = Instant::now();
+        let begun = holdfast_node::cli::monotonic_now();
         assert!(reaches(&namespaces, 0, 1) && begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
         let lost = Rule::Impair(Impairment { loss_percent: 100, ..Impairment::default() });
         namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), lost)])).unwrap();
