@@ -99,12 +99,14 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], goes_on: bool) {
     loop {
         let hole_start = at.checked_sub(1).map_or(Timestamp::MIN, |before| end_of(&view[before]));
         let hole_end = view.get(at).map_or(Timestamp::MAX, |after| start_of(after));
-        if hole_start >= run_end {
+        // Without it what comes after could not be decoded before its first keyframe, however short the hole is.
+        let leads_on = view.get(at).is_some_and(|after| leads_on_to(run, after));
+        if hole_start >= run_end && !leads_on {
             return;
         }
         // Clocks differ: what sticks out by less than a hole adds nothing.
         let adds = run_start.plus_micros(HOLE_US_MIN) < hole_end && hole_start.plus_micros(HOLE_US_MIN) < run_end;
-        if adds && hole_start < hole_end {
+        if leads_on || (adds && hole_start < hole_end) {
             at += splice(view, at, run, goes_on);
         }
         at += 1;
@@ -112,6 +114,12 @@ fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], goes_on: bool) {
             return;
         }
     }
+}
+
+/// Whether `after` begins within the GOP that `run` ends with, in the same session: a recorder that got its next epoch or rank there.
+fn leads_on_to(run: &[ChunkEntry], after: &[ChunkEntry]) -> bool {
+    let (Some(last), Some(first)) = (run.last(), after.first()) else { return false };
+    last.meta.is_followed_by(&first.meta) && !is_entry(first)
 }
 
 /// Fills the hole before `view[at]` from `run`. Returns how many runs `view` grew by.

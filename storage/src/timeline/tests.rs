@@ -95,6 +95,35 @@ fn a_recorder_that_begins_within_a_gop_is_entered_at_its_first_keyframe() {
     assert_eq!(shown(&merged)[4..8], [(1, 4), (1, 5), (3, 6), (3, 7)]);
 }
 
+/// A mirror in a clock `skew_us` off, whose chunk number 7 ends after 80 ms, when it becomes the owner; it goes on within the GOP.
+fn promoted_mirror(skew_us: i64) -> Vec<ChunkEntry> {
+    let mut session = Recording { skew_us, ..MIRROR }.video(0..15);
+    session[7].meta.duration_us = 80_000;
+    session[8].meta.keyframe_crc = None;
+    for owned in &mut session[8..] {
+        (owned.meta.epoch, owned.meta.rank) = (Epoch(2), Rank::Owner);
+        owned.meta.start = owned.meta.start.plus_micros(-420_000);
+    }
+    session
+}
+
+#[test]
+fn a_mirror_that_becomes_the_owner_right_after_the_last_frame_of_the_dead_one_loses_nothing() {
+    for skew_us in [-90_000, -10_000, 0, 10_000, 90_000] {
+        let merged = merge([OWNER.video(0..7), promoted_mirror(skew_us)].concat());
+        assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>(), "clock off by {skew_us} us");
+    }
+    // Its last frames were durable on the dead one, too.
+    let mut owner = OWNER.video(0..8);
+    owner[7].meta.duration_us = 80_000;
+    for skew_us in [-10_000, 0, 10_000] {
+        let merged = merge([owner.clone(), promoted_mirror(skew_us)].concat());
+        assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>(), "clock off by {skew_us} us");
+        let heir = merged.iter().position(|entry| entry.meta.node == NodeId(2)).unwrap();
+        assert!(merged[heir].meta.is_keyframe(), "it is entered at a keyframe");
+    }
+}
+
 #[test]
 fn a_successor_that_is_confirmed_within_a_gop_loses_nothing() {
     let mut session = Recording { epoch: 1, rank: Rank::Successor, ..NEXT }.video(6..15);
