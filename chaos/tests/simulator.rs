@@ -30,21 +30,22 @@ fn a_seed_is_a_run() {
 /// Known bugs put back into how nodes are wired: the simulation has to find each of them, or it proves nothing.
 #[test]
 fn what_is_not_durable_and_reported_is_found() {
-    assert_found(Twist::ReceivedCountsAsDurable, "watermarks tell what is durable");
+    assert_found(Twist::ReceivedCountsAsDurable, &["watermarks tell what is durable"]);
 }
 
 #[test]
 fn votes_and_entries_that_are_not_synced_are_found() {
-    assert_found(Twist::VotesAreNotSynced, "one log");
+    // A lost entry is decided again otherwise, and its epoch is given twice: whichever is seen first.
+    assert_found(Twist::VotesAreNotSynced, &["one log", "never go back"]);
 }
 
 /// Within [`SEEDS`] seeds, and by a failure that says so.
-fn assert_found(twist: Twist, said: &str) {
+fn assert_found(twist: Twist, said: &[&str]) {
     let found = simulate((0, SEEDS), twist);
     let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };
     let first = problem.lines().next().unwrap_or_default();
     println!("{twist:?}: seed {seed} finds it: {first}");
-    assert!(first.contains(said), "found something else: {problem}");
+    assert!(said.iter().any(|said| first.contains(said)), "found something else: {problem}");
 }
 
 fn simulate(seeds: (u64, u64), twist: Twist) -> Found<Outcome> {
