@@ -18,8 +18,9 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a provisional successor outlives its owner's return without proof that the owner records.
-pub const CALL_BACK_AFTER: Duration = Duration::from_secs(1);
+/// How long a provisional successor outlives its owner's return without proof that the owner records. One that was alive after all proves it with its next
+/// heartbeats; one whose process is new has to connect and wait for a keyframe first.
+pub const CALL_BACK_AFTER: Duration = Duration::from_secs(5);
 
 /// One recorder that should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,10 +62,11 @@ fn has_room(site: &Site<'_>, node: NodeId) -> bool {
     truth.nodes.get(node).is_some_and(|node| taken < node.spec.camera_capacity as usize)
 }
 
-/// Not one that only stands in: it goes when its owner is back for a second (`CALL_BACK_AFTER`), proof or no proof.
+/// Not one that only stands in: it goes when its owner is back for a while (`CALL_BACK_AFTER`), proof or no proof.
 fn has_had_part(site: &Site<'_>, camera: CameraId, node: NodeId) -> bool {
     let truth = site.world.truth();
     let now = truth.assignments.get(camera).filter(|now| now.owner.is_some());
-    let has_owned = truth.tenures(camera).iter().any(|tenure| tenure.node == node);
+    // The owner, or the one that it has replaced, who records on until the owner proves itself.
+    let has_owned = truth.tenures(camera).iter().rev().take(2).any(|tenure| tenure.node == node);
     now.is_some_and(|now| has_owned || now.mirror == Some(node))
 }
