@@ -261,6 +261,18 @@ impl Catalogue {
         })
     }
 
+    /// The chunk tables of one segment, as its footer's directory has them. Searches all rows.
+    pub(crate) fn tables(&self, id: SegmentId) -> Result<Vec<TrackTable>, Broken> {
+        self.settled(|db| {
+            let mut tables = Vec::new();
+            for bucket in db.scan_prefix([keys::STREAM]) {
+                let rows = bucket_rows(bucket)?;
+                tables.extend(rows.into_iter().filter(|row| row.segment == id).flat_map(|row| row.tables));
+            }
+            Ok(tables)
+        })
+    }
+
     /// The rows of a stream that overlap `[from, to)`, by start.
     pub(crate) fn rows(
         &self,
