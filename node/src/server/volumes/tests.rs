@@ -314,6 +314,53 @@ async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() 
     volumes.close().await.unwrap();
 }
 
+/// Six chunks, each in a segment of its own, on a volume of which the configuration lets nothing stay.
+async fn expired(dir: &TempDir, path: &Path) -> Config {
+    let mut config = config(dir, &[path]);
+    config.storage.segment_seconds = 0;
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    for sequence in 0..6 {
+        sink.append("default", chunk(sequence)).unwrap();
+        volume(&volumes, 0).handle.flush().await.unwrap();
+    }
+    let opened = volume(&volumes, 0);
+    volumes.close().await.unwrap();
+    eventually("the volume has ended", || opened.has_ended()).await;
+    config.retention[0].bytes_max = Some(config::ByteSize(1));
+    config
+}
+
+#[tokio::test]
+async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_holds_nor_then_what_is_held() {
+    let held = holdfast_storage::Hold { camera: CAMERA, from: at(0), to: at(2) };
+    for are_holds_known in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let mut config = expired(&dir, &dir.path().join("later")).await;
+        let later = std::mem::replace(&mut config.storage.volumes[0], config::Volume::new(dir.path().join("first")));
+        let volumes = open(&config).await.unwrap();
+        if are_holds_known {
+            volumes.set_holds(&Holds::from_iter([held]));
+        }
+        config.storage.volumes.push(later);
+        volumes.reconfigure(&config);
+        eventually("it is attached", || volumes.opened().len() == 2).await;
+        recovered(&volumes).await;
+        let kept = || volume(&volumes, 0).handle.entries(all()).unwrap().len();
+        if !are_holds_known {
+            // Retention looks every five seconds.
+            sleep(Duration::from_secs(7)).await;
+            assert_eq!(kept(), 6, "it was deleted before the holds were known");
+            volumes.set_holds(&Holds::from_iter([held]));
+        }
+        eventually("what is not held is deleted", || kept() == 2).await;
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(stored(&volumes).await, [(0, 0), (1, 0)], "held footage was deleted");
+        volumes.close().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
     let dir = TempDir::new().unwrap();
