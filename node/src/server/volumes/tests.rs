@@ -5,6 +5,7 @@ use crate::recorder::sink::RecordSink;
 use crate::recorder::status::Identity;
 use crate::server::sink::VolumeSink;
 use bytes::Bytes;
+use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::chunk::{Chunk, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SessionId, StreamKind};
 use holdfast_storage::{Range, Volume, VolumeOptions};
@@ -288,6 +289,29 @@ async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
     volumes.slots_mut()[0].health = health::Health::Well;
     volume(&volumes, 0).handle.flush().await.unwrap();
     assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (3, 1)], "what was late is there");
+    volumes.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_volume_loses_its_camera_to_another_one_and_is_told_as_failing_where_there_is_none() {
+    let dir = TempDir::new().unwrap();
+    let volumes = open(&config(&dir, &[&dir.path().join("a"), &dir.path().join("b")])).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    let status = || crate::recorder::status::StatusCell::new(CAMERA, StreamKind::Main, IDENTITY).read();
+    let set = |index: usize, health| volumes.slots_mut()[index].health = health;
+    set(0, health::Health::Full);
+    assert_ne!(volumes.progress(status()).state, RecorderState::Failing, "the other one helps");
+    set(1, health::Health::Full);
+    let told = volumes.progress(status());
+    assert_eq!(told.state, RecorderState::Failing, "another node must help");
+    assert!(told.error.as_ref().unwrap().contains("full, and nothing on it may be deleted"), "{told:?}");
+    set(1, health::Health::Well);
+    (1..3).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1)], "it goes at a keyframe");
     volumes.close().await.unwrap();
 }
 
