@@ -11,6 +11,18 @@ use std::future::Future;
 
 pub type Result<T> = std::result::Result<T, ApiError>;
 
+/// What is left of a chunk that was listed.
+pub type Payload = std::result::Result<Bytes, Lost>;
+
+/// Why a chunk that was listed does not come any more: a client does without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It is stored and damaged, in words.
+    Damaged(String),
+    /// Retention deleted it meanwhile.
+    Deleted,
+}
+
 /// The node behind the API. Implementations keep their own deadlines: a write ends within 2 s, as done, as [`crate::error::ErrorKind::NoLeader`],
 /// or as [`crate::error::ErrorKind::OutcomeUnknown`]; the API gives up on anything that takes longer than its own ([`crate::limits`]).
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -80,8 +92,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The gap ledger's entries that overlap `from..to`.
     fn gaps(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> impl Future<Output = Result<Vec<Gap>>> + Send;
     fn init(&self, camera: CameraId, id: InitId) -> impl Future<Output = Result<Bytes>> + Send;
-    /// The payload of a chunk, from whichever node holds it, checked against its checksum.
-    fn read(&self, chunk: &ChunkEntry) -> impl Future<Output = Result<Bytes>> + Send;
+    /// The payload of each chunk of a run ([`crate::playback::runs`]), from the node that holds them, checked against its checksum; or why it will never
+    /// come. An error where any of them may come another time.
+    fn read(&self, run: &[ChunkEntry]) -> impl Future<Output = Result<Vec<Payload>>> + Send;
 
     /// How the volumes of every node that answers are scrubbed, by node and volume.
     fn scrub(&self) -> impl Future<Output = Result<Vec<wire::VolumeScrub>>> + Send;

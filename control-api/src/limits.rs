@@ -6,8 +6,8 @@ use std::time::Duration;
 /// From a request's head to its answer's head.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
 
-/// For one chunk to come from the node that holds it.
-pub const READ_DEADLINE: Duration = Duration::from_secs(10);
+/// For one run of chunks to come from the node that holds them. It reads a chunk within 10 s or not at all.
+pub const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 /// For `/readyz` to find out.
 pub const READY_DEADLINE: Duration = Duration::from_secs(1);
@@ -33,8 +33,14 @@ pub const EXPORTS_MAX: usize = 4;
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Chunks that are fetched ahead of the client.
-pub const READ_AHEAD_CHUNKS: usize = 4;
+/// Payload of the chunks that are fetched together; one that is longer is fetched alone.
+pub const RUN_BYTES_MAX: u64 = 512 << 10;
+
+/// And how many they are at most.
+pub const RUN_CHUNKS_MAX: usize = 32;
+
+/// Runs that are fetched ahead of the client.
+pub const RUNS_AHEAD: usize = 2;
 
 /// Longest range of one timeline.
 pub const TIMELINE_RANGE_MAX: Duration = Duration::from_secs(31 * 24 * 3600);

@@ -211,7 +211,9 @@ impl Catalogue {
                     batch.remove(key.to_vec());
                     let (camera, stream) = (init.key.camera, init.key.stream);
                     let ends = head.tracks.iter().filter(|table| table.key == init.key).map(|table| table.end);
-                    placeless.extend(ends.max().map(|near| Placeless { camera, stream, id: init.id, near }));
+                    // A crash may have left it without a chunk that needs it.
+                    let near = ends.max().unwrap_or(Timestamp::MAX);
+                    placeless.push(Placeless { camera, stream, id: init.id, near });
                 }
             }
             db.apply_batch(batch).map_err(broken)?;
@@ -234,7 +236,7 @@ impl Catalogue {
         self.settled(|db| {
             let mut batch = sled::Batch::default();
             // Buckets come before init segments in the order of keys.
-            let mut removed: BTreeMap<CameraId, (StreamKind, Timestamp)> = BTreeMap::new();
+            let mut removed: BTreeMap<(CameraId, StreamKind), Timestamp> = BTreeMap::new();
             let mut placeless = Vec::new();
             for row in db.iter() {
                 let (key, value) = row.map_err(broken)?;
@@ -242,15 +244,18 @@ impl Catalogue {
                     let mut rows = rows_of(&key, &value)?;
                     let ends = rows.iter().filter(|row| ids.contains(&row.segment)).map(|row| row.end);
                     if let (Some(end), Some((camera, stream, _))) = (ends.max(), keys::bucket_parts(&key)) {
-                        removed.insert(camera, (stream, end));
+                        removed.insert((camera, stream), end);
                         rows.retain(|row| !ids.contains(&row.segment));
                         put_bucket(&mut batch, key, &rows)?;
                     }
                 } else if let Some((camera, id)) = keys::init_of(&key) {
                     if ids.contains(&decode::<InitPlace>(&value)?.segment) {
                         batch.remove(key);
-                        let near = removed.get(&camera);
-                        placeless.extend(near.map(|&(stream, near)| Placeless { camera, stream, id, near }));
+                        // The key does not tell of which stream it is.
+                        placeless.extend([StreamKind::Main, StreamKind::Sub].map(|stream| {
+                            let near = removed.get(&(camera, stream)).copied().unwrap_or(Timestamp::MAX);
+                            Placeless { camera, stream, id, near }
+                        }));
                     }
                 } else if keys::segment_of(&key).is_some_and(|id| ids.contains(&id)) {
                     batch.remove(key);
@@ -258,6 +263,18 @@ impl Catalogue {
             }
             db.apply_batch(batch).map_err(broken)?;
             Ok(placeless)
+        })
+    }
+
+    /// The chunk tables of one segment, as its footer's directory has them. Searches all rows.
+    pub(crate) fn tables(&self, id: SegmentId) -> Result<Vec<TrackTable>, Broken> {
+        self.settled(|db| {
+            let mut tables = Vec::new();
+            for bucket in db.scan_prefix([keys::STREAM]) {
+                let rows = bucket_rows(bucket)?;
+                tables.extend(rows.into_iter().filter(|row| row.segment == id).flat_map(|row| row.tables));
+            }
+            Ok(tables)
         })
     }
 

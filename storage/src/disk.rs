@@ -83,6 +83,8 @@ pub trait DiskFile: Send + Sync {
     fn settle(&self) -> io::Result<()> {
         self.sync()
     }
+    /// These bytes are read next: the disk may begin to fetch them.
+    fn advise_next(&self, _offset: u64, _bytes: u64) {}
     /// Later reads are scattered: do not read ahead, above all not where a writer is about to write past the page cache.
     fn advise_random(&self) {}
     /// Nobody reads this again soon, or what is cached is not to be trusted (after a flush that failed, the page cache holds what the disk does not):

@@ -32,6 +32,13 @@ impl ChunkRow {
         ChunkEntry { meta: self.meta, location }
     }
 
+    /// Where an entry is within its segment.
+    #[must_use]
+    pub fn of(entry: &ChunkEntry) -> Self {
+        let ChunkLocation { offset, payload_bytes, .. } = entry.location;
+        Self { meta: entry.meta, offset, payload_bytes }
+    }
+
     fn overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
         overlaps(self.meta.start, self.meta.end(), from, to)
     }

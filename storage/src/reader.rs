@@ -167,6 +167,17 @@ impl Shared {
         }
     }
 
+    /// The payloads of several chunks, in their order. The disk is told of all of them before the first is waited for, so that it has them by and by.
+    pub(crate) fn payloads(&self, locations: &[ChunkLocation]) -> Vec<Result<Bytes, Error>> {
+        for ChunkLocation { segment, offset, payload_bytes, .. } in locations.iter().skip(1) {
+            // What cannot be opened is told where it is read.
+            if let Ok((file, _)) = self.file(*segment) {
+                file.advise_next(*offset, chunk_record_bytes(*payload_bytes as usize) as u64);
+            }
+        }
+        locations.iter().map(|location| self.payload(location)).collect()
+    }
+
     /// A chunk's payload, checked.
     pub(crate) fn payload(&self, location: &ChunkLocation) -> Result<Bytes, Error> {
         let ChunkLocation { mut segment, mut offset, payload_bytes, .. } = *location;

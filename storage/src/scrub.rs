@@ -17,7 +17,7 @@ use crate::ids::SegmentId;
 use crate::intake::Budget;
 use crate::shared::{Shared, lock, read, write};
 use crate::time::Timestamp;
-use crate::verify::{FooterState, Verified, verify_file};
+use crate::verify::{FooterState, Verified, compare_track, verify_file};
 use paced::{Paced, Pacer};
 use plan::{Next, Pass, Seen};
 use serde::{Deserialize, Serialize};
@@ -260,11 +260,38 @@ impl Scrub {
     fn verify(&self, id: SegmentId, path: &Path) -> Result<(u64, Verified), Error> {
         let file = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
         let file = Paced::new(file, Arc::clone(&self.pacer));
-        let verified = verify_file(&file, path, id, |_| {})?;
+        let mut verified = verify_file(&file, path, id, |_| {})?;
+        if verified.footer == FooterState::Damaged {
+            self.compare_with_the_catalogue(id, &file, path, &mut verified)?;
+        }
         if let Some(offset) = file.first_unreadable() {
             tracing::error!(segment = %id, offset, "the disk does not give parts of a segment back: look at it (dmesg, smartctl -a)");
         }
         Ok((file.read_bytes(), verified))
+    }
+
+    /// Where the footer does not tell what is in the segment, the catalogue does: what readers list, and only that, must be there.
+    fn compare_with_the_catalogue(
+        &self,
+        id: SegmentId,
+        file: &Paced,
+        path: &Path,
+        verified: &mut Verified,
+    ) -> Result<(), Error> {
+        let listed = match self.shared.listed_in(id) {
+            // It is being rebuilt: the next pass tells.
+            Err(error @ Error::Catalogue { .. }) => {
+                tracing::warn!(segment = %id, %error, "whose the damaged chunks of a segment without a footer are is not known now");
+                return Ok(());
+            }
+            listed => listed?,
+        };
+        verified.lost.clear();
+        for (key, rows) in listed {
+            compare_track(file, path, id, (key, &rows), verified)?;
+        }
+        verified.lost.sort_by_key(|chunk| chunk.offset);
+        Ok(())
     }
 
     fn take_down(&self, id: SegmentId, path: &Path, verified: &Verified) {

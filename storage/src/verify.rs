@@ -8,7 +8,7 @@ use crate::format::{
     decode_table, span_of,
 };
 use crate::ids::SegmentId;
-use crate::index::{ChunkRow, InitRow, Row, SegmentIndex};
+use crate::index::{ChunkRow, InitRow, Row, TrackKey};
 use crate::scan::{Scan, scan_with};
 use crate::seal::{Sealed, read_sealed};
 use std::collections::BTreeSet;
@@ -96,15 +96,7 @@ fn compare(
 ) -> Result<(), Error> {
     for table in &head.tracks {
         match read_table(file, path, table)? {
-            Some(rows) => {
-                for row in missing(&verified.scan.index, table, &rows) {
-                    if is_intact(file, path, row.offset, |found| *found == Row::Chunk(*row))? {
-                        verified.chunks_sound += 1;
-                    } else {
-                        verified.lost.push(DamagedChunk { segment, offset: row.offset, meta: row.meta });
-                    }
-                }
-            }
+            Some(rows) => compare_track(file, path, segment, (table.key, &rows), verified)?,
             None => verified.footer = FooterState::Damaged,
         }
     }
@@ -112,6 +104,29 @@ fn compare(
     for row in head.inits.iter().filter(|row| !verified.scan.index.inits().contains(row)) {
         if !is_intact(file, path, row.offset, |found| *found == Row::Init(*row))? {
             verified.lost_inits.push(*row);
+        }
+    }
+    Ok(())
+}
+
+/// The listed chunks of one track must be what the scan found.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn compare_track(
+    file: &dyn DiskFile,
+    path: &Path,
+    segment: SegmentId,
+    (key, listed): (TrackKey, &[ChunkRow]),
+    verified: &mut Verified,
+) -> Result<(), Error> {
+    let rows = verified.scan.index.tracks().get(&key).into_iter().flatten();
+    let found: BTreeSet<u64> = rows.map(|row| row.offset).collect();
+    for row in listed.iter().filter(|row| !found.contains(&row.offset)) {
+        if is_intact(file, path, row.offset, |found| *found == Row::Chunk(*row))? {
+            verified.chunks_sound += 1;
+        } else {
+            verified.lost.push(DamagedChunk { segment, offset: row.offset, meta: row.meta });
         }
     }
     Ok(())
@@ -137,15 +152,6 @@ fn is_intact(
     let is_there = read(&mut record)?;
     let found = decode_record(&record).ok().and_then(|(decoded, _)| Row::of(&decoded, offset));
     Ok(is_there && found.is_some_and(|row| is_listed(&row)))
-}
-
-fn missing<'a>(
-    index: &SegmentIndex,
-    table: &TrackTable,
-    rows: &'a [ChunkRow],
-) -> impl Iterator<Item = &'a ChunkRow> + use<'a> {
-    let found: BTreeSet<u64> = index.tracks().get(&table.key).into_iter().flatten().map(|row| row.offset).collect();
-    rows.iter().filter(move |row| !found.contains(&row.offset))
 }
 
 /// A chunk table, `None` where it is damaged.

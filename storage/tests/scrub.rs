@@ -9,6 +9,7 @@ use holdfast_storage::chunk::{GapCause, Record};
 use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
 use holdfast_storage::{Error, Range, ScrubOptions, Volume, VolumeHandle, VolumeOptions, timeline};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use support::*;
 
@@ -175,6 +176,28 @@ async fn a_pass_keeps_to_its_rate_and_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_scrub_holds_back_while_recording_is_behind() {
+    let dir = recorded(6).await;
+    let bytes: u64 = dir.segments().iter().map(|path| path.metadata().unwrap().len()).sum();
+    // A segment in half a second.
+    let slow = ScrubOptions { bytes_per_second_max: bytes / 3, ..FAST };
+    let options = VolumeOptions { flush_interval: Duration::from_millis(200), ..options(&dir, slow) };
+    let (volume, handle, faults) = faulty::open(&dir, options);
+    let scrub = || handle.stats().scrub;
+    await_that("nothing is read", || scrub().pass.is_some_and(|pass| pass.done_segments >= 1));
+    faults.sync_hangs.store(true, Ordering::SeqCst);
+    record_chunks(&handle, 1, 24..28);
+    await_that("it does not hold back", || scrub().is_held_back);
+    let before = scrub().read_bytes;
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!((scrub().read_bytes, scrub().is_held_back), (before, true), "of {bytes} bytes");
+    faults.sync_hangs.store(false, Ordering::SeqCst);
+    await_pass(&handle);
+    assert!(!scrub().is_held_back && scrub().read_bytes > before);
+    close(volume, handle).await;
+}
+
+#[tokio::test]
 async fn a_damaged_init_segment_is_served_from_another_copy() {
     let dir = recorded(2).await;
     let newest = dir.segments()[1].clone();
@@ -207,6 +230,37 @@ async fn a_damaged_footer_is_told_and_costs_no_chunk() {
     assert_eq!(handle.stats().scrub.damaged_segments, 1);
     assert_eq!(stored(&handle, 1), [0, 1, 2, 3]);
     close(volume, handle).await;
+}
+
+/// Turns bits of a sealed segment's footer: of its directory, or of its trailer's checksum.
+fn rot_the_footer(path: &Path, is_trailer: bool) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let footer = bytes.chunks(4096).rposition(|block| block.starts_with(b"HFFT")).unwrap() * 4096;
+    let at = if is_trailer { bytes.len() - 1 } else { footer + 70 };
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn whose_a_damaged_chunk_is_is_told_also_where_the_footer_rotted() {
+    for (is_trailer, is_table_kept) in [(false, false), (true, false), (true, true)] {
+        let dir = recorded(2).await;
+        let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
+        await_pass(&handle);
+        if is_table_kept {
+            assert_eq!(stored(&handle, 1).len(), 8);
+        }
+        flip(&dir.segments()[1], 5);
+        rot_the_footer(&dir.segments()[1], is_trailer);
+        another_pass(&handle);
+        let (damaged, _) = handle.damaged();
+        assert_eq!((damaged.len(), damaged[0].meta, damaged[0].segment), (1, meta(1, 5), SegmentId(2)));
+        assert_eq!(handle.stats().scrub.damaged_segments, 1, "the footer is told too");
+        let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
+        assert_eq!(entries.iter().map(|entry| entry.meta.sequence).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 6, 7]);
+        assert_eq!(gaps(&handle), [(AT_5.0, AT_5.1, GapCause::Damaged)]);
+        close(volume, handle).await;
+    }
 }
 
 #[tokio::test]

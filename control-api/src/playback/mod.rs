@@ -6,6 +6,7 @@ pub mod grid;
 pub mod hls;
 pub mod playlist;
 pub mod rebase;
+pub mod runs;
 
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;

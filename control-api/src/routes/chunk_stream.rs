@@ -1,39 +1,50 @@
 //! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow with the length of what is sent.
 //!
-//! A damaged chunk is left out, logged and counted, and video goes on at the next keyframe. A chunk that cannot be fetched ends the
-//! transfer, so that the client sees that it is not whole.
+//! A chunk that is damaged, or that retention deleted meanwhile, is left out, logged and counted, and video goes on at the next keyframe. A chunk that cannot be
+//! fetched ends the transfer, so that the client sees that it is not whole.
 
-use crate::backend::{Backend, Result};
-use crate::error::{ApiError, ErrorKind};
+use super::hls::no_footage;
+use crate::backend::{Backend, Lost, Payload, Result};
+use crate::error::ApiError;
 use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
-use crate::limits::{READ_AHEAD_CHUNKS, READ_DEADLINE};
+use crate::limits::{READ_DEADLINE, RUNS_AHEAD};
 use crate::playback::gate::needs_earlier;
 use crate::playback::rebase::Rebaser;
+use crate::playback::runs::Runs;
 use crate::playback::{LOOKBACKS, Tracks};
 use crate::range::Range;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use holdfast_storage::chunk::{ChunkEntry, InitId};
+use holdfast_storage::chunk::{ChunkEntry, ChunkMeta, InitId};
 use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use std::vec::IntoIter;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 
 /// Trailer with the number of damaged chunks that were left out.
-pub(super) const DAMAGED_CHUNKS: &str = "x-holdfast-damaged-chunks";
+const DAMAGED_CHUNKS: &str = "x-holdfast-damaged-chunks";
+/// Trailer with the number of chunks that were left out because retention deleted them during the transfer.
+const DELETED_CHUNKS: &str = "x-holdfast-deleted-chunks";
+/// Both, as they are announced.
+pub(super) const TRAILERS: &str = "x-holdfast-damaged-chunks, x-holdfast-deleted-chunks";
 
-type Reads = BoxStream<'static, (ChunkEntry, Result<Bytes>)>;
+type Read = (ChunkEntry, Payload);
 
 /// Chunks on their way to a client.
 pub(super) struct ChunkStream {
-    reads: Reads,
+    runs: BoxStream<'static, Result<Vec<Read>>>,
+    /// What is left of the run that is being sent.
+    run: IntoIter<Read>,
     rebaser: Rebaser,
     /// Video is left out until a keyframe comes.
     torn: bool,
     damaged: u64,
+    deleted: u64,
     ended: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -97,27 +108,36 @@ impl ChunkStream {
         rebaser: Rebaser,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let read = move |entry: ChunkEntry| {
-            let backend = backend.clone();
-            async move { (entry, read_in_time(&backend, &entry).await) }
-        };
-        let reads = stream::iter(chunks).map(read).buffered(READ_AHEAD_CHUNKS).boxed();
-        Self { reads, rebaser, torn: false, damaged: 0, ended: false, _permit: permit }
+        let read = move |run: Vec<ChunkEntry>| read_apart(backend.clone(), run);
+        let runs = stream::iter(Runs::of(chunks)).map(read).buffered(RUNS_AHEAD).boxed();
+        let run = Vec::new().into_iter();
+        Self { runs, run, rebaser, torn: false, damaged: 0, deleted: 0, ended: false, _permit: permit }
     }
 
     /// The next chunk that can be sent; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes>> {
-        while let Some((entry, read)) = self.reads.next().await {
-            match self.place(&entry, read) {
-                Ok(Some(bytes)) => return Some(Ok(bytes)),
-                Ok(None) => {}
+        loop {
+            while let Some((entry, payload)) = self.run.next() {
+                if let Some(bytes) = self.place(&entry, payload) {
+                    return Some(Ok(bytes));
+                }
+            }
+            match self.runs.next().await? {
+                Ok(run) => self.run = run.into_iter(),
                 Err(error) => return Some(Err(error)),
             }
         }
-        None
     }
 
-    /// What is left of the stream as a body, after `head`; damaged chunks are counted in the trailer.
+    /// Why nothing at all was sent of a range.
+    pub(super) fn nothing(&self, camera: CameraId, range: Range) -> ApiError {
+        if self.damaged == 0 {
+            return no_footage(camera, range);
+        }
+        ApiError::damaged(format!("all footage from {} to {}", range.from, range.to))
+    }
+
+    /// What is left of the stream as a body, after `head`; chunks that were left out are counted in the trailers.
     pub(super) fn into_body(self, head: Vec<Bytes>) -> Body {
         let head = stream::iter(head).map(|bytes| Ok(Frame::data(bytes)));
         let rest =
@@ -142,40 +162,58 @@ impl ChunkStream {
     }
 
     fn trailers(&self) -> HeaderMap {
-        HeaderMap::from_iter([(HeaderName::from_static(DAMAGED_CHUNKS), HeaderValue::from(self.damaged))])
+        let counts = [(DAMAGED_CHUNKS, self.damaged), (DELETED_CHUNKS, self.deleted)];
+        counts.map(|(name, count)| (HeaderName::from_static(name), HeaderValue::from(count))).into_iter().collect()
     }
 
-    fn place(&mut self, entry: &ChunkEntry, read: Result<Bytes>) -> Result<Option<Bytes>> {
+    /// The chunk as it is sent; `None` where it is left out.
+    fn place(&mut self, entry: &ChunkEntry, payload: Payload) -> Option<Bytes> {
         let meta = &entry.meta;
         let video = meta.track == TrackKind::Video;
         if video && self.torn && !meta.is_keyframe() {
-            return Ok(None);
+            return None;
         }
-        let placed = read
-            .and_then(|bytes| self.rebaser.place(meta, bytes).map_err(|error| ApiError::damaged(error.to_string())));
+        let placed =
+            payload.and_then(|bytes| self.rebaser.place(meta, bytes).map_err(|error| Lost::Damaged(error.to_string())));
+        let ChunkMeta { camera, node, start, .. } = meta;
         match placed {
-            Err(error) if error.kind == ErrorKind::Damaged => {
-                tracing::warn!(camera = %meta.camera, node = %meta.node, start = %meta.start, "a damaged chunk is left out: {}", error.detail);
-                self.damaged += 1;
-                self.torn |= video;
-                Ok(None)
-            }
-            Err(error) => Err(error),
             Ok(bytes) => {
                 self.torn &= !video;
-                Ok(Some(bytes))
+                return Some(bytes);
+            }
+            Err(Lost::Damaged(detail)) => {
+                tracing::warn!(%camera, %node, %start, "a damaged chunk is left out: {detail}");
+                self.damaged += 1;
+            }
+            Err(Lost::Deleted) => {
+                tracing::info!(%camera, %node, %start, "a chunk that retention deleted meanwhile is left out");
+                self.deleted += 1;
             }
         }
+        self.torn |= video;
+        None
     }
 }
 
-async fn read_in_time<B: Backend>(backend: &B, entry: &ChunkEntry) -> Result<Bytes> {
-    let read = tokio::time::timeout(READ_DEADLINE, backend.read(entry)).await;
-    read.unwrap_or_else(|_| {
-        let (node, seconds) = (entry.meta.node, READ_DEADLINE.as_secs());
-        Err(ApiError::unavailable(format!(
-            "node {node} did not deliver footage of {} within {seconds} s",
-            entry.meta.start
-        )))
-    })
+/// In a task of its own, which goes on, and so meets its deadlines, also while the client takes nothing. It ends with the stream.
+async fn read_apart<B: Backend>(backend: B, run: Vec<ChunkEntry>) -> Result<Vec<Read>> {
+    let mut reading = JoinSet::new();
+    reading.spawn(async move { read_in_time(&backend, run).await });
+    match reading.join_next().await {
+        Some(Ok(read)) => read,
+        ended => Err(ApiError::internal(format!("reading footage ended in a bug: {ended:?}"))),
+    }
+}
+
+async fn read_in_time<B: Backend>(backend: &B, run: Vec<ChunkEntry>) -> Result<Vec<Read>> {
+    let payloads = tokio::time::timeout(READ_DEADLINE, backend.read(&run)).await.unwrap_or_else(|_| {
+        let first = run
+            .first()
+            .map(|entry| format!("node {} did not deliver footage of {}", entry.meta.node, entry.meta.start));
+        Err(ApiError::unavailable(format!("{} within {} s", first.unwrap_or_default(), READ_DEADLINE.as_secs())))
+    })?;
+    if payloads.len() != run.len() {
+        return Err(ApiError::internal(format!("{} of {} chunks were read", payloads.len(), run.len())));
+    }
+    Ok(run.into_iter().zip(payloads).collect())
 }

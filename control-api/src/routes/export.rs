@@ -1,7 +1,7 @@
 //! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes, epochs and failovers.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, DAMAGED_CHUNKS, merged_init, playable_tracks};
+use super::chunk_stream::{ChunkStream, TRAILERS, merged_init, playable_tracks};
 use super::hls::{main_stream, no_footage};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
@@ -55,7 +55,7 @@ pub(super) async fn download<B: Backend>(
         (header::CONTENT_TYPE, "video/mp4".to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(id, plan.base))),
         (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::TRAILER, DAMAGED_CHUNKS.to_owned()),
+        (header::TRAILER, TRAILERS.to_owned()),
         (START, plan.base.to_string()),
         (GAPS, plan.gaps.to_string()),
         (GAP_MS, (plan.gap_micros / 1000).to_string()),
@@ -63,10 +63,7 @@ pub(super) async fn download<B: Backend>(
     let head = init.bytes.clone();
     let rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
     let mut stream = ChunkStream::new(app.backend, plan.chunks, rebaser, Some(permit));
-    let first = stream
-        .next()
-        .await
-        .ok_or_else(|| ApiError::damaged(format!("all footage from {} to {}", range.from, range.to)))??;
+    let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
     Ok((headers, stream.into_body(vec![head, first])))
 }
 

@@ -120,10 +120,7 @@ pub(super) async fn segment<B: Backend>(
     }
     let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
     let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), None);
-    let first = stream
-        .next()
-        .await
-        .ok_or_else(|| ApiError::damaged(format!("all footage from {} to {}", range.from, range.to)))??;
+    let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], stream.into_body(vec![first])))
 }
 

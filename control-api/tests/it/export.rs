@@ -13,6 +13,11 @@ async fn export(client: &Client, from_ms: i64, to_ms: i64) -> Answer {
     client.get(&format!("/api/v1/cameras/{CAMERA}/export.mp4?from={from}&to={to}")).await
 }
 
+/// Damaged and deleted chunks, as the trailers count them.
+fn left_out(answer: &Answer) -> [&str; 2] {
+    ["x-holdfast-damaged-chunks", "x-holdfast-deleted-chunks"].map(|name| answer.trailers[name].to_str().unwrap())
+}
+
 /// Per track: where each chunk begins and ends, in ticks; `moof` numbers must count from 1.
 fn chunk_times(file: &[u8]) -> BTreeMap<u32, Vec<(u64, u64)>> {
     let mut times: BTreeMap<u32, Vec<_>> = BTreeMap::new();
@@ -50,7 +55,7 @@ async fn video_and_sound_of_two_recorders_and_two_sizes_are_one_file() {
         assert!(times.windows(2).all(|pair| pair[0].1 <= pair[1].0), "track {track} goes back: {times:?}");
         assert!(times[0].0 < 45_000, "track {track} begins at {}", times[0].0);
     }
-    assert_eq!(answer.trailers["x-holdfast-damaged-chunks"], "0");
+    assert_eq!(left_out(&answer), ["0", "0"]);
 }
 
 #[tokio::test]
@@ -120,13 +125,33 @@ async fn a_damaged_chunk_is_left_out_up_to_the_next_keyframe_and_counted() {
     fake.with(|state| state.damaged.insert(torn.location.offset));
     let answer = export(&Client::of(&fake), 0, 3000).await;
     assert!(!answer.broke_off);
-    assert_eq!(answer.trailers["x-holdfast-damaged-chunks"], "1");
+    assert_eq!(left_out(&answer), ["1", "0"]);
     assert_eq!(
         ffmpeg::decoded_frames(&answer.bytes, "v:0"),
         50,
         "the second GOP cannot be decoded without its keyframe"
     );
     ffmpeg::bytes_decode(&answer.bytes);
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_deleted_meanwhile_is_left_out_and_counted_by_itself() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    fake.record(1, 0, &clip::h264("320x180", 3, 0));
+    let chunks = fake.chunks(TrackKind::Video);
+    fake.with(|state| state.deleted.extend(chunks[..2].iter().map(|entry| entry.location.offset)));
+    let client = Client::of(&fake);
+    let answer = export(&client, 0, 3000).await;
+    assert!(!answer.broke_off);
+    // What follows the first one is not even looked at up to the next keyframe.
+    assert_eq!(left_out(&answer), ["0", "1"]);
+    assert_eq!(ffmpeg::decoded_frames(&answer.bytes, "v:0"), 50);
+    ffmpeg::bytes_decode(&answer.bytes);
+    fake.with(|state| state.deleted.extend(chunks.iter().map(|entry| entry.location.offset)));
+    assert_eq!(export(&client, 0, 3000).await.refusal(), (404, "no-footage".to_owned()));
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn damaged_chunks_are_told_in_a_trailer_on_the_wire() {
     client.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
     assert!(
-        answer.ends_with(b"\r\n0\r\nx-holdfast-damaged-chunks: 1\r\n\r\n"),
+        answer.ends_with(b"\r\n0\r\nx-holdfast-damaged-chunks: 1\r\nx-holdfast-deleted-chunks: 0\r\n\r\n"),
         "{:?}",
         String::from_utf8_lossy(&answer[answer.len() - 60..])
     );

@@ -11,7 +11,7 @@ use holdfast_consensus::model::{Duty, Hold, HoldSpec, PlacementRules};
 use holdfast_consensus::policy::{HeadroomRule, PolicyChange};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
-use holdfast_control_api::backend::Result;
+use holdfast_control_api::backend::{Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
@@ -257,8 +257,8 @@ impl Backend for NodeBackend {
         self.member()?.view.init(camera, id).await.map_err(view_error)
     }
 
-    async fn read(&self, chunk: &ChunkEntry) -> Result<Bytes> {
-        self.member()?.view.read(chunk).await.map_err(view_error)
+    async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>> {
+        self.member()?.view.read(run).await.map_err(view_error)
     }
 
     async fn scrub(&self) -> Result<Vec<wire::VolumeScrub>> {
@@ -363,7 +363,6 @@ fn view_error(error: ViewError) -> ApiError {
         ViewError::Local(error) if error.is_damage() => ApiError::damaged(detail),
         ViewError::Local(error) if error.is_passing() => ApiError::unavailable(detail),
         ViewError::Local(_) => ApiError::internal(detail),
-        ViewError::Damaged(_) => ApiError::damaged(detail),
         ViewError::NoInit => ApiError::unavailable(detail),
         ViewError::Peer(_) => ApiError::unavailable(detail),
         ViewError::Gone(_) => ApiError::not_found(detail),

@@ -9,6 +9,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_control_api::limits::TIMELINES_AT_ONCE;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
@@ -50,6 +51,9 @@ pub(crate) const START_SCRUB_PATH: &str = "/scrub/start";
 
 /// What was asked for is stored, and damaged: asking again gives the same.
 pub(crate) const DAMAGED: StatusCode = StatusCode::GONE;
+
+/// The chunk that was asked for is not stored any more: retention deleted it.
+pub(crate) const DELETED: StatusCode = StatusCode::NOT_FOUND;
 
 pub(crate) fn read_routes(volumes: Volumes) -> Router {
     Router::new()
@@ -118,7 +122,10 @@ async fn init(State(volumes): State<Volumes>, body: Bytes) -> Response {
 
 async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
     match decode::<ChunkLocation>(&body) {
-        Ok(location) => bytes(volumes.read(location).await),
+        Ok(location) => match volumes.read(location.volume, vec![location]).await {
+            Ok(mut payloads) => payload(payloads.pop()),
+            Err(error) => bytes(Err(error)),
+        },
         Err(rejection) => *rejection,
     }
 }
@@ -134,6 +141,14 @@ async fn start_scrub(State(volumes): State<Volumes>) -> Response {
 
 async fn standing(State(volumes): State<Volumes>) -> Response {
     encode(&volumes.wire())
+}
+
+fn payload(payload: Option<Payload>) -> Response {
+    match payload {
+        Some(Ok(bytes)) => bytes.into_response(),
+        Some(Err(Lost::Damaged(detail))) => (DAMAGED, detail).into_response(),
+        Some(Err(Lost::Deleted)) | None => (DELETED, "retention deleted this chunk").into_response(),
+    }
 }
 
 fn bytes(result: Result<Bytes, ReadError>) -> Response {

@@ -2,7 +2,7 @@
 
 use super::pilot::Sight;
 use super::reads::{
-    CHUNK_PATH, DAMAGED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SIGHT_PATH, SPANS_PATH,
+    CHUNK_PATH, DAMAGED, DELETED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SIGHT_PATH, SPANS_PATH,
     START_SCRUB_PATH, VOLUMES_PATH,
 };
 use super::scrub;
@@ -10,13 +10,15 @@ use super::timeline::{self, Answer};
 use super::volumes::{ReadError, Volumes};
 use bytes::Bytes;
 use futures::future::join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use holdfast_consensus::Leadership;
 use holdfast_consensus::heartbeat::Progress;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
+use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_control_api::wire;
 use holdfast_storage::Range;
-use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::merge;
@@ -32,6 +34,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 const VOTERS_ASKED_MAX: usize = 2;
 /// A chunk must arrive within this time; a slow disk may need most of it.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(10);
+/// Chunks of a run that are asked of a peer at once.
+const PEER_READS_AT_ONCE: usize = 4;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ViewError {
@@ -39,8 +43,6 @@ pub(crate) enum ViewError {
     Local(#[from] ReadError),
     #[error("{0}")]
     Peer(#[from] PeerError),
-    #[error("{0}")]
-    Damaged(String),
     #[error("node {0} holds this footage and is not a member of the cluster any more")]
     Gone(NodeId),
     #[error("no node that answers holds this init segment")]
@@ -159,20 +161,28 @@ impl View {
         Err(ViewError::NoInit)
     }
 
-    /// The payload of a chunk from the node that holds it. Its checksum was checked where it was read.
-    pub(crate) async fn read(&self, chunk: &ChunkEntry) -> Result<Bytes, ViewError> {
-        let node = chunk.meta.node;
-        if node == self.me {
-            return Ok(self.volumes.read(chunk.location).await?);
+    /// The payloads of a run of chunks from the node that holds them. Their checksums were checked where they were read.
+    pub(crate) async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>, ViewError> {
+        let Some(ChunkEntry { meta, location }) = run.first() else { return Ok(Vec::new()) };
+        let locations: Vec<_> = run.iter().map(|chunk| chunk.location).collect();
+        if meta.node == self.me {
+            return Ok(self.volumes.read(location.volume, locations).await?);
         }
-        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
-        let addr = addr.ok_or(ViewError::Gone(node))?;
-        self.client.fetch(&addr, CHUNK_PATH, &chunk.location, CHUNK_DEADLINE).await.map_err(|error| match error {
-            PeerError::Rejected { status, message, .. } if status == DAMAGED.as_u16() => {
-                ViewError::Damaged(format!("node {node}: {message}"))
+        let addr = self.state.borrow().nodes.get(meta.node).map(|node| node.spec.peer_addr.clone());
+        let addr = addr.ok_or(ViewError::Gone(meta.node))?;
+        let reads = locations.into_iter().map(|location| self.read_at(meta.node, addr.clone(), location));
+        stream::iter(reads).buffered(PEER_READS_AT_ONCE).try_collect().await
+    }
+
+    async fn read_at(&self, node: NodeId, addr: String, location: ChunkLocation) -> Result<Payload, ViewError> {
+        match self.client.fetch(&addr, CHUNK_PATH, &location, CHUNK_DEADLINE).await {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(PeerError::Rejected { status, message, .. }) if status == DAMAGED.as_u16() => {
+                Ok(Err(Lost::Damaged(format!("node {node}: {message}"))))
             }
-            other => other.into(),
-        })
+            Err(PeerError::Rejected { status, .. }) if status == DELETED.as_u16() => Ok(Err(Lost::Deleted)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// How every node's volumes are scrubbed; nodes that do not answer are left out.

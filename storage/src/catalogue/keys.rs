@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 use std::ops::Range;
 
 pub(super) const SEGMENT: &[u8] = b"g";
-const STREAM: u8 = b'c';
+pub(super) const STREAM: u8 = b'c';
 const GAP: u8 = b'p';
 pub(super) const INIT: u8 = b'i';
 const LENGTH: &[u8] = b"l";

@@ -4,33 +4,43 @@ use super::*;
 use crate::chunk::ChunkMeta;
 use crate::format::{Footer, encode_footer};
 use crate::ids::{Epoch, NodeId, Rank, SessionId, TrackKind};
-use crate::index::{ChunkRow, Row, SegmentIndex};
+use crate::index::{ChunkRow, InitRow, Row, SegmentIndex, TrackKey};
+
+const META: ChunkMeta = ChunkMeta {
+    camera: CameraId(1),
+    stream: StreamKind::Main,
+    track: TrackKind::Video,
+    node: NodeId(1),
+    epoch: Epoch(3),
+    rank: Rank::Owner,
+    session: SessionId(1),
+    sequence: 0,
+    init: InitId(1),
+    start: Timestamp(0),
+    duration_us: 60_000_000,
+    frames: 1500,
+    keyframe_crc: Some(1),
+    after_loss: false,
+};
+
+const FOOTER: Footer = Footer {
+    segment: SegmentId(1),
+    volume: Uuid::nil(),
+    offset: 8192,
+    closed_at: Timestamp(0),
+    batches: 1,
+    damaged_batches: 0,
+};
 
 /// A segment of a minute with two cameras, the first of which was recorded by another node in every seventh.
 fn sealed(id: u64) -> (Trailer, FooterHead) {
     let mut index = SegmentIndex::default();
     for camera in 1..=2 {
-        let meta = ChunkMeta {
-            camera: CameraId(camera),
-            stream: StreamKind::Main,
-            track: TrackKind::Video,
-            node: NodeId(if camera == 1 && id.is_multiple_of(7) { 2 } else { 1 }),
-            epoch: Epoch(3),
-            rank: Rank::Owner,
-            session: SessionId(1),
-            sequence: 0,
-            init: InitId(1),
-            start: minute(id),
-            duration_us: 60_000_000,
-            frames: 1500,
-            keyframe_crc: Some(1),
-            after_loss: false,
-        };
+        let node = NodeId(if camera == 1 && id.is_multiple_of(7) { 2 } else { 1 });
+        let meta = ChunkMeta { camera: CameraId(camera), node, start: minute(id), ..META };
         index.add(Row::Chunk(ChunkRow { meta, offset: 4096, payload_bytes: 15_000_000 }));
     }
-    let segment = SegmentId(id);
-    let footer =
-        Footer { segment, volume: Uuid::nil(), offset: 8192, closed_at: minute(id), batches: 1, damaged_batches: 0 };
+    let footer = Footer { segment: SegmentId(id), closed_at: minute(id), ..FOOTER };
     let (_, head, trailer) = encode_footer(&footer, &index);
     (trailer, head)
 }
@@ -55,6 +65,41 @@ fn spans_are_those_of_the_rows_whether_written_or_waiting_but_of_segments_that_a
     let expected = rows.iter().filter(|row| row.segment != SegmentId(50)).flat_map(|row| row.spans.iter().copied());
     assert_eq!(spans, expected.collect::<Vec<_>>());
     assert_eq!(spans.iter().filter(|span| span.node == NodeId(2)).count(), 25);
+}
+
+/// Both streams of one camera in one segment, a minute apart, and init segments of which the second no chunk needs.
+fn of_two_streams() -> (Trailer, FooterHead) {
+    let key = |camera, stream| TrackKey { camera: CameraId(camera), stream, track: TrackKind::Video };
+    let mut index = SegmentIndex::default();
+    for (stream, start) in [(StreamKind::Main, minute(5)), (StreamKind::Sub, minute(6))] {
+        let meta = ChunkMeta { stream, start, ..META };
+        index.add(Row::Chunk(ChunkRow { meta, offset: 4096, payload_bytes: 100 }));
+        let id = InitId(stream as u64);
+        index.add(Row::Init(InitRow { key: key(1, stream), id, offset: 4096, bytes: 10 }));
+    }
+    index.add(Row::Init(InitRow { key: key(2, StreamKind::Main), id: InitId(9), offset: 4096, bytes: 10 }));
+    let (_, head, trailer) = encode_footer(&FOOTER, &index);
+    (trailer, head)
+}
+
+/// The newest place of an init segment goes: it is looked for near the end of its own stream's footage, and near the newest where no chunk needed it here.
+#[test]
+fn a_removed_init_segment_is_looked_for_near_its_own_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(dir.path(), Uuid::nil()).unwrap();
+    let (trailer, head) = of_two_streams();
+    let end = |start: Timestamp| start.plus_micros(META.duration_us.into());
+    let of = |camera, stream, id, near| Placeless { camera: CameraId(camera), stream, id: InitId(id), near };
+    let expected = [
+        of(1, StreamKind::Main, 0, end(minute(5))),
+        of(1, StreamKind::Sub, 1, end(minute(6))),
+        of(2, StreamKind::Main, 9, Timestamp::MAX),
+    ];
+    for is_head_known in [true, false] {
+        catalogue.insert("default", &trailer, &head, false).unwrap();
+        let removed = catalogue.remove(trailer.segment, is_head_known.then_some(&head)).unwrap();
+        assert!(expected.iter().all(|placeless| removed.contains(placeless)), "{removed:?}");
+    }
 }
 
 #[test]

@@ -108,8 +108,9 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 struct RealFile(File);
 
 impl RealFile {
-    fn advise(&self, advice: Advice) {
-        if let Err(error) = rustix::fs::fadvise(&self.0, 0, None, advice) {
+    /// `bytes` 0: to the end.
+    fn advise(&self, offset: u64, bytes: u64, advice: Advice) {
+        if let Err(error) = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), advice) {
             tracing::debug!(%error, "fadvise is refused");
         }
     }
@@ -159,13 +160,15 @@ impl DiskFile for RealFile {
     }
 
     fn advise_random(&self) {
-        self.advise(Advice::Random);
+        self.advise(0, 0, Advice::Random);
+    }
+
+    fn advise_next(&self, offset: u64, bytes: u64) {
+        self.advise(offset, bytes, Advice::WillNeed);
     }
 
     fn forget_cached(&self, offset: u64, bytes: u64) {
-        if let Err(error) = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(bytes), Advice::DontNeed) {
-            tracing::debug!(%error, "fadvise is refused");
-        }
+        self.advise(offset, bytes, Advice::DontNeed);
     }
 }
 

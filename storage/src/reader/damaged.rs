@@ -5,7 +5,7 @@ use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
 use crate::damage::{DamagedChunk, unplayable};
 use crate::format::{Decoded, FormatError, decode_record, init_record_bytes};
 use crate::ids::{CameraId, SegmentId, StreamKind};
-use crate::index::SegmentIndex;
+use crate::index::{ChunkRow, SegmentIndex, TrackKey};
 use crate::range::Range;
 use crate::seal::{Sealed, read_sealed};
 use crate::shared::{Shared, read, write};
@@ -88,6 +88,21 @@ impl Shared {
             let rows = read_table(&*file, &path, table).ok()??;
             rows.iter().find(|row| row.offset == offset).map(|row| row.meta)
         })
+    }
+
+    /// What readers list of a sealed segment, track by track, where its footer does not tell (any more): the catalogue has the directory too, and tables that
+    /// were read are kept. Of a track whose table is damaged itself, readers list what a scan finds. Searches all of the catalogue.
+    pub(crate) fn listed_in(&self, segment: SegmentId) -> Result<Vec<(TrackKey, Vec<ChunkRow>)>, Error> {
+        let tables = self.ask_catalogue(|catalogue| catalogue.tables(segment))?;
+        let (file, path) = self.file(segment)?;
+        let mut listed = Vec::new();
+        for table in &tables {
+            let kept = self.caches.table(segment, table.key);
+            let kept = kept.map(|entries| entries.iter().map(ChunkRow::of).collect());
+            let rows = kept.map_or_else(|| read_table(&*file, &path, table), |rows| Ok(Some(rows)))?;
+            listed.extend(rows.map(|rows| (table.key, rows)));
+        }
+        Ok(listed)
     }
 
     /// Every segment with chunks that need an init segment has a copy of it: the first sound one of the newest segments but `not`.

@@ -179,6 +179,12 @@ impl VolumeHandle {
         self.shared.payload(location)
     }
 
+    /// As [`Self::read`], of several chunks that are read one after the other, each with its own outcome, in their order.
+    #[must_use]
+    pub fn read_all(&self, locations: &[ChunkLocation]) -> Vec<Result<Bytes, Error>> {
+        self.shared.payloads(locations)
+    }
+
     /// Chunks that are stored and damaged, by segment and offset, and how many more there are than are listed.
     #[must_use]
     pub fn damaged(&self) -> (Vec<DamagedChunk>, u64) {

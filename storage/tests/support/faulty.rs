@@ -24,6 +24,8 @@ pub(crate) struct Faults {
     pub(crate) refuses_room: AtomicBool,
     /// How often that was refused.
     pub(crate) refusals: AtomicU32,
+    /// No flush ends until this clears.
+    pub(crate) sync_hangs: AtomicBool,
     /// New files are not made until this clears.
     pub(crate) create_hangs: AtomicBool,
     /// Offsets of blocks that no file gives back.
@@ -181,6 +183,9 @@ impl BatchDisk for FaultyBatchDisk {
         assert!(!faults.sync_panics.load(Ordering::SeqCst), "injected");
         let sync = self.inner.sync(file);
         async move {
+            while faults.sync_hangs.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             sync.await?;
             check(&faults.sync_fails)
         }

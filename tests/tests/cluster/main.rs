@@ -4,6 +4,7 @@
 mod support;
 
 mod configuration;
+mod deleted;
 mod evidence;
 mod failover;
 mod gapless;

@@ -7,6 +7,8 @@ use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result};
 use holdfast_node::cli::wall_now;
 use holdfast_node::demo::footage;
+use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::offline;
 use holdfast_storage::time::Timestamp;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -90,7 +92,7 @@ async fn damaged_chunks_are_never_served_and_all_others_are() -> Result<()> {
     let (mut site, from, to) = recorded().await?;
     let files = segments(&site);
     assert!(files.len() >= 4, "too few segments: {files:?}");
-    overwrite_middle(&files[1]);
+    overwrite_middle(&files[1], site.cameras()[0].id);
     cut_off_a_third(&files[2]);
     start(&mut site).await?;
 
@@ -141,10 +143,12 @@ async fn a_segment_that_is_nothing_but_noise_costs_its_own_footage_only() -> Res
     Ok(())
 }
 
-/// Flips bits in the middle of the file, where the footage is.
-fn overwrite_middle(path: &Path) {
+/// Overwrites what is in the middle of a chunk in the middle of the file: between batches lies padding, which nobody misses.
+fn overwrite_middle(path: &Path, camera: CameraId) {
+    let footage = offline::footage(path, camera, StreamKind::Main, |_, _| {}).expect("footage");
+    let chunk = footage.entries()[footage.entries().len() / 2].location;
     let mut bytes = fs::read(path).expect("a segment");
-    let middle = bytes.len() / 2;
+    let middle = chunk.offset as usize + chunk.payload_bytes as usize / 2;
     bytes[middle..middle + NOISE.len()].copy_from_slice(NOISE);
     fs::write(path, bytes).expect("a segment");
 }

@@ -2,6 +2,7 @@
 //! `holdfast_chaos::faulty` names; elsewhere they are left out, loudly.
 
 mod failed;
+mod full;
 mod hung;
 mod retired;
 mod rig;

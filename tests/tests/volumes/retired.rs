@@ -84,3 +84,24 @@ async fn a_wrong_file_changes_nothing() -> Result<()> {
     site.pass();
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_differs_in_more_than_its_volumes_changes_the_volumes_and_says_what_waits() -> Result<()> {
+    let mut site = Site::start(SiteOptions { tune: two_folders, ..SiteOptions::new(1, 1) }).await?;
+    let from = wall_now();
+    rewrite(&site, 0, |config| {
+        config.storage.volumes.push(Volume::new(disk(config, "third")));
+        config.name = "renamed".to_owned();
+    })?;
+    wait_cameras(&site, 2, 0.0).await?;
+    wait::until("the node says what waits", SETTLE_TIMEOUT, async || {
+        let tail = site.cluster.log_tail(0);
+        if tail.contains("differs in more than its volumes") { Ok(()) } else { Err(tail) }
+    })
+    .await?;
+    assert_eq!(site.look().await?.cluster.nodes[0].name, site.cluster.name(0), "the name waits for the next start");
+    sleep(Duration::from_secs(2)).await;
+    expect_whole(&count_all(&mut site, from, wall_now()).await?)?;
+    site.pass();
+    Ok(())
+}

@@ -30,7 +30,7 @@ pub(crate) fn disk(config: &Config, name: &str) -> PathBuf {
     config.data_dir.with_file_name(name)
 }
 
-fn small(config: &mut Config) {
+pub(crate) fn small(config: &mut Config) {
     config.storage.segment_seconds = 5;
     config.storage.segment_bytes_max = ByteSize(32 << 20);
     config.storage.buffer_bytes_max = ByteSize(32 << 20);

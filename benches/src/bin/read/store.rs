@@ -3,8 +3,9 @@
 use crate::footage::Footage;
 use crate::{Instants, Random, Reading};
 use holdfast_benches::{Outcome, clock, process};
-use holdfast_control_api::limits::READ_AHEAD_CHUNKS;
+use holdfast_control_api::limits::RUNS_AHEAD;
 use holdfast_control_api::playback::gate::from_keyframe_before;
+use holdfast_control_api::playback::runs::Runs;
 use holdfast_control_api::playback::{LOOKBACKS, Tracks};
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::{CameraId, StreamKind};
@@ -67,22 +68,25 @@ pub(crate) fn export(handle: &VolumeHandle, footage: &Footage, cameras: usize) -
     let mut bytes = 0;
     for camera in footage.cameras.clone().take(cameras).map(CameraId) {
         let range = Range { camera, stream: StreamKind::Main, from: Timestamp::MIN, to: footage.to() };
-        bytes += read_all(handle, &handle.entries(range)?)?;
+        bytes += read_all(handle, handle.entries(range)?)?;
     }
     let took = started.elapsed();
     Ok(Reading { bytes, took, cpu: process::own_cpu()?.saturating_sub(cpu) })
 }
 
-fn read_all(handle: &VolumeHandle, entries: &[ChunkEntry]) -> Outcome<u64> {
+fn read_all(handle: &VolumeHandle, entries: Vec<ChunkEntry>) -> Outcome<u64> {
+    let runs: Vec<Vec<_>> = Runs::of(entries).map(|run| run.iter().map(|entry| entry.location).collect()).collect();
     let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
     let read = || -> Result<(), holdfast_storage::Error> {
-        while let Some(entry) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-            bytes.fetch_add(handle.read(&entry.location)?.len() as u64, Ordering::Relaxed);
+        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for payload in handle.read_all(run) {
+                bytes.fetch_add(payload?.len() as u64, Ordering::Relaxed);
+            }
         }
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..READ_AHEAD_CHUNKS).map(|_| scope.spawn(read)).collect();
+        let threads: Vec<_> = (0..RUNS_AHEAD).map(|_| scope.spawn(read)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a reader panicked")?.map_err(Box::from))
             as Outcome<()>
     })?;

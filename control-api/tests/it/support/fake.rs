@@ -3,7 +3,7 @@
 use super::clip::Clip;
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role};
-use holdfast_control_api::backend::Result;
+use holdfast_control_api::backend::{Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
@@ -39,6 +39,7 @@ pub(crate) struct State {
     pub(crate) holes: BTreeMap<CameraId, Vec<wire::Gap>>,
     /// By index among all chunks recorded.
     pub(crate) damaged: BTreeSet<u64>,
+    pub(crate) deleted: BTreeSet<u64>,
     pub(crate) unreachable: BTreeSet<u64>,
 }
 
@@ -386,14 +387,16 @@ impl Backend for Fake {
         self.with(|state| state.inits.get(&id).cloned()).ok_or_else(|| ApiError::not_found("init"))
     }
 
-    async fn read(&self, chunk: &ChunkEntry) -> Result<Bytes> {
-        let offset = chunk.location.offset;
-        self.with(|state| match () {
-            () if state.damaged.contains(&offset) => Err(ApiError::damaged("checksum")),
+    async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>> {
+        let offsets = run.iter().map(|chunk| chunk.location.offset);
+        let payload = |state: &State, offset| match () {
             () if state.unreachable.contains(&offset) => Err(ApiError::unavailable("node 2 is down")),
+            () if state.damaged.contains(&offset) => Ok(Err(Lost::Damaged("checksum".to_owned()))),
+            () if state.deleted.contains(&offset) => Ok(Err(Lost::Deleted)),
             // As a copy, so that a patched one never shows in the store.
-            () => Ok(Bytes::copy_from_slice(&state.payloads[&offset])),
-        })
+            () => Ok(Ok(Bytes::copy_from_slice(&state.payloads[&offset]))),
+        };
+        self.with(|state| offsets.map(|offset| payload(state, offset)).collect())
     }
 
     async fn scrub(&self) -> Result<Vec<wire::VolumeScrub>> {

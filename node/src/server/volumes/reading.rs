@@ -6,6 +6,7 @@ use super::{Opened, Volumes};
 use crate::server::reads::Recorded;
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
+use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::timeline::Span;
@@ -17,8 +18,8 @@ use tokio::time::timeout;
 
 /// A volume that does not answer within this time is left out; peers wait little longer.
 const LIST_MAX: Duration = Duration::from_millis(1500);
-/// A chunk must be read within this time.
-const CHUNK_MAX: Duration = Duration::from_secs(8);
+/// A run of chunks must be read within this time.
+const RUN_MAX: Duration = Duration::from_secs(8);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -82,9 +83,11 @@ impl Volumes {
         missing
     }
 
-    pub(crate) async fn read(&self, location: ChunkLocation) -> Result<Bytes, ReadError> {
-        let volume = self.open_volume(location.volume)?;
-        read_disk(&volume, CHUNK_MAX, move |handle| handle.read(&location)).await
+    /// The payloads of chunks of one volume, in their order. One thread reads them all.
+    pub(crate) async fn read(&self, index: u16, run: Vec<ChunkLocation>) -> Result<Vec<Payload>, ReadError> {
+        let volume = self.open_volume(index)?;
+        let payloads = read_disk(&volume, RUN_MAX, move |handle| Ok(handle.read_all(&run))).await?;
+        payloads.into_iter().map(|payload| payload_of(&volume, payload)).collect()
     }
 
     fn open_volume(&self, index: u16) -> Result<Arc<Opened>, ReadError> {
@@ -124,6 +127,19 @@ impl Volumes {
             Some(error) if answers.is_empty() => Err(error),
             _ => Ok((answers, is_complete)),
         }
+    }
+}
+
+/// # Errors
+/// The chunk may be read another time.
+fn payload_of(volume: &Opened, payload: Result<Bytes, holdfast_storage::Error>) -> Result<Payload, ReadError> {
+    match payload {
+        Err(error @ holdfast_storage::Error::Damaged { .. }) => Ok(Err(Lost::Damaged(error.to_string()))),
+        // While segments of former processes are not listed yet, it may be in one of them.
+        Err(holdfast_storage::Error::NoSegment { .. }) if volume.handle.stats().is_recovered() => {
+            Ok(Err(Lost::Deleted))
+        }
+        other => Ok(Ok(other?)),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::recorder::sink::RecordSink;
 use crate::recorder::status::Identity;
 use crate::server::sink::VolumeSink;
 use bytes::Bytes;
+use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::chunk::{Chunk, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SessionId, StreamKind};
 use holdfast_storage::{Range, Volume, VolumeOptions};
@@ -292,6 +293,29 @@ async fn what_a_hung_volume_would_shed_goes_to_another_one_at_once() {
 }
 
 #[tokio::test]
+async fn a_full_volume_loses_its_camera_to_another_one_and_is_told_as_failing_where_there_is_none() {
+    let dir = TempDir::new().unwrap();
+    let volumes = open(&config(&dir, &[&dir.path().join("a"), &dir.path().join("b")])).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    let status = || crate::recorder::status::StatusCell::new(CAMERA, StreamKind::Main, IDENTITY).read();
+    let set = |index: usize, health| volumes.slots_mut()[index].health = health;
+    set(0, health::Health::Full);
+    assert_ne!(volumes.progress(status()).state, RecorderState::Failing, "the other one helps");
+    set(1, health::Health::Full);
+    let told = volumes.progress(status());
+    assert_eq!(told.state, RecorderState::Failing, "another node must help");
+    assert!(told.error.as_ref().unwrap().contains("full, and nothing on it may be deleted"), "{told:?}");
+    set(1, health::Health::Well);
+    (1..3).for_each(|sequence| sink.append("default", chunk(sequence)).unwrap());
+    volume(&volumes, 0).handle.flush().await.unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1)], "it goes at a keyframe");
+    volumes.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() {
     let dir = TempDir::new().unwrap();
     let (volumes, mut config) = retiring(&dir).await;
@@ -312,6 +336,53 @@ async fn a_detached_volume_is_closed_once_its_cameras_are_gone_and_comes_back() 
     recovered(&volumes).await;
     assert_eq!(stored(&volumes).await, [(0, 0), (1, 0), (2, 1)]);
     volumes.close().await.unwrap();
+}
+
+/// Six chunks, each in a segment of its own, on a volume of which the configuration lets nothing stay.
+async fn expired(dir: &TempDir, path: &Path) -> Config {
+    let mut config = config(dir, &[path]);
+    config.storage.segment_seconds = 0;
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    for sequence in 0..6 {
+        sink.append("default", chunk(sequence)).unwrap();
+        volume(&volumes, 0).handle.flush().await.unwrap();
+    }
+    let opened = volume(&volumes, 0);
+    volumes.close().await.unwrap();
+    eventually("the volume has ended", || opened.has_ended()).await;
+    config.retention[0].bytes_max = Some(config::ByteSize(1));
+    config
+}
+
+#[tokio::test]
+async fn a_volume_that_is_attached_later_deletes_nothing_before_it_knows_the_holds_nor_then_what_is_held() {
+    let held = holdfast_storage::Hold { camera: CAMERA, from: at(0), to: at(2) };
+    for are_holds_known in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let mut config = expired(&dir, &dir.path().join("later")).await;
+        let later = std::mem::replace(&mut config.storage.volumes[0], config::Volume::new(dir.path().join("first")));
+        let volumes = open(&config).await.unwrap();
+        if are_holds_known {
+            volumes.set_holds(&Holds::from_iter([held]));
+        }
+        config.storage.volumes.push(later);
+        volumes.reconfigure(&config);
+        eventually("it is attached", || volumes.opened().len() == 2).await;
+        recovered(&volumes).await;
+        let kept = || volume(&volumes, 0).handle.entries(all()).unwrap().len();
+        if !are_holds_known {
+            // Retention looks every five seconds.
+            sleep(Duration::from_secs(7)).await;
+            assert_eq!(kept(), 6, "it was deleted before the holds were known");
+            volumes.set_holds(&Holds::from_iter([held]));
+        }
+        eventually("what is not held is deleted", || kept() == 2).await;
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(stored(&volumes).await, [(0, 0), (1, 0)], "held footage was deleted");
+        volumes.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

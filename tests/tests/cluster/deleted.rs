@@ -1,0 +1,124 @@
+//! Footage that retention deletes while another node sends it.
+
+use holdfast_camera::CameraOptions;
+use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
+use holdfast_chaos::{Error, Result, wait};
+use holdfast_node::cli::wall_now;
+use holdfast_node::config::{ByteSize, Config, DEFAULT_RETENTION_CLASS, RetentionClass};
+use holdfast_node::demo::footage;
+use holdfast_storage::ids::CameraId;
+use holdfast_storage::time::Timestamp;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// 2.5 MB/s: far more in the range than sockets and buffers on the way hold.
+const CAMERA_BPS: u64 = 20_000_000;
+
+/// Of the range that is exported.
+const RANGE: Duration = Duration::from_secs(14);
+
+/// So much is deleted at least before the client goes on.
+const DELETED: Duration = Duration::from_secs(7);
+
+/// Twenty seconds.
+const CLASS_BYTES_MAX: u64 = 48 << 20;
+
+const FPS: u64 = 25;
+
+fn tune(_: usize, config: &mut Config) {
+    config.storage.segment_seconds = 1;
+    config.storage.segment_bytes_max = ByteSize(16 << 20);
+    config.storage.buffer_bytes_max = ByteSize(16 << 20);
+    let class = DEFAULT_RETENTION_CLASS.to_owned();
+    config.retention = vec![RetentionClass { class, age_days: None, bytes_max: Some(ByteSize(CLASS_BYTES_MAX)) }];
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_on_its_way_is_left_out_and_counted_and_the_rest_is_served() -> Result<()> {
+    let camera = |id| CameraOptions { bitrate_bps: CAMERA_BPS, ..CameraOptions::new(id) };
+    let mut site = Site::start(SiteOptions { nodes: 2, cameras: (1..=2).map(camera).collect(), tune }).await?;
+    let from = wall_now();
+    let to = from.plus(RANGE);
+    site.wait_recorded_beyond(to).await?;
+    // The first node serves, the other one deletes.
+    let camera = site.owned_by(1).await?.into_iter().next().expect("the second node records a camera");
+
+    let mut download = Download::begin(&site, camera.id, from, to).await?;
+    wait::until("the beginning is deleted", SETTLE_TIMEOUT, async || {
+        let timeline = site.timeline(0, camera.id, from, wall_now()).await.map_err(|error| error.to_string())?;
+        let start = timeline.spans.first().map(|span| span.start);
+        if start.is_some_and(|start| start > from.plus(DELETED)) { Ok(()) } else { Err(format!("{start:?}")) }
+    })
+    .await?;
+    let (file, trailers) = download.rest().await?;
+
+    let count = |name: &str| {
+        let line = trailers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.and_then(|count| count.parse::<u64>().ok())
+    };
+    assert_eq!(count("x-holdfast-damaged-chunks"), Some(0), "{trailers:?}");
+    assert!(count("x-holdfast-deleted-chunks") > Some(0), "{trailers:?}");
+    let stamps = footage::stamps_of(&file).map_err(|error| Error::Wrong(error.to_string()))?;
+    let numbers: Vec<u64> = stamps.iter().map(|stamp| stamp.sequence).collect();
+    let holes: Vec<u64> = numbers.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|lost| *lost > 0).collect();
+    println!("{} frames, without {holes:?}; {trailers:?}", numbers.len());
+    assert_eq!(holes.len(), 1, "one piece is missing");
+    let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+    // From the keyframe before to the chunk that reaches over the end.
+    assert!((first..last).count() as u64 >= FPS * (RANGE.as_secs() - 1), "from {first} to {last}: the end is missing");
+    site.pass();
+    Ok(())
+}
+
+/// A client that stops reading for a while.
+struct Download {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Download {
+    /// The answer has begun, and the client takes no more of it.
+    async fn begin(site: &Site, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Self> {
+        let url = site.cluster.api_url(0);
+        let host = url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(host).await.map_err(io("reach the node"))?;
+        let token = &site.cluster.token().0;
+        let request = format!(
+            "GET /api/v1/cameras/{camera}/export.mp4?from={from}&to={to} HTTP/1.1\r\nhost: {host}\r\n\
+             authorization: Bearer {token}\r\nte: trailers\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.map_err(io("ask for an export"))?;
+        let mut received = vec![0; 4096];
+        stream.read_exact(&mut received).await.map_err(io("read an export"))?;
+        Ok(Self { stream, received })
+    }
+
+    /// The body and the trailers of the whole answer.
+    async fn rest(&mut self) -> Result<(Vec<u8>, String)> {
+        let reading = timeout(SETTLE_TIMEOUT, self.stream.read_to_end(&mut self.received)).await;
+        reading.map_err(|_| Error::Wrong("the export does not end".to_owned()))?.map_err(io("read an export"))?;
+        let cut = || Error::Wrong("the export was broken off".to_owned());
+        let mut rest = &self.received[find(&self.received, b"\r\n\r\n").ok_or_else(cut)? + 4..];
+        let mut body = Vec::new();
+        loop {
+            let line = find(rest, b"\r\n").ok_or_else(cut)?;
+            let length = std::str::from_utf8(&rest[..line]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+            let (length, begin) = (length.ok_or_else(cut)?, line + 2);
+            if length == 0 {
+                return Ok((body, String::from_utf8_lossy(&rest[begin..]).into_owned()));
+            }
+            body.extend_from_slice(rest.get(begin..begin + length).ok_or_else(cut)?);
+            rest = rest.get(begin + length + 2..).ok_or_else(cut)?;
+        }
+    }
+}
+
+fn io(what: &str) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io { what: what.to_owned(), source }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
