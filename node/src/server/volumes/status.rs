@@ -8,6 +8,7 @@ use crate::recorder::status::{Identity, Status};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Stats, Watermark};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,7 +111,7 @@ impl Volumes {
             rank: status.identity.rank,
             state,
             watermark: mark.map(|mark| mark.durable_end),
-            first_keyframe: mark.and_then(|mark| mark.first_keyframe),
+            first_keyframe: mark.and_then(|mark| first_keyframe(mark, status.first_keyframe)),
             error: trouble.or(status.error),
             bitrate_bps: lock(&self.inner.homes).get(status.camera).and_then(Home::measured_bitrate_bps),
         }
@@ -183,6 +184,12 @@ impl Volumes {
             );
         }
     }
+}
+
+/// A recorder that started anew in its epoch (a successor that is needed again) tells of its own first keyframe as soon as that is durable.
+fn first_keyframe(mark: Watermark, own: Option<Timestamp>) -> Option<Timestamp> {
+    let is_durable = |own: &Timestamp| mark.durable_end > *own;
+    mark.first_keyframe.max(own.filter(is_durable).filter(|_| mark.first_keyframe.is_some()))
 }
 
 fn state(slot: &Slot, cameras: u64) -> &'static str {
