@@ -4,6 +4,7 @@
 mod support;
 
 mod configuration;
+mod drill;
 mod evidence;
 mod failover;
 mod gapless;
