@@ -43,7 +43,8 @@ async fn a_drilled_camera_is_taken_over_and_handed_back_and_no_frame_is_lost() -
     site.wait_one_recorder_each().await?;
     is_visible(&mut site, camera, result).await?;
 
-    // All of a node's together, and it is asked itself.
+    // All of a node's together, and it is asked itself, which has heard by then that all is well again.
+    sleep(A_WHILE).await;
     let node = node_of(&mut site, camera.assignment.owner).await?;
     let owned = site.owned_by(node).await?.len();
     let name = site.cluster.name(node).to_owned();
