@@ -211,3 +211,23 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_storage::ids::{Epoch, Rank};
+
+    #[test]
+    fn a_recorder_that_runs_again_in_its_epoch_tells_of_its_own_keyframe_once_that_is_durable() {
+        let told = |first: Option<i64>, durable: i64, own: Option<i64>| {
+            let (epoch, rank) = (Epoch(1), Rank::Successor);
+            let first_keyframe = first.map(Timestamp);
+            let mark = Watermark { epoch, rank, durable_end: Timestamp(durable), first_keyframe };
+            super::first_keyframe(mark, own.map(Timestamp)).map(|told| told.0)
+        };
+        assert_eq!(told(Some(1), 5, Some(7)), Some(1), "its own is not durable");
+        assert_eq!(told(Some(1), 8, Some(7)), Some(7));
+        assert_eq!(told(Some(1), 8, None), Some(1), "it has none yet");
+        assert_eq!(told(None, 8, Some(7)), None, "nothing durable has a keyframe");
+    }
+}
