@@ -203,6 +203,7 @@ fn state(slot: &Slot, cameras: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_storage::ids::{Epoch, Rank};
 
     #[test]
     fn every_state_has_its_name_among_those_of_the_metrics() {
@@ -210,12 +211,6 @@ mod tests {
             assert!(VolumeStatus::STATES.contains(&standing.name()), "{standing:?}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use holdfast_storage::ids::{Epoch, Rank};
 
     #[test]
     fn a_recorder_that_runs_again_in_its_epoch_tells_of_its_own_keyframe_once_that_is_durable() {
