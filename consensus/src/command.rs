@@ -1,12 +1,16 @@
 //! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
 
+use crate::drill::{DrillStart, DrillStep};
 use crate::model::{CameraSpec, Duty, HoldSpec, NodeSpec, NodeTraits, PlacementRules};
 use crate::policy::PolicyChange;
-use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
+
+/// Steps of drills that a log line tells.
+const STEPS_TOLD_MAX: usize = 8;
 
 /// One entry of the Raft log. Times are the leader's wall clock, so that every replica applies the same. New kinds come last: logs hold the number of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,20 @@ pub enum Command {
     /// The rebalance that began at `since` is over.
     EndRebalance {
         since: Timestamp,
+    },
+    /// The successors of these cameras record beside their owners from now on, as if those had died. A user's, of one camera (no `node`), is refused where that cannot
+    /// be tried; of a node's cameras and of the schedule's that is told among the results.
+    BeginDrill {
+        node: Option<NodeId>,
+        /// The cluster's schedule asked for it.
+        is_scheduled: bool,
+        at: Timestamp,
+        starts: Vec<DrillStart>,
+    },
+    /// What becomes of running drills. Each step stands alone, as with `Assign`.
+    StepDrills {
+        at: Timestamp,
+        steps: Vec<DrillStep>,
     },
 }
 
@@ -172,6 +190,7 @@ pub enum Response {
     Camera { camera: CameraId, revision: u64 },
     Assigned { applied: usize, skipped: Vec<Skipped> },
     Hold(HoldId),
+    Drill(DrillId),
 }
 
 /// An assignment change that came too late, with the reason.
@@ -218,6 +237,10 @@ pub enum Rejection {
     CamerasChanged(CameraId),
     #[error("where camera {0} may be recorded was changed meanwhile; read it again and repeat the change")]
     StaleRules(CameraId),
+    #[error("camera {camera} cannot be drilled now: {why}")]
+    CannotDrill { camera: CameraId, why: String },
+    #[error("node {0} owns no camera that could be drilled")]
+    NothingToDrill(NodeId),
 }
 
 impl Rejection {
@@ -242,6 +265,8 @@ impl Rejection {
             Self::UnknownHold(_) => "unknown-hold",
             Self::CamerasChanged(_) => "cameras-changed",
             Self::StaleRules(_) => "stale-rules",
+            Self::CannotDrill { .. } => "cannot-drill",
+            Self::NothingToDrill(_) => "nothing-to-drill",
         }
     }
 
@@ -276,6 +301,21 @@ impl fmt::Display for Command {
             Self::ChangePolicy(changes) => write!(f, "change policy {changes:?}"),
             Self::BeginRebalance { .. } => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
+            Self::BeginDrill { node: Some(node), starts, .. } => {
+                write!(f, "drill node {node} ({} cameras)", starts.len())
+            }
+            Self::BeginDrill { node: None, starts, .. } => {
+                starts.iter().try_for_each(|start| write!(f, "drill camera {}", start.camera))
+            }
+            Self::StepDrills { steps, .. } => {
+                write!(f, "drills:")?;
+                steps.iter().take(STEPS_TOLD_MAX).try_for_each(|step| write!(f, " {step}"))?;
+                if steps.len() > STEPS_TOLD_MAX {
+                    write!(f, " and {} more", steps.len() - STEPS_TOLD_MAX)
+                } else {
+                    Ok(())
+                }
+            }
         }
     }
 }

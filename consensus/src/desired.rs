@@ -4,10 +4,13 @@
 //! assignment names another owner, epoch or successor, or once the owner is alive again and either its heartbeats prove that it records (a
 //! watermark of this epoch after the moment of suspicion) or [`CALL_BACK_AFTER`] has passed since it came back.
 //!
+//! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside its living owner.
+//!
 //! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
 //! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, or [`HANDOFF_MAX`] has passed. So an owner
 //! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise.
 
+use crate::drill::{Phase, RunningDrill};
 use crate::heartbeat::Progress;
 use crate::liveness::Verdict;
 use crate::model::Assignment;
@@ -82,9 +85,10 @@ impl Provisionals {
     }
 
     fn observe_owners(&mut self, state: &ClusterState, view: &View<'_>) {
-        self.successions.retain(|camera, begun| begun.goes_on(*camera, state.assignments.get(*camera), view));
+        self.successions.retain(|camera, begun| begun.goes_on(*camera, state, view));
         for (camera, assignment) in state.assignments.iter() {
-            let Some(owner) = assignment.owner.filter(|owner| is_suspect(view, *owner)) else { continue };
+            let is_needed = |owner: &NodeId| is_suspect(view, *owner) || is_drilled(state, camera);
+            let Some(owner) = assignment.owner.filter(is_needed) else { continue };
             if assignment.successor == Some(view.me) {
                 let begun = Provisional { owner, epoch: assignment.epoch, suspected_at: view.wall, alive_since: None };
                 self.successions.entry(camera).or_insert(begun).alive_since = None;
@@ -119,14 +123,14 @@ fn has_proved(view: &View<'_>, owner: NodeId, camera: CameraId, epoch: Epoch) ->
 }
 
 impl Provisional {
-    fn goes_on(&mut self, camera: CameraId, assignment: Option<&Assignment>, view: &View<'_>) -> bool {
-        let unchanged = assignment.is_some_and(|now| {
+    fn goes_on(&mut self, camera: CameraId, state: &ClusterState, view: &View<'_>) -> bool {
+        let unchanged = state.assignments.get(camera).is_some_and(|now| {
             now.owner == Some(self.owner) && now.epoch == self.epoch && now.successor == Some(view.me)
         });
         if !unchanged {
             return false;
         }
-        if !view.verdicts.get(&self.owner).is_some_and(|verdict| verdict.is_alive()) {
+        if is_drilled(state, camera) || !view.verdicts.get(&self.owner).is_some_and(|verdict| verdict.is_alive()) {
             return true;
         }
         let alive_since = *self.alive_since.get_or_insert(view.now);
@@ -138,6 +142,12 @@ impl Provisional {
         let newer = progress.watermark.is_some_and(|watermark| watermark > self.suspected_at);
         progress.epoch == self.epoch && newer
     }
+}
+
+/// Its successor is to record it as if its owner were dead.
+fn is_drilled(state: &ClusterState, camera: CameraId) -> bool {
+    let of_now = |drill: &&RunningDrill| state.assignments.get(camera).is_some_and(|now| now.epoch == drill.epoch);
+    state.drills.running.get(camera).filter(of_now).is_some_and(|drill| drill.phase == Phase::TakingOver)
 }
 
 fn is_suspect(view: &View<'_>, node: NodeId) -> bool {

@@ -37,7 +37,7 @@ pub struct Progress {
     pub state: RecorderState,
     /// Everything of this epoch up to here is durable and indexed, from the first durable keyframe on; `None` before that keyframe.
     pub watermark: Option<Timestamp>,
-    /// Start of the first durable keyframe in this epoch.
+    /// Start of the first durable keyframe in this epoch: of the recorder that runs now, once it has one, else of an earlier one of this node.
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,

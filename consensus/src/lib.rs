@@ -1,7 +1,7 @@
 //! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through here.
 //!
 //! Pure, no clock and no I/O: [`state`] (what a command does), [`liveness`] (who is alive), [`clocks`] (how far their clocks are off), [`placement`] (who should record what),
-//! [`headroom`] (what the next failure would cost), [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`],
+//! [`headroom`] (what the next failure would cost), [`drill`] (whether the next failover would work), [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`],
 //! over openraft.
 
 mod auth;
@@ -10,6 +10,7 @@ pub mod clocks;
 pub mod command;
 mod consensus;
 pub mod desired;
+pub mod drill;
 pub mod headroom;
 pub mod heartbeat;
 mod join;

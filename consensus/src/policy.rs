@@ -48,6 +48,8 @@ pub enum PolicyChange {
     HeadroomOverDomains(bool),
     Failback(Failback),
     FailbackAfterS(u32),
+    /// Kept beside the drills ([`crate::drill::Drills::every_s`]): what a policy looks like within a stored state is fixed.
+    DrillEveryS(u32),
 }
 
 impl Policy {
@@ -57,6 +59,7 @@ impl Policy {
             PolicyChange::HeadroomOverDomains(over) => self.headroom_over_domains = over,
             PolicyChange::Failback(failback) => self.failback = failback,
             PolicyChange::FailbackAfterS(seconds) => self.failback_after_s = seconds,
+            PolicyChange::DrillEveryS(_) => {}
         }
     }
 }

@@ -2,9 +2,11 @@
 
 mod assign;
 mod decode;
+mod drills;
 mod wishes;
 
 use crate::command::{Command, Rejection, Response, Settings};
+use crate::drill::Drills;
 use crate::model::{
     Assignment, Camera, CameraSpec, Duty, Hold, HoldSpec, Node, NodeSpec, NodeTraits, PlacementRules, Tenure,
 };
@@ -43,6 +45,7 @@ pub struct ClusterState {
     pub policy: Policy,
     /// When the rebalance that is under way was asked for.
     pub rebalancing_since: Option<Timestamp>,
+    pub drills: Drills,
 }
 
 /// What is remembered of a camera's assignments.
@@ -101,6 +104,8 @@ impl ClusterState {
             Command::ChangePolicy(changes) => self.change_policy(changes),
             Command::BeginRebalance { at } => Ok(self.begin_rebalance(at)),
             Command::EndRebalance { since } => Ok(self.end_rebalance(since)),
+            Command::BeginDrill { node, is_scheduled, at, starts } => self.begin_drill(node, is_scheduled, at, starts),
+            Command::StepDrills { at, steps } => Ok(self.step_drills(at, steps)),
         }
     }
 

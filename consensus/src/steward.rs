@@ -2,7 +2,7 @@
 //!
 //! Order within a round: cameras that nobody alive records come first, by priority; then handoffs, drains and failing recorders; then the
 //! successors and mirrors of what is well. A dead node's cameras go out in one log entry. Moves that nobody needs (back to a preferred node, to spread
-//! evenly again) wait until nothing else is to be done.
+//! evenly again) wait until nothing else is to be done. A camera whose failover is drilled is left to its drill while its owner lives.
 //!
 //! An owner that lives and fails loses a camera at once where another node was answered by it (a probe), and keeps it where nobody is: a camera that is
 //! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too.
@@ -10,6 +10,7 @@
 //! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
 //! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
 
+mod drills;
 mod memory;
 mod voluntary;
 
@@ -21,6 +22,7 @@ pub use voluntary::REBALANCE_MAX;
 
 use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
+use crate::drill::DrillStep;
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::Verdict;
 use crate::model::{Assignment, Handoff, Protection};
@@ -80,11 +82,13 @@ impl Steward {
         let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
         orphans.into_iter().for_each(|camera| round.rescue(camera));
         others.iter().for_each(|camera| round.tend(*camera));
-        let is_over = round.changes.is_empty() && round.move_freely(&others);
+        let is_over = round.changes.is_empty() && round.steps.is_empty() && round.move_freely(&others);
+        let steps = round.steps.chunks(CHANGES_PER_COMMAND_MAX);
+        let steps = steps.map(|steps| Command::StepDrills { at: input.now, steps: steps.to_vec() });
         let assign = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
         let assign = assign.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() });
         let end = input.state.rebalancing_since.filter(|_| is_over).map(|since| Command::EndRebalance { since });
-        assign.chain(end).collect()
+        assign.chain(steps).chain(end).collect()
     }
 }
 
@@ -105,6 +109,7 @@ struct Round<'a> {
     /// Cameras that something is proposed for.
     touched: BTreeSet<CameraId>,
     changes: Vec<AssignmentChange>,
+    steps: Vec<DrillStep>,
 }
 
 impl<'a> Round<'a> {
@@ -121,8 +126,9 @@ impl<'a> Round<'a> {
             assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
             *handoffs_to.entry(handoff.to).or_default() += 1;
         }
-        let (seats, touched, changes) = (None, BTreeSet::new(), Vec::new());
-        Self { input, memory, planner, handoffs_from, handoffs_to, seats, touched, changes }
+        let (seats, touched) = (None, BTreeSet::new());
+        let (changes, steps) = (Vec::new(), Vec::new());
+        Self { input, memory, planner, handoffs_from, handoffs_to, seats, touched, changes, steps }
     }
 
     fn verdict(&self, node: NodeId) -> Verdict {
@@ -162,6 +168,7 @@ impl<'a> Round<'a> {
     /// A camera without a living owner.
     fn rescue(&mut self, camera: CameraId) {
         let Some(now) = self.assignment(camera) else { return };
+        self.abort_drill(camera, now);
         if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
             return self.complete(camera, now, handoff);
         }
@@ -268,6 +275,9 @@ impl<'a> Round<'a> {
         if let Some(handoff) = now.handoff {
             return self.tend_handoff(camera, now, handoff, health);
         }
+        if let Some(drill) = self.drill(camera) {
+            return self.tend_drill(camera, now, drill, health);
+        }
         let leaves = !self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera);
         let beside = self.probe_beside(camera, now);
         let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
@@ -347,12 +357,16 @@ impl<'a> Round<'a> {
     }
 
     fn hand_over(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, to: NodeId) {
+        self.count_handoff(camera, now, owner, to);
+        self.propose(camera, now, AssignmentOp::BeginHandoff { to });
+    }
+
+    fn count_handoff(&mut self, camera: CameraId, now: &Assignment, owner: NodeId, to: NodeId) {
         *self.handoffs_from.entry(owner).or_default() += 1;
         *self.handoffs_to.entry(to).or_default() += 1;
         if now.mirror != Some(to) {
             self.planner.add(camera, &Assignment { owner: Some(to), ..Assignment::default() });
         }
-        self.propose(camera, now, AssignmentOp::BeginHandoff { to });
     }
 
     /// Where to move: the preferred node, else the successor, else the least loaded other node, else the mirror; not where the camera did not answer.

@@ -21,6 +21,10 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const CAMERA_CAPACITY_MAX: u32 = 10_000;
 /// A day: who waits longer does not want cameras to go back by themselves.
 pub const FAILBACK_AFTER_S_MAX: u32 = 24 * 3600;
+/// Each drill opens sessions to a camera.
+pub const DRILL_EVERY_S_MIN: u32 = 3600;
+/// A year: what is tried more rarely than that is not known to work.
+pub const DRILL_EVERY_S_MAX: u32 = 366 * 24 * 3600;
 
 /// # Errors
 /// [`Rejection::Invalid`] with the field's name and what to change.
@@ -53,6 +57,14 @@ pub fn policy_change(change: &PolicyChange) -> Result<(), Rejection> {
         PolicyChange::FailbackAfterS(seconds) if *seconds > FAILBACK_AFTER_S_MAX => {
             let why = format!("is {seconds}; at most {FAILBACK_AFTER_S_MAX} s are supported");
             Err(Rejection::invalid("failback_after_s", why))
+        }
+        PolicyChange::DrillEveryS(seconds)
+            if *seconds != 0 && !(DRILL_EVERY_S_MIN..=DRILL_EVERY_S_MAX).contains(seconds) =>
+        {
+            let why = format!(
+                "is {seconds}; {DRILL_EVERY_S_MIN} to {DRILL_EVERY_S_MAX} s are supported, and 0 for no drills by themselves"
+            );
+            Err(Rejection::invalid("drill_every_s", why))
         }
         _ => Ok(()),
     }

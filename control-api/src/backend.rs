@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::wire;
 use bytes::Bytes;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, HoldId, NodeId, StreamKind};
+use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
 
@@ -62,6 +62,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn create_hold(&self, hold: wire::NewHold) -> impl Future<Output = Result<wire::Hold>> + Send;
     /// Retention may delete what no other hold covers, from now on.
     fn delete_hold(&self, id: HoldId) -> impl Future<Output = Result<()>> + Send;
+
+    /// The newest drills, oldest first; of one camera, where one is named.
+    fn drills(&self, camera: Option<CameraId>) -> impl Future<Output = Result<Vec<wire::Drill>>> + Send;
+    fn drill(&self, id: DrillId) -> impl Future<Output = Result<wire::Drill>> + Send;
+    /// Begins a drill; a conflict (`cannot-drill`, `nothing-to-drill`) says why not.
+    fn begin_drill(&self, of: wire::DrillOf) -> impl Future<Output = Result<wire::Drill>> + Send;
 
     /// Spans and gaps that overlap `from..to`, cut to it.
     fn timeline(

@@ -1,5 +1,9 @@
 //! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords go in and never come out.
 
+mod drills;
+
+pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Protection, Role, Transport};
 use holdfast_consensus::placement::Lack;
@@ -61,6 +65,9 @@ pub struct Settings {
     pub failback: Failback,
     /// How long a preferred node must have been well.
     pub failback_after_s: u32,
+    /// Seconds within which each camera's failover is drilled once; 0: none by itself.
+    #[serde(default)]
+    pub drill_every_s: u32,
 }
 
 /// Body of `PATCH /settings`: absent fields stay as they are.
@@ -75,6 +82,8 @@ pub struct SettingsPatch {
     pub failback: Option<Failback>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub failback_after_s: Option<u32>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub drill_every_s: Option<u32>,
 }
 
 /// An element of `GET /nodes`.
@@ -249,6 +258,9 @@ pub struct Camera {
     pub preferred_node: Option<NodeId>,
     pub assignment: Assignment,
     pub recording: Recording,
+    /// The last that passed or failed; `None` where there was none.
+    #[serde(default)]
+    pub last_drill: Option<CameraDrill>,
     /// What the change that this answers would cost in a failure; only in answers to changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

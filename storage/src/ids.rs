@@ -43,6 +43,10 @@ numeric_id!(
     HoldId, u64
 );
 numeric_id!(
+    /// A drill of failover. Assigned by the replicated state machine, from 1, never reused.
+    DrillId, u64
+);
+numeric_id!(
     /// A segment file of one volume: grows by one with each segment that the volume opens, never reused.
     SegmentId, u64
 );

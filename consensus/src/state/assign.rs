@@ -35,7 +35,7 @@ impl ClusterState {
         Response::Assigned { applied, skipped }
     }
 
-    fn assign_one(&mut self, at: Timestamp, change: AssignmentChange) -> Result<(), Rejection> {
+    pub(super) fn assign_one(&mut self, at: Timestamp, change: AssignmentChange) -> Result<(), Rejection> {
         let camera = change.camera;
         let now = self.assignments.get(camera).ok_or(Rejection::UnknownCamera(camera))?.clone();
         if now.epoch != change.expect {

@@ -1,6 +1,7 @@
 //! States that earlier versions wrote. A state only ever grew at its end, so what an earlier one lacks is what it would have ended with.
 
 use super::ClusterState;
+use crate::drill::Drills;
 use crate::policy::Policy;
 
 /// No holds, and none ever made: what a state ended with before there were any.
@@ -8,6 +9,9 @@ const WITHOUT_HOLDS: &[u8] = &[0, 0];
 
 /// No rules, no traits, the default policy, no rebalance: what came after the holds.
 const WITHOUT_PLACEMENT: &[u8] = &[0, 0, 0, 0, 0, 0xac, 0x02, 0];
+
+/// No drills, none ever begun and none by themselves: what came after those.
+const WITHOUT_DRILLS: &[u8] = &[0, 0, 0, 0, 0];
 
 /// What an earlier version's state lacks at its end, and whether a state has nothing of that.
 type Earlier = (&'static [&'static [u8]], fn(&ClusterState) -> bool);
@@ -18,24 +22,34 @@ impl ClusterState {
     /// # Errors
     /// The bytes are no state, or that of a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        let lacking: [Earlier; 2] = [
-            (&[WITHOUT_PLACEMENT], Self::is_without_placement),
-            (&[WITHOUT_HOLDS, WITHOUT_PLACEMENT], |state| state.holds.is_empty() && state.is_without_placement()),
+        let lacking: [Earlier; 3] = [
+            (&[WITHOUT_DRILLS], Self::is_without_drills),
+            (&[WITHOUT_PLACEMENT, WITHOUT_DRILLS], Self::is_without_placement),
+            (&[WITHOUT_HOLDS, WITHOUT_PLACEMENT, WITHOUT_DRILLS], |state| {
+                state.holds.is_empty() && state.is_without_placement()
+            }),
         ];
         let error = match whole(bytes) {
             Err(error @ postcard::Error::DeserializeUnexpectedEnd) => error,
             other => return other,
         };
         let completed = lacking.iter().filter_map(|(tail, lacks)| {
-            let state = whole(&[bytes, &tail.concat()].concat()).ok()?;
-            // Else what was added has completed something else that was cut.
-            lacks(&state).then_some(state)
+            let completed = [bytes, &tail.concat()].concat();
+            let state = whole(&completed).ok()?;
+            // Else what was added has completed something else that was cut, a number perhaps.
+            let is_whole = postcard::to_allocvec(&state).is_ok_and(|again| again == completed);
+            (is_whole && lacks(&state)).then_some(state)
         });
         completed.into_iter().next().ok_or(error)
     }
 
+    fn is_without_drills(&self) -> bool {
+        self.drills == Drills::default()
+    }
+
     fn is_without_placement(&self) -> bool {
-        self.rules.is_empty()
+        self.is_without_drills()
+            && self.rules.is_empty()
             && self.traits.is_empty()
             && self.policy == Policy::default()
             && self.rebalancing_since.is_none()
@@ -86,13 +100,17 @@ mod tests {
     fn states_of_earlier_versions_are_read() {
         let bytes = postcard::to_allocvec(&founded()).unwrap();
         assert_eq!(ClusterState::decode(&bytes), Ok(founded()));
-        let before_placement = bytes.strip_suffix(WITHOUT_PLACEMENT).unwrap();
+        let before_drills = bytes.strip_suffix(WITHOUT_DRILLS).unwrap();
+        assert_eq!(ClusterState::decode(before_drills), Ok(founded()));
+        let before_placement = before_drills.strip_suffix(WITHOUT_PLACEMENT).unwrap();
         assert_eq!(ClusterState::decode(before_placement), Ok(founded()));
         let before_holds = before_placement.strip_suffix(WITHOUT_HOLDS).unwrap();
         assert_eq!(ClusterState::decode(before_holds), Ok(founded()));
 
         let bytes = postcard::to_allocvec(&with_hold()).unwrap();
-        assert_eq!(ClusterState::decode(bytes.strip_suffix(WITHOUT_PLACEMENT).unwrap()), Ok(with_hold()));
+        let before_drills = bytes.strip_suffix(WITHOUT_DRILLS).unwrap();
+        assert_eq!(ClusterState::decode(before_drills), Ok(with_hold()));
+        assert_eq!(ClusterState::decode(before_drills.strip_suffix(WITHOUT_PLACEMENT).unwrap()), Ok(with_hold()));
     }
 
     #[test]
@@ -102,11 +120,12 @@ mod tests {
         state.apply(Command::ReportTraits { node: NodeId(1), traits }).unwrap();
         state.apply(Command::ChangePolicy(vec![PolicyChange::Failback(Failback::Prefer)])).unwrap();
         state.apply(Command::BeginRebalance { at: Timestamp(3) }).unwrap();
+        state.apply(Command::ChangePolicy(vec![PolicyChange::DrillEveryS(7 * 24 * 3600)])).unwrap();
         let bytes = postcard::to_allocvec(&state).unwrap();
         assert_eq!(ClusterState::decode(&bytes), Ok(state));
-        // Cut right before the holds or the rules it is of an earlier version; a snapshot file has a checksum against that.
+        // Cut right before the holds, the rules or the drills it is of an earlier version; a snapshot file has a checksum against that.
         let read = (0..bytes.len()).filter(|cut| ClusterState::decode(&bytes[..*cut]).is_ok());
-        assert_eq!(read.count(), 2);
+        assert_eq!(read.count(), 3);
         assert!(ClusterState::decode(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

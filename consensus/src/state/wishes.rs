@@ -96,6 +96,7 @@ impl ClusterState {
 
     pub(super) fn forget_camera(&mut self, camera: CameraId) {
         self.rules.remove(camera);
+        self.forget_drills_of(camera);
     }
 
     /// Nobody prefers a node that left; whatever has its name later has another id.
@@ -110,7 +111,12 @@ impl ClusterState {
 
     pub(super) fn change_policy(&mut self, changes: Vec<PolicyChange>) -> Result<Response, Rejection> {
         changes.iter().try_for_each(validate::policy_change)?;
-        changes.into_iter().for_each(|change| self.policy.change(change));
+        for change in changes {
+            match change {
+                PolicyChange::DrillEveryS(seconds) => self.drills.every_s = seconds,
+                of_policy => self.policy.change(of_policy),
+            }
+        }
         Ok(Response::Done)
     }
 

@@ -118,9 +118,9 @@ impl<'a> Round<'a> {
         improving.next()
     }
 
-    /// A camera that its owner records as it should, and that is not on its way.
+    /// A camera that its owner records as it should, and that is neither on its way nor drilled.
     fn at_rest(&self, camera: CameraId) -> Option<(&'a Assignment, NodeId)> {
-        let now = self.assignment(camera).filter(|now| now.handoff.is_none())?;
+        let now = self.assignment(camera).filter(|now| now.handoff.is_none() && self.drill(camera).is_none())?;
         let owner = now.owner.filter(|owner| self.planner.is_fit(*owner))?;
         let report = self.progress(owner, camera).filter(|report| report.epoch == now.epoch)?;
         (report.state == RecorderState::Recording).then_some((now, owner))

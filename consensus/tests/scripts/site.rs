@@ -4,6 +4,7 @@ use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Write, Response};
 use holdfast_consensus::desired::{Provisionals, View, desired};
+use holdfast_consensus::drill::{self, Look};
 use holdfast_consensus::headroom::{Survival, headroom, survives_loss_of};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
@@ -125,6 +126,7 @@ fn policy(args: &mut ArgumentConsumer<'_>) -> Anyhow<Vec<PolicyChange>> {
         None => {}
     }
     changes.extend(take(args, "after")?.map(PolicyChange::FailbackAfterS));
+    changes.extend(take(args, "drill-every")?.map(PolicyChange::DrillEveryS));
     Ok(changes)
 }
 
@@ -224,8 +226,11 @@ impl Site {
             provisionals.observe(&self.state, &View { me, now: self.now, wall, verdicts, progress });
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
-            // What is reported no more stays known, as it was last.
+            // What is reported no more stays known, but for what it does.
             self.running.retain(|(node, camera)| *node != me || wanted.contains_key(camera));
+            let gone =
+                self.progress.iter_mut().filter(|((node, camera), _)| *node == me && !wanted.contains_key(camera));
+            gone.for_each(|(_, progress)| progress.state = RecorderState::Starting);
             for (camera, wanted) in wanted {
                 let goes_on = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
@@ -244,7 +249,7 @@ impl Site {
                     },
                     watermark: if broken || connecting { watermark } else { Some(wall) },
                     first_keyframe: if broken || connecting { first_keyframe } else { first_keyframe.or(Some(wall)) },
-                    error: None,
+                    error: broken.then(|| "connection refused".to_owned()),
                     bitrate_bps: self.bitrates.get(&camera).copied(),
                 };
                 self.progress.insert((me, camera), progress);
@@ -373,6 +378,34 @@ impl Site {
         unowned.map(|(camera, _)| format!("camera {camera}: {:?}\n", planner.lack(camera))).collect()
     }
 
+    /// A drill of cameras, one by one, or of all of a node.
+    fn drill(&mut self, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
+        let (at, can_record) = (self.wall(), |node| self.can_record(node));
+        let look = Look { state: &self.state, progress: &self.progress, can_record: &can_record, now_at: &|_| at };
+        let node = take(args, "node")?;
+        let starts = match node {
+            Some(node) => drill::starts_of_node(&look, node),
+            None => vec![drill::start(&look, next(args)?)],
+        };
+        self.write(Write::BeginDrill { node, is_scheduled: false, at, starts })
+    }
+
+    fn show_drills(&self) -> String {
+        let mut text = String::new();
+        for drill in self.state.drills.log.values() {
+            for (camera, running) in self.state.drills.running_of(drill.id) {
+                writeln!(text, "{}: camera {camera} {:?}", drill.id, running.phase).unwrap();
+            }
+            for told in &drill.results {
+                let gap = told.gap_us.map_or("-".to_owned(), |gap_us| format!("{} ms", gap_us / 1000));
+                let (camera, outcome, back) = (told.camera, told.outcome, told.is_handed_back);
+                write!(text, "{}: camera {camera} {outcome:?}, gap {gap}, handed back: {back}", drill.id).unwrap();
+                writeln!(text, "{}", told.reason.as_ref().map_or(String::new(), |why| format!(", {why}"))).unwrap();
+            }
+        }
+        text
+    }
+
     fn state_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
         let write = match name {
             "init" => Write::Initialize { cluster: Uuid::nil(), node: node_spec(args)? },
@@ -496,6 +529,12 @@ impl Runner for Site {
             }
             "wait" => {
                 self.now += Duration::from_millis(next(args)?);
+                String::new()
+            }
+            "drill" => self.drill(args)?,
+            "drills" => self.show_drills(),
+            "new-leader" => {
+                self.steward = Steward::default();
                 String::new()
             }
             "cameras" => self.show_cameras(),

@@ -3,6 +3,7 @@
 mod cameras;
 mod chunk_stream;
 mod cluster;
+mod drills;
 mod export;
 mod gaps;
 mod health;
@@ -98,6 +99,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
         .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
+        .route("/api/v1/drills", get(drills::list::<B>).post(drills::begin::<B>))
+        .route("/api/v1/drills/{id}", get(drills::show::<B>))
         .route("/api/v1/gaps", get(gaps::list::<B>))
         .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))

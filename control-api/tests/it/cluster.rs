@@ -42,8 +42,7 @@ async fn a_node_is_drained_and_taken_back() {
 #[tokio::test]
 async fn settings_are_changed_one_by_one_and_a_rebalance_is_asked_for() {
     let client = Client::of(&Fake::new());
-    let settings =
-        |after| json!({"headroom":"warn","headroom_over_domains":false,"failback":"stay","failback_after_s":after});
+    let settings = |after| json!({"headroom":"warn","headroom_over_domains":false,"failback":"stay","failback_after_s":after,"drill_every_s":0});
     assert_eq!(client.get("/api/v1/settings").await.json(), settings(0));
     let changed = client.call("PATCH", "/api/v1/settings", Some(r#"{"failback_after_s":60}"#)).await;
     assert_eq!(changed.json(), settings(60));

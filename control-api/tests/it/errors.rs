@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 29] = [
+pub(crate) const GUARDED: [(&str, &str); 32] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
@@ -29,6 +29,9 @@ pub(crate) const GUARDED: [(&str, &str); 29] = [
     ("POST", "/api/v1/holds"),
     ("GET", "/api/v1/holds/1"),
     ("DELETE", "/api/v1/holds/1"),
+    ("GET", "/api/v1/drills"),
+    ("POST", "/api/v1/drills"),
+    ("GET", "/api/v1/drills/1"),
     ("GET", "/api/v1/gaps"),
     ("GET", "/api/v1/cameras/1/timeline"),
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),

@@ -8,6 +8,7 @@ mod cameras;
 mod cluster;
 #[cfg(test)]
 mod docs;
+mod drills;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]

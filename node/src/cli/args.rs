@@ -42,12 +42,15 @@ pub(super) enum Command {
     /// Add, list, show and remove cameras
     #[command(subcommand)]
     Camera(CameraCommand),
-    /// Show and change what holds for the whole cluster: headroom, failback
+    /// Show and change what holds for the whole cluster: headroom, failback, drills
     #[command(subcommand)]
     Settings(SettingsCommand),
     /// Keep footage from being deleted, as evidence
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Try failover out on cameras that are well, without losing a frame: how long would nobody record?
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Show what of a camera was recorded, by whom, and every gap
     Timeline(TimelineArgs),
     /// Show every interval that was not recorded, of all cameras, with its cause and the sums by cause
@@ -119,6 +122,50 @@ pub(super) struct DrainArgs {
     pub(super) timeout: u64,
 }
 
+const DRILL_EXIT_CODES: &str = "\
+Exit codes:
+  0  passed; without --wait: the drill has begun
+  1  failed, aborted, or not ended when the time was over (it goes on)
+  2  wrong usage
+  3  there is no such camera or node
+  4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DrillCommand {
+    /// Have a camera's successor take it over, and hand it back
+    #[command(after_help = DRILL_EXIT_CODES)]
+    Camera {
+        /// Name or number
+        camera: String,
+        #[command(flatten)]
+        wait: DrillWait,
+    },
+    /// The same with all cameras that a node owns, together, as its death would be
+    #[command(after_help = DRILL_EXIT_CODES)]
+    Node {
+        /// Name or number
+        node: String,
+        #[command(flatten)]
+        wait: DrillWait,
+    },
+    /// Show the newest drills and what came of them
+    List {
+        /// Name or number; all cameras, if not given
+        #[arg(long)]
+        camera: Option<String>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DrillWait {
+    /// Return only when the drill has ended; says meanwhile how far it is
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    pub(super) timeout: u64,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum SettingsCommand {
     /// Show what holds for the whole cluster
@@ -158,6 +205,9 @@ pub(super) struct SettingsArgs {
     /// How long the preferred node must have been well, in seconds
     #[arg(long, value_name = "SECONDS")]
     pub(super) failback_after_s: Option<u32>,
+    /// Drill each camera's failover once within this time, in seconds (3600 to a year); 0: never by itself
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) drill_every_s: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod cluster;
 mod drain;
+mod drill;
 mod error;
 mod export;
 mod gaps;
@@ -63,6 +64,7 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Camera(command) => with_runtime(camera::run(command, api, out)),
         Command::Settings(command) => with_runtime(settings::run(command, api, out)),
         Command::Hold(command) => with_runtime(hold::run(command, api, out)),
+        Command::Drill(command) => with_runtime(drill::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),

@@ -34,7 +34,12 @@ fn patch(args: &SettingsArgs) -> SettingsPatch {
             FailbackArg::Prefer => Failback::Prefer,
         }),
         failback_after_s: args.failback_after_s,
+        drill_every_s: args.drill_every_s,
     }
+}
+
+fn drill_every(seconds: u32) -> String {
+    if seconds == 0 { "never by itself".to_owned() } else { format!("{seconds} s") }
 }
 
 fn describe(settings: &Settings) -> String {
@@ -43,6 +48,7 @@ fn describe(settings: &Settings) -> String {
         ("headroom over domains", settings.headroom_over_domains.to_string()),
         ("failback", format!("{:?}", settings.failback).to_lowercase()),
         ("failback after", format!("{} s", settings.failback_after_s)),
+        ("drill every", drill_every(settings.drill_every_s)),
     ];
     lines.map(|(key, value)| format!("{key:<23}{value}\n")).concat()
 }

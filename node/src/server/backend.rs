@@ -1,5 +1,6 @@
 //! What the control API asks of this node: configuration from the replicated state, writes through consensus, footage from the whole cluster.
 
+use super::drills::{self, Who};
 use super::headroom::forecast;
 use super::host::{BecomeError, Host};
 use super::member::Member;
@@ -15,7 +16,7 @@ use holdfast_control_api::backend::{Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, HoldId, NodeId, StreamKind};
+use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 
@@ -96,16 +97,17 @@ impl Backend for NodeBackend {
     }
 
     async fn settings(&self) -> Result<wire::Settings> {
-        Ok(wire_views::settings(self.member()?.consensus.state().policy))
+        Ok(wire_views::settings(&self.member()?.consensus.state()))
     }
 
     async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
-        let wire::SettingsPatch { headroom, headroom_over_domains, failback, failback_after_s } = patch;
+        let wire::SettingsPatch { headroom, headroom_over_domains, failback, failback_after_s, drill_every_s } = patch;
         let changes = [
             headroom.map(PolicyChange::Headroom),
             headroom_over_domains.map(PolicyChange::HeadroomOverDomains),
             failback.map(PolicyChange::Failback),
             failback_after_s.map(PolicyChange::FailbackAfterS),
+            drill_every_s.map(PolicyChange::DrillEveryS),
         ];
         let changes: Vec<PolicyChange> = changes.into_iter().flatten().collect();
         if !changes.is_empty() {
@@ -221,6 +223,32 @@ impl Backend for NodeBackend {
         self.write(Command::DeleteHold { hold: id }).await.map(drop)
     }
 
+    async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
+        let state = self.member()?.consensus.state();
+        let told = state.drills.log.values().map(|drill| drills::drill(drill, &state, camera));
+        Ok(told.filter(|drill| camera.is_none() || !drill.cameras.is_empty()).collect())
+    }
+
+    async fn drill(&self, id: DrillId) -> Result<wire::Drill> {
+        let state = self.member()?.consensus.state();
+        state.drills.log.get(id).map(|drill| drills::drill(drill, &state, None)).ok_or_else(|| no_drill(id))
+    }
+
+    async fn begin_drill(&self, of: wire::DrillOf) -> Result<wire::Drill> {
+        let member = self.member()?;
+        let sight = member.view.whole_sight().await;
+        let state = member.consensus.state();
+        let who = match of {
+            wire::DrillOf::Camera(camera) => Who::Camera(camera),
+            wire::DrillOf::Node(node) => Who::Node(named_node(&state, &node)?),
+        };
+        let command = drills::begin(who, false, (&state, &sight, member.view.me), self.host.clock.now());
+        match self.write(command).await? {
+            Response::Drill(id) => self.drill(id).await,
+            other => Err(ApiError::internal(format!("beginning a drill was answered with {other:?}"))),
+        }
+    }
+
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
         let told = self.timelines(&[camera], from, to).await?.pop();
@@ -294,12 +322,20 @@ fn preferred_node(state: &ClusterState, node: Option<&wire::NodeRef>) -> Result<
     match node {
         None => Ok(None),
         Some(wire::NodeRef::Name(name)) if name.is_empty() => Ok(None),
-        Some(wire::NodeRef::Id(id)) if state.nodes.contains(*id) => Ok(Some(*id)),
-        Some(wire::NodeRef::Id(id)) => Err(no_node(*id)),
-        Some(wire::NodeRef::Name(name)) => {
+        Some(node) => named_node(state, node).map(Some),
+    }
+}
+
+/// # Errors
+/// The cluster has no such node.
+fn named_node(state: &ClusterState, node: &wire::NodeRef) -> Result<NodeId> {
+    match node {
+        wire::NodeRef::Id(id) if state.nodes.contains(*id) => Ok(*id),
+        wire::NodeRef::Id(id) => Err(no_node(*id)),
+        wire::NodeRef::Name(name) => {
             let detail = format!("there is no node named {name:?}; GET /api/v1/nodes lists them");
             let found = state.node_named(name).ok_or_else(|| ApiError::not_found(detail).code("unknown-node"));
-            found.map(|node| Some(node.id))
+            found.map(|node| node.id)
         }
     }
 }
@@ -318,6 +354,11 @@ fn no_camera(id: CameraId) -> ApiError {
 
 fn no_hold(id: HoldId) -> ApiError {
     ApiError::not_found(format!("there is no hold {id}; GET /api/v1/holds lists them")).code("unknown-hold")
+}
+
+fn no_drill(id: DrillId) -> ApiError {
+    ApiError::not_found(format!("there is no drill {id}, or it was forgotten; GET /api/v1/drills lists the newest"))
+        .code("unknown-drill")
 }
 
 fn no_node(id: NodeId) -> ApiError {

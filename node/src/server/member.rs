@@ -3,6 +3,7 @@
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
 use super::clock::{Clock, wall_clock};
+use super::drills;
 use super::drive::{self, Drive, LookAtSelf};
 use super::headroom;
 use super::holds::tell_holds;
@@ -189,6 +190,7 @@ impl Member {
         let duty = report_for_duty(consensus.clone(), identity, (node_spec(config), node_traits(config)), stops);
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), view.clone(), headroom);
+        let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
@@ -196,6 +198,7 @@ impl Member {
             spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
+            spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {

@@ -4,10 +4,12 @@ use super::host::Host;
 use super::member::Member;
 use super::volumes::VolumeStatus;
 use super::wire_views::leader;
+use holdfast_consensus::drill::Outcome;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::Stats;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::disk::IoMode;
+use holdfast_storage::time::Timestamp;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts};
@@ -46,6 +48,7 @@ impl Collector for NodeCollector {
                 lags(member, now),
                 cluster(member),
                 headroom(member),
+                drills(member, now),
                 volumes(member),
                 damage(&member.volumes.statuses()),
             ];
@@ -153,7 +156,7 @@ fn gaps(member: &Member) -> Families {
     Ok(counter.collect())
 }
 
-fn lags(member: &Member, now: holdfast_storage::time::Timestamp) -> Families {
+fn lags(member: &Member, now: Timestamp) -> Families {
     let lag = GaugeVec::new(
         Opts::new(
             "holdfast_watermark_lag_seconds",
@@ -233,6 +236,28 @@ fn headroom(member: &Member) -> Families {
         families.extend(gauge.collect());
     }
     Ok(families)
+}
+
+/// Of cameras that this node owns and that were drilled.
+fn drills(member: &Member, now: Timestamp) -> Families {
+    let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["camera"]);
+    let gap = gauge(
+        "holdfast_drill_last_gap_seconds",
+        "How long nobody would have recorded the camera, as its last drill measured; not there where that got no keyframe.",
+    )?;
+    let age = gauge("holdfast_drill_last_age_seconds", "Since the camera's last drill ended, passed or failed.")?;
+    let passed =
+        gauge("holdfast_drill_last_passed_info", "1 where the camera's last drill passed, 0 where it failed.")?;
+    let state = member.consensus.state();
+    for result in state.owned_by(member.identity.node).filter_map(|camera| state.drills.results.get(camera)) {
+        let camera = result.camera.to_string();
+        if let Some(gap_us) = result.gap_us {
+            gap.with_label_values(&[&camera]).set(gap_us as f64 / 1e6);
+        }
+        age.with_label_values(&[&camera]).set(now.micros_since(result.ended_at) as f64 / 1e6);
+        passed.with_label_values(&[&camera]).set(f64::from(u8::from(result.outcome == Outcome::Passed)));
+    }
+    Ok([gap, age, passed].into_iter().flat_map(|gauge| gauge.collect()).collect())
 }
 
 /// A gauge for each volume: name, help, and how to read it from the volume's figures.

@@ -2,6 +2,7 @@
 
 mod backend;
 mod clock;
+mod drills;
 mod drive;
 pub mod explain;
 mod headroom;

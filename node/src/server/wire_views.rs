@@ -1,5 +1,6 @@
 //! The replicated state and what the pilot sees, in the words of the API. Pure.
 
+use super::drills;
 use super::pilot::Sight;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::bitrate::Bitrates;
@@ -69,9 +70,10 @@ fn failover_headroom(headroom: &Headroom) -> wire::FailoverHeadroom {
     }
 }
 
-pub(crate) fn settings(policy: Policy) -> wire::Settings {
-    let Policy { headroom, headroom_over_domains, failback, failback_after_s } = policy;
-    wire::Settings { headroom, headroom_over_domains, failback, failback_after_s }
+pub(crate) fn settings(state: &ClusterState) -> wire::Settings {
+    let Policy { headroom, headroom_over_domains, failback, failback_after_s } = state.policy;
+    let drill_every_s = state.drills.every_s;
+    wire::Settings { headroom, headroom_over_domains, failback, failback_after_s, drill_every_s }
 }
 
 pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
@@ -134,6 +136,7 @@ pub(crate) fn camera(
             successor: assignment.successor,
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
+        last_drill: state.drills.results.get(camera.id).map(drills::result),
         warnings: Vec::new(),
     }
 }

@@ -56,7 +56,7 @@ async fn cameras_that_fall_silent_to_their_owner_only_move_and_the_others_stay()
 
 /// One node is cut off from all cameras, and from nothing else.
 async fn cut_off(way: Way) -> Result<()> {
-    let (mut site, gate) = behind_a_gate().await?;
+    let (mut site, gate) = behind_a_gate(CAMERAS).await?;
     let from = wall_now();
     sleep(A_WHILE).await;
     let moved = site.owned_by(VICTIM).await?;
@@ -82,7 +82,7 @@ async fn cut_off(way: Way) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
-    let (mut site, gate) = behind_a_gate().await?;
+    let (mut site, gate) = behind_a_gate(CAMERAS).await?;
     let owners = |cameras: &[wire::Camera]| -> Vec<_> {
         cameras.iter().map(|camera| (camera.id, camera.assignment.owner, camera.assignment.epoch)).collect()
     };
@@ -104,14 +104,14 @@ async fn cameras_that_nobody_reaches_stay_where_they_are() -> Result<()> {
 }
 
 /// A site whose cameras all lie behind a gate.
-async fn behind_a_gate() -> Result<(Site, Gate)> {
-    let mut site = Site::prepare(steady(CAMERAS)).await?;
+pub(crate) async fn behind_a_gate(cameras: u32) -> Result<(Site, Gate)> {
+    let mut site = Site::prepare(steady(cameras)).await?;
     site.cluster.form().await?;
     let gate = Gate::start(address_of(&site.server().url(1))?).await?;
     for index in 0..3 {
         set(&site, &gate, index, Way::Open)?;
     }
-    for number in 1..=CAMERAS {
+    for number in 1..=cameras {
         let url = format!("rtsp://{}/cam/{number}", gate.address());
         site.add_served_as(number, new_camera(&format!("cam{number:02}"), source(url))).await?;
     }
@@ -120,7 +120,7 @@ async fn behind_a_gate() -> Result<(Site, Gate)> {
     Ok((site, gate))
 }
 
-fn set(site: &Site, gate: &Gate, index: usize, way: Way) -> Result<()> {
+pub(crate) fn set(site: &Site, gate: &Gate, index: usize, way: Way) -> Result<()> {
     let pid = site.cluster.pid(index).ok_or_else(|| Error::Wrong(format!("node {index} does not run")))?;
     gate.set(pid, way);
     Ok(())

@@ -7,7 +7,9 @@ use holdfast_control_api::backend::{Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
-use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::ids::{
+    CameraId, DrillId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
+};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -28,6 +30,7 @@ pub(crate) struct State {
     pub(crate) not_ready: Option<String>,
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
     pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
+    pub(crate) drills: Vec<wire::Drill>,
     pub(crate) draining: bool,
     rebalancing: bool,
     failback_after_s: u32,
@@ -151,6 +154,7 @@ impl State {
             labels: spec.labels,
             node_labels: Default::default(),
             preferred_node: None,
+            last_drill: None,
             warnings: Vec::new(),
             assignment: wire::Assignment {
                 epoch: Epoch(1),
@@ -253,7 +257,7 @@ impl Backend for Fake {
     async fn settings(&self) -> Result<wire::Settings> {
         let failback_after_s = self.with(|state| state.failback_after_s);
         let (headroom, failback) = Default::default();
-        Ok(wire::Settings { headroom, headroom_over_domains: false, failback, failback_after_s })
+        Ok(wire::Settings { headroom, headroom_over_domains: false, failback, failback_after_s, drill_every_s: 0 })
     }
 
     async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
@@ -350,6 +354,56 @@ impl Backend for Fake {
     async fn delete_hold(&self, id: HoldId) -> Result<()> {
         self.write(|state| state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
             .await
+    }
+
+    async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
+        let of_camera =
+            |drill: &&wire::Drill| camera.is_none_or(|camera| drill.cameras.iter().any(|told| told.camera == camera));
+        Ok(self.with(|state| state.drills.iter().filter(of_camera).cloned().collect()))
+    }
+
+    async fn drill(&self, id: DrillId) -> Result<wire::Drill> {
+        let found = self.with(|state| state.drills.iter().find(|drill| drill.id == id).cloned());
+        found.ok_or_else(|| ApiError::not_found(format!("drill {id}")))
+    }
+
+    async fn begin_drill(&self, of: wire::DrillOf) -> Result<wire::Drill> {
+        self.write(|state| {
+            let id = DrillId(state.drills.len() as u64 + 1);
+            let (camera, node) = match of {
+                wire::DrillOf::Camera(camera) => (camera, None),
+                wire::DrillOf::Node(_) => (CAMERA, Some(NodeId(1))),
+            };
+            let told = wire::CameraDrill {
+                camera,
+                drill: id,
+                owner: Some(NodeId(1)),
+                successor: Some(NodeId(2)),
+                phase: wire::DrillPhase::TakingOver,
+                began_at: T0,
+                ended_at: None,
+                outcome: None,
+                gap_us: None,
+                handed_back: false,
+                reason: None,
+            };
+            let drill = wire::Drill {
+                id,
+                node,
+                scheduled: false,
+                began_at: T0,
+                running: true,
+                passed: 0,
+                failed: 0,
+                aborted: 0,
+                median_gap_us: None,
+                worst_gap_us: None,
+                cameras: vec![told],
+            };
+            state.drills.push(drill.clone());
+            Ok(drill)
+        })
+        .await
     }
 
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {

@@ -8,6 +8,7 @@ use crate::recorder::status::{Identity, Status};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Stats, Watermark};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -110,7 +111,7 @@ impl Volumes {
             rank: status.identity.rank,
             state,
             watermark: mark.map(|mark| mark.durable_end),
-            first_keyframe: mark.and_then(|mark| mark.first_keyframe),
+            first_keyframe: mark.and_then(|mark| first_keyframe(mark, status.first_keyframe)),
             error: trouble.or(status.error),
             bitrate_bps: lock(&self.inner.homes).get(status.camera).and_then(Home::measured_bitrate_bps),
         }
@@ -185,6 +186,12 @@ impl Volumes {
     }
 }
 
+/// A recorder that started anew in its epoch (a successor that is needed again) tells of its own first keyframe as soon as that is durable.
+fn first_keyframe(mark: Watermark, own: Option<Timestamp>) -> Option<Timestamp> {
+    let is_durable = |own: &Timestamp| mark.durable_end > *own;
+    mark.first_keyframe.max(own.filter(is_durable).filter(|_| mark.first_keyframe.is_some()))
+}
+
 fn state(slot: &Slot, cameras: u64) -> &'static str {
     match (slot.standing(), &slot.place) {
         (_, Place::Opening) => "opening",
@@ -196,11 +203,26 @@ fn state(slot: &Slot, cameras: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_storage::ids::{Epoch, Rank};
 
     #[test]
     fn every_state_has_its_name_among_those_of_the_metrics() {
         for standing in Standing::ALL {
             assert!(VolumeStatus::STATES.contains(&standing.name()), "{standing:?}");
         }
+    }
+
+    #[test]
+    fn a_recorder_that_runs_again_in_its_epoch_tells_of_its_own_keyframe_once_that_is_durable() {
+        let told = |first: Option<i64>, durable: i64, own: Option<i64>| {
+            let (epoch, rank) = (Epoch(1), Rank::Successor);
+            let first_keyframe = first.map(Timestamp);
+            let mark = Watermark { epoch, rank, durable_end: Timestamp(durable), first_keyframe };
+            super::first_keyframe(mark, own.map(Timestamp)).map(|told| told.0)
+        };
+        assert_eq!(told(Some(1), 5, Some(7)), Some(1), "its own is not durable");
+        assert_eq!(told(Some(1), 8, Some(7)), Some(7));
+        assert_eq!(told(Some(1), 8, None), Some(1), "it has none yet");
+        assert_eq!(told(None, 8, Some(7)), None, "nothing durable has a keyframe");
     }
 }

@@ -1,0 +1,140 @@
+//! Whose turn it is, over hours of a small site.
+
+use super::*;
+use crate::command::Command;
+use crate::drill::{DrillOp, DrillStart, DrillStep, Outcome};
+use crate::model::{CameraSpec, NodeSpec, Protection, Role, Source};
+use crate::policy::PolicyChange;
+use holdfast_storage::ids::{DrillId, NodeId};
+use uuid::Uuid;
+
+const HOUR_US: i64 = 3_600_000_000;
+const PERIOD_S: u32 = 4 * 3600;
+
+/// Two nodes and cameras that the first owns, the last of them gapless; all assigned at 0.
+fn site(cameras: u32) -> ClusterState {
+    let mut state = ClusterState::default();
+    let node = |name: &str| NodeSpec {
+        name: name.into(),
+        peer_addr: format!("{name}:1"),
+        api_addr: format!("{name}:2"),
+        role: Role::Recorder,
+        failure_domain: String::new(),
+        camera_capacity: 10,
+    };
+    state.apply(Command::Initialize { cluster: Uuid::nil(), node: node("n1") }).unwrap();
+    state.apply(Command::JoinNode { spec: node("n2"), attempt: Uuid::nil() }).unwrap();
+    for camera in 1..=cameras {
+        let protection = if camera == cameras { Protection::Gapless } else { Protection::Standard };
+        let source =
+            Source { url: "rtsp://camera/".into(), username: None, password: None, transport: Default::default() };
+        let spec = CameraSpec {
+            name: camera.to_string(),
+            source,
+            protection,
+            priority: 100,
+            retention_class: "default".into(),
+            labels: Default::default(),
+        };
+        state.apply(Command::CreateCamera(spec)).unwrap();
+        let (owner, successor) = (NodeId(1), Some(NodeId(2)));
+        let op = crate::command::AssignmentOp::Place { owner, mirror: None, successor };
+        let changes =
+            vec![crate::command::AssignmentChange { camera: CameraId(camera), expect: Default::default(), op }];
+        state.apply(Command::Assign { at: Timestamp(0), changes }).unwrap();
+    }
+    state
+}
+
+fn every(state: &mut ClusterState, seconds: u32) {
+    state.apply(Command::ChangePolicy(vec![PolicyChange::DrillEveryS(seconds)])).unwrap();
+}
+
+/// A drill of `camera`, over at once.
+fn drill(state: &mut ClusterState, camera: CameraId, at: Timestamp, outcome: Outcome) {
+    let expect = state.assignments.get(camera).unwrap().epoch;
+    let start = DrillStart { camera, expect, successor: Some(NodeId(2)), began_at: at, refusal: None };
+    state.apply(Command::BeginDrill { node: None, is_scheduled: true, at, starts: vec![start] }).unwrap();
+    let drill = state.drills.log.keys().last().unwrap();
+    let op = DrillOp::End { outcome, reason: None, is_handed_back: true };
+    state.apply(Command::StepDrills { at, steps: vec![DrillStep { camera, drill, op }] }).unwrap();
+    assert!(state.drills.running.is_empty());
+}
+
+/// Lets `hours` pass from `from` and drills whatever is due, looking every ten minutes: which camera at which minute.
+fn pass(state: &mut ClusterState, from: i64, hours: i64) -> Vec<(i64, u32)> {
+    let mut begun = Vec::new();
+    for now in (from..from + hours * HOUR_US).step_by(600_000_000).map(Timestamp) {
+        if let Some(camera) = due(state, now).first().copied() {
+            drill(state, camera, now, Outcome::Passed);
+            begun.push((now.0 / 60_000_000, camera.0));
+        }
+    }
+    begun
+}
+
+#[test]
+fn each_camera_is_drilled_once_a_period_evenly_spread_and_gapless_ones_never() {
+    let mut state = site(5);
+    every(&mut state, PERIOD_S);
+    let begun = pass(&mut state, HOUR_US, 9);
+    assert_eq!(
+        begun,
+        [(60, 1), (120, 2), (180, 3), (240, 4), (300, 1), (360, 2), (420, 3), (480, 4), (540, 1)],
+        "four cameras every four hours: one an hour"
+    );
+}
+
+#[test]
+fn nothing_is_drilled_unless_asked_for() {
+    let mut state = site(2);
+    assert_eq!(due(&state, Timestamp(HOUR_US)), []);
+    every(&mut state, PERIOD_S);
+    assert_eq!(due(&state, Timestamp(HOUR_US)), [CameraId(1)]);
+    every(&mut state, 0);
+    assert_eq!(due(&state, Timestamp(HOUR_US)), []);
+}
+
+#[test]
+fn the_camera_whose_last_result_is_oldest_is_next_and_an_aborted_one_is_tried_again() {
+    let mut state = site(4);
+    every(&mut state, PERIOD_S);
+    drill(&mut state, CameraId(1), Timestamp(HOUR_US), Outcome::Failed);
+    drill(&mut state, CameraId(2), Timestamp(2 * HOUR_US), Outcome::Aborted);
+    drill(&mut state, CameraId(3), Timestamp(3 * HOUR_US), Outcome::Passed);
+    assert_eq!(due(&state, Timestamp(3 * HOUR_US + 1)), [], "a third of the period has not passed");
+    assert_eq!(due(&state, Timestamp(5 * HOUR_US)), [2, 1].map(CameraId));
+}
+
+#[test]
+fn where_something_moves_or_did_a_moment_ago_nothing_is_drilled() {
+    let mut state = site(2);
+    every(&mut state, PERIOD_S);
+    let soon = Timestamp(QUIET_BEFORE.as_micros() as i64 - 1);
+    assert_eq!(due(&state, soon), [], "the cameras were placed less than a minute ago");
+    let later = Timestamp(HOUR_US);
+    assert_eq!(due(&state, later), [CameraId(1)]);
+
+    let mut rebalancing = state.clone();
+    rebalancing.apply(Command::BeginRebalance { at: later }).unwrap();
+    assert_eq!(due(&rebalancing, later), []);
+
+    let op = crate::command::AssignmentOp::BeginHandoff { to: NodeId(2) };
+    let expect = state.assignments.get(CameraId(2)).unwrap().epoch;
+    let changes = vec![crate::command::AssignmentChange { camera: CameraId(2), expect, op }];
+    state.apply(Command::Assign { at: later, changes }).unwrap();
+    assert_eq!(due(&state, later), []);
+}
+
+#[test]
+fn one_at_a_time() {
+    let mut state = site(3);
+    every(&mut state, PERIOD_S);
+    let (camera, at) = (CameraId(1), Timestamp(HOUR_US));
+    let expect = state.assignments.get(camera).unwrap().epoch;
+    let start = DrillStart { camera, expect, successor: Some(NodeId(2)), began_at: at, refusal: None };
+    let begin = Command::BeginDrill { node: None, is_scheduled: false, at, starts: vec![start] };
+    state.apply(begin).unwrap();
+    assert_eq!(state.drills.log.keys().last(), Some(DrillId(1)));
+    assert_eq!(due(&state, Timestamp(20 * HOUR_US)), []);
+}
