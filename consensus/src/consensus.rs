@@ -342,6 +342,9 @@ fn config(cluster: Uuid, timing: Timing) -> Result<Arc<Config>, OpenError> {
         purge_batch_size: 64,
         replication_lag_threshold: 2_000,
         enable_pre_vote: Some(true),
+        // Followers may hold, and have committed, what a leader lost that died before its own flush: leading the same term again it would write something else
+        // in that place.
+        enable_leader_restore: Some(false),
         backoff: "100ms 200ms ..1s".to_owned(),
         ..Config::default()
     };
