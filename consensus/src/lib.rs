@@ -21,6 +21,8 @@ pub mod placement;
 pub mod policy;
 mod raft;
 mod routes;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod state;
 pub mod steward;
 pub mod table;
