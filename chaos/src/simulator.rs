@@ -5,6 +5,7 @@
 //! gap ledger. Simulated is what it touches: time, clocks, the network, Raft's messages and logs, volumes, cameras. A seed draws a site and how bad its world is,
 //! disturbs it for a while, then mends all but what lasts, and everything has to be well again within [`BUDGET`]. What must hold is in `invariants`, one a file.
 
+pub mod consensus;
 mod faults;
 mod invariants;
 mod machine;

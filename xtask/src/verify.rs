@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover, interop tests, power cuts and chaos scenarios, in this order, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus, interop tests, power cuts and chaos scenarios, in this order, with a summary at the end.
 
 use crate::chaos;
 use crate::debian::{self, Packages};
@@ -13,7 +13,7 @@ const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
 Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash exploration of the
-store (2,000 seeds), simulated failover (500 seeds), interop tests, power cuts, chaos scenarios.
+store (2,000 seeds), simulated failover (500 seeds), simulated consensus (40 seeds), interop tests, power cuts, chaos scenarios.
 As root it installs the Debian packages that interop tests, faulty disks, power cuts and network namespaces need; else it prints the line
 that would, and leaves those tests out.
 
@@ -72,6 +72,7 @@ fn verify(options: &Options) -> ExitCode {
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
     steps.command("explore", explore::SEARCH.bounded());
     steps.command("simulate", simulate::SEARCH.bounded());
+    steps.command("simulate consensus", simulate::CONSENSUS.bounded());
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));
