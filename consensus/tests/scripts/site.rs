@@ -12,6 +12,7 @@ use holdfast_consensus::model::{
 };
 use holdfast_consensus::placement::Planner;
 use holdfast_consensus::policy::{Failback, HeadroomRule, PolicyChange};
+use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -33,7 +34,7 @@ pub(crate) struct Site {
     now: Duration,
     wall_ahead_ms: i64,
     verdicts: BTreeMap<NodeId, Verdict>,
-    progress: BTreeMap<(NodeId, CameraId), Progress>,
+    progress: Reports,
     provisionals: BTreeMap<NodeId, Provisionals>,
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
@@ -247,7 +248,7 @@ impl Site {
                     error: None,
                     bitrate_bps: self.bitrates.get(&camera).copied(),
                 };
-                self.progress.insert((me, camera), progress);
+                self.progress.insert(me, progress);
             }
         }
     }
