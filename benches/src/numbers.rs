@@ -12,6 +12,12 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// NaN of nothing.
+#[must_use]
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
 /// The largest value; NaN of nothing.
 #[must_use]
 pub fn worst(values: &[f64]) -> f64 {

@@ -1,7 +1,8 @@
 //! How much each camera sends, as recorders measured it. Pure.
 
-use crate::heartbeat::{Progress, RecorderState};
-use holdfast_storage::ids::{CameraId, NodeId};
+use crate::heartbeat::RecorderState;
+use crate::reports::Reports;
+use holdfast_storage::ids::CameraId;
 use std::collections::BTreeMap;
 
 /// What a camera that nobody has measured counts as, in bits per second.
@@ -14,12 +15,12 @@ pub struct Bitrates(BTreeMap<CameraId, u64>);
 impl Bitrates {
     /// The highest that a present recorder, else a former one, reported of each camera. What a dead node last said of its recorders is present.
     #[must_use]
-    pub fn of_reports(progress: &BTreeMap<(NodeId, CameraId), Progress>) -> Self {
+    pub fn of_reports(reports: &Reports) -> Self {
         let mut best: BTreeMap<CameraId, (bool, u64)> = BTreeMap::new();
-        for ((_, camera), report) in progress {
+        for ((_, camera), report) in reports.iter() {
             if let Some(bps) = report.bitrate_bps {
                 let told = (report.state == RecorderState::Recording, bps);
-                best.entry(*camera).and_modify(|known| *known = told.max(*known)).or_insert(told);
+                best.entry(camera).and_modify(|known| *known = told.max(*known)).or_insert(told);
             }
         }
         Self(best.into_iter().map(|(camera, (_, bps))| (camera, bps)).collect())
@@ -41,7 +42,8 @@ impl FromIterator<(CameraId, u64)> for Bitrates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_storage::ids::{Epoch, Rank};
+    use crate::heartbeat::Progress;
+    use holdfast_storage::ids::{Epoch, NodeId, Rank};
 
     #[test]
     fn a_present_recorder_goes_before_a_former_one() {

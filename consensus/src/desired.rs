@@ -14,8 +14,10 @@ use crate::drill::{Phase, RunningDrill};
 use crate::heartbeat::Progress;
 use crate::liveness::Verdict;
 use crate::model::Assignment;
+use crate::reports::Reports;
 use crate::state::ClusterState;
 use crate::steward::HANDOFF_MAX;
+use crate::table::Table;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -62,6 +64,31 @@ pub struct Provisionals {
     kept: BTreeMap<CameraId, Kept>,
     /// All that this node recorded after the last look.
     before: BTreeMap<CameraId, Part>,
+    named: Named,
+}
+
+/// The cameras whose assignments name `me`, looked up again only when an assignment changes.
+#[derive(Clone, Debug, Default)]
+struct Named {
+    me: NodeId,
+    assignments: Table<CameraId, Assignment>,
+    cameras: Vec<CameraId>,
+}
+
+impl Named {
+    fn of(state: &ClusterState, me: NodeId) -> Self {
+        let named = state.assignments.iter().filter(|(_, assignment)| names(assignment, me));
+        Self { me, assignments: state.assignments.clone(), cameras: named.map(|(camera, _)| camera).collect() }
+    }
+
+    fn is_of(&self, state: &ClusterState, me: NodeId) -> bool {
+        self.me == me && self.assignments.is_same(&state.assignments)
+    }
+}
+
+fn names(assignment: &Assignment, node: NodeId) -> bool {
+    let target = assignment.handoff.map(|handoff| handoff.to);
+    [assignment.owner, assignment.mirror, assignment.successor, target].contains(&Some(node))
 }
 
 /// What this node sees: `now` on its monotonic clock, `wall` on its wall clock.
@@ -71,14 +98,17 @@ pub struct View<'a> {
     pub wall: Timestamp,
     pub verdicts: &'a BTreeMap<NodeId, Verdict>,
     /// The latest progress that `node`'s heartbeats told of `camera`.
-    pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
+    pub progress: &'a Reports,
 }
 
 impl Provisionals {
     /// Takes in the present evidence: starts what must start, calls back what may stop.
     pub fn observe(&mut self, state: &ClusterState, view: &View<'_>) {
+        if !self.named.is_of(state, view.me) {
+            self.named = Named::of(state, view.me);
+        }
         self.observe_owners(state, view);
-        let parts = parts(state, view.me, &self.successions);
+        let parts = parts(state, view.me, self);
         self.kept = self.replaced(state, view, &parts).collect();
         self.before = parts;
         self.before.extend(self.kept.iter().map(|(camera, kept)| (*camera, kept.part)));
@@ -86,7 +116,8 @@ impl Provisionals {
 
     fn observe_owners(&mut self, state: &ClusterState, view: &View<'_>) {
         self.successions.retain(|camera, begun| begun.goes_on(*camera, state, view));
-        for (camera, assignment) in state.assignments.iter() {
+        for camera in self.named.cameras.iter().copied() {
+            let Some(assignment) = state.assignments.get(camera) else { continue };
             let is_needed = |owner: &NodeId| is_suspect(view, *owner) || is_drilled(state, camera);
             let Some(owner) = assignment.owner.filter(is_needed) else { continue };
             if assignment.successor == Some(view.me) {
@@ -157,7 +188,7 @@ fn is_suspect(view: &View<'_>, node: NodeId) -> bool {
 /// Every recorder that `me` should run, with what `provisionals` observed of the same `state`. Empty once `me` is no member any more.
 #[must_use]
 pub fn desired(state: &ClusterState, me: NodeId, provisionals: &Provisionals) -> BTreeMap<CameraId, Desired> {
-    let mut all = parts(state, me, &provisionals.successions);
+    let mut all = parts(state, me, provisionals);
     if state.nodes.contains(me) {
         provisionals.kept.iter().for_each(|(camera, kept)| _ = all.entry(*camera).or_insert(kept.part));
     }
@@ -169,14 +200,21 @@ pub fn desired(state: &ClusterState, me: NodeId, provisionals: &Provisionals) ->
 }
 
 /// What `me` plays by the assignments and as an unconfirmed successor.
-fn parts(state: &ClusterState, me: NodeId, successions: &BTreeMap<CameraId, Provisional>) -> BTreeMap<CameraId, Part> {
+fn parts(state: &ClusterState, me: NodeId, provisionals: &Provisionals) -> BTreeMap<CameraId, Part> {
     if !state.nodes.contains(me) {
         return BTreeMap::new();
     }
-    let mine = state
-        .assignments
-        .iter()
-        .filter_map(|(camera, assignment)| Some((camera, part(assignment, me, successions.contains_key(&camera))?)));
+    let looked_up;
+    let named = if provisionals.named.is_of(state, me) {
+        &provisionals.named
+    } else {
+        looked_up = Named::of(state, me);
+        &looked_up
+    };
+    let mine = named.cameras.iter().filter_map(|camera| {
+        let is_provisional = provisionals.successions.contains_key(camera);
+        Some((*camera, part(state.assignments.get(*camera)?, me, is_provisional)?))
+    });
     mine.collect()
 }
 

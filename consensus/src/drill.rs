@@ -8,15 +8,15 @@ mod schedule;
 pub use schedule::{QUIET_BEFORE, due};
 
 use crate::bitrate::Bitrates;
-use crate::heartbeat::{Progress, RecorderState};
+use crate::heartbeat::RecorderState;
 use crate::model::{Assignment, Protection};
 use crate::placement::Planner;
+use crate::reports::Reports;
 use crate::state::ClusterState;
 use crate::table::Table;
 use holdfast_storage::ids::{CameraId, DrillId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ impl fmt::Display for DrillStep {
 /// What is seen of the site by whoever begins drills.
 pub struct Look<'a> {
     pub state: &'a ClusterState,
-    pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
+    pub progress: &'a Reports,
     /// Lives, and can write.
     pub can_record: &'a dyn Fn(NodeId) -> bool,
     /// The present moment by a node's clock.

@@ -21,6 +21,7 @@ pub mod peer;
 pub mod placement;
 pub mod policy;
 mod raft;
+pub mod reports;
 mod routes;
 pub mod state;
 pub mod steward;

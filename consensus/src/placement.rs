@@ -278,7 +278,7 @@ fn recorders(assignment: &Assignment) -> impl Iterator<Item = NodeId> {
 /// The order in which cameras are served when not all can be: the highest priority first, the oldest among equals.
 #[must_use]
 pub fn by_priority(state: &ClusterState, mut cameras: Vec<CameraId>) -> Vec<CameraId> {
-    cameras.sort_by_key(|id| (Reverse(priority(state, *id)), *id));
+    cameras.sort_by_cached_key(|id| (Reverse(priority(state, *id)), *id));
     cameras
 }
 

@@ -9,9 +9,12 @@
 //!
 //! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
 //! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
+//!
+//! While neither the state nor the nodes change, a round goes over those cameras alone for which something may have to be done (`steward/rest.rs`).
 
 mod drills;
 mod memory;
+mod rest;
 mod voluntary;
 
 pub use memory::{
@@ -27,10 +30,12 @@ use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::Verdict;
 use crate::model::{Assignment, Handoff, Protection};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
+use crate::reports::Reports;
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use memory::{Health, Memory};
+use rest::Rest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -59,7 +64,7 @@ pub struct Input<'a> {
     /// Whether a camera that its owner fails to record answered another node.
     pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
-    pub progress: &'a BTreeMap<(NodeId, CameraId), Progress>,
+    pub progress: &'a Reports,
 }
 
 /// Remembers only its patience between rounds. To be made anew each time this node becomes leader, and asked only while it leads; a round
@@ -67,19 +72,38 @@ pub struct Input<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Steward {
     memory: Memory,
+    /// Of the last round that went over all cameras.
+    rest: Option<Rest>,
 }
 
 impl Steward {
     /// The commands to propose now, in order. The next round must see their effect (or their failure) in the state.
     pub fn decide(&mut self, input: &Input<'_>) -> Vec<Command> {
-        self.memory.forget(input.uptime, |camera| input.state.cameras.contains(camera));
+        self.memory.expire(input.uptime);
         if !self.memory.hears(input.uptime, hears_majority(input)) {
             return Vec::new();
         }
-        let cameras = by_priority(input.state, input.state.cameras.keys().collect());
+        let at_rest = self.rest.as_ref().filter(|rest| rest.holds(input));
+        let Some(rest) = at_rest else { return self.go_over_all(input) };
+        let mut restless = self.memory.watch_again(input.uptime, input.progress, &rest.unsettled);
+        restless.extend(&rest.unsettled);
+        if restless.is_empty() { Vec::new() } else { self.go_over(input, restless).0 }
+    }
+
+    fn go_over_all(&mut self, input: &Input<'_>) -> Vec<Command> {
+        self.memory.forget(|camera| input.state.cameras.contains(camera));
+        let (commands, unsettled) = self.go_over(input, input.state.cameras.keys().collect());
+        self.rest = Some(Rest::of(input, unsettled));
+        commands
+    }
+
+    /// What to propose for `cameras`, and which of them are not settled.
+    fn go_over(&mut self, input: &Input<'_>, cameras: Vec<CameraId>) -> (Vec<Command>, BTreeSet<CameraId>) {
+        let cameras = by_priority(input.state, cameras);
         let bitrates = Bitrates::of_reports(input.progress);
         let mut round = Round::new(input, &bitrates, &mut self.memory);
         let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
+        round.unsettled.extend(&orphans);
         orphans.into_iter().for_each(|camera| round.rescue(camera));
         others.iter().for_each(|camera| round.tend(*camera));
         let is_over = round.changes.is_empty() && round.steps.is_empty() && round.move_freely(&others);
@@ -88,7 +112,7 @@ impl Steward {
         let assign = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
         let assign = assign.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() });
         let end = input.state.rebalancing_since.filter(|_| is_over).map(|since| Command::EndRebalance { since });
-        assign.chain(steps).chain(end).collect()
+        (assign.chain(steps).chain(end).collect(), round.unsettled)
     }
 }
 
@@ -108,6 +132,8 @@ struct Round<'a> {
     seats: Option<Seats>,
     /// Cameras that something is proposed for.
     touched: BTreeSet<CameraId>,
+    /// Cameras that are to be gone over again in the next round.
+    unsettled: BTreeSet<CameraId>,
     changes: Vec<AssignmentChange>,
     steps: Vec<DrillStep>,
 }
@@ -126,9 +152,9 @@ impl<'a> Round<'a> {
             assignment.owner.into_iter().for_each(|owner| *handoffs_from.entry(owner).or_default() += 1);
             *handoffs_to.entry(handoff.to).or_default() += 1;
         }
-        let (seats, touched) = (None, BTreeSet::new());
+        let (seats, touched, unsettled) = (None, BTreeSet::new(), BTreeSet::new());
         let (changes, steps) = (Vec::new(), Vec::new());
-        Self { input, memory, planner, handoffs_from, handoffs_to, seats, touched, changes, steps }
+        Self { input, memory, planner, handoffs_from, handoffs_to, seats, touched, unsettled, changes, steps }
     }
 
     fn verdict(&self, node: NodeId) -> Verdict {
@@ -265,6 +291,10 @@ impl<'a> Round<'a> {
 
     /// A camera whose owner is not known to be dead.
     fn tend(&mut self, camera: CameraId) {
+        let is_settled = self.is_settled(camera) && !self.touched.contains(&camera);
+        if !is_settled {
+            self.unsettled.insert(camera);
+        }
         if self.touched.contains(&camera) {
             return;
         }
@@ -278,14 +308,16 @@ impl<'a> Round<'a> {
         if let Some(drill) = self.drill(camera) {
             return self.tend_drill(camera, now, drill, health);
         }
-        let leaves = !self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera);
+        let leaves = !is_settled && (!self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera));
         let beside = self.probe_beside(camera, now);
         let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
         let fails = failed && self.memory.may_move(self.input.uptime, camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
         }
-        self.tend_beside(camera, now, owner);
+        if !is_settled {
+            self.tend_beside(camera, now, owner);
+        }
     }
 
     /// Whether the camera, which its owner does not get through to, answers its mirror or successor.

@@ -26,6 +26,12 @@ impl<K: Ord + Copy, V: Clone> Table<K, V> {
         self.0.contains_key(&key)
     }
 
+    /// Whether both are clones of one another that have not been changed. Where it is not known, they count as different.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()

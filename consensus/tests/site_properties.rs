@@ -13,6 +13,7 @@ use holdfast_consensus::model::{
 };
 use holdfast_consensus::placement::Planner;
 use holdfast_consensus::policy::{Failback, PolicyChange};
+use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, MOVE_INTERVAL, Steward};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -98,11 +99,13 @@ fn plan() -> impl Strategy<Value = Plan> {
 struct Simulation {
     state: ClusterState,
     steward: Steward,
+    /// Told in every round that something changed, so that it goes over all cameras.
+    thorough: Steward,
     now: Duration,
     wall_ms: i64,
     dead: BTreeSet<NodeId>,
     broken: BTreeSet<(NodeId, CameraId)>,
-    progress: BTreeMap<(NodeId, CameraId), Progress>,
+    progress: Reports,
     provisionals: BTreeMap<NodeId, Provisionals>,
     epochs: BTreeMap<CameraId, Epoch>,
     names: u32,
@@ -143,11 +146,12 @@ impl Simulation {
         Self {
             state,
             steward: Steward::default(),
+            thorough: Steward::default(),
             now: Duration::ZERO,
             wall_ms: 1_000_000,
             dead: BTreeSet::new(),
             broken: BTreeSet::new(),
-            progress: BTreeMap::new(),
+            progress: Reports::default(),
             provisionals: BTreeMap::new(),
             epochs: BTreeMap::new(),
             names: 0,
@@ -177,7 +181,7 @@ impl Simulation {
             Event::Mend(n, camera) => _ = self.broken.remove(&(node(n), CameraId(*camera))),
             Event::AddCamera(camera) => self.add_camera(camera),
             Event::DropCamera(camera) => _ = self.state.apply(Command::DeleteCamera { camera: CameraId(*camera) }),
-            Event::NewLeader => self.steward = Steward::default(),
+            Event::NewLeader => (self.steward, self.thorough) = (Steward::default(), Steward::default()),
             Event::StepClock(ms) => {
                 self.wall_ms += i64::from(*ms);
                 self.moved = None;
@@ -219,6 +223,9 @@ impl Simulation {
         let (state, verdicts, voters) = (&self.state, &verdicts, &voters);
         let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress };
         let commands = self.steward.decide(&input);
+        let stranger = NodeId(if self.now.as_millis().is_multiple_of(2 * ROUND.as_millis()) { 1_000 } else { 1_001 });
+        let thorough = self.thorough.decide(&Input { unfit: &BTreeSet::from([stranger]), ..input });
+        assert_eq!(commands, thorough, "what is settled is not gone over, and it makes a difference");
         let count = commands.len();
         for command in commands {
             self.check_patience(&command);
@@ -242,7 +249,7 @@ impl Simulation {
             provisionals.observe(&self.state, &view);
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
-            self.progress.retain(|(node, camera), _| *node != me || wanted.contains_key(camera));
+            self.progress.retain(|node, camera| node != me || wanted.contains_key(&camera));
             for (camera, wanted) in wanted {
                 let broken = self.broken.contains(&(me, camera));
                 let proof = (!broken).then_some(wall);
@@ -251,7 +258,7 @@ impl Simulation {
                 let bitrate_bps = proof.and_then(|_| self.bitrates.get(&camera).copied());
                 let (watermark, first_keyframe, error) = (proof, proof, None);
                 let progress = Progress { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps };
-                self.progress.insert((me, camera), progress);
+                self.progress.insert(me, progress);
             }
         }
     }

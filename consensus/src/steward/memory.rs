@@ -1,6 +1,7 @@
 //! What the steward remembers between its rounds: how long a recorder has failed, and which moves did not work. Lost with leadership, and harmless to lose.
 
 use crate::heartbeat::{Progress, RecorderState, SUSPECT_AFTER};
+use crate::reports::Reports;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,11 @@ impl Health {
         self.failing.is_some_and(|failing| failing >= FAILING_SURE || self.quiet >= QUIET_SURE)
     }
 
+    /// It gives no reason to move its camera, whatever the others know of that camera.
+    fn is_good_enough(self) -> bool {
+        !self.is_sure() && !self.is_over(false)
+    }
+
     /// It has failed, or shown nothing, for too long, whoever else may reach the camera.
     pub(super) fn is_over(self, is_away: bool) -> bool {
         let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX };
@@ -103,11 +109,18 @@ impl Tries {
 }
 
 impl Memory {
-    pub(super) fn forget(&mut self, now: Duration, exists: impl Fn(CameraId) -> bool) {
+    /// Forgets cameras that are no more.
+    pub(super) fn forget(&mut self, exists: impl Fn(CameraId) -> bool) {
         self.watches.retain(|camera, _| exists(*camera));
         self.rescues.retain(|camera| exists(*camera));
-        self.moves.retain(|camera, tries| exists(*camera) && now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
-        self.refusals.retain(|(camera, _), tries| exists(*camera) && now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
+        self.moves.retain(|camera, _| exists(*camera));
+        self.refusals.retain(|(camera, _), _| exists(*camera));
+    }
+
+    /// Forgets what was tried long ago.
+    pub(super) fn expire(&mut self, now: Duration) {
+        self.moves.retain(|_, tries| now < tries.at + 2 * tries.wait(MOVE_INTERVAL));
+        self.refusals.retain(|_, tries| now < tries.at + 2 * tries.wait(TARGET_BACKOFF));
     }
 
     /// Takes in whether the leader hears a majority; whether it did for long enough to trust what it does not hear.
@@ -139,11 +152,21 @@ impl Memory {
         if (watch.owner, watch.epoch) != (owner, epoch) {
             *watch = fresh;
         }
-        let report = progress.filter(|progress| progress.epoch == epoch);
-        watch.take_in(now, report);
-        let since = |since: Duration| now.saturating_sub(since);
-        let (failing, starting) = (watch.failing_since.map(since), watch.starting_since.map(since));
-        Health { failing, starting, quiet: since(watch.progressed_at), records: watch.records }
+        watch.look(now, progress)
+    }
+
+    /// Takes in what the owners say that were watched before, of all cameras but `others`. Answers which of those may be moved and are not recorded as they should.
+    pub(super) fn watch_again(
+        &mut self,
+        now: Duration,
+        reports: &Reports,
+        others: &BTreeSet<CameraId>,
+    ) -> Vec<CameraId> {
+        let watches = self.watches.iter_mut().filter(|(camera, _)| !others.contains(camera));
+        let looks = watches.map(|(camera, watch)| (*camera, watch.look(now, reports.get(&(watch.owner, *camera)))));
+        let ailing: Vec<CameraId> =
+            looks.filter(|(_, health)| !health.is_good_enough()).map(|(camera, _)| camera).collect();
+        ailing.into_iter().filter(|camera| self.may_move(now, *camera)).collect()
     }
 
     /// A move was begun, because the owner fails or for another reason.
@@ -190,6 +213,13 @@ impl Memory {
 }
 
 impl Watch {
+    fn look(&mut self, now: Duration, progress: Option<&Progress>) -> Health {
+        self.take_in(now, progress.filter(|progress| progress.epoch == self.epoch));
+        let since = |since: Duration| now.saturating_sub(since);
+        let (failing, starting) = (self.failing_since.map(since), self.starting_since.map(since));
+        Health { failing, starting, quiet: since(self.progressed_at), records: self.records }
+    }
+
     fn take_in(&mut self, now: Duration, report: Option<&Progress>) {
         let Some(report) = report else { return };
         self.records = report.state == RecorderState::Recording;

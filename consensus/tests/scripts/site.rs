@@ -13,6 +13,7 @@ use holdfast_consensus::model::{
 };
 use holdfast_consensus::placement::Planner;
 use holdfast_consensus::policy::{Failback, HeadroomRule, PolicyChange};
+use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -34,7 +35,7 @@ pub(crate) struct Site {
     now: Duration,
     wall_ahead_ms: i64,
     verdicts: BTreeMap<NodeId, Verdict>,
-    progress: BTreeMap<(NodeId, CameraId), Progress>,
+    progress: Reports,
     provisionals: BTreeMap<NodeId, Provisionals>,
     /// Cameras that a node cannot record.
     broken: BTreeSet<(NodeId, CameraId)>,
@@ -228,9 +229,10 @@ impl Site {
             self.provisionals.insert(me, provisionals);
             // What is reported no more stays known, but for what it does.
             self.running.retain(|(node, camera)| *node != me || wanted.contains_key(camera));
-            let gone =
-                self.progress.iter_mut().filter(|((node, camera), _)| *node == me && !wanted.contains_key(camera));
-            gone.for_each(|(_, progress)| progress.state = RecorderState::Starting);
+            let is_gone = |node: NodeId, camera: &CameraId| node == me && !wanted.contains_key(camera);
+            let told = self.progress.iter().filter(|((node, camera), _)| is_gone(*node, camera));
+            let gone = told.map(|(_, told)| Progress { state: RecorderState::Starting, ..told.clone() });
+            gone.collect::<Vec<_>>().into_iter().for_each(|gone| self.progress.insert(me, gone));
             for (camera, wanted) in wanted {
                 let goes_on = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
@@ -252,7 +254,7 @@ impl Site {
                     error: broken.then(|| "connection refused".to_owned()),
                     bitrate_bps: self.bitrates.get(&camera).copied(),
                 };
-                self.progress.insert((me, camera), progress);
+                self.progress.insert(me, progress);
             }
         }
     }

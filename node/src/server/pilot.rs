@@ -8,8 +8,9 @@ use holdfast_consensus::Leadership;
 use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
-use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress, RecorderState};
+use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
 use holdfast_consensus::liveness::{Liveness, Seen, Verdict};
+use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -28,8 +29,7 @@ const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, Default)]
 pub struct Sight {
     pub verdicts: BTreeMap<NodeId, Verdict>,
-    /// The latest of each recorder. One that its node reports no longer keeps its watermark: its footage ends there.
-    pub progress: BTreeMap<(NodeId, CameraId), Progress>,
+    pub progress: Reports,
     /// How far the others' clocks are off.
     pub clocks: BTreeMap<NodeId, Offset>,
     /// Nodes that say they cannot write.
@@ -44,12 +44,6 @@ impl Sight {
 
     pub fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
-    }
-
-    fn report(&mut self, node: NodeId, recorders: Vec<Progress>) {
-        let of_node = self.progress.range_mut((node, CameraId(0))..=(node, CameraId(u32::MAX)));
-        of_node.for_each(|(_, progress)| progress.state = RecorderState::Starting);
-        self.progress.extend(recorders.into_iter().map(|progress| ((node, progress.camera), progress)));
     }
 }
 
@@ -150,7 +144,7 @@ impl Pilot {
                 self.sight.clocks = self.clocks.offsets();
                 self.note_probes(self.me, &own.probes);
                 self.note_fitness(self.me, own.writable);
-                self.sight.report(self.me, own.recorders);
+                self.sight.progress.report(self.me, own.recorders);
             }
             Event::Proposed => self.proposing = false,
         }
@@ -159,7 +153,7 @@ impl Pilot {
     fn enter(&mut self, state: Arc<ClusterState>) {
         self.liveness.keep(|node| state.nodes.contains(node));
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
-        self.sight.progress.retain(|(node, camera), _| is_known(*node, *camera));
+        self.sight.progress.retain(is_known);
         self.sight.unfit.retain(|node| state.nodes.contains(*node));
         self.clocks.keep(|node| state.nodes.contains(node));
         self.probes.retain(|(node, camera), _| is_known(*node, *camera));
@@ -222,7 +216,7 @@ impl Pilot {
         }
         self.note_probes(heartbeat.from, &heartbeat.probes);
         self.note_fitness(heartbeat.from, heartbeat.writable);
-        self.sight.report(heartbeat.from, heartbeat.recorders);
+        self.sight.progress.report(heartbeat.from, heartbeat.recorders);
     }
 
     /// Asks for everyone's verdict; tells whether one changed.

@@ -2,6 +2,7 @@
 
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp};
+use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Source, Transport};
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
@@ -164,7 +165,7 @@ fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_rec
         probes: Vec::new(),
     };
     story.tell(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
-    let told = &story.pilot.sight.progress[&(NodeId(2), CAMERA)];
+    let told = story.pilot.sight.progress.get(&(NodeId(2), CAMERA)).unwrap();
     assert_eq!(told.state, RecorderState::Starting);
     assert_eq!(told.watermark, Some(WALL.plus(Duration::from_secs(1))));
 }

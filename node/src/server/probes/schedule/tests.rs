@@ -63,7 +63,7 @@ fn sight(recorder: RecorderState, watermark: i64) -> Sight {
     };
     Sight {
         verdicts: [(OWNER, Verdict::Alive)].into(),
-        progress: [((OWNER, CAMERA), progress)].into(),
+        progress: [((OWNER, CAMERA), progress)].into_iter().collect(),
         ..Sight::default()
     }
 }
