@@ -15,6 +15,11 @@ static GIVEN: AtomicU32 = AtomicU32::new(0);
 /// # Errors
 /// Where fewer than `count` are free.
 pub(super) fn free(count: usize, start: u32) -> io::Result<Vec<u16>> {
+    let too_few = || io::Error::other(format!("no {count} free ports between {} and {}", PORTS.start, PORTS.end));
+    // Not found out by taking all of them: others look for ports at the same time.
+    if count > PORTS.len() {
+        return Err(too_few());
+    }
     let mut held = Vec::new();
     for _ in PORTS {
         if held.len() == count {
@@ -25,7 +30,7 @@ pub(super) fn free(count: usize, start: u32) -> io::Result<Vec<u16>> {
         held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|listener| (port, listener)));
     }
     if held.len() < count {
-        return Err(io::Error::other(format!("no {count} free ports between {} and {}", PORTS.start, PORTS.end)));
+        return Err(too_few());
     }
     Ok(held.into_iter().map(|(port, _listener)| port).collect())
 }
