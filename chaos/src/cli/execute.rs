@@ -92,7 +92,7 @@ pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
     while args.rounds == 0 || round < args.rounds {
         let seed = first.wrapping_add(u64::from(round));
         round += 1;
-        let text = soak::scenario(seed, args.on, args.nodes as usize, args.cameras, args.seconds);
+        let text = soak::scenario(seed, args.on, args.nodes as usize, args.cameras, args.seconds)?;
         let scenario = Scenario::parse(Path::new("soak.toml"), &text)?;
         let SoakArgs { nodes, cameras, seconds, .. } = args;
         let place = if args.on == Place::Netns { "netns" } else { "processes" };

@@ -236,3 +236,82 @@ enum LinkError {
     #[error("heartbeat rejected with status {0}; do both nodes have the same cluster secret?")]
     Rejected(u16),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+    use holdfast_storage::time::Timestamp;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Heartbeats that must come within [`LONG`], though the first is never answered.
+    const BEATS: usize = 6;
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn now() -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn outgoing() -> Arc<Outgoing> {
+        let heartbeat = Heartbeat {
+            from: NodeId(1),
+            boot: 1,
+            sequence: 1,
+            sent_at: now(),
+            writable: true,
+            recorders: Vec::new(),
+            probes: Vec::new(),
+        };
+        Arc::new(Outgoing { heartbeat, audience: Audience::default() })
+    }
+
+    /// Told when the first connection ends.
+    const GIVEN_UP: usize = usize::MAX;
+
+    /// Tells the connection of each request; answers none of the one that came first.
+    async fn serve(listener: TcpListener, beats: mpsc::Sender<usize>) {
+        for number in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let beats = beats.clone();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                while let Ok(1..) = stream.read(&mut bytes).await {
+                    // Its body may come by itself.
+                    if !bytes.starts_with(b"POST") {
+                        continue;
+                    }
+                    beats.send(number).await.unwrap();
+                    if number > 0 {
+                        let body = postcard::to_allocvec(&Heard { received: now(), answered: now() }).unwrap();
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                        stream.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
+                    }
+                }
+                if number == 0 {
+                    beats.send(GIVEN_UP).await.unwrap();
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_holds_up_no_later_heartbeat() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        let (beats, mut seen) = mpsc::channel(64);
+        let server = tokio::spawn(serve(listener, beats));
+        let (events, mut told) = mpsc::channel(64);
+        let heartbeat = watch::channel(outgoing()).1;
+        let mut links = Links::new(LinksOptions { secret: Secret("only for tests".into()), heartbeat, now, events });
+        links.set_peers([(NodeId(2), addr)]);
+        let mut on = Vec::new();
+        while on.len() < BEATS {
+            on.push(timeout(LONG, seen.recv()).await.unwrap().unwrap());
+        }
+        // What came after took another connection, and went on using that, before the first was given up.
+        assert_eq!(on, [0, 1, 1, 1, 1, 1]);
+        assert!(matches!(timeout(LONG, told.recv()).await.unwrap(), Some(LinkEvent::Answered(NodeId(2), _))));
+        server.abort();
+    }
+}
