@@ -9,16 +9,21 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 Usage: cargo xtask chaos
 
-Runs a few short scenarios of holdfast-chaos on the debug build (docs/chaos.md), about 5 minutes. Those that need network namespaces need root; as root the
+Runs a few short scenarios of holdfast-chaos on the debug build (docs/chaos.md), about 2 minutes. Those that need network namespaces need root; as root the
 Debian packages that they need are installed. Thresholds of time are not judged.
 
 Exit codes: 0 passed, 1 failed, 2 wrong usage";
+
+pub(crate) const NAME: &str = "chaos";
 
 /// On loopback.
 const PLAIN: [&str; 3] = ["leader-kill", "drain-under-load", "camera-faults"];
 
 /// In network namespaces.
 const WITH_NAMESPACES: [&str; 2] = ["node-silent", "split-brain"];
+
+/// Beside each other: they wait for most of their time.
+const JOBS: &str = "3";
 
 /// Few, because nodes, cameras and the runner share a machine that may do other things too.
 const CAMERAS: &str = "6";
@@ -31,7 +36,8 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
         [] => {
             let mut steps = Steps::new(true);
             steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
-            verify(&mut steps);
+            let scenarios = scenarios(&mut steps);
+            steps.command(NAME, scenarios);
             steps.summary()
         }
         ["-h" | "--help"] => {
@@ -45,16 +51,22 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
     }
 }
 
-/// The steps of `verify`: those that cannot run here are left out, loudly.
-pub(crate) fn verify(steps: &mut Steps) {
-    steps.command("chaos", scenarios(&PLAIN));
+/// What `verify` runs: scenarios that cannot run here are left out, loudly.
+pub(crate) fn scenarios(steps: &mut Steps) -> Command {
+    let mut command = Command::new(program());
+    command.arg("run").args(PLAIN);
     match missing(steps) {
-        None => steps.command("chaos in namespaces", scenarios(&WITH_NAMESPACES)),
+        None => {
+            command.args(WITH_NAMESPACES);
+        }
         Some(why) => {
             println!("\n*** scenarios in network namespaces are LEFT OUT: {why} ***");
             steps.note("chaos in namespaces", Outcome::LeftOut(why));
         }
     }
+    command.args(["--jobs", JOBS, "--cameras", CAMERAS, "--seed", SEED, "--without-timing", "--out"]);
+    command.arg(target().join("chaos")).current_dir(root());
+    command
 }
 
 fn missing(steps: &mut Steps) -> Option<String> {
@@ -64,13 +76,6 @@ fn missing(steps: &mut Steps) -> Option<String> {
         Some(Packages::Present) => None,
         None => Some("a step before it failed, or the packages could not be installed".to_owned()),
     }
-}
-
-fn scenarios(names: &[&str]) -> Command {
-    let mut command = Command::new(program());
-    command.arg("run").args(names).args(["--cameras", CAMERAS, "--seed", SEED, "--without-timing", "--out"]);
-    command.arg(target().join("chaos")).current_dir(root());
-    command
 }
 
 /// The nodes are the `holdfast` that lies beside it.

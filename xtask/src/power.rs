@@ -18,6 +18,8 @@ what was reported durable. Prints how much of a stream was lost at most. Needs r
 
 Exit codes: 0 passed, 1 failed or cannot run here, 2 wrong usage";
 
+pub(crate) const NAME: &str = "power cuts";
+
 /// What `verify` runs of each kind.
 const IN_VERIFY: Numbers = Numbers { cuts: 6, replays: 8, seed: 1 };
 
@@ -38,8 +40,9 @@ pub(crate) fn run(args: &[&str]) -> ExitCode {
     match parse(args) {
         Ok(numbers) => {
             let mut steps = Steps::new(false);
-            if let Some(why) = step(&mut steps, numbers) {
-                steps.step("power cuts", || Err::<(), _>(why));
+            match tests(&mut steps, numbers) {
+                Ok(tests) => steps.command(NAME, tests),
+                Err(why) => drop(steps.step(NAME, || Err::<(), _>(why))),
             }
             steps.summary()
         }
@@ -65,32 +68,36 @@ fn parse(args: &[&str]) -> Result<Numbers, String> {
     Ok(numbers)
 }
 
-/// The step of `verify`: left out, loudly, where it cannot run.
-pub(crate) fn verify(steps: &mut Steps) {
-    if let Some(why) = step(steps, IN_VERIFY) {
-        println!("\n*** power cuts are LEFT OUT: {why} ***");
-        steps.note("power cuts", Outcome::LeftOut(why));
+/// What `verify` runs: left out, loudly, where it cannot run.
+pub(crate) fn in_verify(steps: &mut Steps) -> Option<Command> {
+    match tests(steps, IN_VERIFY) {
+        Ok(tests) => Some(tests),
+        Err(why) => {
+            println!("\n*** power cuts are LEFT OUT: {why} ***");
+            steps.note(NAME, Outcome::LeftOut(why));
+            None
+        }
     }
 }
 
-/// Why it cannot run here, if it cannot.
-fn step(steps: &mut Steps, numbers: Numbers) -> Option<String> {
-    match steps.step("disk packages", || debian::ensure(&debian::DISKS))? {
-        Packages::Missing { install_line } => return Some(format!("needs root, and packages: {install_line}")),
-        Packages::Present if !debian::is_root() => return Some("only root may mount loop devices".to_owned()),
-        Packages::Present => {}
+/// Or why they cannot run here.
+fn tests(steps: &mut Steps, numbers: Numbers) -> Result<Command, String> {
+    match steps.step("disk packages", || debian::ensure(&debian::DISKS)) {
+        Some(Packages::Missing { install_line }) => return Err(format!("needs root, and packages: {install_line}")),
+        Some(Packages::Present) if !debian::is_root() => return Err("only root may mount loop devices".to_owned()),
+        Some(Packages::Present) => {}
+        None => return Err("a step before it failed, or the packages could not be installed".to_owned()),
     }
     let has_loops =
         Command::new("losetup").arg("-f").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     if !has_loops || !Path::new("/dev/fuse").exists() {
-        return Some("this machine has no loop devices or no /dev/fuse".to_owned());
+        return Err("this machine has no loop devices or no /dev/fuse".to_owned());
     }
-    steps.command("power cuts", tests(numbers));
-    None
+    Ok(command(numbers))
 }
 
 /// Their tests need root and are marked `#[ignore]`; one at a time, because each is a load of its own.
-fn tests(numbers: Numbers) -> Command {
+fn command(numbers: Numbers) -> Command {
     let mut command = cargo(&["test", "--workspace", "--test", "power", "--", "--ignored", "--nocapture"]);
     command.arg("--test-threads=1").env("HOLDFAST_POWER_CUTS", numbers.cuts.to_string());
     command.env("HOLDFAST_POWER_REPLAYS", numbers.replays.to_string());

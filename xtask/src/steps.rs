@@ -1,7 +1,9 @@
-//! Steps one after the other, each with its time, and what became of them.
+//! Steps one after the other or beside each other, each with its time, and what became of them.
 
 use std::fmt;
+use std::io::Write;
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,28 +25,42 @@ struct Step {
 #[derive(Debug)]
 pub(crate) struct Steps {
     keep_going: bool,
+    began: Instant,
     done: Vec<Step>,
 }
 
 impl Steps {
     pub(crate) fn new(keep_going: bool) -> Self {
-        Self { keep_going, done: Vec::new() }
+        Self { keep_going, began: now(), done: Vec::new() }
     }
 
     /// Runs a command with its output on the terminal.
-    pub(crate) fn command(&mut self, name: &str, mut command: Command) {
-        let shown = shown(&command);
-        self.step(name, || match command.status() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("`{shown}` ended with {status}")),
-            Err(error) => Err(format!("cannot run `{shown}`: {error}")),
+    pub(crate) fn command(&mut self, name: &str, command: Command) {
+        self.step(name, || status(command));
+    }
+
+    /// Runs a command with its output on the terminal, and others at the same time, whose output follows in one piece when they have ended.
+    pub(crate) fn command_beside(&mut self, name: &str, command: Command, others: Vec<(&str, Command)>) {
+        if self.failed() > 0 && !self.keep_going {
+            for name in others.iter().map(|(name, _)| *name).chain([name]) {
+                self.leave_out(name);
+            }
+            return;
+        }
+        let ended: Vec<Step> = thread::scope(|scope| {
+            let start = |(name, command)| scope.spawn(move || in_one_piece(name, command));
+            let others: Vec<_> = others.into_iter().map(start).collect();
+            self.command(name, command);
+            // A panic there was printed already.
+            others.into_iter().filter_map(|other| other.join().ok()).collect()
         });
+        self.done.extend(ended);
     }
 
     /// Runs a step, unless one before it failed. Its value, where it ran and passed.
     pub(crate) fn step<T>(&mut self, name: &str, run: impl FnOnce() -> Result<T, String>) -> Option<T> {
         if self.failed() > 0 && !self.keep_going {
-            self.note(name, Outcome::LeftOut("a step before it failed".to_owned()));
+            self.leave_out(name);
             return None;
         }
         println!("\n==> {name}");
@@ -56,6 +72,10 @@ impl Steps {
         self.done.push(Step { name: name.to_owned(), outcome, took: started.elapsed() });
         println!("<== {}", self.done[self.done.len() - 1]);
         value
+    }
+
+    fn leave_out(&mut self, name: &str) {
+        self.note(name, Outcome::LeftOut("a step before it failed".to_owned()));
     }
 
     /// Records a step that did not run.
@@ -74,7 +94,7 @@ impl Steps {
     fn sum(&self) -> String {
         let left_out = self.count(|outcome| matches!(outcome, Outcome::LeftOut(_)));
         let passed = self.count(|outcome| *outcome == Outcome::Passed);
-        let seconds: f64 = self.done.iter().map(|step| step.took.as_secs_f64()).sum();
+        let seconds = self.began.elapsed().as_secs_f64();
         format!("{passed} passed, {} failed, {left_out} left out, in {seconds:.1} s", self.failed())
     }
 
@@ -97,6 +117,41 @@ impl fmt::Display for Step {
         let line = format!("{:<16} {verdict:<8} {:>7.1} s  {reason}", self.name, self.took.as_secs_f64());
         f.write_str(line.trim_end())
     }
+}
+
+fn status(mut command: Command) -> Result<(), String> {
+    let shown = shown(&command);
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{shown}` ended with {status}")),
+        Err(error) => Err(format!("cannot run `{shown}`: {error}")),
+    }
+}
+
+/// Runs a command and shows what it wrote when it has ended.
+fn in_one_piece(name: &str, mut command: Command) -> Step {
+    let (shown, started) = (shown(&command), now());
+    let (output, outcome) = match command.output() {
+        Ok(output) if output.status.success() => (Some(output), Outcome::Passed),
+        Ok(output) => {
+            let reason = format!("`{shown}` ended with {}", output.status);
+            (Some(output), Outcome::Failed(reason))
+        }
+        Err(error) => (None, Outcome::Failed(format!("cannot run `{shown}`: {error}"))),
+    };
+    let step = Step { name: name.to_owned(), outcome, took: started.elapsed() };
+    let mut terminal = std::io::stdout().lock();
+    let mut show = || {
+        writeln!(terminal, "\n==> {name}, beside others")?;
+        for text in output.iter().flat_map(|output| [&output.stdout, &output.stderr]) {
+            terminal.write_all(text)?;
+        }
+        writeln!(terminal, "<== {step}")
+    };
+    if let Err(error) = show() {
+        eprintln!("the output of {name} is lost: {error}");
+    }
+    step
 }
 
 fn shown(command: &Command) -> String {
@@ -127,6 +182,19 @@ mod tests {
         let steps = run(false);
         assert!(steps.sum().starts_with("1 passed, 1 failed, 1 left out"), "{}", steps.sum());
         assert!(steps.done[1].to_string().contains("FAILED"));
+    }
+
+    #[test]
+    fn what_runs_beside_counts_as_much() {
+        let mut steps = Steps::new(false);
+        steps.command_beside("good", Command::new("true"), vec![("bad", Command::new("false"))]);
+        steps.command_beside("late", Command::new("true"), vec![("later", Command::new("true"))]);
+        assert!(steps.sum().starts_with("1 passed, 1 failed, 2 left out"), "{}", steps.sum());
+        assert_eq!(steps.done[1].name, "bad");
+        let mut both = Steps::new(false);
+        let absent = Command::new("/nonexistent/program");
+        both.command_beside("bad", Command::new("false"), vec![("absent", absent), ("good", Command::new("true"))]);
+        assert!(both.sum().starts_with("1 passed, 2 failed, 0 left out"), "{}", both.sum());
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub(super) struct RunArgs {
     /// How often each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) runs: u32,
+    /// So many runs beside each other: shorter, where the machine has the cores; figures of time get worse where it has not
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) jobs: u32,
     /// Decides whom `any` hits, and what cameras begin with; the next run takes the next number [default: random]
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -88,7 +91,7 @@ pub(super) struct SoakArgs {
     pub(super) output: OutputArgs,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct OutputArgs {
     /// Gets a folder for each run
     #[arg(long, value_name = "DIR", default_value = "holdfast-chaos-runs")]

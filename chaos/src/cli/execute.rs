@@ -1,8 +1,9 @@
-//! Runs scenarios one after the other, each on a thread and a runtime of its own.
+//! Runs scenarios, each on a thread and a runtime of its own.
 
 use super::Ending;
 use super::args::{OutputArgs, RunArgs, SoakArgs};
-use crate::report::{Report, table};
+use super::jobs::{self, Entry};
+use crate::report::Report;
 use crate::run::{RunOptions, run as run_scenario};
 use crate::scenario::{Place, SHIPPED, Scenario};
 use crate::stage::{Attach, Namespaces, namespaces};
@@ -31,58 +32,19 @@ pub(super) fn run(args: &RunArgs) -> Result<Ending> {
         scenarios.extend(sizes.map(|cameras| (name.clone(), cameras, adapted(scenario.clone(), cameras, args))));
     }
     let seed = args.seed.unwrap_or_else(random_seed);
-    let (mut reports, mut left_out, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    for (name, cameras, scenario) in &scenarios {
-        let mut of_this = Vec::new();
-        for number in 0..u64::from(args.runs) {
-            let seed = seed.wrapping_add(number);
+    let entry = |(name, cameras, scenario): (String, Option<u32>, Scenario)| {
+        let run = |number: u32| {
+            let seed = seed.wrapping_add(u64::from(number));
             let place = args.on.unwrap_or(scenario.on);
             let mut scenario = scenario.clone();
             scenario.choose_faults(seed, place);
-            let plan = Plan {
-                scenario: &scenario,
-                place,
-                seed,
-                attach: attach.clone(),
-                repeat: repeat(args, name, *cameras, seed),
-                output: &args.output,
-            };
-            match plan.run() {
-                Ok(report) => of_this.push(report),
-                Err(Error::CannotRun(why)) if args.all => {
-                    eprintln!("*** {name} is LEFT OUT: {why} ***");
-                    left_out.push(name.clone());
-                    break;
-                }
-                Err(error @ (Error::Interrupted | Error::Usage(_) | Error::Scenario(_))) => return Err(error),
-                // The others may run all the same.
-                Err(error) => {
-                    eprintln!("error: {name}: {error}");
-                    failed.push(name.clone());
-                }
-            }
-        }
-        if of_this.len() > 1 {
-            print!("{name}: {}", table::distribution(&of_this));
-        }
-        reports.extend(of_this);
-        if let Some(path) = &args.table {
-            // After each scenario: a long run that is interrupted has its table so far.
-            std::fs::write(path, table::write(&reports, &command_line()))
-                .map_err(io_error(format!("write {}", path.display())))?;
-        }
-    }
-    if !left_out.is_empty() {
-        println!("left out: {}", left_out.join(" "));
-    }
-    if !failed.is_empty() {
-        println!("could not be run: {}", failed.join(" "));
-    }
-    Ok(match (reports.iter().all(Report::holds), failed.is_empty()) {
-        (false, _) => Ending::Broken,
-        (true, false) => Ending::CouldNotRun,
-        (true, true) => Ending::Holds,
-    })
+            let repeat = repeat(args, &name, cameras, seed);
+            Plan { scenario, place, seed, attach: attach.clone(), repeat, output: args.output.clone() }
+        };
+        let plans = (0..args.runs).map(run).collect();
+        Entry { name, plans }
+    };
+    jobs::work(scenarios.into_iter().map(entry).collect(), args, command_line())
 }
 
 pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
@@ -99,10 +61,10 @@ pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
         let repeat = format!(
             "holdfast-chaos soak --rounds 1 --seed {seed} --on {place} --nodes {nodes} --cameras {cameras} --seconds {seconds}"
         );
-        let plan = Plan { scenario: &scenario, place: args.on, seed, attach: None, repeat, output: &args.output };
+        let plan = Plan { scenario, place: args.on, seed, attach: None, repeat, output: args.output.clone() };
         std::fs::create_dir_all(plan.folder()).map_err(io_error("make the run's folder"))?;
         std::fs::write(plan.folder().join("scenario.toml"), &text).map_err(io_error("write the scenario"))?;
-        if !plan.run()?.holds() {
+        if !plan.run(None)?.holds() {
             ending = Ending::Broken;
             if !args.keep_going {
                 break;
@@ -113,22 +75,27 @@ pub(super) fn soak(args: &SoakArgs) -> Result<Ending> {
 }
 
 /// One run that is about to happen.
-struct Plan<'a> {
-    scenario: &'a Scenario,
+pub(super) struct Plan {
+    scenario: Scenario,
     place: Place,
     seed: u64,
     attach: Option<Attach>,
     repeat: String,
-    output: &'a OutputArgs,
+    output: OutputArgs,
 }
 
-impl Plan<'_> {
-    fn folder(&self) -> PathBuf {
-        let Scenario { name, .. } = self.scenario;
-        self.output.out.join(format!("{name}-{}cam-{}", self.scenario.cameras_total(), self.seed))
+impl Plan {
+    /// Short, and another one for each run of a series.
+    pub(super) fn label(&self) -> String {
+        format!("{}-{}cam-{}", self.scenario.name, self.scenario.cameras_total(), self.seed)
     }
 
-    fn run(&self) -> Result<Report> {
+    fn folder(&self) -> PathBuf {
+        self.output.out.join(self.label())
+    }
+
+    /// With a label before its lines of progress, where others run beside it.
+    pub(super) fn run(&self, label: Option<String>) -> Result<Report> {
         eprintln!("\n{}: {}\nseed {}; repeat it: {}", self.scenario.name, self.scenario.about, self.seed, self.repeat);
         // Before any thread that is to be in one of them.
         let namespaces = match self.place {
@@ -140,7 +107,7 @@ impl Plan<'_> {
             scenario: self.scenario.clone(),
             place: self.place,
             seed: self.seed,
-            number: 0,
+            label,
             namespaces,
             attach: self.attach.clone(),
             out: self.folder(),
@@ -149,11 +116,10 @@ impl Plan<'_> {
             keep: self.output.keep,
         };
         let report = on_a_thread(inside, options)?;
-        print!("{}", report.summary());
-        println!("report: {}", self.folder().join("report.html").display());
-        if self.output.json {
-            println!("{}", report.json_line());
-        }
+        // In one piece: others may write at the same time.
+        let json = if self.output.json { format!("{}\n", report.json_line()) } else { String::new() };
+        let page = self.folder().join("report.html");
+        print!("{}report: {}\n{json}", report.summary(), page.display());
         Ok(report)
     }
 }

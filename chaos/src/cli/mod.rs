@@ -2,6 +2,7 @@
 
 mod args;
 mod execute;
+mod jobs;
 
 pub use args::Args;
 

@@ -1,10 +1,13 @@
 //! The table over many runs, for a document: one line a scenario. Pure.
 
 use super::Report;
-use super::figures::median;
+use super::figures::Figures;
 use crate::invariants::Verdict;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+/// Invariants of which a break means that a reported watermark was wrong.
+const OF_WATERMARKS: [&str; 2] = ["durable-stays", "watermarks-forward"];
 
 /// A markdown document: how it was measured, and a table with one line for each scenario.
 #[must_use]
@@ -21,21 +24,28 @@ pub fn write(reports: &[Report], command: &str) -> String {
          `unaffected` are frames lost by all other cameras. Each figure is over all runs.\n\n",
         date.split('T').next().unwrap_or_default()
     );
-    text.push_str("| scenario | place | cameras | runs | holds | median gap ms | worst gap ms | frames lost | unaffected lost | settled s | broken |\n");
-    text.push_str("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
+    text.push_str("| scenario | place | cameras | runs | holds | median gap ms | p95 | worst | lost standard | lost gapless | unaffected lost | watermark violations | whole again s | broken |\n");
+    text.push_str("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
     for ((scenario, cameras), runs) in by_scenario {
         let holds = runs.iter().filter(|run| run.holds()).count();
-        let gaps: Vec<u64> = runs.iter().flat_map(|run| interruptions(run)).collect();
-        let lost: u64 = runs.iter().map(|run| run.figures.frames_lost_standard + run.figures.frames_lost_gapless).sum();
+        let mut gaps: Vec<u64> = runs.iter().flat_map(|run| interruptions(run)).collect();
+        gaps.sort_unstable();
+        let lost_of = |class: fn(&Figures) -> u64| runs.iter().map(|run| class(&run.figures)).sum::<u64>();
         let settled = runs.iter().filter_map(|run| run.figures.settled_after_ms).max();
-        let (worst, middle) = (gaps.iter().max().copied().unwrap_or(0), median(gaps).unwrap_or(0));
+        let at = |percent| percentile(&gaps, percent);
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "| {scenario} | {} | {cameras} | {} | {holds} | {middle} | {worst} | {lost} | {} | {} | {} |",
+            "| {scenario} | {} | {cameras} | {} | {holds} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             runs[0].place,
             runs.len(),
+            at(50),
+            at(95),
+            at(100),
+            lost_of(|figures| figures.frames_lost_standard),
+            lost_of(|figures| figures.frames_lost_gapless),
             runs.iter().map(|run| unaffected_lost(run)).sum::<u64>(),
+            broken_checks(&runs).filter(|name| OF_WATERMARKS.contains(name)).count(),
             settled.map_or_else(|| "-".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0)),
             broken(&runs)
         );
@@ -55,10 +65,21 @@ fn unaffected_lost(report: &Report) -> u64 {
 
 fn broken(runs: &[&Report]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for check in runs.iter().flat_map(|run| &run.checks).filter(|check| check.verdict == Verdict::Broken) {
-        *counts.entry(&check.name).or_default() += 1;
+    for name in broken_checks(runs) {
+        *counts.entry(name).or_default() += 1;
     }
     counts.into_iter().map(|(name, count)| format!("{name} {count}x")).collect::<Vec<_>>().join(", ")
+}
+
+fn broken_checks<'a>(runs: &[&'a Report]) -> impl Iterator<Item = &'a str> {
+    let checks = runs.iter().flat_map(|run| &run.checks);
+    checks.filter(|check| check.verdict == Verdict::Broken).map(|check| check.name.as_str())
+}
+
+/// Of sorted values, by nearest rank; 0 of none.
+fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(0)
 }
 
 /// The distribution of what several runs of one scenario cost, for people.
@@ -67,7 +88,7 @@ pub fn distribution(reports: &[Report]) -> String {
     let mut gaps: Vec<u64> = reports.iter().flat_map(interruptions).collect();
     gaps.sort_unstable();
     let holds = reports.iter().filter(|report| report.holds()).count();
-    let at = |percent: usize| gaps.get((gaps.len().saturating_sub(1)) * percent / 100).copied().unwrap_or(0);
+    let at = |percent| percentile(&gaps, percent);
     let lost: Vec<String> = reports
         .iter()
         .map(|report| (report.figures.frames_lost_standard + report.figures.frames_lost_gapless).to_string())

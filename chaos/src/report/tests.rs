@@ -16,7 +16,7 @@ fn report(broken: bool) -> Report {
         scenario: crate::scenario::Scenario::load("leader-kill").unwrap(),
         place: crate::scenario::Place::Processes,
         seed: 7,
-        number: 0,
+        label: None,
         namespaces: None,
         attach: None,
         out: std::path::PathBuf::new(),
@@ -69,6 +69,9 @@ fn a_broken_threshold_is_said_with_what_was_around() {
 fn the_table_has_a_line_a_scenario() {
     let text = table::write(&[report(false), report(true)], "holdfast-chaos run leader-kill");
     let line = text.lines().find(|line| line.starts_with("| leader-kill")).unwrap();
-    assert_eq!(line, "| leader-kill | processes | 1 | 2 | 1 | 1040 | 1040 | 50 | 0 | 2.0 | gap_worst_ms 1x |");
+    assert_eq!(
+        line,
+        "| leader-kill | processes | 1 | 2 | 1 | 1040 | 1040 | 1040 | 50 | 0 | 0 | 0 | 2.0 | gap_worst_ms 1x |"
+    );
     assert!(table::distribution(&[report(false), report(true)]).starts_with("1 of 2 runs hold"));
 }

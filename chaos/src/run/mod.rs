@@ -54,8 +54,8 @@ pub struct RunOptions {
     pub scenario: Scenario,
     pub place: Place,
     pub seed: u64,
-    /// Keeps the folders of one process's runs apart.
-    pub number: usize,
+    /// Before each line of progress, where several runs are beside each other.
+    pub label: Option<String>,
     pub namespaces: Option<Arc<Mutex<Namespaces>>>,
     pub attach: Option<Attach>,
     /// Where history, report and logs go; made where it is not.
@@ -79,7 +79,6 @@ pub async fn run(options: RunOptions) -> Result<Report> {
         scenario: &options.scenario,
         place: options.place,
         seed: options.seed,
-        number: options.number,
         namespaces: options.namespaces.clone(),
         attach: options.attach.clone(),
         keep_in: options.keep.then(|| options.out.join("site")),
@@ -357,7 +356,8 @@ impl<'a> Run<'a> {
 
     /// Progress, for whoever watches, and for the history.
     fn tell(&self, text: &str) {
-        eprintln!("{:>7.1} s  {text}", self.started.elapsed().as_secs_f64());
+        let label = self.options.label.as_ref().map(|label| format!("{label} ")).unwrap_or_default();
+        eprintln!("{label}{:>7.1} s  {text}", self.started.elapsed().as_secs_f64());
         self.history.say(text);
     }
 }

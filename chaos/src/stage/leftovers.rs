@@ -18,8 +18,8 @@ pub(super) struct Folder {
 impl Folder {
     /// # Errors
     /// Where it cannot be made.
-    pub(super) fn create(number: usize) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("{PREFIX}{}-{number}", owner::tag()));
+    pub(super) fn create() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}", owner::unique()));
         fs::create_dir_all(&path).map_err(io_error(format!("make {}", path.display())))?;
         Ok(Self { path, keep: false })
     }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn only_folders_of_processes_that_are_gone_are_taken_away() {
-        let mine = Folder::create(9).unwrap();
+        let mine = Folder::create().unwrap();
         assert!(!is_orphan(mine.path()));
         assert!(is_orphan(Path::new("/tmp/holdfast-chaos-4194305-7-1")));
         for other in ["/tmp/holdfast-chaos", "/tmp/holdfast-chaos-runs", "/tmp/other-4194305-7-1"] {

@@ -31,7 +31,8 @@ const SLOW_LATENCY: &str = "200ms";
 /// Deleted when dropped: nodes and cameras must be gone by then.
 #[derive(Debug)]
 pub struct Namespaces {
-    tag: String,
+    /// In all their names.
+    unique: String,
     nodes: usize,
     /// By fault: nodes and kbit/s.
     slow: BTreeMap<usize, (Vec<usize>, u64)>,
@@ -85,7 +86,7 @@ impl Namespaces {
         if let Some(why) = missing() {
             return Err(Error::CannotRun(why));
         }
-        let made = Self { tag: owner::tag(), nodes, slow: BTreeMap::new(), lags: BTreeMap::new() };
+        let made = Self { unique: owner::unique(), nodes, slow: BTreeMap::new(), lags: BTreeMap::new() };
         made.build()?;
         Ok(made)
     }
@@ -136,19 +137,19 @@ impl Namespaces {
     }
 
     fn switch(&self) -> String {
-        format!("{PREFIX}{}-switch", self.tag)
+        format!("{PREFIX}{}-switch", self.unique)
     }
 
     fn node(&self, index: usize) -> String {
-        format!("{PREFIX}{}-node{}", self.tag, index + 1)
+        format!("{PREFIX}{}-node{}", self.unique, index + 1)
     }
 
     fn cameras(&self) -> String {
-        format!("{PREFIX}{}-cameras", self.tag)
+        format!("{PREFIX}{}-cameras", self.unique)
     }
 
     fn runner(&self) -> String {
-        format!("{PREFIX}{}-runner", self.tag)
+        format!("{PREFIX}{}-runner", self.unique)
     }
 
     /// The file that names a node's namespace, for `nsenter`.

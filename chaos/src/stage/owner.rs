@@ -1,10 +1,18 @@
 //! Whose something is: this process's, or that of one that is gone. Names carry the process's id and start, because ids are given again.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static GIVEN: AtomicU64 = AtomicU64::new(0);
+
+/// `<tag>-<number>`, another one each time: runs of one process are beside each other.
+#[must_use]
+pub(super) fn unique() -> String {
+    format!("{}-{}", tag(), GIVEN.fetch_add(1, Ordering::Relaxed))
+}
 
 /// `<pid>-<start>`, as in every name that this process gives.
-#[must_use]
-pub(super) fn tag() -> String {
+fn tag() -> String {
     let pid = std::process::id();
     format!("{pid}-{}", started(pid).unwrap_or(0))
 }
@@ -46,8 +54,9 @@ mod tests {
     fn this_process_lives_and_others_do_not() {
         let mine = tag();
         assert!(is_alive(&mine));
-        let name = format!("hfc-{mine}-n1");
+        let name = format!("hfc-{}-n1", unique());
         assert_eq!(tag_in(&name, "hfc-"), Some(&*mine));
+        assert_ne!(unique(), unique());
         assert_eq!(tag_in("hfc-mine", "hfc-"), None);
         assert!(!is_alive(&format!("{}-1", std::process::id())));
         assert!(!is_alive("4194305-7"));

@@ -42,8 +42,6 @@ pub struct StageOptions<'a> {
     pub scenario: &'a Scenario,
     pub place: Place,
     pub seed: u64,
-    /// Keeps the folders of one process's runs apart.
-    pub number: usize,
     /// For [`Place::Netns`]: this process's threads are in its runner's namespace already.
     pub namespaces: Option<Arc<Mutex<Namespaces>>>,
     /// For [`Place::Attach`].
@@ -56,7 +54,7 @@ impl StageOptions<'_> {
     fn folder(&self) -> Result<Folder> {
         match &self.keep_in {
             Some(path) => Folder::kept(path),
-            None => Folder::create(self.number),
+            None => Folder::create(),
         }
     }
 }
