@@ -5,6 +5,7 @@ use super::plan::Pace;
 use super::world::{Event, World};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::Duty;
+use holdfast_node::server::drills::Who;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,10 +33,11 @@ pub(super) enum Kind {
     Remove,
     Join,
     Cameras,
+    Drill,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Crash,
         Self::PowerCut,
         Self::Pause,
@@ -54,6 +56,7 @@ impl Kind {
         Self::Remove,
         Self::Join,
         Self::Cameras,
+        Self::Drill,
     ];
 }
 
@@ -171,6 +174,7 @@ impl World {
             Kind::Remove => self.remove(node),
             Kind::Join => self.join_another(),
             Kind::Cameras => self.change_cameras(),
+            Kind::Drill => self.drill(node),
         }
     }
 
@@ -237,6 +241,22 @@ impl World {
                 spec.priority = self.random.below(4) as u8;
                 self.write(Command::UpdateCamera { camera, spec, expect_revision: Some(known.revision) });
             }
+        }
+    }
+
+    /// Of one camera, or of all that some node owns, as `asked` sees the site.
+    fn drill(&mut self, asked: NodeId) {
+        let cameras: Vec<CameraId> = self.truth().cameras.keys().collect();
+        let who = match cameras.is_empty() || self.random.one_in(3) {
+            true => Who::Node(self.some_node()),
+            false => Who::Camera(*self.random.pick(&cameras)),
+        };
+        let now = self.queue.now();
+        let machine = self.machine(asked);
+        if machine.is_running()
+            && let Some(command) = machine.drill(who, now)
+        {
+            self.write(command);
         }
     }
 

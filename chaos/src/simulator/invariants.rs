@@ -2,6 +2,7 @@
 
 mod acknowledged;
 mod called_back;
+mod drills;
 mod gapless;
 mod ledger;
 mod make_before_break;
@@ -66,6 +67,7 @@ pub(super) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(received::Received::default()),
         Box::new(make_before_break::MakeBeforeBreak::default()),
         Box::new(called_back::CalledBack),
+        Box::new(drills::Drills),
         Box::new(watermark::Watermark::default()),
         Box::new(ledger::Ledger::default()),
     ]

@@ -15,7 +15,8 @@ use holdfast_node::link::LinkEvent;
 use holdfast_node::recorder::pipeline::{Before, Now};
 use holdfast_node::recorder::reconcile::{Action, DesiredRecording, Former, reconcile, recordings};
 use holdfast_node::recorder::status::Counters;
-use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, TICK};
+use holdfast_node::server::drills::{Who, begin};
+use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
 use holdfast_node::server::probes::schedule::{Answer, Schedule};
 use holdfast_storage::chunk::{Gap, GapCause};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -162,6 +163,8 @@ pub(super) struct Process {
     audience: Audience,
     probes: Schedule,
     peers: Vec<NodeId>,
+    /// What the pilot saw last.
+    sight: Arc<Sight>,
 }
 
 impl Machine {
@@ -240,6 +243,7 @@ impl Machine {
             audience: Audience::default(),
             probes: Schedule::default(),
             peers: Vec::new(),
+            sight: Arc::default(),
         });
         self.connect(&state, cx);
         self.tell(Event::State(state), cx);
@@ -323,6 +327,12 @@ impl Machine {
         }
     }
 
+    /// The command that begins a drill, as this node sees the site.
+    pub(super) fn drill(&self, who: Who, now: Duration) -> Option<Command> {
+        let process = self.process.as_ref()?;
+        Some(begin(who, false, (process.raft.state(), &process.sight, self.id), self.wall(now)))
+    }
+
     fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap_or_else(|| unreachable!("inputs reach running processes only"))
     }
@@ -359,6 +369,7 @@ impl Machine {
         let Decision { desired, proposals, sight } = process.pilot.apply(event, uptime, wall);
         if let Some(sight) = sight {
             let due = process.probes.look(uptime, me, process.raft.state(), &sight);
+            process.sight = sight;
             let revision = |camera| process.raft.state().cameras.get(camera).map_or(0, |camera| camera.revision);
             cx.effects.extend(due.into_iter().map(|camera| Effect::Describe(camera, revision(camera))));
         }

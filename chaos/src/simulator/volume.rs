@@ -40,6 +40,8 @@ struct Inner {
     queue: Vec<Record>,
     /// What the disk is being given.
     flushing: Option<Vec<Record>>,
+    /// Gaps that were taken and lost with the volume: it is told them again when it is back.
+    gaps_lost: Vec<Gap>,
     /// What was taken and lost with the volume, by camera, until its recorder has been told.
     lost: BTreeMap<CameraId, Option<(Timestamp, Timestamp)>>,
     marks: BTreeMap<(CameraId, Epoch, Rank), Mark>,
@@ -108,20 +110,27 @@ impl Volume {
         inner.failed = true;
         let flushing = inner.flushing.take().unwrap_or_default();
         let queue = std::mem::take(&mut inner.queue);
-        let Inner { lost, homes, .. } = &mut *inner;
+        let Inner { lost, gaps_lost, homes, .. } = &mut *inner;
         // What was lost before and has not been told stays to be told.
         homes.keys().for_each(|camera| _ = lost.entry(*camera).or_default());
         for record in flushing.into_iter().chain(queue) {
-            if let Record::Chunk(chunk) = record {
-                let interval = lost.entry(chunk.meta.camera).or_default();
-                let (start, end) = interval.unwrap_or((chunk.meta.start, chunk.meta.end()));
-                *interval = Some((start.min(chunk.meta.start), end.max(chunk.meta.end())));
+            match record {
+                Record::Chunk(chunk) => {
+                    let interval = lost.entry(chunk.meta.camera).or_default();
+                    let (start, end) = interval.unwrap_or((chunk.meta.start, chunk.meta.end()));
+                    *interval = Some((start.min(chunk.meta.start), end.max(chunk.meta.end())));
+                }
+                Record::Gap(gap) => gaps_lost.push(gap),
+                Record::Init(_) => {}
             }
         }
     }
 
     pub(super) fn mend(&self) {
-        self.inner().failed = false;
+        let mut inner = self.inner();
+        inner.failed = false;
+        let again: Vec<Record> = inner.gaps_lost.drain(..).map(Record::Gap).collect();
+        inner.queue.extend(again);
     }
 
     pub(super) fn is_writable(&self) -> bool {

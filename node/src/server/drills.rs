@@ -26,13 +26,14 @@ const TRIED_MAX: usize = 16;
 
 /// Whom to drill.
 #[derive(Clone, Copy)]
-pub(super) enum Who {
+pub enum Who {
     Camera(CameraId),
     Node(NodeId),
 }
 
 /// The command that begins a drill now, as this node (`me`) sees the site.
-pub(super) fn begin(
+#[must_use]
+pub fn begin(
     who: Who,
     is_scheduled: bool,
     (state, sight, me): (&ClusterState, &Sight, NodeId),

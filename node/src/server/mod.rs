@@ -2,7 +2,7 @@
 
 mod backend;
 mod clock;
-mod drills;
+pub mod drills;
 mod drive;
 pub mod explain;
 mod headroom;

@@ -54,6 +54,7 @@ impl RecordSink for VolumeSink {
             }
             Record::Gap(gap) => {
                 volumes::append(&volume, retention_class, Record::Gap(gap)).map_err(refusal)?;
+                self.volumes.took_gap(&gap);
                 self.gaps.add(&gap);
                 Ok(())
             }

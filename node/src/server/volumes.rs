@@ -21,7 +21,7 @@ use crate::config::{self, Config};
 use crate::recorder::sink::SinkError;
 use choice::{Standing, choose};
 use health::Limits;
-use holdfast_storage::chunk::{ChunkMeta, Init, Record};
+use holdfast_storage::chunk::{ChunkMeta, Gap, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, Error, Holds, VolumeHandle, Watermark};
@@ -240,7 +240,7 @@ impl Volumes {
         };
         let standing = standing_of(&slots, &home.volume);
         if matches!(standing, Standing::Failed | Standing::Away) {
-            return self.fail_over(&slots, &mut homes, camera);
+            return self.fail_over(&slots, &mut homes, (camera, class));
         }
         let leaves = home.leaves || !(standing.takes() || standing == Standing::Slow);
         if leaves && is_keyframe(record) {
@@ -276,7 +276,7 @@ impl Volumes {
         &self,
         slots: &[Slot],
         homes: &mut Homes<Arc<Opened>>,
-        camera: CameraId,
+        (camera, class): (CameraId, &str),
     ) -> Result<Arc<Opened>, SinkError> {
         let gone = || SinkError::Failed(troubles(slots));
         let (before, rate_bps) =
@@ -287,7 +287,9 @@ impl Volumes {
         let to = volume.index();
         volume.load_bps.fetch_add(rate_bps, Relaxed);
         count_move(slots, &before);
-        let lost = homes.settle(camera, volume, |before| before.durable_until(camera));
+        let gaps = homes.gaps(camera, |before| before.durable_until(camera));
+        let lost = homes.settle(camera, Arc::clone(&volume), |before| before.durable_until(camera));
+        self.tell_again(homes, &volume, class, &gaps);
         tracing::warn!(%camera, from = before.index(), to, ?lost, "recording goes on on another volume");
         Err(SinkError::Moved { lost })
     }
@@ -308,8 +310,23 @@ impl Volumes {
         volume.load_bps.fetch_add(rate_bps, Relaxed);
         tracing::info!(%camera, from = from.index(), to = volume.index(), "recording goes on on another volume, at a keyframe or before");
         count_move(slots, &from);
-        homes.move_to(camera, volume);
+        let gaps = homes.gaps(camera, |before| before.durable_until(camera));
+        homes.move_to(camera, Arc::clone(&volume));
+        self.tell_again(homes, &volume, class, &gaps);
         true
+    }
+
+    /// What the volume before took of the gap ledger and may not have made durable. A gap that is told twice is one to readers.
+    fn tell_again(&self, homes: &mut Homes<Arc<Opened>>, volume: &Arc<Opened>, class: &str, gaps: &[Gap]) {
+        for gap in gaps {
+            match append(volume, class, Record::Gap(*gap)) {
+                Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
+                // It is kept, for the volume after this one.
+                Err(error) => {
+                    tracing::warn!(camera = %gap.camera, start = %gap.start, end = %gap.end, %error, "a gap may be told as unknown")
+                }
+            }
+        }
     }
 
     fn choose(&self, slots: &[Slot], rate_bps: u64, before: Option<u16>) -> Option<Arc<Opened>> {
@@ -322,6 +339,11 @@ impl Volumes {
     /// `volume` has taken an init segment: the camera's next volume gets it first.
     pub(super) fn took_init(&self, init: &Init) {
         lock(&self.inner.homes).took_init(init);
+    }
+
+    /// The camera's volume has taken a gap.
+    pub(super) fn took_gap(&self, gap: &Gap) {
+        lock(&self.inner.homes).took_gap(gap, |volume| volume.durable_until(gap.camera));
     }
 
     /// `volume` has taken a chunk of `bytes`, of a camera of this priority.
@@ -337,6 +359,7 @@ impl Volumes {
         let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else { return };
         // Behind the chunk, which the camera's watermark thus covers together with it at the next flush.
         if append(volume, class, Record::Gap(gap)).is_ok() {
+            homes.took_gap(&gap, |home| home.durable_until(camera));
             tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume took is not durable, and told as a gap until it is");
             homes.told(&gap);
         }

@@ -69,7 +69,8 @@ impl Ledger {
         let pieces = explain(&holes(&spans, &ledger, from, to), &ledger, tenures);
         let unknown = pieces.iter().find(|piece| {
             let is_unknown = piece.cause == GapCause::Unknown && !self.was_unowned(camera, piece.start, piece.end);
-            is_unknown && has_owner_with_footage(&chunks, tenures, piece.start)
+            let goes_on = piece.end == to && owner_cannot_write(site.world, camera);
+            is_unknown && !goes_on && has_owner_with_footage(&chunks, tenures, piece.start)
         });
         match unknown {
             None => Ok(()),
@@ -89,6 +90,12 @@ impl Ledger {
             .iter()
             .any(|(from, until)| *from < end && until.is_none_or(|until| until.plus_micros(FIRST_START_US) > start))
     }
+}
+
+/// A gap is written down when it ends. Until then, and for as long as no other node has room, the recorder's state tells that its volume has failed.
+fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
+    let owner = world.truth().assignments.get(camera).and_then(|now| now.owner);
+    owner.and_then(|owner| world.machines.get(&owner)).is_some_and(|machine| machine.is_volume_failed)
 }
 
 /// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it never reached the camera, does not know after a restart that it was

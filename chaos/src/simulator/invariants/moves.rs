@@ -1,4 +1,4 @@
-//! No move storms: but for owners that died, were in trouble of their own or were drained, a camera changes its owner at most once a minute.
+//! No move storms: but for drills, and owners that died, were in trouble of their own or were drained, a camera changes its owner at most once a minute.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::Duty;
@@ -38,6 +38,9 @@ impl Moves {
         for (camera, now) in after.assignments.iter() {
             let owner = before.assignments.get(camera).and_then(|was| was.owner);
             if let Some((from, to)) = owner.zip(now.owner).filter(|(from, to)| from != to) {
+                if [before, after].iter().any(|state| state.drills.running.contains(camera)) {
+                    continue;
+                }
                 self.moved(site, camera, from, to)?;
             }
         }

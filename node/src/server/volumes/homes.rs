@@ -2,7 +2,8 @@
 //!
 //! A camera leaves a volume in one of two ways. *Orderly*, at a keyframe: the session goes on on the other volume, whose first records are the session's init
 //! segments, and no frame is lost. What the volume before still has to make durable is remembered: until it is, the camera's watermark does not pass it, and should
-//! it fail or hang, that is told as a gap. Or because the volume *failed*: what it took and has not made durable is lost, and a new session begins.
+//! it fail or hang, that is told as a gap. Or because the volume *failed*: what it took and has not made durable is lost, and a new session begins. Either way the other
+//! volume is told the gaps again that the one before may not have made durable.
 
 use holdfast_storage::chunk::{ChunkMeta, Gap, GapCause, Init};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, StreamKind, TrackKind};
@@ -14,6 +15,8 @@ pub(super) type Interval = (Timestamp, Timestamp);
 
 /// Volumes that a camera has left and that have not made everything durable; beyond, what the oldest has not is told as a gap.
 const FORMERS_MAX: usize = 4;
+/// Gaps that a volume has taken and may not have made durable; beyond, the two oldest become one, from the start of the one to the end of the other.
+const GAPS_MAX: usize = 16;
 /// A camera that sent nothing for so many counts is not recorded here now.
 const IDLE_COUNTS_MAX: u32 = 10;
 /// Weight of the newest count in a camera's rate, in percent.
@@ -44,6 +47,13 @@ struct Taken {
     epoch: Epoch,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct TakenGap {
+    gap: Gap,
+    /// A volume makes records durable in their order: this one is, when it has footage durable that ends later than this.
+    behind: Timestamp,
+}
+
 #[derive(Debug)]
 struct Former<V> {
     volume: V,
@@ -57,6 +67,8 @@ pub(super) struct Home<V> {
     formers: Vec<Former<V>>,
     /// The session's init segments, one a track.
     inits: Vec<Init>,
+    /// Gaps that may not be durable.
+    gaps: Vec<TakenGap>,
     /// The volume is too slow, and others that stay are more important.
     pub(super) leaves: bool,
     pub(super) priority: u8,
@@ -128,6 +140,26 @@ impl<V: Clone + PartialEq> Homes<V> {
         }
     }
 
+    /// The camera's volume has taken a gap.
+    pub(super) fn took_gap(&mut self, gap: &Gap, durable_until: impl FnOnce(&V) -> Option<Timestamp>) {
+        let Some(home) = self.of.get_mut(&gap.camera) else { return };
+        home.forget_durable_gaps(durable_until(&home.volume));
+        home.gaps.retain(|taken| taken.gap != *gap);
+        if home.gaps.len() >= GAPS_MAX {
+            let oldest = home.gaps.remove(0).gap;
+            home.gaps[0].gap = Gap { end: home.gaps[0].gap.end, ..oldest };
+        }
+        let behind = home.taken.map_or(gap.end, |taken| taken.until.max(gap.end));
+        home.gaps.push(TakenGap { gap: *gap, behind });
+    }
+
+    /// Gaps that the camera's volume has taken and may not have made durable, for the next one.
+    pub(super) fn gaps(&mut self, camera: CameraId, durable_until: impl FnOnce(&V) -> Option<Timestamp>) -> Vec<Gap> {
+        let Some(home) = self.of.get_mut(&camera) else { return Vec::new() };
+        home.forget_durable_gaps(durable_until(&home.volume));
+        home.gaps.iter().map(|taken| taken.gap).collect()
+    }
+
     /// The camera's volume has taken a chunk of `bytes`. `durable_until` tells how far that volume has the camera's video durable.
     pub(super) fn took(
         &mut self,
@@ -187,6 +219,7 @@ impl<V> Home<V> {
             taken: None,
             formers: Vec::new(),
             inits: Vec::new(),
+            gaps: Vec::new(),
             leaves: false,
             priority: 0,
             bytes: 0,
@@ -197,6 +230,10 @@ impl<V> Home<V> {
 
     pub(super) fn inits(&self) -> &[Init] {
         &self.inits
+    }
+
+    fn forget_durable_gaps(&mut self, durable_until: Option<Timestamp>) {
+        self.gaps.retain(|taken| durable_until.is_none_or(|durable| durable <= taken.behind));
     }
 
     pub(super) fn rate_bps(&self) -> u64 {
@@ -281,6 +318,32 @@ mod tests {
             assert_eq!(homes.get(CAMERA).unwrap().volume, 1);
             assert_eq!(homes.settle(CAMERA, 2, NOTHING), None, "nothing was taken there");
         }
+    }
+
+    #[test]
+    fn gaps_are_kept_until_footage_behind_them_is_durable() {
+        let mut homes = recorded();
+        let gap = |start, end| Gap {
+            camera: CAMERA,
+            stream: StreamKind::Main,
+            node: NodeId(1),
+            epoch: Epoch(1),
+            start: Timestamp(start),
+            end: Timestamp(end),
+            cause: GapCause::CameraStalled,
+        };
+        // The second one lies before what the volume has taken already.
+        homes.took_gap(&gap(40, 50), |_| Some(Timestamp(40)));
+        homes.took_gap(&gap(5, 10), |_| Some(Timestamp(40)));
+        for (durable, kept) in [(None, vec![gap(40, 50), gap(5, 10)]), (Some(40), vec![gap(40, 50), gap(5, 10)])] {
+            assert_eq!(homes.gaps(CAMERA, |_| durable.map(Timestamp)), kept, "durable until {durable:?}");
+        }
+        assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(41))), [gap(40, 50)]);
+        assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(50))), [gap(40, 50)]);
+        assert_eq!(homes.gaps(CAMERA, |_| Some(Timestamp(51))), []);
+        (0..40).for_each(|at| homes.took_gap(&gap(at, at + 1), |_| None));
+        let kept = homes.gaps(CAMERA, |_| None);
+        assert_eq!((kept.len(), kept[0], kept[1]), (GAPS_MAX, gap(0, 25), gap(25, 26)), "all of them are covered");
     }
 
     #[test]

@@ -209,6 +209,38 @@ async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
     assert!(volumes.close().await.is_err(), "the first volume lost what it had taken");
 }
 
+#[tokio::test]
+async fn a_gap_that_a_volume_took_with_its_failure_is_told_on_the_next() {
+    let dir = TempDir::new().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    let mut config = config(&dir, &[&first, &second]);
+    config.storage.segment_seconds = 0;
+    let volumes = open(&config).await.unwrap();
+    let sink = sink(&volumes);
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(0)).unwrap();
+    volume(&volumes, 0).handle.flush().await.unwrap();
+
+    std::fs::remove_dir_all(first.join("segments")).unwrap();
+    let gap = Gap {
+        camera: CAMERA,
+        stream: StreamKind::Main,
+        node: NODE,
+        epoch: IDENTITY.epoch,
+        start: at(1),
+        end: at(5),
+        cause: GapCause::CameraUnreachable,
+    };
+    sink.append("default", Record::Gap(gap)).unwrap();
+    failed(&volumes, 0).await;
+    assert_eq!(sink.append("default", chunk(5)), Err(SinkError::Moved { lost: None }), "no footage was lost");
+    sink.append("default", Record::Init(init())).unwrap();
+    sink.append("default", chunk(5)).unwrap();
+    volume(&volumes, 1).handle.flush().await.unwrap();
+    assert_eq!(volume(&volumes, 1).handle.gaps(all()).unwrap(), [gap]);
+    assert!(volumes.close().await.is_err(), "the first volume lost what it had taken");
+}
+
 /// Two volumes, with the camera on the first, which an operator retires.
 async fn retiring(dir: &TempDir) -> (Volumes, Config) {
     let mut config = config(dir, &[&dir.path().join("a"), &dir.path().join("b")]);
