@@ -8,7 +8,8 @@
 //!
 //! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
 //! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, or [`HANDOFF_MAX`] has passed. So an owner
-//! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise.
+//! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch
+//! records on in the same way until that one has proved itself: the owner may be dying at that moment.
 
 use crate::drill::{Phase, RunningDrill};
 use crate::heartbeat::Progress;
@@ -47,7 +48,7 @@ struct Provisional {
     alive_since: Option<Duration>,
 }
 
-/// A recorder that lost its part to the owner of a newer epoch.
+/// A recorder that lost its part to the owner of a newer epoch, or to another mirror.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     part: Part,
@@ -137,19 +138,30 @@ impl Provisionals {
         let partless = self.before.iter().filter(|(camera, _)| !parts.contains_key(camera));
         partless.filter_map(|(camera, part)| {
             let now = state.assignments.get(*camera)?;
-            let owner = now.owner.filter(|_| now.epoch > part.0)?;
+            let heir = heir(now, *part)?;
             let since =
                 self.kept.get(camera).filter(|kept| kept.lost_to == now.epoch).map_or(view.now, |kept| kept.since);
             let in_time = view.now.saturating_sub(since) < HANDOFF_MAX;
             let kept = Kept { part: *part, lost_to: now.epoch, since };
-            (in_time && !has_proved(view, owner, *camera, now.epoch)).then_some((*camera, kept))
+            (in_time && !has_proved(view, heir, *camera, now.epoch)).then_some((*camera, kept))
         })
     }
 }
 
-/// `owner` has made a keyframe durable in `epoch`.
-fn has_proved(view: &View<'_>, owner: NodeId, camera: CameraId, epoch: Epoch) -> bool {
-    let report = view.progress.get(&(owner, camera)).filter(|report| report.epoch >= epoch);
+/// Who records instead of one that had this part.
+fn heir(now: &Assignment, (epoch, rank): Part) -> Option<NodeId> {
+    if now.epoch > epoch {
+        now.owner
+    } else if rank == Rank::Mirror {
+        now.mirror
+    } else {
+        None
+    }
+}
+
+/// `node` has made a keyframe durable in `epoch`.
+fn has_proved(view: &View<'_>, node: NodeId, camera: CameraId, epoch: Epoch) -> bool {
+    let report = view.progress.get(&(node, camera)).filter(|report| report.epoch >= epoch);
     report.is_some_and(|report| report.first_keyframe.is_some())
 }
 
