@@ -290,7 +290,8 @@ pub struct Recording {
     /// `None` where nobody is known to record it.
     pub state: Option<RecorderState>,
     pub node: Option<NodeId>,
-    /// Everything up to here is durable.
+    /// Everything up to here is durable, with `node` or with those that recorded before it. While the same node records in the same epoch it never goes back,
+    /// also where the answering node was started anew.
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
     /// Why nobody records it, where that is so for longer than a moment.
