@@ -96,7 +96,7 @@ fn a_footer_that_a_killed_process_did_not_sync_is_durable_before_it_is_listed() 
         keeper.recover(&found);
     }
     assert!(read(&shared.known).contains_key(&id));
-    disk.restart(End::PowerCut(Loss::Nothing));
+    disk.restart(End::PowerCut(Loss::Everything));
     assert_eq!(disk.contents(&path), Some(sealed), "what the list calls sealed survives as the list has it");
 }
 
