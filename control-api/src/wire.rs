@@ -376,6 +376,8 @@ pub struct Gap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+    /// How many frames are missing, where that is known: packets were lost, or frames that had arrived were not stored.
+    pub frames_missing: Option<u64>,
 }
 
 /// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines of the same range.
@@ -403,6 +405,8 @@ pub struct CameraGap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+    /// How many frames are missing, where that is known: packets were lost, or frames that had arrived were not stored.
+    pub frames_missing: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
