@@ -59,8 +59,13 @@ mod tests {
             rank: Rank::Owner,
             available: true,
         };
-        let gap =
-            |&(start, end)| Gap { start: at(start), end: at(end), cause: GapCause::CameraStalled, node: Some(node) };
+        let gap = |&(start, end)| Gap {
+            start: at(start),
+            end: at(end),
+            cause: GapCause::CameraStalled,
+            node: Some(node),
+            frames_missing: None,
+        };
         let (spans, gaps) = (spans.iter().map(span).collect(), gaps.iter().map(gap).collect());
         Timeline {
             camera: CameraId(1),

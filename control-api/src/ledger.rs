@@ -32,6 +32,7 @@ pub fn gaps_of(timeline: &Timeline, filter: Filter) -> impl Iterator<Item = Came
         duration_us: gap.end.micros_since(gap.start),
         cause: gap.cause,
         node: gap.node,
+        frames_missing: gap.frames_missing,
     })
 }
 

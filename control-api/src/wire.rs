@@ -290,7 +290,8 @@ pub struct Recording {
     /// `None` where nobody is known to record it.
     pub state: Option<RecorderState>,
     pub node: Option<NodeId>,
-    /// Everything up to here is durable.
+    /// Everything up to here is durable, with `node` or with those that recorded before it. While the same node records in the same epoch it never goes back,
+    /// also where the answering node was started anew.
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
     /// Why nobody records it, where that is so for longer than a moment.
@@ -375,6 +376,8 @@ pub struct Gap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+    /// How many frames are missing, where that is known: packets were lost, or frames that had arrived were not stored.
+    pub frames_missing: Option<u64>,
 }
 
 /// `GET /gaps`: what of many cameras was not recorded. The same gaps as in the cameras' timelines of the same range.
@@ -402,6 +405,8 @@ pub struct CameraGap {
     pub cause: GapCause,
     /// The node that did not record; `None` where nobody was assigned.
     pub node: Option<NodeId>,
+    /// How many frames are missing, where that is known: packets were lost, or frames that had arrived were not stored.
+    pub frames_missing: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

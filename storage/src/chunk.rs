@@ -151,6 +151,8 @@ pub struct Gap {
     pub start: Timestamp,
     pub end: Timestamp,
     pub cause: GapCause,
+    /// How many frames of video are missing, where that is known; never `Some(0)`.
+    pub frames_missing: Option<u16>,
 }
 
 /// Anything that a volume writer appends.

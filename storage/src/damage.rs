@@ -208,6 +208,7 @@ pub(crate) fn gaps(lost: &[Span], range: Range) -> impl Iterator<Item = Gap> {
         start: lost.start,
         end: lost.end,
         cause: GapCause::Damaged,
+        frames_missing: None,
     };
     lost.iter().filter(move |lost| range.overlaps(lost.start, lost.end)).map(gap)
 }

@@ -431,13 +431,12 @@ impl Keeper {
         let medium = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
         let file = Salvaging::new(Arc::clone(&medium), || false);
         check_header_version(&file, path)?;
+        settle(&*medium, path)?;
         let reason = match read_sealed(&file, path)? {
             Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Some((trailer, head))),
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
-        file.forget_cached(0, 0);
-        settle(&*medium, path)?;
         let scan = scan(&file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         if scan.is_blank {
             return Ok(None);
@@ -465,8 +464,9 @@ impl Keeper {
     }
 }
 
-/// What a scan finds is sealed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the
-/// volume up after a failed sync. The second attempt does not claim what the first could not make durable: it reads what is there.
+/// What is found is listed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the volume up
+/// after a failed sync. That goes for a footer, too: a power cut may keep the list and tear the footer. The second attempt does not claim what the first could
+/// not make durable: it reads what is there.
 fn settle(file: &dyn DiskFile, path: &Path) -> Result<(), Error> {
     let settled = file.settle().or_else(|error| {
         tracing::warn!(path = %path.display(), %error, "a segment's last writes failed; keeping what reached the disk");

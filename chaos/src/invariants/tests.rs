@@ -42,7 +42,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
     for range in lost {
         spans.push(span(from, range.start));
         let (start, end) = (Timestamp(at(range.start)), Timestamp(at(range.end)));
-        gaps.push(ToldGap { start, end, cause: GapCause::NodeDown, node: Some(NodeId(1)) });
+        gaps.push(ToldGap { start, end, cause: GapCause::NodeDown, node: Some(NodeId(1)), frames_missing: None });
         from = range.end;
     }
     spans.push(span(from, frames));
@@ -152,7 +152,7 @@ fn what_was_told_to_be_durable_must_be_there() {
             timeline.spans.last_mut().unwrap().start = end;
             let before = Span { start: Timestamp(at(75)), end: start, ..timeline.spans[1].clone() };
             timeline.spans.push(before);
-            timeline.gaps.push(ToldGap { start, end, cause, node: None });
+            timeline.gaps.push(ToldGap { start, end, cause, node: None, frames_missing: None });
         })
     };
     assert_eq!(told(GapCause::NodeDown), ["durable-stays"]);

@@ -25,7 +25,9 @@ fn holes(rng: &mut TestRng) -> Vec<Gap> {
         let start = at.plus_micros(rng.random_range(0..DAY_US));
         let end = start.plus_micros(rng.random_range(1..DAY_US / 4));
         let node = Some(NodeId(rng.random_range(1..4))).filter(|_| rng.random_bool(0.9));
-        holes.push(Gap { start, end, cause: CAUSES[rng.random_range(0..CAUSES.len())], node });
+        let cause = CAUSES[rng.random_range(0..CAUSES.len())];
+        let frames_missing = (cause == GapCause::PacketsLost).then(|| rng.random_range(1..1000));
+        holes.push(Gap { start, end, cause, node, frames_missing });
         at = end;
     }
     holes

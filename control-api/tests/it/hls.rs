@@ -98,7 +98,7 @@ async fn a_gap_at_the_end_is_shown_as_far_as_the_ledger_knows_it() {
     fake.record(1, 0, &clip::h264("320x180", 2, 0));
     let (start, end) = (T0.plus_micros(2_000_000), T0.plus_micros(4_000_000));
     let (stream, cause) = (StreamKind::Main, GapCause::CameraStalled);
-    let gap = Gap { camera: CAMERA, stream, node: NodeId(1), epoch: Epoch(1), start, end, cause };
+    let gap = Gap { camera: CAMERA, stream, node: NodeId(1), epoch: Epoch(1), start, end, cause, frames_missing: None };
     fake.with(|state| state.gaps.push(gap));
     let playlist = playlist(&Client::of(&fake), 0, 60_000).await;
     let gap_seconds: f32 =

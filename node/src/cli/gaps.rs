@@ -91,7 +91,7 @@ fn describe(ledger: &GapLedger, names: &Names) -> String {
 }
 
 fn gaps_table(ledger: &GapLedger, names: &Names) -> Table {
-    let mut table = Table::new(&["CAMERA", "START", "END", "SECONDS", "CAUSE", "NODE"]);
+    let mut table = Table::new(&["CAMERA", "START", "END", "SECONDS", "CAUSE", "NODE", "FRAMES"]);
     for gap in &ledger.gaps {
         table.row(vec![
             names.camera(gap.camera),
@@ -100,6 +100,7 @@ fn gaps_table(ledger: &GapLedger, names: &Names) -> Table {
             seconds(gap.duration_us),
             cause(gap.cause),
             or_dash(gap.node.map(|node| names.node(node))),
+            or_dash(gap.frames_missing),
         ]);
     }
     table
@@ -125,13 +126,14 @@ mod tests {
 
     fn gap(camera: u32, start: i64, end: i64, cause: GapCause) -> CameraGap {
         let (camera, node) = (CameraId(camera), Some(NodeId(2)));
-        CameraGap { camera, start: Timestamp(start), end: Timestamp(end), duration_us: end - start, cause, node }
+        let (start, end, duration_us) = (Timestamp(start), Timestamp(end), end - start);
+        CameraGap { camera, start, end, duration_us, cause, node, frames_missing: None }
     }
 
     #[test]
     fn gaps_are_named_and_summed() {
         let gaps = vec![
-            gap(1, 0, 1_500_000, GapCause::NodeDown),
+            CameraGap { frames_missing: Some(38), ..gap(1, 0, 1_500_000, GapCause::NodeDown) },
             gap(9, 0, 250_000, GapCause::NodeDown),
             gap(1, 5, 1_000_005, GapCause::Overload),
         ];
@@ -146,8 +148,8 @@ mod tests {
         let line = |start: &str| {
             text.lines().find(|line| line.starts_with(start)).unwrap().split_whitespace().collect::<Vec<_>>()
         };
-        assert_eq!(line("gate")[3..], ["1.500", "node_down", "south"]);
-        assert_eq!(line("9")[3..], ["0.250", "node_down", "south"]);
+        assert_eq!(line("gate")[3..], ["1.500", "node_down", "south", "38"]);
+        assert_eq!(line("9")[3..], ["0.250", "node_down", "south", "-"]);
         assert_eq!(
             (line("node_down"), line("overload"), line("all")),
             (vec!["node_down", "2", "1.750"], vec!["overload", "1", "1.000"], vec!["all", "3", "2.750"])

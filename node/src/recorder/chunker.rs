@@ -69,6 +69,8 @@ pub struct Pushed {
     pub cut: Option<Cut>,
     /// An interval right before the frame that holds no frame.
     pub hole: Option<(Timestamp, Timestamp)>,
+    /// How many frames the hole lacks, where frames were lost and come evenly.
+    pub lost_frames: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -118,7 +120,8 @@ impl Chunker {
         let hole = self.hole_before(frame.decode, lost);
         self.open_bytes += frame.data.len();
         self.open.push(frame);
-        Pushed { cut, hole }
+        let lost_frames = hole.filter(|_| lost).and_then(|(start, end)| self.frames_in(end.micros_since(start)));
+        Pushed { cut, hole, lost_frames }
     }
 
     /// Ends the chunk if its last frame is older than the idle limit.
@@ -185,6 +188,15 @@ impl Chunker {
         let end = self.end.filter(|_| self.open.is_empty())?;
         let hole_us = decode.micros_since(end);
         (hole_us > if lost { 0 } else { HOLE_US_MIN }).then_some((end, decode))
+    }
+
+    /// How many frames come in so long a time: known where the last two distances agree so well that the time is a whole number of them.
+    fn frames_in(&self, hole_us: i64) -> Option<u32> {
+        let [Some(last_us), Some(before_us)] = self.spans_us else { return None };
+        let span_us = i64::midpoint(last_us, before_us).max(1);
+        let frames = (hole_us + span_us / 2) / span_us;
+        let may_be_off_us = frames * (last_us - before_us).abs() + (hole_us - frames * span_us).abs();
+        (frames > 0 && may_be_off_us <= span_us / 4).then(|| u32::try_from(frames).ok()).flatten()
     }
 
     fn estimate(&self, last: &TimedFrame) -> i64 {

@@ -18,6 +18,8 @@ pub struct Interval {
     pub start: Timestamp,
     pub end: Timestamp,
     pub cause: GapCause,
+    /// How many frames are missing, where that is known.
+    pub frames: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +36,19 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Notes an interval that has ended; empty ones are left out.
-    pub fn note(&mut self, start: Timestamp, end: Timestamp, cause: GapCause) {
+    /// Notes an interval that has ended, and how many frames are missing from it, where that is known; empty ones are left out.
+    pub fn note(&mut self, start: Timestamp, end: Timestamp, cause: GapCause, frames: Option<u32>) {
         if end <= start {
             return;
         }
         let full = self.waiting.len() >= WAITING_MAX;
         match self.waiting.back_mut() {
             Some(last) if full || (last.cause == cause && last.end >= start && last.start <= start) => {
+                let counts = last.frames.zip(frames).filter(|_| last.end == start);
+                last.frames = counts.and_then(|(before, more)| before.checked_add(more));
                 last.end = last.end.max(end);
             }
-            _ => self.waiting.push_back(Interval { start, end, cause }),
+            _ => self.waiting.push_back(Interval { start, end, cause, frames }),
         }
     }
 
@@ -102,7 +106,7 @@ impl Ledger {
 
     fn write_piece(&mut self, end: Timestamp) {
         if let Some(outage) = self.outage {
-            self.note(outage.from, end, outage.cause);
+            self.note(outage.from, end, outage.cause, None);
             self.outage = Some(Outage { from: outage.from.max(end), ..outage });
         }
     }
@@ -155,15 +159,27 @@ mod tests {
     #[test]
     fn neighbours_are_joined_and_the_queue_is_bounded() {
         let mut ledger = Ledger::default();
-        ledger.note(at(1), at(2), Overload);
-        ledger.note(at(2), at(3), Overload);
-        ledger.note(at(3), at(3), Overload);
+        ledger.note(at(1), at(2), Overload, None);
+        ledger.note(at(2), at(3), Overload, None);
+        ledger.note(at(3), at(3), Overload, None);
         assert_eq!(drain(&mut ledger), [(1, 3, Overload)]);
         for n in 0..1000 {
-            ledger.note(at(10 * n), at(10 * n + 1), Overload);
+            ledger.note(at(10 * n), at(10 * n + 1), Overload, None);
         }
         let all = drain(&mut ledger);
         assert_eq!(all.len(), WAITING_MAX);
         assert_eq!(all.last().map(|last| last.1), Some(9991), "nothing missing is hidden");
+    }
+
+    #[test]
+    fn frames_of_joined_neighbours_are_summed_where_all_are_known() {
+        let joined = |parts: &[(i64, i64, Option<u32>)]| {
+            let mut ledger = Ledger::default();
+            parts.iter().for_each(|(start, end, frames)| ledger.note(at(*start), at(*end), Overload, *frames));
+            ledger.next().unwrap().frames
+        };
+        assert_eq!(joined(&[(1, 2, Some(5)), (2, 3, Some(20))]), Some(25));
+        assert_eq!(joined(&[(1, 2, Some(5)), (2, 3, None)]), None);
+        assert_eq!(joined(&[(1, 3, Some(5)), (2, 4, Some(20))]), None, "some may be counted twice");
     }
 }

@@ -242,7 +242,7 @@ impl Pipeline {
         self.emit(kind, pushed.cut);
         if let Some((start, end)) = pushed.hole.filter(|_| kind == TrackKind::Video) {
             let cause = if lost { GapCause::PacketsLost } else { GapCause::CameraStalled };
-            self.ledger.note(start, end, cause);
+            self.ledger.note(start, end, cause, pushed.lost_frames);
             self.write_gaps();
         }
     }
@@ -333,7 +333,7 @@ impl Pipeline {
         match (self.session, self.recorded_until) {
             (Some(_), until) => {
                 let resumed = restarted.plus_micros(-late_us);
-                self.ledger.note(until.unwrap_or(resumed), resumed, GapCause::Unknown);
+                self.ledger.note(until.unwrap_or(resumed), resumed, GapCause::Unknown, None);
                 self.begin_session(resumed);
                 self.tear(TrackKind::Video, GapCause::Unknown);
             }
@@ -383,7 +383,7 @@ impl Pipeline {
     /// Hands a chunk over, its init segment first where that is new. What the sink does not take is a gap.
     fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
         let Some(mut cut) = cut.filter(|_| self.session.is_some()) else { return };
-        let (start, end) = (cut.start, cut.end());
+        let (start, end, frames) = (cut.start, cut.end(), u32::try_from(cut.frames.len()).ok());
         let torn_by = self.torn_by(kind, &cut);
         cut.after_loss |= torn_by.is_some();
         let mut outcome = self.store(kind, &cut);
@@ -401,10 +401,10 @@ impl Pipeline {
                     self.context.status.recorded(start, end, cut.keyframe_crc.is_some());
                 }
                 if let Some(cause) = torn_by {
-                    self.ledger.note(start, end, cause);
+                    self.ledger.note(start, end, cause, frames);
                 }
             }
-            Err(error) => self.shed(kind, start, end, &error),
+            Err(error) => self.shed(kind, (start, end, frames), &error),
         }
         self.write_gaps();
     }
@@ -447,7 +447,7 @@ impl Pipeline {
     /// The camera's volume is another one, which has nothing of this session.
     fn moved(&mut self, lost: Option<(Timestamp, Timestamp)>) {
         if let Some((start, end)) = lost {
-            self.ledger.note(start, end, GapCause::VolumeFailed);
+            self.ledger.note(start, end, GapCause::VolumeFailed, None);
         }
         // Without a session, the next one begins at a keyframe anyway.
         if let Some(session) = self.session.filter(|_| !self.awaits_keyframe) {
@@ -458,7 +458,7 @@ impl Pipeline {
         }
     }
 
-    fn shed(&mut self, kind: TrackKind, start: Timestamp, end: Timestamp, error: &NotStored) {
+    fn shed(&mut self, kind: TrackKind, (start, end, frames): (Timestamp, Timestamp, Option<u32>), error: &NotStored) {
         self.count(|counters| &counters.shed_chunks, 1);
         if let Some(track) = self.track(kind) {
             track.chunker.mark_loss();
@@ -477,7 +477,7 @@ impl Pipeline {
         self.context.status.failing(error.to_string());
         self.tear(kind, cause);
         if kind == TrackKind::Video {
-            self.ledger.note(start, end, cause);
+            self.ledger.note(start, end, cause, frames);
         }
     }
 
@@ -492,6 +492,10 @@ impl Pipeline {
                 start: interval.start,
                 end: interval.end,
                 cause: interval.cause,
+                frames_missing: interval
+                    .frames
+                    .and_then(|frames| u16::try_from(frames).ok())
+                    .filter(|frames| *frames > 0),
             };
             match self.context.sink.append(&self.context.retention_class, Record::Gap(gap)) {
                 Ok(()) => self.ledger.written(),

@@ -32,16 +32,24 @@ pub fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenu
             if to <= from {
                 continue;
             }
-            push(&mut pieces, at, from, unledgered(at, from, tenures));
-            push(&mut pieces, from, to, (gap.cause, Some(gap.node)));
+            push(&mut pieces, at, from, unledgered(at, from, tenures), None);
+            // Of a part of an entry nobody knows.
+            let frames_missing = gap.frames_missing.filter(|_| (from, to) == (gap.start, gap.end)).map(u64::from);
+            push(&mut pieces, from, to, (gap.cause, Some(gap.node)), frames_missing);
             at = to;
         }
-        push(&mut pieces, at, end, unledgered(at, end, tenures));
+        push(&mut pieces, at, end, unledgered(at, end, tenures), None);
     }
     pieces
 }
 
-fn push(pieces: &mut Vec<wire::Gap>, start: Timestamp, end: Timestamp, (cause, node): (GapCause, Option<NodeId>)) {
+fn push(
+    pieces: &mut Vec<wire::Gap>,
+    start: Timestamp,
+    end: Timestamp,
+    (cause, node): (GapCause, Option<NodeId>),
+    frames_missing: Option<u64>,
+) {
     if end <= start {
         return;
     }
@@ -50,9 +58,10 @@ fn push(pieces: &mut Vec<wire::Gap>, start: Timestamp, end: Timestamp, (cause, n
         && (last.cause, last.node) == (cause, node)
     {
         last.end = end;
+        last.frames_missing = last.frames_missing.zip(frames_missing).map(|(before, more)| before + more);
         return;
     }
-    pieces.push(wire::Gap { start, end, cause, node });
+    pieces.push(wire::Gap { start, end, cause, node, frames_missing });
 }
 
 /// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder that dies cannot write one.
@@ -79,7 +88,7 @@ mod tests {
 
     fn gap(start: i64, end: i64, cause: GapCause) -> Gap {
         let (camera, stream, node, epoch) = (CameraId(1), StreamKind::Main, NodeId(1), Epoch(1));
-        Gap { camera, stream, node, epoch, start: at(start), end: at(end), cause }
+        Gap { camera, stream, node, epoch, start: at(start), end: at(end), cause, frames_missing: None }
     }
 
     fn tenure(epoch: u64, node: u64, from: i64, until: Option<i64>) -> Tenure {
@@ -100,6 +109,20 @@ mod tests {
                 (16, 20, GapCause::Unknown),
             ]
         );
+    }
+
+    #[test]
+    fn missing_frames_are_counted_where_all_of_a_piece_is_known() {
+        let counted =
+            |start, end, frames| Gap { frames_missing: Some(frames), ..gap(start, end, GapCause::PacketsLost) };
+        let told = |holes: &[(i64, i64)], ledger: &[Gap]| -> Vec<Option<u64>> {
+            let holes: Vec<_> = holes.iter().map(|(start, end)| (at(*start), at(*end))).collect();
+            explain(&holes, ledger, &[]).iter().map(|piece| piece.frames_missing).collect()
+        };
+        assert_eq!(told(&[(1, 3)], &[counted(1, 2, 5), counted(2, 3, 25)]), [Some(30)]);
+        assert_eq!(told(&[(1, 3)], &[counted(1, 2, 5), gap(2, 3, GapCause::PacketsLost)]), [None]);
+        assert_eq!(told(&[(1, 2)], &[counted(1, 3, 50)]), [None], "another node has a part of it");
+        assert_eq!(told(&[(1, 3)], &[counted(1, 2, 5)]), [Some(5), None], "what nothing explains is unknown");
     }
 
     #[test]

@@ -107,7 +107,16 @@ mod tests {
         for (end, cause) in
             [(1_000_000, GapCause::Unknown), (500_000, GapCause::NodeDown), (250_000, GapCause::Unknown)]
         {
-            totals.add(&Gap { camera, stream, node, epoch, start: Timestamp(0), end: Timestamp(end), cause });
+            totals.add(&Gap {
+                camera,
+                stream,
+                node,
+                epoch,
+                start: Timestamp(0),
+                end: Timestamp(end),
+                cause,
+                frames_missing: None,
+            });
         }
         let told = [GapCause::Unknown, GapCause::NodeDown, GapCause::Overload].map(|cause| totals.seconds(cause));
         assert_eq!(told, [1.25, 0.5, 0.0]);

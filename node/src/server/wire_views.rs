@@ -157,12 +157,23 @@ fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight, headroom:
     let (node, told) = recorder(camera, assignment, sight).unzip();
     let lack = headroom.and_then(|headroom| headroom.waiting.get(&camera).copied());
     let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
+    let counts = |from: NodeId, of: &Progress| is_for_good(from, of, node.zip(told));
     wire::Recording {
         state: told.map(|told: &Progress| told.state),
         node,
-        watermark: known.filter_map(|(_, told)| told.watermark).max(),
+        watermark: known.filter(|((from, _), of)| counts(*from, of)).filter_map(|(_, of)| of.watermark).max(),
         error: told.and_then(|told| told.error.clone()),
         waits_for: lack.filter(|_| told.is_none()),
+    }
+}
+
+/// Whether how far `from` came counts for what is told of a camera. Where somebody records it, that is its own recording and those of earlier epochs,
+/// which go on no more. Whoever records beside it may be ahead by a moment, and is not known to a node that starts anew: what that one tells would lie before
+/// what it told earlier. While nobody records, it is whatever is known.
+fn is_for_good(from: NodeId, of: &Progress, recorder: Option<(NodeId, &Progress)>) -> bool {
+    match recorder {
+        Some((node, told)) if told.state == RecorderState::Recording => from == node || of.epoch < told.epoch,
+        _ => true,
     }
 }
 
@@ -173,4 +184,68 @@ fn recorder<'a>(camera: CameraId, assignment: &Assignment, sight: &'a Sight) -> 
     let living = entitled.into_iter().flatten().filter(|node| sight.is_alive(*node));
     let told = living.filter_map(|node| Some((node, sight.progress.get(&(node, camera))?)));
     told.into_iter().find(|(_, told)| told.epoch >= assignment.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_consensus::liveness::Verdict;
+    use holdfast_storage::ids::{Epoch, Rank};
+    use holdfast_storage::time::Timestamp;
+
+    const CAMERA: CameraId = CameraId(1);
+    const OWNER: NodeId = NodeId(1);
+    const MIRROR: NodeId = NodeId(2);
+
+    fn progress(epoch: u64, rank: Rank, state: RecorderState, watermark: i64) -> Progress {
+        Progress {
+            camera: CAMERA,
+            epoch: Epoch(epoch),
+            rank,
+            state,
+            watermark: Some(Timestamp(watermark)),
+            first_keyframe: Some(Timestamp(0)),
+            error: None,
+            bitrate_bps: None,
+        }
+    }
+
+    fn sight(told: &[(NodeId, Progress)]) -> Sight {
+        Sight {
+            verdicts: [OWNER, MIRROR].map(|node| (node, Verdict::Alive)).into(),
+            progress: told.iter().map(|(node, progress)| ((*node, CAMERA), progress.clone())).collect(),
+            ..Sight::default()
+        }
+    }
+
+    fn watermark(assignment: &Assignment, sight: &Sight) -> Option<i64> {
+        recording(CAMERA, assignment, sight, None).watermark.map(Timestamp::micros)
+    }
+
+    #[test]
+    fn a_node_that_starts_anew_tells_no_earlier_watermark_of_a_recorder_than_before() {
+        let assignment =
+            Assignment { epoch: Epoch(3), owner: Some(OWNER), mirror: Some(MIRROR), ..Assignment::default() };
+        let owner = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_000_000));
+        let mirror = (MIRROR, progress(3, Rank::Mirror, RecorderState::Recording, 1_000_007));
+        let before = watermark(&assignment, &sight(&[owner.clone(), mirror]));
+        let anew = watermark(&assignment, &sight(&[owner]));
+        assert_eq!((before, anew), (Some(1_000_000), Some(1_000_000)), "it has not heard of the mirror yet");
+    }
+
+    #[test]
+    fn a_takeover_tells_no_earlier_watermark() {
+        let mut assignment =
+            Assignment { epoch: Epoch(3), owner: Some(OWNER), mirror: Some(MIRROR), ..Assignment::default() };
+        let owner = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_000_000));
+        let mirror = (MIRROR, progress(3, Rank::Mirror, RecorderState::Recording, 600_000));
+        assert_eq!(watermark(&assignment, &sight(&[owner.clone(), mirror])), Some(1_000_000));
+        (assignment.epoch, assignment.owner, assignment.mirror) = (Epoch(4), Some(MIRROR), None);
+        for (state, until) in [(RecorderState::Starting, 600_000), (RecorderState::Recording, 700_000)] {
+            let heir = (MIRROR, progress(4, Rank::Owner, state, until));
+            assert_eq!(watermark(&assignment, &sight(&[owner.clone(), heir])), Some(1_000_000), "{state:?}");
+        }
+        let heir = (MIRROR, progress(4, Rank::Owner, RecorderState::Recording, 1_100_000));
+        assert_eq!(watermark(&assignment, &sight(&[owner, heir])), Some(1_100_000));
+    }
 }

@@ -262,7 +262,7 @@ pub(crate) fn encode_gap(gap: &Gap, out: &mut [u8]) {
         .u32(gap.camera.0)
         .u8(gap.stream as u8)
         .u8(gap.cause as u8)
-        .u16(0)
+        .u16(gap.frames_missing.unwrap_or(0))
         .u64(gap.node.0)
         .u64(gap.epoch.0)
         .i64(gap.start.0)
@@ -272,7 +272,8 @@ pub(crate) fn encode_gap(gap: &Gap, out: &mut [u8]) {
 pub(crate) fn decode_gap(head: &[u8]) -> Result<Gap, FormatError> {
     let mut take = Take::new("gap", head);
     let (camera, stream, cause) = (CameraId(take.u32()?), take.kind()?, take.kind()?);
-    take.u16()?;
+    let frames_missing = Some(take.u16()?).filter(|frames| *frames > 0);
     let (node, epoch) = (NodeId(take.u64()?), Epoch(take.u64()?));
-    Ok(Gap { camera, stream, node, epoch, start: Timestamp(take.i64()?), end: Timestamp(take.i64()?), cause })
+    let (start, end) = (Timestamp(take.i64()?), Timestamp(take.i64()?));
+    Ok(Gap { camera, stream, node, epoch, start, end, cause, frames_missing })
 }

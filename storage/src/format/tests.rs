@@ -45,11 +45,22 @@ fn record() -> impl Strategy<Value = Record> {
         let (stream, track) = (StreamKind::Sub, TrackKind::Audio);
         Record::Init(Init { camera: CameraId(9), stream, track, bytes: Bytes::from(bytes) })
     });
-    let gap = (any::<u32>(), 1..10_u8, any::<i64>(), any::<i64>()).prop_map(|(camera, cause, start, end)| {
+    let gap = (any::<u32>(), 1..10_u8, any::<i64>(), any::<i64>(), any::<u16>());
+    let gap = gap.prop_map(|(camera, cause, start, end, frames)| {
+        let frames_missing = Some(frames).filter(|frames| *frames > 0);
         let (start, end) = (Timestamp(start), Timestamp(end));
         let cause = GapCause::try_from(cause).unwrap();
         let (node, epoch) = (NodeId(1), Epoch(2));
-        Record::Gap(Gap { camera: CameraId(camera), stream: StreamKind::Main, node, epoch, start, end, cause })
+        Record::Gap(Gap {
+            camera: CameraId(camera),
+            stream: StreamKind::Main,
+            node,
+            epoch,
+            start,
+            end,
+            cause,
+            frames_missing,
+        })
     });
     prop_oneof![3 => chunk, 1 => init, 1 => gap]
 }

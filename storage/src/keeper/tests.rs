@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::disk::{IoChoice, RealDisk};
+use crate::disk::simulated::{End, Geometry, Loss, Random, SimulatedDisk};
+use crate::disk::{Disk, IoChoice, RealDisk};
+use crate::format::{BLOCK, BLOCK_BYTES, encode_footer};
 use crate::ids::NodeId;
+use crate::index::SegmentIndex;
 use crate::layout::Layout;
 use crate::options::VolumeOptions;
 use crate::retention::{FreeSpace, Reason};
@@ -67,4 +70,51 @@ fn the_newest_segment_that_holds_something_stays_though_one_is_opened_ahead() {
     assert_eq!(planned(&keeper), [], "it is removed if it is not needed, and then segment 1 tells the next id");
     write(&shared.open).insert(SegmentId(2), open(8192));
     assert_eq!(planned(&keeper), [(SegmentId(1), Reason::ClassBytes)]);
+}
+
+#[test]
+fn a_footer_that_a_killed_process_did_not_sync_is_durable_before_it_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = VolumeOptions::new(dir.path(), NodeId(1), Uuid::nil());
+    let layout = Layout { root: dir.path().to_owned() };
+    let (id, class): (_, Arc<str>) = (SegmentId(1), Arc::from("default"));
+    let path = layout.segment(&class, id);
+    let geometry = Geometry { capacity_bytes: 1 << 30, sector_bytes: 512 };
+    let disk = SimulatedDisk::new(geometry, Random::new(1));
+    let sealed = sealed_segment(&disk, id, &path);
+    let shared = Arc::new(Shared::new(
+        options,
+        layout,
+        Uuid::nil(),
+        Arc::new(disk.clone()),
+        Arc::new(SystemClock),
+        SegmentId(2),
+    ));
+    let mut keeper = Keeper::new(Arc::clone(&shared), vec![Found { id, class, bytes: 0 }], now());
+    keeper.open_catalogue();
+    while let Some(found) = keeper.to_recover.pop_back() {
+        keeper.recover(&found);
+    }
+    assert!(read(&shared.known).contains_key(&id));
+    disk.restart(End::PowerCut(Loss::Everything));
+    assert_eq!(disk.contents(&path), Some(sealed), "what the list calls sealed survives as the list has it");
+}
+
+/// A durable header and, as a process that was killed within the seal leaves it, a footer that is only in memory. Returns the file as readers see it.
+fn sealed_segment(disk: &SimulatedDisk, id: SegmentId, path: &Path) -> Vec<u8> {
+    disk.create_dir(path.parent().unwrap()).unwrap();
+    disk.replace(path, &[0; BLOCK_BYTES]).unwrap();
+    let file = disk.open_write(path).unwrap();
+    let footer = Footer {
+        segment: id,
+        volume: Uuid::nil(),
+        offset: BLOCK,
+        closed_at: Timestamp(0),
+        batches: 0,
+        damaged_batches: 0,
+    };
+    let (bytes, _, trailer) = encode_footer(&footer, &SegmentIndex::default());
+    file.write_all_at(&bytes, BLOCK).unwrap();
+    file.set_bytes(trailer.file_bytes()).unwrap();
+    disk.contents(path).unwrap()
 }

@@ -201,6 +201,7 @@ fn lost(start_ms: i64, end_ms: i64) -> Gap {
         start: Timestamp(start_ms * 1000),
         end: Timestamp(end_ms * 1000),
         cause: GapCause::PacketsLost,
+        frames_missing: None,
     }
 }
 

@@ -118,6 +118,8 @@ impl Recorder {
             start: self.at,
             end,
             cause: GapCause::CameraStalled,
+            // As much as the plan has it, without another draw.
+            frames_missing: u16::try_from(end.micros_since(self.at) / 40_000).ok().filter(|frames| *frames > 0),
         };
         handle.append(self.class(handle)?, Record::Gap(gap))?;
         oracle.accept_gap(gap);

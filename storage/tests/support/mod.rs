@@ -74,6 +74,7 @@ pub(crate) fn gap(camera: u32, start_us: i64, end_us: i64) -> Gap {
         start: Timestamp(start_us),
         end: Timestamp(end_us),
         cause: GapCause::CameraStalled,
+        frames_missing: None,
     }
 }
 

@@ -73,6 +73,7 @@ fn a_chunk_ends_when_no_frame_comes_and_its_last_frame_lasts_like_the_one_before
     assert_eq!(chunker.idle(at(9000)), None);
     let pushed = chunker.push(frame(900, false), false);
     assert_eq!(pushed.hole, Some((at(120), at(900))), "what is missing is known");
+    assert_eq!(pushed.lost_frames, None, "it may have sent none");
 }
 
 #[test]
@@ -81,8 +82,21 @@ fn a_lost_frame_ends_the_chunk_and_marks_the_next() {
     stream(&mut chunker, 3, 25);
     let pushed = chunker.push(frame(200, false), true);
     assert_eq!(pushed.cut.map(|cut| (cut.end(), cut.after_loss)), Some((at(120), false)));
-    assert_eq!(pushed.hole, Some((at(120), at(200))));
+    assert_eq!((pushed.hole, pushed.lost_frames), (Some((at(120), at(200))), Some(2)));
     assert!(chunker.flush().unwrap().after_loss);
+}
+
+#[test]
+fn lost_frames_are_not_counted_where_frames_come_unevenly() {
+    let lost = |times: &[i64]| {
+        let mut chunker = video();
+        let pushed = times.iter().map(|ms| chunker.push(frame(*ms, *ms == 0), *ms >= 500));
+        pushed.last().unwrap().lost_frames
+    };
+    assert_eq!(lost(&[0, 40, 80, 520]), Some(10));
+    assert_eq!(lost(&[0, 40, 80, 500]), None, "nine and a half");
+    assert_eq!(lost(&[0, 40, 110, 500]), None);
+    assert_eq!(lost(&[0, 40, 500]), None, "one distance proves nothing");
 }
 
 #[test]

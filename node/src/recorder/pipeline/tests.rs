@@ -77,6 +77,15 @@ impl MemorySink {
     }
 }
 
+impl MemorySink {
+    /// Over all entries; `None` where it is not known of one.
+    fn frames_missing(&self) -> Option<u32> {
+        let records = self.records.lock().unwrap();
+        let gaps = records.iter().filter_map(|record| if let Record::Gap(gap) = record { Some(gap) } else { None });
+        gaps.map(|gap| gap.frames_missing.map(u32::from)).sum()
+    }
+}
+
 struct Story {
     origin: Instant,
     /// What the wall clock is off, in milliseconds.
@@ -235,6 +244,7 @@ fn a_lost_session_leaves_a_gap_from_the_last_frame_to_the_next_keyframe() {
     assert_eq!((gaps[0], gaps.last().map(|gap| gap.1)), ((2000, 7000, CameraStalled), Some(30_000)));
     assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "consecutive: {gaps:?}");
     assert!(gaps[1..].iter().all(|gap| gap.2 == CameraUnreachable) && gaps.len() >= 4);
+    assert_eq!(story.sink.frames_missing(), None, "what a camera that is not there did not send is unknown, not none");
     story.pipeline.finish(story.now(31_000));
     let chunks = story.video();
     let resumed = chunks.iter().find(|meta| times(&[**meta])[0].0 == 30_000).unwrap();
@@ -270,6 +280,7 @@ fn lost_packets_are_a_gap_up_to_the_next_keyframe_and_mark_all_chunks_until_ther
     assert_eq!((gaps.first().map(|gap| gap.0), gaps.last().map(|gap| gap.1)), (Some(1480), Some(2000)), "{gaps:?}");
     assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "{gaps:?}");
     assert!(gaps.iter().all(|gap| gap.2 == GapCause::PacketsLost), "{gaps:?}");
+    assert_eq!(story.sink.frames_missing(), Some(13), "3 were lost, and the 10 after them refer to them");
     let chunks = story.video();
     for meta in &chunks {
         let (start, _) = times(&[*meta])[0];
@@ -294,6 +305,7 @@ fn what_follows_a_shed_chunk_within_its_gop_has_the_same_cause() {
     let gaps = story.sink.gaps();
     assert_eq!((gaps.first().map(|gap| gap.0), gaps.last().map(|gap| gap.1)), (Some(1960), Some(3000)), "{gaps:?}");
     assert!(gaps.iter().all(|gap| gap.2 == GapCause::Overload), "{gaps:?}");
+    assert_eq!(story.sink.frames_missing(), Some(26), "one every 40 ms");
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl<V: Clone + PartialEq> Homes<V> {
         let former = home.formers.iter().find(|former| is_crowded || !stores(&former.volume))?;
         let (start, end) = former.taken.beyond(durable_until(&former.volume))?;
         let Taken { stream, node, epoch, .. } = former.taken;
-        Some(Gap { camera, stream, node, epoch, start, end, cause: GapCause::VolumeFailed })
+        Some(Gap { camera, stream, node, epoch, start, end, cause: GapCause::VolumeFailed, frames_missing: None })
     }
 
     /// The gap is on its way to the camera's volume.
