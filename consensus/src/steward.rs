@@ -433,7 +433,7 @@ impl<'a> Round<'a> {
     }
 
     fn wanted_mirror(&self, camera: CameraId, now: &Assignment, owner: NodeId) -> Option<NodeId> {
-        if self.protection(camera) == Protection::Standard {
+        if self.protection(camera) != Protection::Gapless {
             return None;
         }
         if now.mirror.is_some_and(|mirror| self.may_stay(mirror, camera)) {

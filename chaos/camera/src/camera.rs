@@ -30,6 +30,7 @@ pub(crate) struct Camera {
     seats: Mutex<Seats>,
     /// Sessions closed because they were too slow.
     shed: AtomicU64,
+    describes: AtomicU64,
 }
 
 /// Why a camera takes no further session.
@@ -73,6 +74,7 @@ impl Camera {
             history: Mutex::default(),
             seats: Mutex::default(),
             shed: AtomicU64::new(0),
+            describes: AtomicU64::new(0),
         }
     }
 
@@ -94,6 +96,14 @@ impl Camera {
 
     pub(crate) fn sessions_shed(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_describe(&self) {
+        self.describes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn describes(&self) -> u64 {
+        self.describes.load(Ordering::Relaxed)
     }
 
     /// Ends all sessions.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Bytes of a request at most.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
@@ -96,6 +96,8 @@ impl Connection {
     async fn apply(&mut self, action: Action, out: &mut Vec<u8>) -> Result<(), End> {
         match action {
             Action::Request(request) => {
+                // A camera thinks for no longer than it is told to.
+                sleep(self.dialogue.delay(&request)).await;
                 let response = self.dialogue.answer(&request);
                 response.write(out).map_err(|error| End::Io(io::Error::other(error)))
             }

@@ -4,6 +4,7 @@ use crate::clip::Picture;
 use crate::faults::{SdpKind, TimestampKind};
 use crate::handle::CameraHandle;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// One line for one camera: `COMMAND CAMERA [VALUE]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub enum Order {
     SwitchOn,
     RefuseSessions(bool),
     LimitSessions(Option<usize>),
+    DelayDescribe {
+        millis: u32,
+    },
     /// Answers `sent CAMERA FIRST NEXT SESSIONS`.
     Sent,
     /// Answers `captured CAMERA SEQUENCE MICROSECONDS`, the last `-` where it is not known.
@@ -47,6 +51,7 @@ picture CAMERA main|small
 sdp CAMERA honest|absurd|no-video|mjpeg|vp8
 refuse-sessions CAMERA true|false
 limit-sessions CAMERA COUNT|none
+delay-describe CAMERA MILLISECONDS
 captured CAMERA SEQUENCE";
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -105,6 +110,7 @@ impl Order {
             "refuse-sessions" => Self::RefuseSessions(value.parse().ok()?),
             "limit-sessions" if value == "none" => Self::LimitSessions(None),
             "limit-sessions" => Self::LimitSessions(Some(value.parse().ok()?)),
+            "delay-describe" => Self::DelayDescribe { millis: count()? },
             "captured" => Self::Captured(value.parse().ok()?),
             _ => return None,
         })
@@ -129,6 +135,7 @@ impl Order {
             Self::SwitchOn => camera.switch_on(),
             Self::RefuseSessions(refuse) => camera.refuse_sessions(refuse),
             Self::LimitSessions(sessions_max) => camera.limit_sessions(sessions_max),
+            Self::DelayDescribe { millis } => camera.delay_describe(Duration::from_millis(u64::from(millis))),
             Self::Sent => return sent(camera),
             Self::Captured(sequence) => return captured(camera, sequence),
         }
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(order(" drop-frames  3 10 "), Ok(Order::DropFrames(10)));
         assert_eq!(order("jump-timestamps 3 -500"), Ok(Order::JumpTimestamps { millis: -500 }));
         assert_eq!(order("limit-sessions 3 none"), Ok(Order::LimitSessions(None)));
+        assert_eq!(order("delay-describe 3 300"), Ok(Order::DelayDescribe { millis: 300 }));
         assert_eq!(order("sdp 3 no-video"), Ok(Order::SetSdp(SdpKind::NoVideo)));
     }
 

@@ -12,6 +12,7 @@ use rtsp_types::{Method, Request, Response, StatusCode, Url, headers};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) type Cameras = BTreeMap<u32, Arc<Camera>>;
 
@@ -33,6 +34,13 @@ impl Dialogue {
 
     pub(crate) fn answer(&mut self, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
         self.try_answer(request).unwrap_or_else(|status| bare(request, status))
+    }
+
+    /// How long the camera takes to answer `request`.
+    pub(crate) fn delay(&self, request: &Request<Vec<u8>>) -> Duration {
+        let target = request.request_uri().and_then(Target::of).filter(|_| *request.method() == Method::Describe);
+        let camera = target.and_then(|target| self.cameras.get(&target.camera));
+        camera.map_or(Duration::ZERO, |camera| camera.faults().describe_delay)
     }
 
     fn try_answer(&mut self, request: &Request<Vec<u8>>) -> Result<Response<Vec<u8>>, StatusCode> {
@@ -154,6 +162,7 @@ fn named_session<'s>(
 }
 
 fn answer_describe(request: &Request<Vec<u8>>, url: &Url, camera: &Camera) -> Result<Response<Vec<u8>>, StatusCode> {
+    camera.count_describe();
     let (sdp, picture, refusing) = {
         let faults = camera.faults();
         (faults.sdp, faults.picture, faults.refusing)

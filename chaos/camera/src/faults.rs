@@ -2,6 +2,7 @@
 
 use crate::clip::Picture;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What a camera says of itself when described.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub(crate) struct Faults {
     pub(crate) refusing: bool,
     pub(crate) sessions_max: Option<usize>,
     pub(crate) sdp: SdpKind,
+    /// How long DESCRIBE takes to be answered.
+    pub(crate) describe_delay: Duration,
 }
 
 /// What to do with the frame that is due.

@@ -6,6 +6,7 @@ use crate::faults::{SdpKind, TimestampKind};
 use crate::history::Sent;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A running camera. Cheap to clone. Faults apply to all of its sessions alike, from the next frame or request on.
 #[derive(Clone, Debug)]
@@ -90,6 +91,17 @@ impl CameraHandle {
     /// SETUP of more sessions than this is answered with 453 (not enough bandwidth).
     pub fn limit_sessions(&self, sessions_max: Option<usize>) {
         self.camera.faults().sessions_max = sessions_max;
+    }
+
+    /// DESCRIBE is answered this much later; other requests and frames are not.
+    pub fn delay_describe(&self, delay: Duration) {
+        self.camera.faults().describe_delay = delay;
+    }
+
+    /// DESCRIBE requests that were admitted so far, also those that were refused for another reason than their login.
+    #[must_use]
+    pub fn describes(&self) -> u64 {
+        self.camera.describes()
     }
 
     /// Sessions set up at the moment.

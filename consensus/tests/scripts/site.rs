@@ -90,8 +90,11 @@ fn node_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<NodeSpec> {
 
 fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSpec> {
     let url = take(args, "url")?.unwrap_or(format!("rtsp://cameras/{name}"));
-    let protection =
-        if args.take_key("protection") == Some("gapless") { Protection::Gapless } else { Protection::Standard };
+    let protection = match args.take_key("protection") {
+        Some("gapless") => Protection::Gapless,
+        Some("prepared") => Protection::Prepared,
+        _ => Protection::Standard,
+    };
     Ok(CameraSpec {
         source: Source { url, username: None, password: None, transport: Transport::Tcp },
         protection,

@@ -47,6 +47,15 @@ impl Default for Deadlines {
     }
 }
 
+/// A session that is described and set up, and does not play: no frame comes. Nothing keeps it alive: retina sends keepalives only while it plays, and does not tell the
+/// camera's timeout (60 s unless the camera says otherwise, RFC 2326 clause 12.37). To be dropped within a tokio runtime, which sends a TEARDOWN in the background.
+pub struct Prepared {
+    session: client::Session<Described>,
+    group: Arc<SessionGroup>,
+    choice: Choice,
+    deadlines: Deadlines,
+}
+
 /// A session that plays. What it holds is bounded by the link's rate times the stall deadline: one access unit in the making and 64 KiB of socket data per track.
 pub struct Session {
     demuxed: Demuxed,
@@ -58,8 +67,8 @@ pub struct Session {
     audio: Option<Arc<TrackParameters>>,
 }
 
-impl Session {
-    /// Connects, describes, sets up and plays.
+impl Prepared {
+    /// Connects, describes and sets up.
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`.
@@ -78,11 +87,37 @@ impl Session {
                 choice.audio = None;
             }
         }
+        Ok(Self { session, group, choice, deadlines })
+    }
+
+    /// Has the camera send, within `deadline`.
+    ///
+    /// # Errors
+    /// Every class of [`SessionError`] but `Stalled`; the session is gone then.
+    pub async fn play(self, deadline: Duration) -> Result<Session, SessionError> {
+        let Self { session, group, choice, deadlines } = self;
         // Cameras leave `rtptime` out or get it wrong; receive times anchor the recording, so it is not needed.
         let play_options = client::PlayOptions::default().initial_timestamp(client::InitialTimestampPolicy::Permissive);
-        let playing = step(Stage::Play, deadlines.play, session.play(play_options)).await?;
+        let playing = step(Stage::Play, deadline, session.play(play_options)).await?;
         let demuxed = playing.demuxed().map_err(|error| SessionError::BadSdp(text_of(&error)))?;
-        Ok(Self { demuxed, group, choice, deadlines, last_video: Instant::now(), video: None, audio: None })
+        Ok(Session { demuxed, group, choice, deadlines, last_video: Instant::now(), video: None, audio: None })
+    }
+
+    /// As [`Session::close`].
+    pub async fn close(self) {
+        let Self { session, group, deadlines, .. } = self;
+        drop(session);
+        torn_down(&group, deadlines.teardown).await;
+    }
+}
+
+impl Session {
+    /// Connects, describes, sets up and plays.
+    ///
+    /// # Errors
+    /// Every class of [`SessionError`] but `Stalled`.
+    pub async fn open(source: &Source, deadlines: Deadlines) -> Result<Self, SessionError> {
+        Prepared::open(source, deadlines).await?.play(deadlines.play).await
     }
 
     /// Whether the camera answers with a stream that could be recorded; nothing is set up at it.
@@ -120,13 +155,7 @@ impl Session {
         let Self { demuxed, group, deadlines, .. } = self;
         // Dropping it sends the request in the background, on the connection that exists.
         drop(demuxed);
-        match timeout(deadlines.teardown, group.await_teardown()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(error = text_of(&error), "TEARDOWN failed; the camera's own timeout ends the session")
-            }
-            Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
-        }
+        torn_down(&group, deadlines.teardown).await;
     }
 
     fn convert(&mut self, item: CodecItem) -> Option<SessionItem> {
@@ -252,6 +281,17 @@ async fn step<T>(
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(classify(stage, error.status_code(), &error.to_string())),
         Err(_) => Err(SessionError::Unreachable(format!("no answer within {} ms", deadline.as_millis()))),
+    }
+}
+
+/// Waits until the TEARDOWN of a dropped session is answered.
+async fn torn_down(group: &SessionGroup, deadline: Duration) {
+    match timeout(deadline, group.await_teardown()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(error = text_of(&error), "TEARDOWN failed; the camera's own timeout ends the session")
+        }
+        Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::{self, IngestHandle, Lane};
 use crate::ingest::session::{Deadlines, Session};
+use crate::ingest::shelf::Shelf;
 use holdfast_consensus::model::Source;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
@@ -28,6 +29,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// Attempts after a success that are worth waking at once for; a camera that stays away is not.
 const AT_ONCE_FAILURES_MAX: u32 = 2;
+/// How long a prepared session has to play before a fresh one is opened instead.
+const PREPARED_PLAY_MAX: Duration = Duration::from_secs(1);
 /// A session that lasted this long makes the next failure a first one.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,8 @@ pub struct Services {
     pub sink: Arc<dyn RecordSink>,
     pub ingest: IngestHandle,
     pub admission: Admission,
+    /// Sessions that this node has prepared as a successor.
+    pub shelf: Shelf,
     /// Counters over all recorders.
     pub totals: Arc<Counters>,
 }
@@ -89,6 +94,7 @@ struct Recorder {
     deadlines: Deadlines,
     lane: Lane,
     admission: Admission,
+    shelf: Shelf,
     totals: Arc<Counters>,
     status: Arc<StatusCell>,
     backoff: Backoff,
@@ -176,6 +182,7 @@ impl Recorder {
             deadlines: options.deadlines,
             lane,
             admission: services.admission,
+            shelf: services.shelf,
             totals: services.totals,
             status,
             backoff: Backoff::default(),
@@ -192,19 +199,43 @@ impl Recorder {
 
     /// One session and the pause after it.
     async fn attempt(&mut self) -> Result<(), Stopped> {
-        let priority = self.keeper.control.borrow().priority;
-        let permit = self.keeper.until(self.admission.admit(priority)).await?;
-        if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
-            self.lane.wake_at_once(AT_ONCE);
-        }
-        let opened = self.keeper.until(Session::open(&self.source, self.deadlines)).await?;
-        drop(permit);
+        let opened = match self.play_prepared().await? {
+            Some(session) => Ok(session),
+            None => self.open().await?,
+        };
         let error = match opened {
             Ok(session) => self.play(session).await?,
             Err(error) => error,
         };
         let delay = self.failed(&error);
         self.keeper.until(tokio::time::sleep(delay)).await
+    }
+
+    /// The session that this node has prepared, where there is one and it lives. It needs no permit: it is connected.
+    async fn play_prepared(&mut self) -> Result<Option<Session>, Stopped> {
+        let Some(prepared) = self.shelf.take(self.status.camera(), &self.source) else { return Ok(None) };
+        self.lane.wake_at_once(AT_ONCE);
+        match self.keeper.until(prepared.play(PREPARED_PLAY_MAX)).await? {
+            Ok(session) => {
+                self.shelf.totals().played.fetch_add(1, Relaxed);
+                Ok(Some(session))
+            }
+            Err(error) => {
+                self.shelf.totals().dead.fetch_add(1, Relaxed);
+                tracing::info!(class = error.class(), %error, "the prepared session is dead; opening a fresh one");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A fresh session.
+    async fn open(&mut self) -> Result<Result<Session, SessionError>, Stopped> {
+        let priority = self.keeper.control.borrow().priority;
+        let _permit = self.keeper.until(self.admission.admit(priority)).await?;
+        if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
+            self.lane.wake_at_once(AT_ONCE);
+        }
+        self.keeper.until(Session::open(&self.source, self.deadlines)).await
     }
 
     /// Records until the session fails.

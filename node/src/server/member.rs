@@ -10,6 +10,7 @@ use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
 use super::pilot::{Own, Sight};
+use super::prepared;
 use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
 use super::sink::{GapTotals, VolumeSink};
@@ -17,8 +18,9 @@ use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
-use crate::ingest::runtime::{self, IngestRuntime};
+use crate::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::ingest::session::Deadlines;
+use crate::ingest::shelf::Shelf;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::recorder::chunker::Limits;
 use crate::recorder::reconcile::Former;
@@ -81,6 +83,8 @@ pub(crate) struct Member {
     /// What the next failure would cost; `None` before that was found out.
     pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
     pub(crate) supervisor: SupervisorHandle,
+    /// Sessions that wait for this node's turn.
+    pub(crate) shelf: Shelf,
     pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
     pub(crate) peer_routes: axum::Router,
@@ -124,25 +128,16 @@ impl Member {
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
         let consensus = open_consensus(&config.data_dir, secrets, identity).await?;
         let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
-        let ingest = IngestRuntime::start(runtime::Options {
-            tick: Duration::from_millis(config.ingest.tick_ms),
-            ..runtime::Options::default()
-        })?;
+        let tick = Duration::from_millis(config.ingest.tick_ms);
+        let ingest = IngestRuntime::start(runtime::Options { tick, ..runtime::Options::default() })?;
 
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let gaps = Arc::<GapTotals>::default();
-        let services = task::Services {
-            mux: Arc::new(CmafMux),
-            sink: Arc::new(VolumeSink {
-                volumes: volumes.clone(),
-                gaps: Arc::clone(&gaps),
-                state: consensus.subscribe(),
-            }),
-            ingest: ingest.handle(),
-            admission: Admission::new(CONNECTING_MAX),
-            totals: Arc::new(status::Counters::default()),
-        };
-        let (mut recorders, supervisor) = Supervisor::new(supervisor_options(config, identity), services, desired_seen);
+        let shelf = Shelf::default();
+        let sink = VolumeSink { volumes: volumes.clone(), gaps: Arc::clone(&gaps), state: consensus.subscribe() };
+        let services = recorder_services(sink, ingest.handle(), shelf.clone());
+        let options = supervisor_options(config, identity);
+        let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen.clone());
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
         for (camera, until, former) in recorded_before(&consensus.state(), identity.node, &volumes) {
             recorders.recorded_before(camera, until, former.cause());
@@ -159,6 +154,16 @@ impl Member {
         });
         let probes = Probes::default();
         let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
+        let preparing = prepared::run(prepared::Options {
+            me: identity.node,
+            clock,
+            state: consensus.subscribe(),
+            sight: sight_seen.clone(),
+            desired: desired_seen,
+            shelf: shelf.clone(),
+            ingest: ingest.handle(),
+            deadlines: options.recorder.deadlines,
+        });
         let own = look_at_self(supervisor.clone(), volumes.clone(), probes);
         let drive = Drive::new(drive::Options {
             me: identity.node,
@@ -197,6 +202,7 @@ impl Member {
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
+            spawn_part("the prepared sessions", preparing, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
@@ -209,6 +215,7 @@ impl Member {
             sight: sight_seen,
             headroom: headroom_seen,
             supervisor,
+            shelf,
             gaps,
             peer_routes,
             broken,
@@ -238,6 +245,8 @@ impl Member {
         }
         let volumes = self.volumes.close().await.map_err(|error| error.to_string());
         self.tasks.iter().for_each(AbortHandle::abort);
+        // Each tears itself down in the background; where there is no time for that, the closed connection ends it.
+        self.shelf.cameras().into_iter().for_each(|camera| drop(self.shelf.remove(camera)));
         self.consensus.shutdown().await;
         recorders.and(volumes)
     }
@@ -336,6 +345,17 @@ fn recorded_before(
 ) -> impl Iterator<Item = (CameraId, Timestamp, Former)> {
     let mine = state.assignments.iter().filter_map(move |(camera, now)| Some((camera, Former::of(now, me)?)));
     mine.filter_map(move |(camera, former)| Some((camera, volumes.recorded_until(camera)?, former)))
+}
+
+fn recorder_services(sink: VolumeSink, ingest: IngestHandle, shelf: Shelf) -> task::Services {
+    task::Services {
+        mux: Arc::new(CmafMux),
+        sink: Arc::new(sink),
+        ingest,
+        admission: Admission::new(CONNECTING_MAX),
+        shelf,
+        totals: Arc::new(status::Counters::default()),
+    }
 }
 
 fn supervisor_options(config: &Config, identity: Identity) -> supervisor::Options {

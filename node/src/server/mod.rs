@@ -13,6 +13,7 @@ mod member;
 mod metrics;
 mod mux;
 pub mod pilot;
+pub mod prepared;
 pub mod probes;
 mod reads;
 mod scrub;
