@@ -147,7 +147,7 @@ impl<V: Clone + PartialEq> Homes<V> {
         home.gaps.retain(|taken| taken.gap != *gap);
         if home.gaps.len() >= GAPS_MAX {
             let oldest = home.gaps.remove(0).gap;
-            home.gaps[0].gap = Gap { end: home.gaps[0].gap.end, ..oldest };
+            home.gaps[0].gap = Gap { end: home.gaps[0].gap.end, frames_missing: None, ..oldest };
         }
         let behind = home.taken.map_or(gap.end, |taken| taken.until.max(gap.end));
         home.gaps.push(TakenGap { gap: *gap, behind });
@@ -331,6 +331,7 @@ mod tests {
             start: Timestamp(start),
             end: Timestamp(end),
             cause: GapCause::CameraStalled,
+            frames_missing: None,
         };
         // The second one lies before what the volume has taken already.
         homes.took_gap(&gap(40, 50), |_| Some(Timestamp(40)));

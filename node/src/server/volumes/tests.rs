@@ -230,6 +230,7 @@ async fn a_gap_that_a_volume_took_with_its_failure_is_told_on_the_next() {
         start: at(1),
         end: at(5),
         cause: GapCause::CameraUnreachable,
+        frames_missing: Some(7),
     };
     sink.append("default", Record::Gap(gap)).unwrap();
     failed(&volumes, 0).await;
