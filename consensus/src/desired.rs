@@ -7,12 +7,12 @@
 //! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside its living owner.
 //!
 //! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
-//! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, or [`HANDOFF_MAX`] has passed. So an owner
+//! old epoch and rank until the new owner's heartbeats show that it records and has a durable keyframe of the newer epoch, for [`PROOF_LASTS`], or [`HANDOFF_MAX`] has passed. So an owner
 //! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch
 //! records on in the same way until that one has proved itself: the owner may be dying at that moment.
 
 use crate::drill::{Phase, RunningDrill};
-use crate::heartbeat::Progress;
+use crate::heartbeat::{HEARTBEAT_INTERVAL, Progress, RecorderState};
 use crate::liveness::Verdict;
 use crate::model::Assignment;
 use crate::reports::Reports;
@@ -27,6 +27,9 @@ use std::time::Duration;
 /// How long a provisional successor outlives its owner's return without proof that the owner records. One that was alive after all proves it with its next
 /// heartbeats; one whose process is new has to connect and wait for a keyframe first.
 pub const CALL_BACK_AFTER: Duration = Duration::from_secs(5);
+
+/// For so long the one in a recorder's place has to be seen recording: its disk may have failed after the heartbeat that proved it.
+const PROOF_LASTS: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
 
 /// One recorder that should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +146,9 @@ impl Provisionals {
                 self.kept.get(camera).filter(|kept| kept.lost_to == now.epoch).map_or(view.now, |kept| kept.since);
             let in_time = view.now.saturating_sub(since) < HANDOFF_MAX;
             let kept = Kept { part: *part, lost_to: now.epoch, since };
-            (in_time && !has_proved(view, heir, *camera, now.epoch)).then_some((*camera, kept))
+            let is_replaced =
+                view.now.saturating_sub(since) >= PROOF_LASTS && has_proved(view, heir, *camera, now.epoch);
+            (in_time && !is_replaced).then_some((*camera, kept))
         })
     }
 }
@@ -159,10 +164,10 @@ fn heir(now: &Assignment, (epoch, rank): Part) -> Option<NodeId> {
     }
 }
 
-/// `node` has made a keyframe durable in `epoch`.
+/// `node` records, and has made a keyframe durable in `epoch`.
 fn has_proved(view: &View<'_>, node: NodeId, camera: CameraId, epoch: Epoch) -> bool {
     let report = view.progress.get(&(node, camera)).filter(|report| report.epoch >= epoch);
-    report.is_some_and(|report| report.first_keyframe.is_some())
+    report.is_some_and(|report| report.state == RecorderState::Recording && report.first_keyframe.is_some())
 }
 
 impl Provisional {

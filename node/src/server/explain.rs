@@ -67,11 +67,14 @@ fn push(
 /// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder that dies cannot write one.
 fn unledgered(start: Timestamp, end: Timestamp, tenures: &[Tenure]) -> (GapCause, Option<NodeId>) {
     let owner = tenures.iter().rfind(|tenure| tenure.from <= start).or(tenures.first());
-    let lost = tenures
-        .iter()
-        .find(|tenure| tenure.until.is_some_and(|until| until.plus_micros(TAKEOVER_US_MAX) >= start && until <= end));
+    let next_from = tenures.iter().skip(1).map(|next| Some(next.from)).chain([None]);
+    let lost = tenures.iter().zip(next_from).find(|(tenure, next_from)| {
+        // Before the next owner's time it is the last one's, however long that one had waited for its camera before it was lost.
+        let reaches = |until: Timestamp| until.plus_micros(TAKEOVER_US_MAX).max(next_from.unwrap_or(until));
+        tenure.until.is_some_and(|until| reaches(until) >= start && until <= end)
+    });
     match (lost, owner) {
-        (Some(lost), _) => (GapCause::NodeDown, Some(lost.node)),
+        (Some((lost, _)), _) => (GapCause::NodeDown, Some(lost.node)),
         (None, Some(owner)) => (GapCause::Unknown, Some(owner.node)),
         (None, None) => (GapCause::Unknown, None),
     }
@@ -142,6 +145,22 @@ mod tests {
         let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 11, None)];
         let pieces = explain(&[(at(10), at(12))], &[], &tenures);
         assert_eq!((pieces[0].cause, pieces[0].node), (GapCause::NodeDown, Some(NodeId(1))));
+    }
+
+    #[test]
+    fn a_hole_before_the_next_owners_time_is_the_last_ones_however_long_that_one_had_recorded_nothing() {
+        let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 51, None)];
+        let ledger = [gap(10, 48, GapCause::CameraUnreachable)];
+        let pieces = explain(&[(at(10), at(50)), (at(60), at(61))], &ledger, &tenures);
+        let told: Vec<_> = pieces.iter().map(|piece| (piece.cause, piece.node)).collect();
+        assert_eq!(
+            told,
+            [
+                (GapCause::CameraUnreachable, Some(NodeId(1))),
+                (GapCause::NodeDown, Some(NodeId(1))),
+                (GapCause::Unknown, Some(NodeId(2)))
+            ]
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::Protection;
+use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,9 +26,28 @@ impl Invariant for Gapless {
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
             Seen::Sent { camera, recording, .. } => self.sent(site, *camera, recording),
+            Seen::Decided { before, after } => {
+                self.both_at.retain(|camera, _| !gave_way(site, *camera, before, after));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// Its mirror's place went to a more important camera, though nothing was wrong with the mirror: from then on it has one recorder only.
+fn gave_way(site: &Site<'_>, camera: CameraId, before: &ClusterState, after: &ClusterState) -> bool {
+    let mirror = |state: &ClusterState| state.assignments.get(camera).and_then(|now| now.mirror);
+    let is_well = |node| !site.world.trouble.of_node(node, site.now().saturating_sub(ECHO));
+    mirror(after).is_none() && mirror(before).is_some_and(is_well) && is_full(after)
+}
+
+/// Every camera needs a place, and there is none left for another mirror.
+fn is_full(state: &ClusterState) -> bool {
+    let taken: usize =
+        state.assignments.values().map(|now| [now.owner, now.mirror].into_iter().flatten().count()).sum();
+    let places: u32 = state.nodes.values().map(|node| node.spec.camera_capacity).sum();
+    taken + state.nodes.len() > places as usize
 }
 
 impl Gapless {
@@ -36,7 +56,9 @@ impl Gapless {
         if spec.is_none_or(|spec| spec.protection != Protection::Gapless) {
             return Ok(());
         }
-        if recording.len() >= 2 {
+        // One that has lost its place records on for a moment.
+        let has_mirror = site.world.truth().assignments.get(camera).is_some_and(|now| now.mirror.is_some());
+        if recording.len() >= 2 && has_mirror {
             self.both_at.insert(camera, site.now());
         }
         let both_at = self.both_at.get(&camera).copied();

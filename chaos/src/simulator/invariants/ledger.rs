@@ -14,8 +14,8 @@ use holdfast_storage::timeline::{holes, spans_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What came so lately may not be durable yet.
-const LATE: Duration = Duration::from_secs(10);
+/// What came so lately may not be durable yet: of a gap that goes on a piece is written every 10 s.
+const LATE: Duration = Duration::from_secs(12);
 /// A camera that gets an owner again is recorded within this time.
 const FIRST_START_US: i64 = 10_000_000;
 
@@ -92,10 +92,11 @@ impl Ledger {
     }
 }
 
-/// A gap is written down when it ends. Until then, and for as long as no other node has room, the recorder's state tells that its volume has failed.
+/// A gap is explained when it ends. Until then, for as long as no other node has room, the camera's state tells that its owner is dead or its volume has failed.
 fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
     let owner = world.truth().assignments.get(camera).and_then(|now| now.owner);
-    owner.and_then(|owner| world.machines.get(&owner)).is_some_and(|machine| machine.is_volume_failed)
+    let machine = owner.and_then(|owner| world.machines.get(&owner));
+    machine.is_some_and(|machine| machine.is_volume_failed || !machine.is_running())
 }
 
 /// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it never reached the camera, does not know after a restart that it was
