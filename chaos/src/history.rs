@@ -1,10 +1,10 @@
 //! Everything that happened in a run, in order: kept for the judge, and written one JSON object a line as it happens.
 
-use crate::{Result, io_error};
+use crate::{Error, Result, io_error};
 use holdfast_node::cli::wall_now;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,6 +139,19 @@ impl Event {
     }
 }
 
+/// The events of a run that has ended.
+///
+/// # Errors
+/// The file cannot be read, or is of another version.
+pub fn read(path: &Path) -> Result<Vec<Event>> {
+    let text = fs::read_to_string(path).map_err(io_error(format!("read {}", path.display())))?;
+    let event = |(at, line): (usize, &str)| {
+        let wrong = |error| Error::Usage(format!("{}:{}: {error}", path.display(), at + 1));
+        serde_json::from_str(line).map_err(wrong)
+    };
+    text.lines().enumerate().map(event).collect()
+}
+
 /// A cheap handle; all clones write to the same history.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -214,8 +227,7 @@ mod tests {
         let marks = BTreeMap::from([("cam01".to_owned(), mark)]);
         history.add(What::Watermarks { told_by: "node2".to_owned(), marks });
         let events = history.events().unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let read: Vec<Event> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let read = read(&path).unwrap();
         assert_eq!((read.len(), &read), (2, &events));
         assert!(events[0].at_us <= events[1].at_us);
     }

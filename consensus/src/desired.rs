@@ -7,12 +7,13 @@
 //! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside its living owner.
 //!
 //! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
-//! old epoch and rank until the new owner's heartbeats show that it records and has a durable keyframe of the newer epoch, for [`PROOF_LASTS`], or [`HANDOFF_MAX`] has passed. So an owner
+//! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, and a watermark that has moved since this node saw that it was replaced,
+//! or until [`HANDOFF_MAX`] has passed. So an owner
 //! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch
 //! records on in the same way until that one has proved itself: the owner may be dying at that moment.
 
 use crate::drill::{Phase, RunningDrill};
-use crate::heartbeat::{HEARTBEAT_INTERVAL, Progress, RecorderState};
+use crate::heartbeat::Progress;
 use crate::liveness::Verdict;
 use crate::model::Assignment;
 use crate::reports::Reports;
@@ -27,9 +28,6 @@ use std::time::Duration;
 /// How long a provisional successor outlives its owner's return without proof that the owner records. One that was alive after all proves it with its next
 /// heartbeats; one whose process is new has to connect and wait for a keyframe first.
 pub const CALL_BACK_AFTER: Duration = Duration::from_secs(5);
-
-/// For so long the one in a recorder's place has to be seen recording: its disk may have failed after the heartbeat that proved it.
-const PROOF_LASTS: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
 
 /// One recorder that should run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +56,8 @@ struct Kept {
     /// The epoch that took it, and when this node saw that.
     lost_to: Epoch,
     since: Duration,
+    /// How far its heir was by then: that it was there is no proof that it still is.
+    heir_at: Option<Timestamp>,
 }
 
 /// What this node records beyond what the assignments say: as a successor that has not been confirmed, and as a recorder that has been
@@ -142,12 +142,16 @@ impl Provisionals {
         partless.filter_map(|(camera, part)| {
             let now = state.assignments.get(*camera)?;
             let heir = heir(now, *part)?;
-            let since =
-                self.kept.get(camera).filter(|kept| kept.lost_to == now.epoch).map_or(view.now, |kept| kept.since);
-            let in_time = view.now.saturating_sub(since) < HANDOFF_MAX;
-            let kept = Kept { part: *part, lost_to: now.epoch, since };
-            let is_replaced =
-                view.now.saturating_sub(since) >= PROOF_LASTS && has_proved(view, heir, *camera, now.epoch);
+            let report = view.progress.get(&(heir, *camera)).filter(|report| report.epoch >= now.epoch);
+            let begun = self.kept.get(camera).filter(|kept| kept.lost_to == now.epoch).copied();
+            let kept = begun.unwrap_or(Kept {
+                part: *part,
+                lost_to: now.epoch,
+                since: view.now,
+                heir_at: report.and_then(|report| report.watermark),
+            });
+            let in_time = view.now.saturating_sub(kept.since) < HANDOFF_MAX;
+            let is_replaced = report.is_some_and(|report| kept.is_proof(report));
             (in_time && !is_replaced).then_some((*camera, kept))
         })
     }
@@ -164,10 +168,11 @@ fn heir(now: &Assignment, (epoch, rank): Part) -> Option<NodeId> {
     }
 }
 
-/// `node` records, and has made a keyframe durable in `epoch`.
-fn has_proved(view: &View<'_>, node: NodeId, camera: CameraId, epoch: Epoch) -> bool {
-    let report = view.progress.get(&(node, camera)).filter(|report| report.epoch >= epoch);
-    report.is_some_and(|report| report.state == RecorderState::Recording && report.first_keyframe.is_some())
+impl Kept {
+    /// The heir has made a keyframe durable, and goes on.
+    fn is_proof(&self, report: &Progress) -> bool {
+        report.first_keyframe.is_some() && report.watermark > self.heir_at
+    }
 }
 
 impl Provisional {

@@ -27,7 +27,7 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Runs scenarios that a seed makes, one after the other, until one is broken
     Soak(SoakArgs),
-    /// Shows a run's report again, and writes its page anew
+    /// Shows reports of runs again, and writes their pages anew
     Report(ReportArgs),
 }
 
@@ -106,9 +106,13 @@ pub(super) struct OutputArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ReportArgs {
-    /// A run's folder
-    pub(super) folder: PathBuf,
-    /// Prints report.json's object as the last line
+    /// Folders of runs
+    #[arg(required = true)]
+    pub(super) folders: Vec<PathBuf>,
+    /// Writes a table over all of them, in markdown
+    #[arg(long, value_name = "FILE")]
+    pub(super) table: Option<PathBuf>,
+    /// Prints report.json's object as the last line of each
     #[arg(long)]
     pub(super) json: bool,
 }

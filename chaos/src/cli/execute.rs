@@ -198,7 +198,7 @@ fn repeat(args: &RunArgs, name: &str, cameras: Option<u32>, seed: u64) -> String
     line
 }
 
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     format!("holdfast-chaos {words}")
 }

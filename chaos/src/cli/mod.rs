@@ -6,9 +6,9 @@ mod jobs;
 
 pub use args::Args;
 
-use crate::report::Report;
+use crate::report::{Report, table};
 use crate::scenario::{SHIPPED, Scenario};
-use crate::{Error, Result, stage};
+use crate::{Error, Result, history, io_error, stage};
 use args::{Command, ReportArgs};
 use std::process::ExitCode;
 
@@ -77,12 +77,21 @@ fn list(json: bool) -> Result<Ending> {
 }
 
 fn report(args: &ReportArgs) -> Result<Ending> {
-    let report = Report::read(&args.folder)?;
-    report.write_to(&args.folder)?;
-    print!("{}", report.summary());
-    println!("the page: {}", args.folder.join("report.html").display());
-    if args.json {
-        println!("{}", report.json_line());
+    let mut reports = Vec::new();
+    for folder in &args.folders {
+        let mut report = Report::read(folder)?;
+        report.count_again(&history::read(&folder.join("history.jsonl"))?);
+        report.write_to(folder)?;
+        print!("{}", report.summary());
+        println!("the page: {}", folder.join("report.html").display());
+        if args.json {
+            println!("{}", report.json_line());
+        }
+        reports.push(report);
     }
-    Ok(if report.holds() { Ending::Holds } else { Ending::Broken })
+    if let Some(path) = &args.table {
+        std::fs::write(path, table::write(&reports, &execute::command_line()))
+            .map_err(io_error(format!("write {}", path.display())))?;
+    }
+    Ok(if reports.iter().all(Report::holds) { Ending::Holds } else { Ending::Broken })
 }

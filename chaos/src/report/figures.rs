@@ -1,5 +1,6 @@
 //! What a run cost: gaps, failovers, frames lost by class and by cause. Pure.
 
+use super::whole;
 use crate::invariants::{CameraEvidence, Evidence, FaultSpan};
 use crate::scenario::Class;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct Figures {
     pub lost_by_cause: BTreeMap<String, Lost>,
     /// From the scenario's end until each camera had its recorders again; `None` where it did not come to that.
     pub settled_after_ms: Option<u64>,
+    /// The longest time from the end of a fault until every node answered and every camera's owner recorded it again; `None` where that was never seen.
+    #[serde(default)]
+    pub whole_after_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +83,7 @@ pub fn of(evidence: &Evidence) -> Figures {
         cameras_interrupted: worst.len() as u64,
         failovers: failovers(evidence, &rows),
         lost_by_cause,
+        whole_after_ms: whole::after_ms(&evidence.events),
         settled_after_ms: evidence.settled_after.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
 }

@@ -6,11 +6,13 @@ mod junit;
 mod lanes;
 pub mod resources;
 pub mod table;
+mod whole;
 
 pub use figures::{Failover, Figures, GapRow};
 pub use lanes::Lanes;
 pub use resources::{NodeUse, Use};
 
+use crate::history::Event;
 use crate::invariants::{Check, Evidence, FaultSpan, Verdict};
 use crate::run::RunOptions;
 use crate::{Error, Result, io_error};
@@ -103,6 +105,11 @@ impl Report {
             )));
         }
         Ok(report)
+    }
+
+    /// Counts again what follows from the history alone.
+    pub fn count_again(&mut self, events: &[Event]) {
+        self.figures.whole_after_ms = whole::after_ms(events);
     }
 
     /// Writes `report.json`, `junit.xml` and `report.html`.

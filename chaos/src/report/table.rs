@@ -31,7 +31,7 @@ pub fn write(reports: &[Report], command: &str) -> String {
         let mut gaps: Vec<u64> = runs.iter().flat_map(|run| interruptions(run)).collect();
         gaps.sort_unstable();
         let lost_of = |class: fn(&Figures) -> u64| runs.iter().map(|run| class(&run.figures)).sum::<u64>();
-        let settled = runs.iter().filter_map(|run| run.figures.settled_after_ms).max();
+        let whole = runs.iter().filter_map(|run| run.figures.whole_after_ms).max();
         let at = |percent| percentile(&gaps, percent);
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -46,7 +46,7 @@ pub fn write(reports: &[Report], command: &str) -> String {
             lost_of(|figures| figures.frames_lost_gapless),
             runs.iter().map(|run| unaffected_lost(run)).sum::<u64>(),
             broken_checks(&runs).filter(|name| OF_WATERMARKS.contains(name)).count(),
-            settled.map_or_else(|| "-".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0)),
+            whole.map_or_else(|| "-".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0)),
             broken(&runs)
         );
     }

@@ -35,19 +35,12 @@ impl Invariant for Gapless {
     }
 }
 
-/// Its mirror's place went to a more important camera, though nothing was wrong with the mirror: from then on it has one recorder only.
+/// It lost its mirror to a more important camera, or because owner and mirror came to be in one failure domain and there is no other: from then on it has one recorder
+/// only. Whether it should have two again is `recorded_again`'s.
 fn gave_way(site: &Site<'_>, camera: CameraId, before: &ClusterState, after: &ClusterState) -> bool {
     let mirror = |state: &ClusterState| state.assignments.get(camera).and_then(|now| now.mirror);
     let is_well = |node| !site.world.trouble.of_node(node, site.now().saturating_sub(ECHO));
-    mirror(after).is_none() && mirror(before).is_some_and(is_well) && is_full(after)
-}
-
-/// Every camera needs a place, and there is none left for another mirror.
-fn is_full(state: &ClusterState) -> bool {
-    let taken: usize =
-        state.assignments.values().map(|now| [now.owner, now.mirror].into_iter().flatten().count()).sum();
-    let places: u32 = state.nodes.values().map(|node| node.spec.camera_capacity).sum();
-    taken + state.nodes.len() > places as usize
+    mirror(after).is_none() && mirror(before).is_some_and(is_well)
 }
 
 impl Gapless {

@@ -38,21 +38,32 @@ impl Invariant for MakeBeforeBreak {
 }
 
 impl MakeBeforeBreak {
-    fn unrecorded(&self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
+    fn unrecorded(&mut self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
         let Some(last) = self.last.get(&camera) else { return Ok(()) };
         let since = site.now().saturating_sub(ECHO);
         let is_well = |node: &&NodeId| {
             let had_trouble =
                 site.world.trouble.of_node(**node, since) || site.world.trouble.of_sight(**node, camera, since);
-            !had_trouble && has_room(site, **node)
+            !had_trouble && has_room(site, **node) && !is_excused(site, camera, **node, since)
         };
         match last.iter().find(is_well) {
             Some(node) => {
                 Err(format!("nobody records camera {camera} any more, and node {node}, which did, had no trouble"))
             }
-            None => Ok(()),
+            // Whoever begins anew later did not let go of anything now.
+            None => {
+                self.last.remove(&camera);
+                Ok(())
+            }
         }
     }
+}
+
+/// It let go of the camera to an owner that had proved itself, and fell into trouble right after.
+fn is_excused(site: &Site<'_>, camera: CameraId, node: NodeId, since: Duration) -> bool {
+    let Some(now) = site.world.truth().assignments.get(camera) else { return true };
+    let has_part = [now.owner, now.mirror, now.handoff.map(|handoff| handoff.to)].contains(&Some(node));
+    !has_part && now.owner.is_some_and(|owner| site.world.trouble.of_node(owner, since))
 }
 
 /// A camera that it was given meanwhile may have taken the place.
