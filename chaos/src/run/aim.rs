@@ -128,6 +128,7 @@ mod tests {
             kbps: None,
             seconds: None,
             frames: None,
+            optional: false,
         };
         let before = Hit { nodes: vec![1], ..Hit::default() };
         view().aim(&fault, &mut Random::new(1), &before).map(|hit| hit.nodes)

@@ -242,6 +242,10 @@ impl<'a> Run<'a> {
         });
         let (hit, affected) = match aimed {
             Ok(aimed) => aimed,
+            Err(why) if fault.optional => {
+                self.tell(&format!("{} is left out: {why}", fault.action.as_str()));
+                return Ok(());
+            }
             Err(why) => {
                 self.went_wrong(format!("{} could not begin: {why}", fault.action.as_str()));
                 return Ok(());

@@ -65,6 +65,9 @@ pub struct Fault {
     /// `camera-garbage`: frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<u32>,
+    /// Left out where no node answers when its time has come, instead of counted as trouble.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// What an action needs of the place that it happens in.

@@ -134,6 +134,7 @@ fn fault(action: ActionName, target: Target, at: f64, lasts: f64) -> Fault {
         kbps: None,
         seconds: is(ActionName::ClockStep).then_some(30),
         frames: None,
+        optional: true,
     }
 }
 
