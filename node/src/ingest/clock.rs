@@ -8,7 +8,9 @@
 //!   Within these 5 ms the spacing of frames is exactly the camera's;
 //! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals and of the line, or more than 1 s back), where frames have been more than
 //!   1 s late for 1 s of arrivals (the camera's clock stood still), and at once where one is more than 60 s late. A network that holds frames back for a moment is none
-//!   of these, nor is a reader that stood still: what had come meanwhile arrives at once, and belongs where it was sent.
+//!   of these, nor is a reader that stood still: what had come meanwhile arrives at once, and belongs where it was sent. Nor is a network that carries less than the camera
+//!   sends: there lateness changes from half second to half second, or frames are missing. Once it did, the line stays where it is until frames are less late, or have been
+//!   late by the same for half a minute.
 //!   Where frames keep coming over a jump, the new anchor goes on with the spacing that they had; else it is where the frame arrived.
 //!
 //! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference is the composition offset.
@@ -22,6 +24,12 @@ pub const JUMP_US: i64 = 1_000_000;
 const LATE_PATIENCE_US: i64 = 1_000_000;
 /// Lateness that moves the anchor at once, in microseconds.
 const LATE_MAX_US: i64 = 60_000_000;
+/// Lateness that differs by more from one half of [`LATE_PATIENCE_US`] to the other is a network's, not a clock's, in microseconds: 10 %.
+const CONGESTED_US: i64 = LATE_PATIENCE_US / 20;
+/// A network that was congested is believed not to be any more after so many times [`LATE_PATIENCE_US`] of the same lateness.
+const CALM_MAX: u32 = 30;
+/// A step of RTP time that may be a hole, where frames were closer before, in microseconds.
+const HOLE_US_MIN: i64 = 200_000;
 /// How long after an anchor the line may move fast, in microseconds of arrival time.
 const SETTLING_US: i64 = 5_000_000;
 /// Backward slew: one part in this many of the elapsed RTP time.
@@ -53,7 +61,8 @@ struct Line {
     anchor_rtp: i64,
     anchor_us: i64,
     settled_at_us: i64,
-    late_since_us: Option<i64>,
+    /// While frames are late by more than [`JUMP_US`].
+    late: Option<Late>,
     /// How far the line has yet to move.
     correction_us: i64,
     /// The earliest arrival since `window_began_us`, relative to the line.
@@ -63,6 +72,17 @@ struct Line {
     /// From the frame before the last one to the last one, in microseconds of RTP time.
     last_step_us: i64,
     last_arrival_us: i64,
+}
+
+/// Lateness over [`LATE_PATIENCE_US`].
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    began_us: i64,
+    /// The least in each half.
+    least_us: [i64; 2],
+    has_holes: bool,
+    /// The network carries less than the camera sends, or did, and since then so many times nothing has changed.
+    congested: Option<u32>,
 }
 
 /// The clock of one track of one session.
@@ -118,7 +138,9 @@ impl TrackClock {
             {
                 *time_us = time_us.saturating_add(by_us);
             }
-            line.late_since_us = line.late_since_us.map(|since| since.saturating_add(by_us));
+            if let Some(late) = &mut line.late {
+                late.began_us = late.began_us.saturating_add(by_us);
+            }
         }
         // A frame right at the floor is where it belongs.
         self.last_decode_us = floor.micros().saturating_sub(Self::tick_us(self.timescale));
@@ -174,7 +196,7 @@ impl TrackClock {
             anchor_rtp: rtp,
             anchor_us: arrival_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale))),
             settled_at_us: arrival_us.saturating_add(SETTLING_US),
-            late_since_us: None,
+            late: None,
             correction_us: 0,
             window_min_us: i64::MAX,
             window_began_us: arrival_us,
@@ -193,17 +215,20 @@ impl TrackClock {
         if is_ahead || rtp_step_us < -JUMP_US {
             return None;
         }
-        let late_since_us = (late_us > JUMP_US).then(|| line.late_since_us.unwrap_or(arrival_us));
-        if late_us > LATE_MAX_US
-            || late_since_us.is_some_and(|since| arrival_us.saturating_sub(since) >= LATE_PATIENCE_US)
-        {
+        let is_hole = rtp_step_us > line.last_step_us.saturating_mul(3).max(HOLE_US_MIN);
+        line.late = (late_us > JUMP_US).then(|| line.late.unwrap_or_else(|| Late::begin(arrival_us, None)));
+        let is_clocks = line.late.as_mut().is_some_and(|late| late.is_clocks(late_us, arrival_us, is_hole));
+        if late_us > LATE_MAX_US || is_clocks {
             return None;
         }
         if late_us < -JUMP_US {
             line.settled_at_us = arrival_us.saturating_add(SETTLING_US);
         }
-        line.correct(late_us, rtp_step_us.max(0), arrival_us);
-        line.late_since_us = late_since_us;
+        if line.late.is_some_and(|late| late.congested.is_some()) {
+            (line.window_min_us, line.window_began_us) = (i64::MAX, arrival_us);
+        } else {
+            line.correct(late_us, rtp_step_us.max(0), arrival_us);
+        }
         line.last_rtp = rtp;
         line.last_step_us = rtp_step_us;
         line.last_arrival_us = arrival_us;
@@ -217,6 +242,28 @@ impl TrackClock {
     fn micros(&self, ticks: i64) -> i64 {
         let micros = i128::from(ticks) * 1_000_000 / i128::from(self.timescale);
         i64::try_from(micros).unwrap_or(if ticks < 0 { i64::MIN } else { i64::MAX })
+    }
+}
+
+impl Late {
+    fn begin(began_us: i64, congested: Option<u32>) -> Self {
+        Self { began_us, least_us: [i64::MAX; 2], has_holes: false, congested }
+    }
+
+    /// Takes in a frame. Whether the camera's clock is why they are late: asked at the end of each [`LATE_PATIENCE_US`].
+    fn is_clocks(&mut self, late_us: i64, arrival_us: i64, is_hole: bool) -> bool {
+        let elapsed_us = arrival_us.saturating_sub(self.began_us);
+        let half = usize::from(elapsed_us >= LATE_PATIENCE_US / 2);
+        self.least_us[half] = self.least_us[half].min(late_us);
+        self.has_holes |= is_hole;
+        if elapsed_us < LATE_PATIENCE_US {
+            return false;
+        }
+        let [first_us, second_us] = self.least_us;
+        let changes = second_us.saturating_sub(first_us).saturating_abs() > CONGESTED_US || self.has_holes;
+        let congested = if changes { Some(0) } else { self.congested.map(|calm| calm + 1) };
+        *self = Self::begin(arrival_us, congested);
+        congested.is_none_or(|calm| calm >= CALM_MAX)
     }
 }
 

@@ -122,6 +122,36 @@ fn a_camera_whose_clock_stood_still_gets_a_new_anchor_after_a_second() {
 
 /// The process was stopped: what fitted into the socket's buffer comes at once when it goes on, the camera has dropped what did not.
 #[test]
+fn a_network_that_carries_half_of_what_the_camera_sends_changes_nothing() {
+    let mut clock = clock();
+    warm_up(&mut clock, 500);
+    let mut stamped = |n, delay_us| {
+        let stamp = frame(&mut clock, n, delay_us);
+        assert!(!stamp.anchored, "frame {n}");
+        assert!(error_us(stamp, n).abs() < 20_000, "frame {n} is {} us off", error_us(stamp, n));
+    };
+    (0..250).for_each(|n| stamped(500 + n, (n + 1) * FRAME_US));
+    // The camera holds no more, and drops every other frame.
+    (0..500).for_each(|n| stamped(750 + 2 * n, 250 * FRAME_US + n / 6 % 4 * 60_000));
+    // Then it drops what it holds.
+    (0..500).for_each(|n| stamped(2000 + n, 0));
+}
+
+#[test]
+fn a_camera_whose_clock_is_one_percent_slow_is_followed_by_new_anchors() {
+    let mut clock = clock();
+    let late_us = |n: i64| n * FRAME_US / 100;
+    let mut anchors = 0;
+    for n in 0..20_000 {
+        let stamp = frame(&mut clock, n, late_us(n));
+        anchors += u32::from(stamp.anchored);
+        let behind_us = late_us(n) - error_us(stamp, n);
+        assert!(behind_us < 1_100_000, "frame {n} is stamped {behind_us} us before it came");
+    }
+    assert!(anchors > 3, "{anchors}");
+}
+
+#[test]
 fn what_came_while_the_reader_stood_still_belongs_where_it_was_sent() {
     let mut clock = clock();
     warm_up(&mut clock, 250);
