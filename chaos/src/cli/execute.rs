@@ -9,6 +9,7 @@ use crate::scenario::{Place, SHIPPED, Scenario};
 use crate::stage::{Attach, Namespaces, namespaces};
 use crate::{Error, Result, io_error, soak};
 use holdfast_node::cli::wall_now;
+use holdfast_node::demo::spawn;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
@@ -97,6 +98,7 @@ impl Plan {
     /// With a label before its lines of progress, where others run beside it.
     pub(super) fn run(&self, label: Option<String>) -> Result<Report> {
         eprintln!("\n{}: {}\nseed {}; repeat it: {}", self.scenario.name, self.scenario.about, self.seed, self.repeat);
+        spawn::prepare().map_err(io_error("start a thread"))?;
         // Before any thread that is to be in one of them.
         let namespaces = match self.place {
             Place::Netns => Some(Arc::new(Mutex::new(Namespaces::create(self.scenario.nodes_total())?))),

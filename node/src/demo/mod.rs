@@ -12,7 +12,7 @@ mod report;
 mod screen;
 mod script;
 mod session;
-mod spawn;
+pub mod spawn;
 mod view;
 
 use crate::cli::CliError;

@@ -24,6 +24,14 @@ pub(super) fn spawn(command: Command) -> io::Result<Child> {
     answer.recv().map_err(gone)?
 }
 
+/// Starts the thread, unless it runs: children are born in the namespaces of whoever starts it.
+///
+/// # Errors
+/// Where it cannot be started.
+pub fn prepare() -> io::Result<()> {
+    spawner().map(drop)
+}
+
 fn spawner() -> io::Result<SyncSender<Job>> {
     let mut slot = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(sender) = &*slot {

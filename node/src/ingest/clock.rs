@@ -7,7 +7,7 @@
 //! - where all frames of 10 s arrived more than 5 ms later, it moves forward to the earliest, by at most 500 ppm (the difference of two crystals).
 //!   Within these 5 ms the spacing of frames is exactly the camera's;
 //! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals and of the line, or more than 1 s back), where frames have been more than
-//!   1 s late for 1 s of arrivals (the camera's clock stood still), and at once where one is more than 60 s late. A network that holds frames back for a moment is none
+//!   1 s late for 3 s of arrivals, by the same (the camera's clock stood still), and at once where one is more than 60 s late. A network that holds frames back for a moment is none
 //!   of these, nor is a reader that stood still: what had come meanwhile arrives at once, and belongs where it was sent. Nor is a network that carries less than the camera
 //!   sends: there lateness changes from half second to half second, or frames are missing. Once it did, the line stays where it is until frames are less late, or have been
 //!   late by the same for half a minute.
@@ -20,14 +20,16 @@ use holdfast_storage::time::Timestamp;
 
 /// Lateness and jumps that call for a new anchor, in microseconds.
 pub const JUMP_US: i64 = 1_000_000;
-/// How long frames may be late by more than [`JUMP_US`] before the anchor moves, in microseconds of arrival time.
+/// Over how long the lateness of frames that are late by more than [`JUMP_US`] is looked at, in microseconds of arrival time.
 const LATE_PATIENCE_US: i64 = 1_000_000;
 /// Lateness that moves the anchor at once, in microseconds.
 const LATE_MAX_US: i64 = 60_000_000;
 /// Lateness that differs by more from one half of [`LATE_PATIENCE_US`] to the other is a network's, not a clock's, in microseconds: 10 %.
 const CONGESTED_US: i64 = LATE_PATIENCE_US / 20;
-/// A network that was congested is believed not to be any more after so many times [`LATE_PATIENCE_US`] of the same lateness.
-const CALM_MAX: u32 = 30;
+/// After so many times [`LATE_PATIENCE_US`] of the same lateness it is the clock's: a network that carries too little has steady seconds, too.
+const STEADY_MIN: u32 = 3;
+/// The same, where the network was congested before.
+const STEADY_MIN_CONGESTED: u32 = 30;
 /// A step of RTP time that may be a hole, where frames were closer before, in microseconds.
 const HOLE_US_MIN: i64 = 200_000;
 /// How long after an anchor the line may move fast, in microseconds of arrival time.
@@ -81,8 +83,10 @@ struct Late {
     /// The least in each half.
     least_us: [i64; 2],
     has_holes: bool,
-    /// The network carries less than the camera sends, or did, and since then so many times nothing has changed.
-    congested: Option<u32>,
+    /// The network carries less than the camera sends, or did.
+    is_congested: bool,
+    /// How many times in a row nothing has changed.
+    steady: u32,
 }
 
 /// The clock of one track of one session.
@@ -216,7 +220,7 @@ impl TrackClock {
             return None;
         }
         let is_hole = rtp_step_us > line.last_step_us.saturating_mul(3).max(HOLE_US_MIN);
-        line.late = (late_us > JUMP_US).then(|| line.late.unwrap_or_else(|| Late::begin(arrival_us, None)));
+        line.late = (late_us > JUMP_US).then(|| line.late.unwrap_or_else(|| Late::begin(arrival_us)));
         let is_clocks = line.late.as_mut().is_some_and(|late| late.is_clocks(late_us, arrival_us, is_hole));
         if late_us > LATE_MAX_US || is_clocks {
             return None;
@@ -224,7 +228,7 @@ impl TrackClock {
         if late_us < -JUMP_US {
             line.settled_at_us = arrival_us.saturating_add(SETTLING_US);
         }
-        if line.late.is_some_and(|late| late.congested.is_some()) {
+        if line.late.is_some_and(|late| late.is_congested) {
             (line.window_min_us, line.window_began_us) = (i64::MAX, arrival_us);
         } else {
             line.correct(late_us, rtp_step_us.max(0), arrival_us);
@@ -246,8 +250,8 @@ impl TrackClock {
 }
 
 impl Late {
-    fn begin(began_us: i64, congested: Option<u32>) -> Self {
-        Self { began_us, least_us: [i64::MAX; 2], has_holes: false, congested }
+    fn begin(began_us: i64) -> Self {
+        Self { began_us, least_us: [i64::MAX; 2], has_holes: false, is_congested: false, steady: 0 }
     }
 
     /// Takes in a frame. Whether the camera's clock is why they are late: asked at the end of each [`LATE_PATIENCE_US`].
@@ -261,9 +265,10 @@ impl Late {
         }
         let [first_us, second_us] = self.least_us;
         let changes = second_us.saturating_sub(first_us).saturating_abs() > CONGESTED_US || self.has_holes;
-        let congested = if changes { Some(0) } else { self.congested.map(|calm| calm + 1) };
-        *self = Self::begin(arrival_us, congested);
-        congested.is_none_or(|calm| calm >= CALM_MAX)
+        let is_congested = self.is_congested || changes;
+        let steady = if changes { 0 } else { self.steady + 1 };
+        *self = Self { is_congested, steady, ..Self::begin(arrival_us) };
+        steady >= if is_congested { STEADY_MIN_CONGESTED } else { STEADY_MIN }
     }
 }
 
