@@ -1,6 +1,6 @@
 //! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover, interop tests, power cuts and chaos scenarios, with a summary at the end.
 //!
-//! What waits for most of its time runs beside what needs the processor: real clusters beside simulated ones, which give way.
+//! What needs one processor, or waits for most of its time, runs beside its like; tests have the machine to themselves, because some of them have deadlines.
 
 use crate::chaos;
 use crate::debian::{self, Packages};
@@ -68,9 +68,9 @@ fn verify(options: &Options) -> ExitCode {
     }
     // Without interop tests: these are ignored unless asked for.
     let tests = if has_nextest() { cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() };
-    let searches = [("explore", explore::SEARCH.bounded()), ("simulate", simulate::SEARCH.bounded())];
-    steps.command_beside("tests", tests, searches.map(|(name, command)| (name, giving_way(&command))).into());
+    steps.command("tests", tests);
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
+    steps.command_beside("explore", explore::SEARCH.bounded(), vec![("simulate", simulate::SEARCH.bounded())]);
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));
@@ -101,20 +101,6 @@ fn interop(steps: &mut Steps) {
         }
         None => {}
     }
-}
-
-/// The same at the lowest priority (nice(1)).
-fn giving_way(command: &Command) -> Command {
-    let mut nice = Command::new("nice");
-    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => nice.env(name, value),
-            None => nice.env_remove(name),
-        };
-    }
-    nice.current_dir(root());
-    nice
 }
 
 fn plain_tests() -> Command {
