@@ -76,13 +76,15 @@ impl Volume {
         let lock = Arc::new(lock);
         let thread = || Thread { shared: Arc::clone(&shared), budget: Arc::clone(&budget), lock: Arc::clone(&lock) };
         let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
+        // After the writer's end, which has been told by then: what a failed volume has durable can still be read.
+        let stops = (StopKeeper(start.keeper.clone()), StopScrub(Arc::clone(&shared)));
         let ended = [
-            thread().spawn("writer", move || run_writer(&*disk, start))?,
-            thread().spawn("keeper", move || {
+            thread().spawn("writer", stops, move || run_writer(&*disk, start))?,
+            thread().spawn("keeper", (), move || {
                 keep(keeper, &jobs);
                 Ok(())
             })?,
-            thread().spawn("scrub", move || {
+            thread().spawn("scrub", (), move || {
                 run_scrub(scrub);
                 Ok(())
             })?,
@@ -159,10 +161,11 @@ struct Thread {
 }
 
 impl Thread {
-    /// Whatever ends `body` but an orderly stop is the volume's failure.
+    /// Whatever ends `body` but an orderly stop is the volume's failure. `stops` are dropped when that has been told.
     fn spawn(
         self,
         name: &'static str,
+        stops: impl Send + 'static,
         body: impl FnOnce() -> Result<(), String> + Send + 'static,
     ) -> Result<oneshot::Receiver<()>, Error> {
         let (end, ended) = oneshot::channel();
@@ -173,6 +176,7 @@ impl Thread {
                 Ok(Err(problem)) => self.fail(problem),
                 Err(_panic) => self.fail(format!("the {name} panicked: this is a bug")),
             }
+            drop(stops);
             drop(self.lock);
             // Whoever supervised the volume may be gone.
             end.send(()).ok();
@@ -190,10 +194,8 @@ impl Thread {
     }
 }
 
-/// Runs the writer to its end, then ends the keeper, which has no more to do, and the scrub.
+/// Runs the writer to its end; then the keeper, which has no more to do, and the scrub are to end.
 fn run_writer<D: WriterHost>(disk: &D, start: Start) -> Result<(), String> {
-    let _stop = StopKeeper(start.keeper.clone());
-    let _stop_scrub = StopScrub(Arc::clone(&start.shared));
     let mode = Arc::clone(&start.shared);
     let body: Box<dyn FnOnce(D::Batch) -> LocalFuture<()>> = Box::new(move |batch_disk| {
         *lock(&mode.io_mode) = Some(batch_disk.mode());
