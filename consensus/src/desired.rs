@@ -7,10 +7,10 @@
 //! Drill rule: while a drill is in its first phase, the camera's successor does exactly that beside its living owner.
 //!
 //! Replacement rule: whoever recorded a camera and has no part in it any more, because another owns it in a newer epoch, records on in its
-//! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, and a watermark that has moved since this node saw that it was replaced,
-//! or until [`HANDOFF_MAX`] has passed. So an owner
-//! that was thought dead, or a successor whose place another took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch
-//! records on in the same way until that one has proved itself: the owner may be dying at that moment.
+//! old epoch and rank until the new owner's heartbeats show a durable keyframe of the newer epoch, and a watermark that has moved since this
+//! node saw that it was replaced, or until [`HANDOFF_MAX`] has passed. So an owner that was thought dead, or a successor whose place another
+//! took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch records on in the same way until that
+//! one has proved itself: the owner may be dying at that moment.
 
 use crate::drill::{Phase, RunningDrill};
 use crate::heartbeat::Progress;
@@ -53,10 +53,10 @@ struct Provisional {
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     part: Part,
-    /// The epoch that took it, and when this node saw that.
-    lost_to: Epoch,
+    /// The epoch and the node that took it, and when this node saw that.
+    lost_to: (Epoch, NodeId),
     since: Duration,
-    /// How far its heir was by then: that it was there is no proof that it still is.
+    /// How far that node was by then: that it was there is no proof that it still is.
     heir_at: Option<Timestamp>,
 }
 
@@ -143,10 +143,11 @@ impl Provisionals {
             let now = state.assignments.get(*camera)?;
             let heir = heir(now, *part)?;
             let report = view.progress.get(&(heir, *camera)).filter(|report| report.epoch >= now.epoch);
-            let begun = self.kept.get(camera).filter(|kept| kept.lost_to == now.epoch).copied();
+            let lost_to = (now.epoch, heir);
+            let begun = self.kept.get(camera).filter(|kept| kept.lost_to == lost_to).copied();
             let kept = begun.unwrap_or(Kept {
                 part: *part,
-                lost_to: now.epoch,
+                lost_to,
                 since: view.now,
                 heir_at: report.and_then(|report| report.watermark),
             });

@@ -178,21 +178,27 @@ fn mark(volumes: &Volumes) -> Option<Timestamp> {
     volumes.watermark(CAMERA, IDENTITY).map(|mark| mark.durable_end)
 }
 
-#[tokio::test]
-async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
-    let dir = TempDir::new().unwrap();
+/// Two volumes, with a durable chunk of the camera on the first, which fails with the next record.
+async fn failing(dir: &TempDir) -> Volumes {
     let (first, second) = (dir.path().join("a"), dir.path().join("b"));
-    let mut config = config(&dir, &[&first, &second]);
+    let mut config = config(dir, &[&first, &second]);
     config.storage.segment_seconds = 0;
     let volumes = open(&config).await.unwrap();
     let sink = sink(&volumes);
     sink.append("default", Record::Init(init())).unwrap();
     sink.append("default", chunk(0)).unwrap();
     volume(&volumes, 0).handle.flush().await.unwrap();
-    assert_eq!(mark(&volumes), Some(at(1)));
-
     // Each batch wants a new segment, and there is no place for it any more.
     std::fs::remove_dir_all(first.join("segments")).unwrap();
+    volumes
+}
+
+#[tokio::test]
+async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
+    let dir = TempDir::new().unwrap();
+    let volumes = failing(&dir).await;
+    let sink = sink(&volumes);
+    assert_eq!(mark(&volumes), Some(at(1)));
     sink.append("default", chunk(1)).unwrap();
     sink.append("default", chunk(2)).unwrap();
     failed(&volumes, 0).await;
@@ -212,16 +218,8 @@ async fn a_camera_moves_to_the_next_volume_and_what_was_lost_is_told_once() {
 #[tokio::test]
 async fn a_gap_that_a_volume_took_with_its_failure_is_told_on_the_next() {
     let dir = TempDir::new().unwrap();
-    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
-    let mut config = config(&dir, &[&first, &second]);
-    config.storage.segment_seconds = 0;
-    let volumes = open(&config).await.unwrap();
+    let volumes = failing(&dir).await;
     let sink = sink(&volumes);
-    sink.append("default", Record::Init(init())).unwrap();
-    sink.append("default", chunk(0)).unwrap();
-    volume(&volumes, 0).handle.flush().await.unwrap();
-
-    std::fs::remove_dir_all(first.join("segments")).unwrap();
     let gap = Gap {
         camera: CAMERA,
         stream: StreamKind::Main,
