@@ -65,7 +65,8 @@ pub enum Command {
     DeleteHold {
         hold: HoldId,
     },
-    /// As `CreateCamera`. `only_after`: refuse where a camera was added after this one, because room was looked for without it.
+    /// As `CreateCamera`. `only_after`: refuse where a camera was added after this one, because room was looked for without it; without it, refuse where
+    /// room must be looked for.
     AddCamera {
         spec: CameraSpec,
         rules: PlacementRules,
@@ -235,6 +236,8 @@ pub enum Rejection {
     UnknownHold(HoldId),
     #[error("another camera was added meanwhile, after camera {0}; try again")]
     CamerasChanged(CameraId),
+    #[error("the settings refuse what would not survive a failure, since a moment ago; try again")]
+    HeadroomUnchecked,
     #[error("where camera {0} may be recorded was changed meanwhile; read it again and repeat the change")]
     StaleRules(CameraId),
     #[error("camera {camera} cannot be drilled now: {why}")]
@@ -264,6 +267,7 @@ impl Rejection {
             Self::TooMany { .. } => "too-many",
             Self::UnknownHold(_) => "unknown-hold",
             Self::CamerasChanged(_) => "cameras-changed",
+            Self::HeadroomUnchecked => "headroom-unchecked",
             Self::StaleRules(_) => "stale-rules",
             Self::CannotDrill { .. } => "cannot-drill",
             Self::NothingToDrill(_) => "nothing-to-drill",

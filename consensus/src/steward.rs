@@ -346,8 +346,10 @@ impl<'a> Round<'a> {
         } else if !may || self.fails(camera, &handoff) {
             self.cancel(camera, now, handoff);
         } else if report.is_some_and(|progress| progress.first_keyframe.is_some()) {
-            // A camera that is back after it was away is its owner's, who tries it every few seconds; meanwhile both may record it.
-            let waits = self.memory.is_rescue(camera) && self.probe_beside(camera, now) == Some(false) && !expired;
+            // A camera that is back after it was away is its owner's, who tries it every few seconds; meanwhile both may record it. Where the owner
+            // records again, nobody looks after the camera any more, and it may take a moment until the owner is well.
+            let away = self.probe_beside(camera, now).map_or(health.has_session(), |reached| !reached);
+            let waits = self.memory.is_rescue(camera) && away && !expired;
             if !waits {
                 self.complete(camera, now, handoff);
             }

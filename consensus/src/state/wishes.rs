@@ -3,7 +3,7 @@
 use super::ClusterState;
 use crate::command::{Rejection, Response};
 use crate::model::{CameraSpec, NodeTraits, PlacementRules};
-use crate::policy::PolicyChange;
+use crate::policy::{HeadroomRule, PolicyChange};
 use crate::validate;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -43,8 +43,11 @@ impl ClusterState {
         only_after: Option<CameraId>,
     ) -> Result<Response, Rejection> {
         self.check_rules(&rules)?;
-        if let Some(last) = only_after.filter(|last| *last != self.camera_last) {
-            return Err(Rejection::CamerasChanged(last));
+        match only_after {
+            Some(last) if last != self.camera_last => return Err(Rejection::CamerasChanged(last)),
+            // The node that asked had not heard of the rule yet.
+            None if self.policy.headroom == HeadroomRule::Strict => return Err(Rejection::HeadroomUnchecked),
+            Some(_) | None => {}
         }
         let added = self.create_camera(spec)?;
         self.set_rules(self.camera_last, rules);

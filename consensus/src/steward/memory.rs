@@ -70,6 +70,11 @@ impl Health {
         self.failing.is_none() && self.records && self.quiet < QUIET_SURE
     }
 
+    /// By what it said last, whether or not anything has come of it yet.
+    pub(super) fn has_session(self) -> bool {
+        self.records || self.starting.is_some()
+    }
+
     /// It fails, and would have helped itself by now if it could.
     pub(super) fn is_sure(self) -> bool {
         self.failing.is_some_and(|failing| failing >= FAILING_SURE || self.quiet >= QUIET_SURE)

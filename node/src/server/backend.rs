@@ -174,7 +174,8 @@ impl Backend for NodeBackend {
                     return Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view });
                 }
                 Ok(other) => return Err(ApiError::internal(format!("adding a camera was answered with {other:?}"))),
-                Err(WriteError::Rejected(Rejection::CamerasChanged(_))) if tries < ADD_TRIES_MAX => {}
+                Err(WriteError::Rejected(Rejection::CamerasChanged(_) | Rejection::HeadroomUnchecked))
+                    if tries < ADD_TRIES_MAX => {}
                 Err(error) => return Err(write_error(error)),
             }
         }

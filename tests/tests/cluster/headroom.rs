@@ -58,7 +58,8 @@ async fn what_would_not_survive_a_node_is_told_refused_or_waits() -> Result<()> 
 
 async fn strict_refuses(site: &mut Site) -> Result<()> {
     let strict = serde_json::json!({ "headroom": "strict" });
-    let answer = site.send(1, Method::PATCH, "settings", Some(&strict)).await?;
+    // Whether or not the node that is asked next has heard of it.
+    let answer = site.send(2, Method::PATCH, "settings", Some(&strict)).await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let sixth = add(site, &camera(site, "sixth")).await?;
     let problem = sixth.problem().unwrap_or_else(|| panic!("{} {}", sixth.status, sixth.text()));
@@ -66,7 +67,7 @@ async fn strict_refuses(site: &mut Site) -> Result<()> {
     assert_eq!(site.look().await?.cameras.len(), 5);
 
     // Where no node with these labels is, no node can lose it either; it waits for one.
-    let answer = site.send(2, Method::PATCH, "settings", Some(&serde_json::json!({ "headroom": "warn" }))).await?;
+    let answer = site.send(1, Method::PATCH, "settings", Some(&serde_json::json!({ "headroom": "warn" }))).await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let nowhere = [("node".to_owned(), "9".to_owned())].into();
     let lost = add(site, &NewCamera { node_labels: nowhere, ..camera(site, "unreachable") }).await?;
