@@ -140,7 +140,10 @@ impl Consensus {
                 return Err(WriteError::NoLeader);
             }
             // Whatever changes, or nothing: look again after a moment.
-            drop(timeout(RETRY_INTERVAL, leadership.changed()).await);
+            if let Ok(Err(_)) = timeout(RETRY_INTERVAL, leadership.changed()).await {
+                // This node shuts down, and nothing changes any more: looking again would never wait.
+                return Err(WriteError::NoLeader);
+            }
         }
     }
 
