@@ -47,6 +47,9 @@ pub(super) fn plan(state: &ClusterState, members: &Members, lost: &BTreeSet<Node
     if state.nodes.is_empty() {
         return None; // not initialized yet
     }
+    if !members.voters.contains(&members.leader) && !members.learners.contains(&members.leader) {
+        return None; // it has taken itself out, and leads only until the others have that
+    }
     let gone = |node: &NodeId| !state.nodes.contains(*node);
     if let Some(leaver) = members.learners.iter().copied().find(gone) {
         return Some(Step::Remove(leaver));
@@ -176,6 +179,19 @@ mod tests {
         let after = members(&[1, 2, 3], &[4, 5]);
         assert_eq!(plan(&four, &after, &ids(&[])), Some(Step::Remove(NodeId(5))));
         assert_eq!(plan(&four, &members(&[1, 2, 3], &[4]), &ids(&[])), None);
+    }
+
+    #[test]
+    fn a_leader_that_is_no_member_any_more_changes_nothing() {
+        let mut state = state(&["", "", ""]);
+        let at = holdfast_storage::time::Timestamp(1);
+        state.apply(Command::RemoveNode { node: NodeId(1), force: true, at }).unwrap();
+        let demoted = members(&[2], &[1, 3]);
+        assert_eq!(plan(&state, &demoted, &ids(&[])), Some(Step::Remove(NodeId(1))));
+        let out = members(&[2], &[3]);
+        assert_eq!(plan(&state, &out, &ids(&[])), None);
+        let led_by_2 = Members { leader: NodeId(2), ..out };
+        assert_eq!(plan(&state, &led_by_2, &ids(&[])), Some(Step::SetVoters(ids(&[2, 3]))));
     }
 
     #[test]
