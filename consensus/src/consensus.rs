@@ -23,6 +23,7 @@ use holdfast_storage::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
+use openraft::storage::RaftLogStorage;
 use openraft::{BasicNode, Config, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -140,21 +141,32 @@ impl Consensus {
     }
 
     async fn open_here(options: Options) -> Result<Self, OpenError> {
+        let client = PeerClient::new(options.secret.clone()).map_err(OpenError::Client)?;
+        Self::open_over(options, client, Pace::REAL, |log, _| log).await
+    }
+
+    /// `fit` may put something before log and state.
+    pub(crate) async fn open_over<L: RaftLogStorage<TypeConfig>>(
+        options: Options,
+        client: PeerClient,
+        pace: Pace,
+        fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
+    ) -> Result<Self, OpenError> {
         let Options { node, cluster, dir, timing, secret } = options;
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
         let voter_absent_max = Duration::from_millis(timing.voter_absent_max_ms);
-        let config = config(cluster, timing)?;
+        let config = config(cluster, timing, pace)?;
         let fatal = FatalSignal::new();
         let storage_failed = |error| OpenError::Storage { dir: dir.clone(), error };
-        let machine = StateMachine::open(&dir).map_err(storage_failed)?;
+        let mut machine = StateMachine::open(&dir).map_err(storage_failed)?;
         let log = LogStore::open(&dir.join("log"), fatal.clone()).map_err(storage_failed)?;
-        let client = PeerClient::new(secret.clone()).map_err(OpenError::Client)?;
         let state = machine.subscribe();
         let network = Network { me: node, cluster, client: client.clone(), state: state.clone() };
         #[cfg(test)]
         let fault = log.fault.clone();
+        let log = fit(log, &mut machine);
         let raft = Raft::new(node.0, config, network, log, machine)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
@@ -329,7 +341,25 @@ impl Consensus {
     }
 }
 
-fn config(cluster: Uuid, timing: Timing) -> Result<Arc<Config>, OpenError> {
+/// How many entries lie between snapshots, and between what is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) snapshot_after: u64,
+    /// Entries before a snapshot that stay in the log for followers that lag.
+    pub(crate) kept: u64,
+    pub(crate) purged_at_once: u64,
+    /// A follower that lags by more gets the snapshot.
+    pub(crate) lag_max: u64,
+    /// A leader that starts again leads on without an election.
+    pub(crate) restores_leaders: bool,
+}
+
+impl Pace {
+    const REAL: Self =
+        Self { snapshot_after: 1_000, kept: 200, purged_at_once: 64, lag_max: 2_000, restores_leaders: false };
+}
+
+fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, OpenError> {
     let config = Config {
         cluster_name: cluster.to_string(),
         heartbeat_interval: timing.heartbeat_interval_ms,
@@ -337,14 +367,14 @@ fn config(cluster: Uuid, timing: Timing) -> Result<Arc<Config>, OpenError> {
         election_timeout_max: timing.election_timeout_max_ms,
         install_snapshot_timeout: 10_000,
         max_payload_entries: 64,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(1_000),
-        max_in_snapshot_log_to_keep: 200,
-        purge_batch_size: 64,
-        replication_lag_threshold: 2_000,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(pace.snapshot_after),
+        max_in_snapshot_log_to_keep: pace.kept,
+        purge_batch_size: pace.purged_at_once,
+        replication_lag_threshold: pace.lag_max,
         enable_pre_vote: Some(true),
         // Followers may hold, and have committed, what a leader lost that died before its own flush: leading the same term again it would write something else
         // in that place.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(pace.restores_leaders),
         backoff: "100ms 200ms ..1s".to_owned(),
         ..Config::default()
     };

@@ -55,8 +55,17 @@ pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
 /// See [`JoinError`].
 pub async fn join(peer: &str, spec: NodeSpec, secret: Secret, attempt: Uuid) -> Result<Joined, JoinError> {
     let client = PeerClient::new(secret).map_err(JoinError::Client)?;
+    join_through(&client, peer, spec, attempt).await
+}
+
+pub(crate) async fn join_through(
+    client: &PeerClient,
+    peer: &str,
+    spec: NodeSpec,
+    attempt: Uuid,
+) -> Result<Joined, JoinError> {
     let request = JoinRequest { spec, attempt };
-    ask(&client, peer, JOIN, &request, |answer| match answer {
+    ask(client, peer, JOIN, &request, |answer| match answer {
         JoinAnswer::Joined { node, cluster } => Ok(Joined { node, cluster }),
         JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
         JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),

@@ -23,6 +23,8 @@ pub mod policy;
 mod raft;
 pub mod reports;
 mod routes;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod state;
 pub mod steward;
 pub mod table;

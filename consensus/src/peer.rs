@@ -50,9 +50,20 @@ impl PeerError {
 /// Cheap to clone; connections are kept and shared.
 #[derive(Clone, Debug)]
 pub struct PeerClient {
-    http: reqwest::Client,
+    way: Way,
     secret: Secret,
 }
+
+/// What carries requests.
+#[derive(Clone, Debug)]
+enum Way {
+    Http(reqwest::Client),
+    #[cfg(feature = "simulation")]
+    Simulated(std::sync::Arc<dyn crate::simulation::Transport>),
+}
+
+/// Status and body.
+pub(crate) type Answer = (u16, Vec<u8>);
 
 impl PeerClient {
     /// # Errors
@@ -67,7 +78,12 @@ impl PeerClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(io::Error::other)?;
-        Ok(Self { http, secret })
+        Ok(Self { way: Way::Http(http), secret })
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn over(transport: std::sync::Arc<dyn crate::simulation::Transport>, secret: Secret) -> Self {
+        Self { way: Way::Simulated(transport), secret }
     }
 
     /// Posts `request` to `path` at `addr` (`host:port`) and reads the answer, all within `deadline`.
@@ -115,7 +131,27 @@ impl PeerClient {
     }
 
     async fn post(&self, addr: &str, path: &str, body: Vec<u8>, deadline: Duration) -> Result<Vec<u8>, PeerError> {
-        let request = self.http.post(format!("http://{addr}{path}")).bearer_auth(&self.secret.0).timeout(deadline);
+        let (status, answer) = match &self.way {
+            Way::Http(http) => self.post_by_http(http, addr, path, body, deadline).await?,
+            #[cfg(feature = "simulation")]
+            Way::Simulated(transport) => transport.post(addr, path, &self.secret.0, body).await?,
+        };
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        let message = String::from_utf8_lossy(&answer).into_owned();
+        Err(PeerError::Rejected { addr: addr.to_owned(), status, message })
+    }
+
+    async fn post_by_http(
+        &self,
+        http: &reqwest::Client,
+        addr: &str,
+        path: &str,
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Answer, PeerError> {
+        let request = http.post(format!("http://{addr}{path}")).bearer_auth(&self.secret.0).timeout(deadline);
         let mut response = request.body(body).send().await.map_err(|error| classify(addr, deadline, &error))?;
         let status = response.status();
         let bytes_max = if status.is_success() { ANSWER_BYTES_MAX } else { REFUSAL_BYTES_MAX };
@@ -126,11 +162,7 @@ impl PeerClient {
             }
             answer.extend_from_slice(&part);
         }
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let message = String::from_utf8_lossy(&answer).into_owned();
-        Err(PeerError::Rejected { addr: addr.to_owned(), status: status.as_u16(), message })
+        Ok((status.as_u16(), answer))
     }
 }
 

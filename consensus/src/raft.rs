@@ -3,6 +3,12 @@
 pub(crate) mod fatal;
 pub(crate) mod log_store;
 pub(crate) mod network;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated_log;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated_runtime;
+#[cfg(feature = "simulation")]
+mod simulated_watch;
 pub(crate) mod snapshot_file;
 pub(crate) mod state_machine;
 #[cfg(test)]
@@ -19,8 +25,13 @@ use std::path::Path;
 
 openraft::declare_raft_types!(
     /// Node ids are those of [`holdfast_storage::ids::NodeId`], its number alone.
-    pub(crate) TypeConfig: D = Command, R = Outcome, NodeId = u64, Node = BasicNode
+    pub(crate) TypeConfig: D = Command, R = Outcome, NodeId = u64, Node = BasicNode, AsyncRuntime = Runtime
 );
+
+#[cfg(not(feature = "simulation"))]
+pub(crate) type Runtime = openraft::impls::TokioRuntime;
+#[cfg(feature = "simulation")]
+pub(crate) type Runtime = simulated_runtime::Runtime;
 
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
 pub(crate) type LogId = LogIdOf<TypeConfig>;

@@ -3,16 +3,19 @@
 #![expect(clippy::disallowed_methods, reason = "progress is shown in real time")]
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Threads that run seeds are called so; what panics there is part of the finding, not noise on the terminal.
 const THREAD: &str = "seeds";
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// A seed takes seconds. One that takes this long does not end by itself: it spins, or waits for what does not come.
+const SEED_MAX: Duration = Duration::from_secs(180);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What one run came to, and the sum of many.
@@ -55,6 +58,8 @@ impl<O: Outcome> Found<O> {
 
 /// Runs `count` seeds from `first`, without end where `count` is 0. Ends at the first failure; a panic is one. `repeat` is the command that repeats a
 /// seed, without its number.
+///
+/// A seed that does not end cannot be ended: the process is aborted, after it said which seed it was.
 #[must_use]
 pub fn search<O: Outcome>(
     repeat: &'static str,
@@ -65,17 +70,20 @@ pub fn search<O: Outcome>(
     let end = if count == 0 { u64::MAX } else { first + count };
     let found = Mutex::new(Found { repeat, seeds: 0, sum: O::default(), failure: None });
     let next = AtomicU64::new(first);
+    let begun = Mutex::new(BTreeMap::new());
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= end {
                 return;
             }
+            lock(&begun).insert(seed, Instant::now());
             let result = try_run(seed, &run);
+            lock(&begun).remove(&seed);
             if result.is_err() {
                 next.store(end, Ordering::Relaxed);
             }
-            found.lock().unwrap_or_else(PoisonError::into_inner).note(seed, result);
+            lock(&found).note(seed, result);
         }
     };
     thread::scope(|scope| {
@@ -85,14 +93,22 @@ pub fn search<O: Outcome>(
         let (started, mut shown) = (Instant::now(), Duration::ZERO);
         while workers.iter().any(|worker| !worker.is_finished()) {
             thread::sleep(LOOK_INTERVAL);
+            if let Some((seed, _)) = lock(&begun).iter().find(|(_, since)| since.elapsed() >= SEED_MAX) {
+                eprintln!("seed {seed} has not ended within {SEED_MAX:?}\nrepeat it with: {repeat} --seed {seed}");
+                std::process::abort();
+            }
             if started.elapsed() >= shown + PROGRESS_INTERVAL {
                 shown = started.elapsed();
-                let found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                let found = lock(&found);
                 println!("{:>5} s, next seed {}, {found}", shown.as_secs(), next.load(Ordering::Relaxed));
             }
         }
     });
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn try_run<O>(seed: u64, run: impl Fn(u64) -> Result<O, String>) -> Result<O, String> {

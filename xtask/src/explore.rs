@@ -20,6 +20,7 @@ Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 pub(crate) const SEARCH: Search = Search {
     help: HELP,
     target: "explore",
+    features: "",
     test: "promises_hold_wherever_the_machine_stops",
     variables: "HOLDFAST_EXPLORE",
     seeds: 2000,

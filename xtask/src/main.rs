@@ -18,6 +18,8 @@ Commands:
   verify    run every check that CI runs (cargo xtask verify --help)
   explore   stop the store anywhere on a disk that fails, by seed (cargo xtask explore --help)
   simulate  let a whole site fail over in simulated time, by seed (cargo xtask simulate --help)
+  simulate-consensus
+            let the real Raft run on a simulated network, by seed (cargo xtask simulate-consensus --help)
   chaos     run short scenarios against a real cluster (cargo xtask chaos --help)
   power     cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         ["power", rest @ ..] => power::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
         ["explore", rest @ ..] => explore::SEARCH.run(rest),
+        ["simulate-consensus", rest @ ..] => simulate::CONSENSUS.run(rest),
         ["simulate", rest @ ..] => simulate::SEARCH.run(rest),
         ["-h" | "--help" | "help"] => {
             println!("{HELP}");

@@ -7,6 +7,8 @@ use std::process::{Command, ExitCode};
 pub(crate) struct Search {
     pub(crate) help: &'static str,
     pub(crate) target: &'static str,
+    /// What the target is built with beside the workspace's defaults.
+    pub(crate) features: &'static str,
     pub(crate) test: &'static str,
     /// What its variables' names begin with.
     pub(crate) variables: &'static str,
@@ -52,6 +54,9 @@ impl Search {
 
     fn command(&self, options: &Options) -> Command {
         let mut command = cargo(&["test", "--quiet", "--workspace", "--test", self.target]);
+        if !self.features.is_empty() {
+            command.args(["--features", self.features]);
+        }
         if options.is_release {
             command.arg("--release");
         }

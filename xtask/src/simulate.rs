@@ -1,6 +1,9 @@
-//! `cargo xtask simulate`: failover of a whole site, simulated by seed. The simulation itself is `chaos/src/simulator.rs`; this starts it.
+//! `cargo xtask simulate`: failover of a whole site, simulated by seed. `cargo xtask simulate-consensus`: the real Raft on a simulated network. The simulations
+//! themselves are `chaos/src/simulator.rs` and `chaos/consensus`; this starts them.
 
 use crate::seeds::Search;
+use crate::verify::cargo;
+use std::process::Command;
 
 const HELP: &str = "\
 Usage: cargo xtask simulate [--seed N | [--first N] [--seeds N | --forever]] [--release]
@@ -18,11 +21,46 @@ gap known, every camera recorded again. One seed is one run; a failure prints wh
 
 Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
 
+const CONSENSUS_HELP: &str = "\
+Usage: cargo xtask simulate-consensus [--seed N | [--first N] [--seeds N | --forever]] [--release]
+
+Runs the consensus of up to eight nodes as it is, openraft, log and snapshots included, in simulated time on a simulated network. Nodes lose power and
+what they had not flushed, each other, and messages, which come late or twice; members come and go. While that goes on and after it has ended, the
+promises of consensus are checked: one log applied once, no acknowledged change lost, no refused one made, votes and epochs that never go back, and
+every member well again within a minute. One seed is one run; a failure prints what went before it and the line that repeats it.
+
+  --seed N     this seed alone
+  --first N    the first seed [default: 0]
+  --seeds N    so many seeds [default: 40]
+  --forever    until one fails
+  --release    optimised: slower to build, several times as many seeds a second
+
+Exit codes: 0 nothing found, 1 a seed failed, 2 wrong usage";
+
 /// Its seeds are what `cargo xtask verify` runs, too.
 pub(crate) const SEARCH: Search = Search {
     help: HELP,
     target: "simulator",
+    features: "",
     test: "promises_hold_whatever_fails",
     variables: "HOLDFAST_SIMULATE",
     seeds: 500,
+};
+
+/// Builds the simulation of consensus. Not a default: Cargo would put it below the binary that the other tests start, too.
+pub(crate) const FEATURE: &str = "holdfast-consensus-simulator/simulation";
+
+/// Its seeds, that a seed is a run, and that bugs which are put back are found.
+pub(crate) fn consensus_tests() -> Command {
+    cargo(&["test", "--quiet", "--workspace", "--features", FEATURE, "--test", CONSENSUS.target, "--", "--nocapture"])
+}
+
+/// As [`SEARCH`].
+pub(crate) const CONSENSUS: Search = Search {
+    help: CONSENSUS_HELP,
+    target: "consensus_simulator",
+    features: FEATURE,
+    test: "consensus_holds_whatever_fails",
+    variables: "HOLDFAST_CONSENSUS",
+    seeds: 40,
 };

@@ -1,4 +1,4 @@
-//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover, interop tests, power cuts and chaos scenarios, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus, interop tests, power cuts and chaos scenarios, with a summary at the end.
 //!
 //! What needs one processor, or waits for most of its time, runs beside its like; tests have the machine to themselves, because some of them have deadlines.
 
@@ -15,7 +15,7 @@ const HELP: &str = "\
 Usage: cargo xtask verify [--quick] [--keep-going]
 
 Runs every check that CI runs: format, clippy with warnings as errors, all tests, doc tests, crash exploration of the
-store (2,000 seeds), simulated failover (500 seeds), interop tests, power cuts, chaos scenarios.
+store (2,000 seeds), simulated failover (500 seeds), simulated consensus (40 seeds), interop tests, power cuts, chaos scenarios.
 As root it installs the Debian packages that interop tests, faulty disks, power cuts and network namespaces need; else it prints the line
 that would, and leaves those tests out.
 
@@ -60,6 +60,8 @@ fn verify(options: &Options) -> ExitCode {
     let mut steps = Steps::new(options.keep_going);
     steps.command("format", cargo(&["fmt", "--all", "--check"]));
     steps.command("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+    let simulated = ["clippy", "-p", "holdfast-consensus-simulator", "--features", simulate::FEATURE, "--all-targets"];
+    steps.command("clippy of simulated consensus", cargo(&[&simulated[..], &["--", "-D", "warnings"]].concat()));
     // The integration tests start the binary that lies beside them. Cargo chooses features for all that it is asked to build at once: every step asks for
     // the whole workspace, so that nothing is compiled twice.
     steps.command("build", cargo(&["build", "--workspace", "--all-targets"]));
@@ -70,7 +72,11 @@ fn verify(options: &Options) -> ExitCode {
     let tests = if has_nextest() { cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]) } else { plain_tests() };
     steps.command("tests", tests);
     steps.command("doc tests", cargo(&["test", "--workspace", "--doc"]));
-    steps.command_beside("explore", explore::SEARCH.bounded(), vec![("simulate", simulate::SEARCH.bounded())]);
+    steps.command_beside(
+        "explore",
+        explore::SEARCH.bounded(),
+        vec![("simulate", simulate::SEARCH.bounded()), ("simulate consensus", simulate::consensus_tests())],
+    );
     if options.quick {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));

@@ -26,6 +26,10 @@ pub(super) struct Network {
 }
 
 impl Network {
+    pub(super) fn new(delay_max: Duration) -> Self {
+        Self { delay_max, ..Self::default() }
+    }
+
     pub(super) fn cut(&mut self, from: NodeId, to: NodeId, now: Duration) {
         let (count, _) = self.cuts.entry((from, to)).or_insert((0, now));
         *count += 1;

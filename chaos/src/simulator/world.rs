@@ -150,8 +150,7 @@ pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
 
 impl World {
     fn new(plan: Plan, random: Random, twist: Twist, origin: Instant) -> Self {
-        let mut network = Network::default();
-        network.delay_max = plan.delay_max;
+        let network = Network::new(plan.delay_max);
         Self {
             plan,
             random,

@@ -143,7 +143,10 @@ impl LogStore {
     }
 
     /// Makes one change and waits until it is durable.
-    async fn durably(&self, change: impl FnOnce(&mut raft_log::RaftLog<LogTypes>) -> io::Result<()>) -> io::Result<()> {
+    pub(super) async fn durably(
+        &self,
+        change: impl FnOnce(&mut raft_log::RaftLog<LogTypes>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (caller, done) = oneshot::channel();
         {
             let mut log = self.lock();

@@ -117,6 +117,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         let deadline = option.hard_ttl().max(SNAPSHOT_DEADLINE);
         let image = SnapshotImage { meta: snapshot.meta, state: snapshot.snapshot };
         tokio::select! {
+            biased;
             answer = self.call(SNAPSHOT, SnapshotRequest { vote, image }, deadline) => {
                 answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
             }

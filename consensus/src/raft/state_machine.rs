@@ -1,11 +1,12 @@
 //! Applies committed entries to [`ClusterState`] and publishes the result, once for each batch. The state lives in memory; snapshot plus log rebuild it.
 
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
-use super::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, TypeConfig};
+use super::{Entry, LogId, Outcome, Runtime, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::command::Response;
 use crate::state::ClusterState;
 use futures::{Stream, TryStreamExt};
 use openraft::OptionalSend;
+use openraft::async_runtime::AsyncRuntime as _;
 use openraft::entry::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use std::io;
@@ -21,6 +22,8 @@ pub(crate) struct StateMachine {
     membership: StoredMembership,
     file: SnapshotFile,
     published: watch::Sender<Arc<ClusterState>>,
+    #[cfg(feature = "simulation")]
+    pub(crate) witness: Option<Arc<dyn crate::simulation::Witness>>,
 }
 
 impl StateMachine {
@@ -35,6 +38,8 @@ impl StateMachine {
             membership: StoredMembership::default(),
             file,
             published: watch::Sender::new(Arc::default()),
+            #[cfg(feature = "simulation")]
+            witness: None,
         };
         if let Some(image) = image {
             machine.take(&image.meta, &image.state)?;
@@ -56,7 +61,16 @@ impl StateMachine {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();
+        #[cfg(feature = "simulation")]
+        self.tell_installed();
         Ok(())
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(crate) fn tell_installed(&self) {
+        if let (Some(witness), Some(id)) = (&self.witness, self.applied) {
+            witness.installed(id.index, &self.state);
+        }
     }
 
     fn publish(&self) {
@@ -65,13 +79,35 @@ impl StateMachine {
 
     fn apply_entry(&mut self, entry: Entry) -> Outcome {
         self.applied = Some(entry.log_id);
-        match entry.payload {
+        #[cfg(feature = "simulation")]
+        let told = entry.clone();
+        let outcome = match entry.payload {
             EntryPayload::Blank => Outcome(Ok(Response::Done)),
             EntryPayload::Normal(command) => Outcome(self.state.apply(command)),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 Outcome(Ok(Response::Done))
             }
+        };
+        #[cfg(feature = "simulation")]
+        self.tell_applied(&told);
+        outcome
+    }
+
+    #[cfg(feature = "simulation")]
+    fn tell_applied(&self, entry: &Entry) {
+        let command = match &entry.payload {
+            EntryPayload::Normal(command) => Some(command),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        };
+        if let Some(witness) = &self.witness {
+            let id = &entry.log_id;
+            witness.applied(crate::simulation::Applied {
+                term: id.leader_id.term,
+                index: id.index,
+                command,
+                state: &self.state,
+            });
         }
     }
 }
@@ -142,5 +178,5 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 /// Runs file work off the runtime's threads. No deadline: a snapshot is complete or it is not there.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    Runtime::spawn_blocking(work).await?
 }

@@ -1,0 +1,119 @@
+//! Clients: they change cameras, settings and assignments through any node, and note what they are told.
+
+use super::invariants::Seen;
+use super::node::Site;
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, RetentionClass, Settings};
+use holdfast_consensus::model::{CameraSpec, Protection, Source, Transport};
+use holdfast_consensus::state::ClusterState;
+use holdfast_consensus::{Consensus, WriteError};
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::random::Random;
+use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+const CAMERAS_MAX: usize = 6;
+
+/// Numbers of writes, so that each is told from every other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers(Arc<AtomicU64>);
+
+impl Numbers {
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// Which of the clients' writes this is; deletions have no room for a number.
+pub(super) fn number_of(command: &Command) -> Option<u64> {
+    match command {
+        Command::CreateCamera(spec) | Command::UpdateCamera { spec, .. } => {
+            spec.source.url.rsplit('/').next()?.parse().ok()
+        }
+        Command::SetSettings(settings) => settings.retention_classes.first()?.age_max_s,
+        Command::Assign { at, .. } => u64::try_from(at.0).ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn settings(number: u64) -> Command {
+    let class = RetentionClass { name: "default".to_owned(), age_max_s: Some(number), bytes_max: None };
+    Command::SetSettings(Settings { retention_classes: vec![class] })
+}
+
+/// Writes until the run ends.
+pub(super) async fn client(site: Site, numbers: Numbers, mut random: Random) {
+    loop {
+        sleep(Duration::from_millis(random.within(10..400))).await;
+        let Some((consensus, is_alive, turn)) = some_life(&site, &mut random) else { continue };
+        let begun = turn.lock().await;
+        let number = numbers.next();
+        let command = draw(&consensus.state(), number, &mut random);
+        let is_numbered = number_of(&command).is_some();
+        let answer =
+            if random.one_in(8) { consensus.propose_as_leader(command).await } else { consensus.write(command).await };
+        drop(begun);
+        // Nobody hears what a dead process says.
+        if !is_numbered || !is_alive.load(Ordering::Relaxed) {
+            continue;
+        }
+        match answer {
+            Ok(_) | Err(WriteError::Rejected(_)) => site.history.see(&Seen::Acknowledged { number }),
+            Err(WriteError::NoLeader) => site.history.see(&Seen::Refused { number }),
+            Err(WriteError::Unknown | WriteError::Fatal(_)) => {}
+        }
+    }
+}
+
+fn some_life(site: &Site, random: &mut Random) -> Option<(Consensus, Arc<AtomicBool>, Arc<Mutex<()>>)> {
+    let wires = site.wires.lock();
+    let nodes: Vec<u64> = wires.lives.keys().copied().collect();
+    if nodes.is_empty() {
+        return None;
+    }
+    wires.lives.get(random.pick(&nodes)).map(|life| (life.consensus.clone(), life.is_alive.clone(), life.turn.clone()))
+}
+
+fn draw(state: &ClusterState, number: u64, random: &mut Random) -> Command {
+    let cameras: Vec<CameraId> = state.cameras.keys().collect();
+    let nodes: Vec<NodeId> = state.nodes.keys().collect();
+    if cameras.is_empty() || nodes.is_empty() {
+        return Command::CreateCamera(camera(number));
+    }
+    let some = *random.pick(&cameras);
+    match random.below(10) {
+        0..2 if cameras.len() < CAMERAS_MAX => Command::CreateCamera(camera(number)),
+        2 => Command::DeleteCamera { camera: some },
+        3..5 => settings(number),
+        5..8 => {
+            Command::Assign { at: Timestamp(number as i64), changes: vec![change(state, some, *random.pick(&nodes))] }
+        }
+        _ => Command::UpdateCamera { camera: some, spec: camera(number), expect_revision: None },
+    }
+}
+
+fn change(state: &ClusterState, camera: CameraId, owner: NodeId) -> AssignmentChange {
+    let now = state.assignments.get(camera).cloned().unwrap_or_default();
+    let op = if now.owner.is_none() {
+        AssignmentOp::Place { owner, mirror: None, successor: None }
+    } else {
+        AssignmentOp::TakeOver { owner, mirror: None, successor: None, watermark: None }
+    };
+    AssignmentChange { camera, expect: now.epoch, op }
+}
+
+fn camera(number: u64) -> CameraSpec {
+    let url = format!("rtsp://camera.example/{number}");
+    CameraSpec {
+        name: format!("camera-{number}"),
+        source: Source { url, username: None, password: None, transport: Transport::Tcp },
+        protection: Protection::Standard,
+        priority: 1,
+        retention_class: "default".to_owned(),
+        labels: BTreeMap::new(),
+    }
+}

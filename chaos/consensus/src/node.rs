@@ -1,0 +1,204 @@
+//! A node: it joins, runs, loses its power, and starts again from what its disk kept.
+
+#![expect(clippy::disallowed_methods, reason = "simulated time")]
+
+use super::history::{History, LifeWitness};
+use super::invariants::Seen;
+use super::wires::{Wire, Wires, addr_of};
+use holdfast_consensus::command::Command;
+use holdfast_consensus::model::{NodeSpec, Role, Secret};
+use holdfast_consensus::simulation::{self, Disk, Twist};
+use holdfast_consensus::{Consensus, InitializeFailure, Joined, Options, Timing};
+use holdfast_storage::ids::NodeId;
+use holdfast_storage::random::Random;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+/// As long as a process that was killed may go on without anybody noticing.
+const END_DEADLINE: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What all nodes of a run share.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) cluster: Uuid,
+    pub(super) dir: PathBuf,
+    pub(super) history: History,
+    pub(super) wires: Wires,
+    pub(super) twist: Twist,
+    pub(super) flush_max: Duration,
+    pub(super) snapshot_after: u64,
+}
+
+/// A process that runs.
+pub(super) struct Life {
+    pub(super) consensus: Consensus,
+    pub(super) is_alive: Arc<AtomicBool>,
+    /// One write at a time begins at each node: in which order tokio wakes several that wait for a leader, no seed decides.
+    pub(super) turn: Arc<Mutex<()>>,
+    routes: axum::Router,
+    handlers: Vec<AbortHandle>,
+}
+
+impl Life {
+    pub(super) fn routes(&self) -> axum::Router {
+        self.routes.clone()
+    }
+
+    /// Runs a request's handler, which ends with the process.
+    pub(super) fn handle<T: Send + 'static>(
+        &mut self,
+        handler: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.handlers.retain(|handler| !handler.is_finished());
+        let handler = tokio::spawn(handler);
+        self.handlers.push(handler.abort_handle());
+        handler
+    }
+}
+
+fn secret() -> Secret {
+    Secret("of this simulation".to_owned())
+}
+
+pub(super) fn name_of(node: u64) -> String {
+    format!("node-{node}")
+}
+
+fn spec(node: u64) -> NodeSpec {
+    NodeSpec {
+        name: name_of(node),
+        peer_addr: addr_of(node),
+        api_addr: addr_of(node),
+        role: Role::Recorder,
+        failure_domain: String::new(),
+        camera_capacity: 100,
+    }
+}
+
+/// A node for the whole run: it has power while `power` says so.
+pub(super) struct Node {
+    pub(super) number: u64,
+    pub(super) site: Site,
+    pub(super) random: Random,
+    pub(super) power: watch::Receiver<bool>,
+}
+
+impl Node {
+    pub(super) async fn run(mut self) {
+        let attempt = Uuid::from_u128(u128::from(self.number));
+        let first = Joined { node: NodeId(1), cluster: self.site.cluster };
+        let mut identity = (self.number == 1).then_some(first);
+        while self.power.wait_for(|is_on| *is_on).await.is_ok() {
+            let mut power = self.power.clone();
+            let joined = async {
+                match identity {
+                    Some(identity) => Some(identity),
+                    None => self.join(attempt).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = power.wait_for(|is_on| !*is_on) => {}
+                joined = joined => identity = joined,
+            }
+            match identity {
+                Some(identity) if *self.power.borrow() => self.live(identity).await,
+                _ => sleep(RETRY_INTERVAL).await,
+            }
+        }
+    }
+
+    async fn join(&mut self, attempt: Uuid) -> Option<Joined> {
+        let peers: Vec<u64> = self.site.wires.lock().lives.keys().copied().collect();
+        if peers.is_empty() {
+            return None;
+        }
+        let peer = addr_of(*self.random.pick(&peers));
+        let (is_alive, wires) = (Arc::new(AtomicBool::new(true)), self.site.wires.clone());
+        let wire = Arc::new(Wire { node: self.number, is_alive, wires });
+        simulation::join(wire, &peer, spec(self.number), secret(), attempt).await.ok()
+    }
+
+    /// One life of its process, until its power is cut.
+    async fn live(&mut self, identity: Joined) {
+        let is_alive = Arc::new(AtomicBool::new(true));
+        let (node, history) = (self.number, self.site.history.clone());
+        history.see(&Seen::Started { node });
+        let witness = Arc::new(LifeWitness { node, is_alive: is_alive.clone(), history: history.clone() });
+        let dir = self.site.dir.join(name_of(node));
+        let disk = Disk::new(&dir, self.site.flush_max, self.random.fork(), self.site.twist, witness);
+        let wire = Arc::new(Wire { node, is_alive: is_alive.clone(), wires: self.site.wires.clone() });
+        let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
+        let Joined { node: id, cluster } = identity;
+        let options = Options { node: id, cluster, dir, timing, secret: secret() };
+        let consensus = match simulation::open(options, wire, disk.clone(), self.site.snapshot_after).await {
+            Ok(consensus) => consensus,
+            Err(error) => return history.fail("nodes start", &format!("node {node}: {error}")),
+        };
+        let (routes, handlers) = (consensus.peer_routes(), Vec::new());
+        let turn = Arc::new(Mutex::new(()));
+        let life =
+            Life { consensus: consensus.clone(), is_alive: is_alive.clone(), turn: turn.clone(), routes, handlers };
+        self.site.wires.lock().lives.insert(node, life);
+        let mut fatal = consensus.fatal();
+        tokio::select! {
+            biased;
+            _ = self.power.wait_for(|is_on| !*is_on) => {}
+            _ = fatal.wait_for(Option::is_some) => {
+                let why = consensus.fatal().borrow().clone().unwrap_or_default();
+                history.fail("nodes stay up", &format!("node {node}: {why}"));
+            }
+            () = serve(&consensus, node, &turn) => {}
+        }
+        drop(fatal);
+        is_alive.store(false, Ordering::Relaxed);
+        disk.cut();
+        self.end(consensus, &disk).await;
+    }
+
+    /// What is left of a process that is no more goes away unseen, and the disk forgets.
+    async fn end(&self, consensus: Consensus, disk: &Disk) {
+        let life = self.site.wires.lock().lives.remove(&self.number);
+        life.iter().flat_map(|life| &life.handlers).for_each(AbortHandle::abort);
+        drop(life);
+        consensus.shutdown().await;
+        drop(consensus);
+        let since = Instant::now();
+        while !disk.is_released() && since.elapsed() < END_DEADLINE {
+            sleep(RETRY_INTERVAL / 10).await;
+        }
+        let lost = if disk.is_released() {
+            disk.lose_unflushed().map_err(|e| e.to_string())
+        } else {
+            Err("its log is still held".into())
+        };
+        if let Err(why) = lost {
+            self.site.history.fail("what is shut down ends", &format!("node {}: {why}", self.number));
+        }
+    }
+}
+
+/// What a node does about its membership; then it just runs.
+async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
+    let begun = turn.lock().await;
+    if node == 1 {
+        while let Err(failure) = consensus.initialize(spec(node)).await {
+            if matches!(failure, InitializeFailure::AlreadyMember) {
+                break;
+            }
+            sleep(RETRY_INTERVAL).await;
+        }
+    }
+    let report = Command::ReportForDuty { node: consensus.node(), spec: spec(node) };
+    // As a node does on its start; whoever was removed is refused.
+    drop(timeout(END_DEADLINE, consensus.write(report)).await);
+    drop(begun);
+    std::future::pending().await
+}
