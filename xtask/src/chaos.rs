@@ -23,7 +23,7 @@ const PLAIN: [&str; 3] = ["leader-kill", "drain-under-load", "camera-faults"];
 const WITH_NAMESPACES: [&str; 2] = ["node-silent", "split-brain"];
 
 /// Beside each other: they wait for most of their time.
-const JOBS: &str = "2";
+const JOBS: &str = "3";
 
 /// Few, because nodes, cameras and the runner share a machine that may do other things too.
 const CAMERAS: &str = "6";

@@ -31,7 +31,7 @@ every member well again within a minute. One seed is one run; a failure prints w
 
   --seed N     this seed alone
   --first N    the first seed [default: 0]
-  --seeds N    so many seeds [default: 40]
+  --seeds N    so many seeds [default: 100]
   --forever    until one fails
   --release    optimised: slower to build, several times as many seeds a second
 
@@ -62,5 +62,5 @@ pub(crate) const CONSENSUS: Search = Search {
     features: FEATURE,
     test: "consensus_holds_whatever_fails",
     variables: "HOLDFAST_CONSENSUS",
-    seeds: 40,
+    seeds: 100,
 };
