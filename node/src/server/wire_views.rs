@@ -11,6 +11,7 @@ use holdfast_consensus::policy::Policy;
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
 
 pub(crate) fn no_cluster() -> wire::Cluster {
     wire::Cluster {
@@ -157,23 +158,23 @@ fn recording(camera: CameraId, assignment: &Assignment, sight: &Sight, headroom:
     let (node, told) = recorder(camera, assignment, sight).unzip();
     let lack = headroom.and_then(|headroom| headroom.waiting.get(&camera).copied());
     let known = sight.progress.iter().filter(|((_, of), _)| *of == camera);
-    let counts = |from: NodeId, of: &Progress| is_for_good(from, of, node.zip(told));
+    let furthest = known.filter_map(|(_, progress)| progress.watermark).max();
     wire::Recording {
         state: told.map(|told: &Progress| told.state),
         node,
-        watermark: known.filter(|((from, _), of)| counts(*from, of)).filter_map(|(_, of)| of.watermark).max(),
+        watermark: watermark(told, furthest),
         error: told.and_then(|told| told.error.clone()),
         waits_for: lack.filter(|_| told.is_none()),
     }
 }
 
-/// Whether how far `from` came counts for what is told of a camera. Where somebody records it, that is its own recording and those of earlier epochs,
-/// which go on no more. Whoever records beside it may be ahead by a moment, and is not known to a node that starts anew: what that one tells would lie before
-/// what it told earlier. While nobody records, it is whatever is known.
-fn is_for_good(from: NodeId, of: &Progress, recorder: Option<(NodeId, &Progress)>) -> bool {
-    match recorder {
-        Some((node, told)) if told.state == RecorderState::Recording => from == node || of.epoch < told.epoch,
-        _ => true,
+/// How far a camera is durable. Where somebody records it, that is its own recorder's word alone: others may be ahead by a moment, such as an owner that is about
+/// to let go or a mirror, and a node that starts anew has not heard of them; what that one tells would lie before what it told earlier. Until the recorder has
+/// something durable, it is what the others have of the time before it. While nobody records, it is `furthest`, whatever is known.
+fn watermark(recorder: Option<&Progress>, furthest: Option<Timestamp>) -> Option<Timestamp> {
+    match recorder.filter(|told| told.state == RecorderState::Recording) {
+        Some(told) => told.watermark.or_else(|| Some(furthest?.min(told.first_keyframe?))),
+        None => furthest,
     }
 }
 
@@ -191,7 +192,6 @@ mod tests {
     use super::*;
     use holdfast_consensus::liveness::Verdict;
     use holdfast_storage::ids::{Epoch, Rank};
-    use holdfast_storage::time::Timestamp;
 
     const CAMERA: CameraId = CameraId(1);
     const OWNER: NodeId = NodeId(1);
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    fn watermark(assignment: &Assignment, sight: &Sight) -> Option<i64> {
+    fn told(assignment: &Assignment, sight: &Sight) -> Option<i64> {
         recording(CAMERA, assignment, sight, None).watermark.map(Timestamp::micros)
     }
 
@@ -228,24 +228,30 @@ mod tests {
             Assignment { epoch: Epoch(3), owner: Some(OWNER), mirror: Some(MIRROR), ..Assignment::default() };
         let owner = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_000_000));
         let mirror = (MIRROR, progress(3, Rank::Mirror, RecorderState::Recording, 1_000_007));
-        let before = watermark(&assignment, &sight(&[owner.clone(), mirror]));
-        let anew = watermark(&assignment, &sight(&[owner]));
+        let before = told(&assignment, &sight(&[owner.clone(), mirror]));
+        let anew = told(&assignment, &sight(&[owner]));
         assert_eq!((before, anew), (Some(1_000_000), Some(1_000_000)), "it has not heard of the mirror yet");
     }
 
     #[test]
-    fn a_takeover_tells_no_earlier_watermark() {
+    fn a_new_owners_watermark_is_its_own_also_while_the_old_one_goes_on() {
         let mut assignment =
             Assignment { epoch: Epoch(3), owner: Some(OWNER), mirror: Some(MIRROR), ..Assignment::default() };
         let owner = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_000_000));
         let mirror = (MIRROR, progress(3, Rank::Mirror, RecorderState::Recording, 600_000));
-        assert_eq!(watermark(&assignment, &sight(&[owner.clone(), mirror])), Some(1_000_000));
+        assert_eq!(told(&assignment, &sight(&[owner.clone(), mirror])), Some(1_000_000));
         (assignment.epoch, assignment.owner, assignment.mirror) = (Epoch(4), Some(MIRROR), None);
-        for (state, until) in [(RecorderState::Starting, 600_000), (RecorderState::Recording, 700_000)] {
-            let heir = (MIRROR, progress(4, Rank::Owner, state, until));
-            assert_eq!(watermark(&assignment, &sight(&[owner.clone(), heir])), Some(1_000_000), "{state:?}");
-        }
-        let heir = (MIRROR, progress(4, Rank::Owner, RecorderState::Recording, 1_100_000));
-        assert_eq!(watermark(&assignment, &sight(&[owner, heir])), Some(1_100_000));
+        let starts = (MIRROR, progress(4, Rank::Owner, RecorderState::Starting, 600_000));
+        assert_eq!(told(&assignment, &sight(&[owner.clone(), starts])), Some(1_000_000), "nobody records");
+
+        // Its first keyframe is there, and nothing is durable yet.
+        let (node, recording) = (MIRROR, progress(4, Rank::Owner, RecorderState::Recording, 0));
+        let first = Progress { watermark: None, first_keyframe: Some(Timestamp(900_000)), ..recording };
+        assert_eq!(told(&assignment, &sight(&[owner, (node, first.clone())])), Some(900_000));
+        let goes_on = (OWNER, progress(3, Rank::Owner, RecorderState::Recording, 1_400_007));
+        let own = (node, Progress { watermark: Some(Timestamp(1_400_000)), ..first });
+        let before = told(&assignment, &sight(&[goes_on, own.clone()]));
+        let anew = told(&assignment, &sight(&[own]));
+        assert_eq!((before, anew), (Some(1_400_000), Some(1_400_000)), "it has not heard of the old owner");
     }
 }
