@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod attach;
 mod leftovers;
 mod program;
 mod usage;
