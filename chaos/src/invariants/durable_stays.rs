@@ -11,8 +11,8 @@ const SLACK_US: i64 = 500_000;
 /// Two looks that are further apart say nothing of what lies between them: the node may have been down.
 const APART_US_MAX: i64 = 3_000_000;
 
-/// Between two looks a watermark that moved by more jumped over something.
-const MOVED_US_MAX: i64 = 4_000_000;
+/// A watermark that moved by so much more than time did jumped over something.
+const AHEAD_US_MAX: i64 = 1_000_000;
 
 /// Why frames that a node recorded past never came to it.
 const NEVER_ARRIVED: [GapCause; 3] = [GapCause::CameraUnreachable, GapCause::CameraStalled, GapCause::PacketsLost];
@@ -68,15 +68,25 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
     let mut chains: BTreeMap<(&str, &str), Chain> = BTreeMap::new();
     let mut promises: BTreeMap<&str, Vec<Promise>> = BTreeMap::new();
     for event in events {
-        let What::Watermarks { told_by, marks } = &event.what else { continue };
+        let (told_by, marks) = match &event.what {
+            What::Watermarks { told_by, marks } => (told_by, marks),
+            // A recorder that starts anew promises nothing of the time in between, however short that is.
+            What::Recorder { told_by, camera, state, .. } if state.as_deref() != Some("recording") => {
+                if let Some(ended) = chains.remove(&(told_by, camera)) {
+                    promises.entry(camera).or_default().push(ended.promise(told_by));
+                }
+                continue;
+            }
+            _ => continue,
+        };
         // What a wiped node promised is gone with it, on order.
         for (camera, mark) in marks.iter().filter(|(_, mark)| !wiped.contains(&mark.node.as_str())) {
             let chain = chains.get_mut(&(told_by, camera)).filter(|chain| chain.goes_on_with(mark, event.at_us));
             if let Some(chain) = chain {
-                (chain.last, chain.seen_us) = (mark, event.at_us);
+                chain.go_on(mark, event.at_us);
                 continue;
             }
-            let began = Chain { from_us: mark.watermark_us, last: mark, seen_us: event.at_us };
+            let began = Chain { from_us: None, last: mark, seen_us: event.at_us };
             if let Some(ended) = chains.insert((told_by, camera), began) {
                 promises.entry(camera).or_default().push(ended.promise(told_by));
             }
@@ -89,12 +99,18 @@ fn promises<'a>(events: &'a [Event], wiped: &[&str]) -> BTreeMap<&'a str, Vec<Pr
 }
 
 struct Chain<'a> {
-    from_us: i64,
+    from_us: Option<i64>,
     last: &'a Mark,
     seen_us: i64,
 }
 
-impl Chain<'_> {
+impl<'a> Chain<'a> {
+    /// The first watermark may be that of an earlier process: what is promised begins with the second.
+    fn go_on(&mut self, mark: &'a Mark, at_us: i64) {
+        self.from_us.get_or_insert(mark.watermark_us);
+        (self.last, self.seen_us) = (mark, at_us);
+    }
+
     fn goes_on_with(&self, mark: &Mark, at_us: i64) -> bool {
         let moved_us = mark.watermark_us - self.last.watermark_us;
         self.last.node == mark.node
@@ -102,11 +118,15 @@ impl Chain<'_> {
             && self.last.is_recording
             && mark.is_recording
             && at_us - self.seen_us <= APART_US_MAX
-            && (0..=MOVED_US_MAX).contains(&moved_us)
+            && (0..=at_us - self.seen_us + AHEAD_US_MAX).contains(&moved_us)
     }
 
     fn promise(&self, told_by: &str) -> Promise {
         let (node, mark) = (&self.last.node, self.last.watermark_us);
-        (self.from_us, mark - SLACK_US, format!("{told_by} told to be durable on {node} (watermark {mark})"))
+        (
+            self.from_us.unwrap_or(mark),
+            mark - SLACK_US,
+            format!("{told_by} told to be durable on {node} (watermark {mark})"),
+        )
     }
 }

@@ -144,8 +144,19 @@ fn lose(evidence: &mut Evidence, range: Range<u64>) {
 #[test]
 fn what_was_told_to_be_durable_must_be_there() {
     assert_eq!(broken_by(|evidence| lose(evidence, 20..21)), ["durable-stays"]);
-    let told = |cause| {
+    let told_with = |cause, state: Option<&str>| {
         broken_by(|evidence| {
+            if let Some(state) = state {
+                let recorder = What::Recorder {
+                    told_by: "node3".to_owned(),
+                    camera: "cam01".to_owned(),
+                    node: Some("node2".to_owned()),
+                    state: Some(state.to_owned()),
+                    error: None,
+                };
+                let next = evidence.events.iter().position(|event| event.at_us > at(105)).unwrap();
+                evidence.events.insert(next, Event { at_us: at(105), what: recorder });
+            }
             lose(evidence, 100..110);
             let (start, end) = (Timestamp(at(100)), Timestamp(at(110)));
             let timeline = &mut evidence.cameras[0].timeline;
@@ -155,8 +166,10 @@ fn what_was_told_to_be_durable_must_be_there() {
             timeline.gaps.push(ToldGap { start, end, cause, node: None, frames_missing: None });
         })
     };
-    assert_eq!(told(GapCause::NodeDown), ["durable-stays"]);
-    assert!(told(GapCause::CameraStalled).is_empty(), "what never arrived was not promised");
+    assert_eq!(told_with(GapCause::NodeDown, None), ["durable-stays"]);
+    assert_eq!(told_with(GapCause::NodeDown, Some("recording")), ["durable-stays"]);
+    assert!(told_with(GapCause::NodeDown, Some("starting")).is_empty(), "a new process promised nothing of before");
+    assert!(told_with(GapCause::CameraStalled, None).is_empty(), "what never arrived was not promised");
 }
 
 #[test]
