@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 6] = [
     &["holdfast-consensus"],
     &["holdfast-control-api"],
     &["holdfast"],
-    &["holdfast-chaos"],
+    &["holdfast-chaos", "holdfast-consensus-simulator"],
     &["holdfast-tests", "holdfast-benches"],
 ];
 
