@@ -6,9 +6,9 @@ use holdfast_consensus_simulator::{Outcome, Twist, run};
 use holdfast_storage::search::{Found, search};
 
 /// Of each run of the tests.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 12;
 /// So many are run twice.
-const DOUBLED: u64 = 3;
+const DOUBLED: u64 = 2;
 /// So many find every bug that is put back.
 const TWISTED: u64 = 60;
 
