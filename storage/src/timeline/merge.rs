@@ -1,13 +1,14 @@
 //! The splice: of overlapping recordings of one camera, the one continuous list of chunks to play.
 //!
 //! Recordings are laid over each other in the order of preference. A lower one fills holes of those above it; it is entered and left at keyframes of video.
-//! Where both recordings hold the same keyframe, the cut is exactly there, so that no frame is lost or doubled; else it is by time.
+//! Where both recordings hold the same keyframe, the cut is exactly there, so that no frame is lost or doubled, and a GOP is shown from the recording that has
+//! more of it; else the cut is by time.
 
 use super::{HOLE_US_MIN, Recorder};
 use crate::chunk::ChunkEntry;
-use crate::ids::{NodeId, SessionId, TrackKind};
+use crate::ids::{NodeId, TrackKind};
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How far apart two recorders may place the same keyframe, in microseconds.
 const SHARED_KEYFRAME_US_MAX: i64 = 2_000_000;
@@ -35,40 +36,43 @@ fn sorted(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
 
 /// The view as runs in the order of time.
 fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
-    let known: BTreeSet<Place> = entries.iter().map(place).collect();
     let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkEntry>> = BTreeMap::new();
-    for entry in entries {
-        by_recorder.entry((Recorder::of(&entry.meta), entry.meta.track)).or_default().push(entry);
+    for gop in gops(entries) {
+        let Some(recorder) = gop.iter().map(|entry| (Recorder::of(&entry.meta), entry.meta.track)).min() else {
+            continue;
+        };
+        by_recorder.entry(recorder).or_default().extend(gop);
     }
     let mut view: Vec<Run> = Vec::new();
-    for recording in by_recorder.into_values() {
-        for run in runs(recording) {
-            let goes_on = run.first().is_some_and(|first| follows_one_of(&known, first));
-            fill(&mut view, &run, goes_on);
-        }
+    for run in by_recorder.into_values().flat_map(runs) {
+        fill(&mut view, &run);
     }
+    keep_order(&mut view);
     view
 }
 
-/// Where a chunk lies in its session.
-type Place = (NodeId, SessionId, TrackKind, u32);
-
-fn place(entry: &ChunkEntry) -> Place {
-    (entry.meta.node, entry.meta.session, entry.meta.track, entry.meta.sequence)
+/// Leaves out what one recorder's clock places behind what follows it: its last chunk, where that is shorter than the clocks are apart.
+fn keep_order(view: &mut [Run]) {
+    for next in 1..view.len() {
+        let start = start_of(&view[next]);
+        let before = &mut view[next - 1];
+        before.truncate(before.partition_point(|entry| entry.meta.start < start));
+    }
 }
 
-/// Whether the chunk before this one in its session is known, under whatever epoch and rank: a recorder that is confirmed, or handed its
-/// camera's next epoch, goes on within the GOP.
-fn follows_one_of(known: &BTreeSet<Place>, entry: &ChunkEntry) -> bool {
-    let (node, session, track, sequence) = place(entry);
-    let before = sequence.checked_sub(1).map(|before| (node, session, track, before));
-    !entry.meta.after_loss && before.is_some_and(|before| known.contains(&before))
+/// What belongs together, because it cannot be decoded without its beginning: of video a GOP, as far as it was recorded without a loss. A recorder that is
+/// confirmed, or handed its camera's next epoch, goes on within the GOP, which then counts as recorded under the preferred of both.
+fn gops(mut entries: Vec<ChunkEntry>) -> Vec<Vec<ChunkEntry>> {
+    let place = |entry: &ChunkEntry| (entry.meta.node, entry.meta.session, entry.meta.track, entry.meta.sequence);
+    entries.sort_by_key(place);
+    entries.dedup_by_key(|entry| place(entry));
+    let together = |one: &ChunkEntry, next: &ChunkEntry| one.meta.is_followed_by(&next.meta) && !is_entry(next);
+    entries.chunk_by(together).map(<[_]>::to_vec).collect()
 }
 
 /// Splits one recording at its holes; a loss within the session counts as one, however short.
 fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
     recording.sort_by_key(|entry| (entry.meta.start, entry.meta.session, entry.meta.sequence));
-    recording.dedup_by_key(|entry| (entry.meta.session, entry.meta.sequence, entry.meta.start));
     let mut runs: Vec<Run> = Vec::new();
     for entry in recording {
         match runs.last_mut() {
@@ -92,78 +96,93 @@ fn end_of(run: &[ChunkEntry]) -> Timestamp {
     run.iter().map(|entry| entry.meta.end()).max().unwrap_or(Timestamp::MIN)
 }
 
-/// Lays `run` into every hole of `view` that it reaches. One that goes on what was recorded before it needs no keyframe to begin with.
-fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], goes_on: bool) {
-    let (run_start, run_end) = (start_of(run), end_of(run));
-    let mut at = view.partition_point(|before| end_of(before) <= run_start);
-    loop {
-        let hole_start = at.checked_sub(1).map_or(Timestamp::MIN, |before| end_of(&view[before]));
-        let hole_end = view.get(at).map_or(Timestamp::MAX, |after| start_of(after));
-        // Without it what comes after could not be decoded before its first keyframe, however short the hole is.
-        let leads_on = view.get(at).is_some_and(|after| leads_on_to(run, after));
-        if hole_start >= run_end && !leads_on {
-            return;
-        }
-        // Clocks differ: what sticks out by less than a hole adds nothing.
-        let adds = run_start.plus_micros(HOLE_US_MIN) < hole_end && hole_start.plus_micros(HOLE_US_MIN) < run_end;
-        if leads_on || (adds && hole_start < hole_end) {
-            at += splice(view, at, run, goes_on);
-        }
-        at += 1;
-        if at > view.len() {
-            return;
-        }
+/// Lays `run` into every hole of `view` that it reaches.
+fn fill(view: &mut Vec<Run>, run: &[ChunkEntry]) {
+    let mut at = view.partition_point(|before| end_of(before) <= start_of(run));
+    while at <= view.len() && at.checked_sub(1).is_none_or(|before| start_of(&view[before]) < end_of(run)) {
+        at += 1 + splice(view, at, run);
     }
 }
 
-/// Whether `after` begins within the GOP that `run` ends with, in the same session: a recorder that got its next epoch or rank there.
-fn leads_on_to(run: &[ChunkEntry], after: &[ChunkEntry]) -> bool {
-    let (Some(last), Some(first)) = (run.last(), after.first()) else { return false };
-    last.meta.is_followed_by(&first.meta) && !is_entry(first)
-}
-
-/// Fills the hole before `view[at]` from `run`. Returns how many runs `view` grew by.
-fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry], goes_on: bool) -> usize {
-    let before = at.checked_sub(1).map(|index| &view[index]);
-    let is_free = before.is_none_or(|before| end_of(before) <= start_of(run));
-    let (cut_before, enter) = if goes_on && is_free { (None, 0) } else { enter_at(before.map(Vec::as_slice), run) };
-    let (leave, cut_after) = leave_at(run, view.get(at).map(Vec::as_slice));
-    if enter >= leave {
+/// Fills the hole before `view[at]` from `run`, if that adds anything. Returns how many runs `view` grew by.
+fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry]) -> usize {
+    let before = at.checked_sub(1).map(|index| view[index].as_slice());
+    let after = view.get(at).map(Vec::as_slice);
+    let (enter, leave) = (enter_at(before, run), leave_at(run, after));
+    if enter.run_from >= leave.run_until || !adds(before, after, run, enter, leave) {
         return 0;
     }
-    if cut_after > 0 {
-        view[at].drain(..cut_after);
+    if leave.after_from > 0 {
+        view[at].drain(..leave.after_from);
     }
-    view.insert(at, run[enter..leave].to_vec());
-    match cut_before {
+    view.insert(at, run[enter.run_from..leave.run_until].to_vec());
+    match enter.before_until {
         Some(0) => {
             view.remove(at - 1);
             0
         }
-        Some(cut) => {
-            view[at - 1].truncate(cut);
+        Some(until) => {
+            view[at - 1].truncate(until);
             1
         }
         None => 1,
     }
 }
 
+/// Whether anything is shown then that was not before. Clocks differ: what sticks out by less than a hole adds nothing, unless keyframes tell better.
+fn adds(
+    before: Option<&[ChunkEntry]>,
+    after: Option<&[ChunkEntry]>,
+    run: &[ChunkEntry],
+    enter: Enter,
+    leave: Leave,
+) -> bool {
+    let (hole_start, hole_end) = (before.map_or(Timestamp::MIN, end_of), after.map_or(Timestamp::MAX, start_of));
+    let begins_early = leave.is_shared || start_of(run).plus_micros(HOLE_US_MIN) < hole_end;
+    let first = &run[enter.run_from].meta;
+    let dropped = before.zip(enter.before_until).map_or(&[][..], |(before, until)| &before[until..]);
+    let has_more = frames(&run[enter.run_from..leave.run_until]) > frames(dropped);
+    let begins_late = first.is_keyframe() && first.start.plus_micros(HOLE_US_MIN) > hole_start;
+    let ends_late = hole_start.plus_micros(HOLE_US_MIN) < end_of(run);
+    let goes_on = if enter.is_shared { has_more } else { ends_late || (begins_late && has_more) };
+    let is_hole = hole_start < hole_end || (enter.is_shared && leave.is_shared);
+    is_hole && begins_early && goes_on
+}
+
+fn frames(entries: &[ChunkEntry]) -> u64 {
+    entries.iter().map(|entry| u64::from(entry.meta.frames)).sum()
+}
+
 fn is_entry(entry: &ChunkEntry) -> bool {
     entry.meta.is_keyframe() || entry.meta.track != TrackKind::Video
 }
 
-fn is_same_keyframe(a: &ChunkEntry, b: &ChunkEntry) -> bool {
-    let apart_us = a.meta.start.micros_since(b.meta.start);
-    a.meta.is_keyframe()
-        && a.meta.keyframe_crc == b.meta.keyframe_crc
-        && apart_us.unsigned_abs() <= SHARED_KEYFRAME_US_MAX.unsigned_abs()
+/// Where both hold it, the index of `keyframe` in `run`.
+fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
+    let near = keyframe.meta.start;
+    let first = run.partition_point(|entry| entry.meta.start < near.plus_micros(-SHARED_KEYFRAME_US_MAX));
+    let last = run.partition_point(|entry| entry.meta.start <= near.plus_micros(SHARED_KEYFRAME_US_MAX));
+    // Pictures of a camera that shows nothing are all the same.
+    (first..last)
+        .filter(|index| keyframe.meta.is_keyframe() && run[*index].meta.keyframe_crc == keyframe.meta.keyframe_crc)
+        .min_by_key(|index| run[*index].meta.start.micros_since(near).unsigned_abs())
 }
 
-/// Where to leave `before` (its new length) and where to enter `run`.
-fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> (Option<usize>, usize) {
-    let Some(before) = before else { return (None, run.iter().position(is_entry).unwrap_or(continued_at(run))) };
-    if let Some((cut, enter)) = last_shared(before, run) {
-        return (Some(cut), enter);
+#[derive(Clone, Copy, Debug)]
+struct Enter {
+    /// How many chunks of what is shown before it to keep; `None` for all.
+    before_until: Option<usize>,
+    run_from: usize,
+    /// Both hold the keyframe there.
+    is_shared: bool,
+}
+
+/// Where to enter `run`.
+fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
+    let by_time = |before_until, run_from| Enter { before_until, run_from, is_shared: false };
+    let Some(before) = before else { return by_time(None, run.iter().position(is_entry).unwrap_or(continued_at(run))) };
+    if let Some((until, run_from)) = last_shared(before, run) {
+        return Enter { before_until: Some(until), run_from, is_shared: true };
     }
     let hole_start = end_of(before);
     let reach = run.partition_point(|entry| entry.meta.start <= hole_start);
@@ -172,8 +191,8 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> (Option<usize>
         run[*enter].meta.start > start_of(before)
     });
     match covered {
-        Some(enter) => (Some(leave_by_time(before, run[enter].meta.start)), enter),
-        None => (None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
+        Some(enter) => by_time(Some(leave_by_time(before, run[enter].meta.start)), enter),
+        None => by_time(None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
     }
 }
 
@@ -184,26 +203,29 @@ fn continued_at(run: &[ChunkEntry]) -> usize {
 
 /// The latest keyframe that both hold: its index in each.
 fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usize)> {
-    let window = SHARED_KEYFRAME_US_MAX;
-    (0..before.len()).rev().filter(|index| before[*index].meta.is_keyframe()).find_map(|index| {
-        let near = before[index].meta.start;
-        let first = run.partition_point(|entry| entry.meta.start < near.plus_micros(-window));
-        let same = run[first..]
-            .iter()
-            .take_while(|entry| entry.meta.start <= near.plus_micros(window))
-            .position(|entry| is_same_keyframe(&before[index], entry))?;
-        Some((index, first + same))
-    })
+    let reach = start_of(run).plus_micros(-SHARED_KEYFRAME_US_MAX);
+    let within = (0..before.len()).rev().take_while(|index| before[*index].meta.start >= reach);
+    within.into_iter().find_map(|index| Some((index, find(run, &before[index])?)))
 }
 
-/// Where to leave `run`, and how many chunks of `after` to drop.
-fn leave_at(run: &[ChunkEntry], after: Option<&[ChunkEntry]>) -> (usize, usize) {
-    let Some(after) = after else { return (run.len(), 0) };
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    run_until: usize,
+    /// How many chunks of what is shown after it to drop.
+    after_from: usize,
+    /// Both hold the keyframe there.
+    is_shared: bool,
+}
+
+/// Where to leave `run`.
+fn leave_at(run: &[ChunkEntry], after: Option<&[ChunkEntry]>) -> Leave {
+    let Some(after) = after else { return Leave { run_until: run.len(), after_from: 0, is_shared: false } };
     let keyframe = after.iter().position(is_entry).unwrap_or(0);
     // A run that begins within a GOP cannot be decoded before its first keyframe: stay with what can, if it lasts so long.
-    let entry = if end_of(run) >= after[keyframe].meta.start { keyframe } else { 0 };
-    let shared = run.iter().position(|candidate| is_same_keyframe(candidate, &after[entry]));
-    (shared.unwrap_or_else(|| leave_by_time(run, after[entry].meta.start)), entry)
+    let after_from = if end_of(run) >= after[keyframe].meta.start { keyframe } else { 0 };
+    let shared = find(run, &after[after_from]);
+    let run_until = shared.unwrap_or_else(|| leave_by_time(run, after[after_from].meta.start));
+    Leave { run_until, after_from, is_shared: shared.is_some() }
 }
 
 /// Keeps the chunks that lie before `end` with at least their first half.
@@ -213,15 +235,13 @@ fn leave_by_time(run: &[ChunkEntry], end: Timestamp) -> usize {
 
 /// Whose video is shown when; an edge that no other piece touches is moved outward a little, for audio that sticks out.
 struct Owners {
-    pieces: Vec<(Timestamp, Timestamp, Recorder)>,
+    pieces: Vec<(Timestamp, Timestamp, NodeId)>,
 }
 
 impl Owners {
     fn of(view: &[Run]) -> Self {
-        let mut pieces: Vec<(Timestamp, Timestamp, Recorder)> = view
-            .iter()
-            .filter_map(|run| Some((start_of(run), end_of(run), Recorder::of(&run.first()?.meta))))
-            .collect();
+        let mut pieces: Vec<(Timestamp, Timestamp, NodeId)> =
+            view.iter().filter_map(|run| Some((start_of(run), end_of(run), run.first()?.meta.node))).collect();
         for after in 1..pieces.len() {
             let (end, start) = (pieces[after - 1].1, pieces[after].0);
             let middle = end.plus_micros(start.micros_since(end) / 2);
@@ -237,11 +257,11 @@ impl Owners {
         Self { pieces }
     }
 
-    /// Whether the middle of `entry` lies where its recorder's video is shown.
+    /// Whether the middle of `entry` lies where its node's video is shown.
     fn has(&self, entry: &ChunkEntry) -> bool {
         let middle = entry.meta.start.plus_micros(i64::from(entry.meta.duration_us) / 2);
         let after = self.pieces.partition_point(|piece| piece.0 <= middle);
         let piece = after.checked_sub(1).map(|index| &self.pieces[index]);
-        piece.is_some_and(|(_, end, recorder)| middle < *end && *recorder == Recorder::of(&entry.meta))
+        piece.is_some_and(|(_, end, node)| middle < *end && *node == entry.meta.node)
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 /// One camera with a GOP of two chunks of 500 ms; frame times are the camera's, `skew_us` is the recorder's clock.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Recording {
     node: u64,
     epoch: u64,
@@ -135,6 +135,29 @@ fn a_successor_that_is_confirmed_within_a_gop_loses_nothing() {
     assert_eq!(shown(&merged)[5..], (6..15).map(|number| (3, number)).collect::<Vec<_>>());
     let merged = merge([OWNER.video(0..12), session].concat());
     assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>(), "nor where the owner lived longer than was thought");
+}
+
+#[test]
+fn a_handoff_that_is_called_off_within_the_gop_loses_nothing() {
+    let mut called_off = Recording { epoch: 1, rank: Rank::Successor, ..NEXT }.video(6..8);
+    (called_off[1].meta.epoch, called_off[1].meta.rank) = (Epoch(2), Rank::Owner);
+    called_off[1].meta.duration_us = 40_000;
+    called_off[1].meta.frames = 1;
+    let mut owner = OWNER.video(4..12);
+    owner[3].meta.frames = 12;
+    assert_eq!(shown(&merge([owner, called_off].concat())), (4..12).map(|number| (1, number)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_gop_is_shown_from_the_recording_that_has_two_frames_more_of_it() {
+    let mut owner = OWNER.video(0..8);
+    owner[7].meta.frames = 10;
+    owner[7].meta.duration_us = 400_000;
+    let mut mirror = Recording { skew_us: 2_000, ..MIRROR }.video(0..8);
+    mirror[7].meta.frames = 12;
+    mirror[7].meta.duration_us = 480_000;
+    let merged = merge([owner, mirror].concat());
+    assert_eq!(shown(&merged)[5..], [(1, 5), (2, 6), (2, 7)]);
 }
 
 #[test]
@@ -310,5 +333,95 @@ proptest! {
         for at in (0..35_000_000).step_by(25_000) {
             prop_assert!(!covered(at, &spans) || covered(at, &merged), "at {}", at);
         }
+    }
+}
+
+/// Frames of the camera, 40 ms each, in GOPs of [`GOP_FRAMES`].
+const FRAME_US: i64 = 40_000;
+const GOP_FRAMES: u32 = 25;
+
+/// One session, frame by frame: which of the camera's frames it received, at which its recorder was handed the next epoch, and which was lost.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    recorder: Recording,
+    frames: (u32, u32),
+    chunk_frames: u32,
+    handed_at: Option<u32>,
+    lost: Option<u32>,
+}
+
+/// A chunk, and which of the camera's frames are in it.
+#[derive(Clone, Debug)]
+struct Piece {
+    entry: ChunkEntry,
+    frames: std::ops::Range<u32>,
+    can_show: bool,
+}
+
+impl Session {
+    fn pieces(self) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut after_loss = false;
+        let (mut at, until) = (self.frames.0.next_multiple_of(GOP_FRAMES), self.frames.1);
+        while at < until {
+            if self.lost == Some(at) {
+                (at, after_loss) = (at + 1, true);
+                continue;
+            }
+            let ends = [Some((at + 1).next_multiple_of(GOP_FRAMES)), self.handed_at, self.lost];
+            let next = ends.into_iter().flatten().filter(|end| *end > at).min();
+            let end = (at + self.chunk_frames).min(until).min(next.unwrap_or(until));
+            let sequence = u32::try_from(pieces.len()).unwrap();
+            let can_show = !after_loss || at.is_multiple_of(GOP_FRAMES);
+            pieces.push(Piece { entry: self.chunk(sequence, at..end, after_loss), frames: at..end, can_show });
+            (at, after_loss) = (end, !can_show);
+        }
+        pieces
+    }
+
+    fn chunk(self, sequence: u32, frames: std::ops::Range<u32>, after_loss: bool) -> ChunkEntry {
+        let mut recorder = self.recorder;
+        if self.handed_at.is_some_and(|handed| frames.start >= handed) {
+            (recorder.epoch, recorder.rank) = (recorder.epoch + 1, Rank::Owner);
+        }
+        let mut entry = recorder.chunk(sequence, 0, TrackKind::Video);
+        let count = frames.end - frames.start;
+        entry.meta.session = SessionId(u64::from(self.frames.0));
+        entry.meta.start = Timestamp(i64::from(frames.start) * FRAME_US + recorder.skew_us);
+        entry.meta.duration_us = count * u32::try_from(FRAME_US).unwrap();
+        entry.meta.frames = count;
+        entry.meta.keyframe_crc = frames.start.is_multiple_of(GOP_FRAMES).then_some(frames.start);
+        entry.meta.after_loss = after_loss;
+        entry
+    }
+}
+
+fn session(node: u64) -> impl Strategy<Value = Session> {
+    let rank = prop_oneof![Just(Rank::Owner), Just(Rank::Mirror), Just(Rank::Successor)];
+    let event = || proptest::option::of(0..220_u32);
+    (1..4_u64, rank, -9_000..9_000_i64, 0..100_u32, 1..120_u32, 8..13_u32, event(), event()).prop_map(
+        move |(epoch, rank, skew_us, from, length, chunk_frames, handed_at, lost)| Session {
+            recorder: Recording { node, epoch: 2 * epoch, rank, skew_us },
+            frames: (from, from + length),
+            chunk_frames,
+            handed_at,
+            lost,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Clocks are within half a frame of each other: more than that can cost a chunk that is shorter.
+    #[test]
+    fn every_frame_that_any_recorder_can_show_is_shown_once(sessions in (session(1), session(2), session(3))) {
+        let pieces: Vec<Piece> = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::pieces).collect();
+        let frames = |entry: &ChunkEntry| pieces.iter().find(|piece| piece.entry == *entry).unwrap().frames.clone();
+        let shown: Vec<u32> = merge(pieces.iter().map(|piece| piece.entry).collect()).iter().flat_map(frames).collect();
+        prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]), "{shown:?}");
+        let can_show = pieces.iter().filter(|piece| piece.can_show).flat_map(|piece| piece.frames.clone());
+        let missing: BTreeSet<u32> = can_show.filter(|frame| !shown.contains(frame)).collect();
+        prop_assert!(missing.is_empty(), "{missing:?} of {shown:?}");
     }
 }
