@@ -27,7 +27,7 @@ use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::drill::DrillStep;
 use crate::heartbeat::{Progress, RecorderState};
-use crate::liveness::Verdict;
+use crate::liveness::{Verdict, Why};
 use crate::model::{Assignment, Handoff, Protection};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::reports::Reports;
@@ -39,6 +39,8 @@ use rest::Rest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// A node that fell silent is given this long to be heard after all, where a mirror or successor records in its place meanwhile: the network may be slow.
+pub const SILENCE_CONFIRMED: Duration = Duration::from_secs(1);
 /// A handoff's target must show a durable keyframe within this time.
 pub const HANDOFF_MAX: Duration = Duration::from_secs(15);
 /// Handoffs away from one node at a time, and voluntary ones to one node: each opens a second connection to a camera. Cameras that the node
@@ -194,6 +196,9 @@ impl<'a> Round<'a> {
     /// A camera without a living owner.
     fn rescue(&mut self, camera: CameraId) {
         let Some(now) = self.assignment(camera) else { return };
+        if self.is_bridged(camera, now) {
+            return;
+        }
         self.abort_drill(camera, now);
         if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
             return self.complete(camera, now, handoff);
@@ -212,6 +217,17 @@ impl<'a> Round<'a> {
         };
         self.enter(camera, placed);
         self.propose(camera, now, op);
+    }
+
+    /// Whether its owner fell silent a moment ago, and another node is there that records on its own evidence until the owner is heard again or given up:
+    /// nothing is lost by waiting.
+    fn is_bridged(&self, camera: CameraId, now: &Assignment) -> bool {
+        now.owner.is_some_and(|owner| self.fell_silent(owner)) && self.beside(camera, now).next().is_some()
+    }
+
+    fn fell_silent(&self, node: NodeId) -> bool {
+        let Verdict::Suspect { since, why: Why::Silence } = self.verdict(node) else { return false };
+        self.input.uptime.saturating_sub(since) < SILENCE_CONFIRMED
     }
 
     /// A handoff's target that lives inherits from a dead owner without more proof, for it is connecting already; unless another is further.
@@ -455,7 +471,11 @@ impl<'a> Round<'a> {
         mirror: Option<NodeId>,
     ) -> Option<NodeId> {
         let left = now.successor.filter(|successor| Some(*successor) != mirror);
-        if left.is_some_and(|successor| self.may_stay(successor, camera)) {
+        let stays = |successor: NodeId| {
+            self.may_stay(successor, camera)
+                || (self.fell_silent(successor) && self.input.state.reaches(successor, camera))
+        };
+        if left.is_some_and(stays) {
             return left;
         }
         let taken: Vec<NodeId> = [owner].into_iter().chain(mirror).collect();

@@ -463,10 +463,11 @@ impl Runner for Site {
     fn run(&mut self, command: &Command, _: &Context) -> Anyhow<String> {
         let args = &mut command.consume_args();
         let text = match command.name.as_str() {
-            "alive" | "dead" | "unknown" => {
+            "alive" | "dead" | "silent" | "unknown" => {
                 let verdict = match command.name.as_str() {
                     "alive" => Verdict::Alive,
-                    "dead" => Verdict::Suspect { since: self.now, why: Why::Silence },
+                    "dead" => Verdict::Suspect { since: self.now, why: Why::Refused },
+                    "silent" => Verdict::Suspect { since: self.now, why: Why::Silence },
                     _ => Verdict::Unknown,
                 };
                 while let Some(node) = args.next_pos() {

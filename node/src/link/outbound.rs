@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection on which an answer takes longer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not hold up the next one: that takes another connection.
-const LANES_MAX: usize = 4;
+const LANES_MAX: usize = 8;
 /// An answer is two times.
 const ANSWER_BYTES_MAX: usize = 256;
 /// Pause between attempts to connect.
