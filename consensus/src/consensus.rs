@@ -43,6 +43,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 /// Raft's timing, in milliseconds. Failover of recording does not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
+    /// openraft ticks five times as often, and gives a heartbeat's answer this long: shorter costs a node without any camera more than anything else it does.
     pub heartbeat_interval_ms: u64,
     pub election_timeout_min_ms: u64,
     pub election_timeout_max_ms: u64,
@@ -53,7 +54,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat_interval_ms: 150,
+            heartbeat_interval_ms: 250,
             election_timeout_min_ms: 600,
             election_timeout_max_ms: 1_200,
             voter_absent_max_ms: 600_000,
