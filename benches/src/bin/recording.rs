@@ -76,7 +76,7 @@ fn figures(node: &Series, ffmpeg: &Series, memory: &[f64]) -> Vec<Figure> {
     let cost = median(&ratios(&node.cpu_seconds_per_gb, &ffmpeg.cpu_seconds_per_gb));
     let completeness = median(&ratios(&node.megabytes, &ffmpeg.megabytes));
     vec![
-        Figure::new("CPU per GB against ffmpeg -c copy", Target::AtMost(0.4), cost, "x"),
+        Figure::new("CPU per GB against ffmpeg -c copy", Target::AtMost(0.3), cost, "x"),
         Figure::new("peak resident memory of the node", Target::AtMost(100.0), worst(memory), "MiB"),
         Figure::new("node, CPU", Target::None, median(&node.cpu_seconds_per_gb), "s/GB"),
         Figure::new("ffmpeg, CPU", Target::None, median(&ffmpeg.cpu_seconds_per_gb), "s/GB"),

@@ -37,6 +37,12 @@ fn figures_are_those_of_the_gaps() {
 }
 
 #[test]
+fn one_lost_frame_has_its_cause_too() {
+    let figures = figures::of(&evidence(200, 50..51));
+    assert_eq!(figures.lost_by_cause["node_down"].frames, 1, "{:?}", figures.lost_by_cause);
+}
+
+#[test]
 fn what_is_written_can_be_read_again_and_is_well_formed() {
     let (dir, report) = (tempfile::tempdir().unwrap(), report(true));
     report.write_to(dir.path()).unwrap();

@@ -6,6 +6,7 @@ pub mod schedule;
 
 use super::clock::Clock;
 use super::pilot::Sight;
+use super::probes::rested;
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::IngestHandle;
 use crate::ingest::session::{Deadlines, Prepared};
@@ -47,17 +48,19 @@ struct Opened {
 
 /// Runs until the node's sight ends.
 pub(crate) async fn run(options: Options) {
+    let mut state = options.state.clone();
     let mut keeper = Keeper { options, schedule: Schedule::default(), opening: JoinSet::new() };
     let mut look = interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while keeper.options.sight.has_changed().is_ok() {
+        let rests = keeper.rests();
         tokio::select! {
             Some(opened) = keeper.opening.join_next() => match opened {
                 Ok(opened) => keeper.take_in(opened),
                 // The watching tasks only await; they neither panic nor are they aborted.
                 Err(error) => unreachable!("a watcher of a session that is prepared failed: {error}"),
             },
-            _ = look.tick() => keeper.look(),
+            () = rested(&mut state, &mut look, rests) => keeper.look(),
         }
     }
 }
@@ -69,6 +72,10 @@ struct Keeper {
 }
 
 impl Keeper {
+    fn rests(&self) -> bool {
+        self.schedule.rests(&self.options.state.borrow())
+    }
+
     fn look(&mut self) {
         let Options { me, clock, state, sight, desired, shelf, .. } = &self.options;
         let (state, sight) = (state.borrow().clone(), sight.borrow().clone());

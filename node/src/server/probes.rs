@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How often to look whom to ask.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ impl Probes {
         self,
         me: NodeId,
         clock: Clock,
-        state: watch::Receiver<Arc<ClusterState>>,
+        mut state: watch::Receiver<Arc<ClusterState>>,
         sight: watch::Receiver<Arc<Sight>>,
     ) {
         let at_once = Arc::new(Semaphore::new(PROBES_MAX));
@@ -52,6 +52,7 @@ impl Probes {
         let mut look = interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while sight.has_changed().is_ok() {
+            let rests = self.schedule().rests();
             tokio::select! {
                 Some(answered) = asked.join_next() => match answered {
                     Ok((camera, revision, answer)) => {
@@ -63,7 +64,7 @@ impl Probes {
                     // The camera is asked again when its turn is overdue.
                     Err(error) => tracing::error!(%error, "a probe failed"),
                 },
-                _ = look.tick() => {
+                () = rested(&mut state, &mut look, rests) => {
                     let (state, sight) = (state.borrow().clone(), sight.borrow().clone());
                     let due = self.schedule().look(clock.elapsed(), me, &state, &sight);
                     for camera in due {
@@ -74,6 +75,14 @@ impl Probes {
             }
         }
     }
+}
+
+/// Ends when it is time to look again: soon, or where there is nothing to look for, when the state has changed. Safe to cancel.
+pub(super) async fn rested(state: &mut watch::Receiver<Arc<ClusterState>>, look: &mut Interval, rests: bool) {
+    if rests && state.changed().await.is_ok() {
+        return;
+    }
+    look.tick().await;
 }
 
 async fn ask(camera: CameraId, revision: u64, source: Source, at_once: Arc<Semaphore>) -> (CameraId, u64, Answer) {
@@ -92,4 +101,24 @@ async fn ask(camera: CameraId, revision: u64, source: Source, at_once: Arc<Semap
 
 fn random() -> u32 {
     uuid::Uuid::new_v4().as_fields().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_rests_is_woken_by_the_state_alone() {
+        let (told, mut state) = watch::channel(Arc::<ClusterState>::default());
+        let mut look = interval(Duration::from_millis(5));
+        look.tick().await;
+        rested(&mut state, &mut look, false).await;
+        let resting = tokio::spawn(async move {
+            rested(&mut state, &mut look, true).await;
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!resting.is_finished(), "ticks pass it by");
+        told.send_modify(|_| {});
+        resting.await.unwrap();
+    }
 }

@@ -95,6 +95,12 @@ impl Schedule {
         actions
     }
 
+    /// Whether there is nothing to do until the state changes.
+    pub fn rests(&self, state: &ClusterState) -> bool {
+        let is_prepared = |camera: &Camera| camera.spec.protection == Protection::Prepared;
+        self.cameras.is_empty() && !state.cameras.values().any(is_prepared)
+    }
+
     /// Gives up what is not wanted any more. A session that this node's own recorder needs stays until that has taken it.
     fn let_go(&mut self, view: &View<'_>, wanted: &BTreeSet<CameraId>) -> Vec<Action> {
         let mut dropped = Vec::new();

@@ -75,6 +75,8 @@ struct Quiet {
 
 #[derive(Debug, Default)]
 pub struct Schedule {
+    /// This node was the successor of no camera when it last looked.
+    rests: bool,
     asked: BTreeMap<CameraId, Asked>,
     quiet: BTreeMap<CameraId, Quiet>,
 }
@@ -84,6 +86,7 @@ impl Schedule {
     pub fn look(&mut self, now: Duration, me: NodeId, state: &ClusterState, sight: &Sight) -> Vec<CameraId> {
         let mine = state.assignments.iter().filter(|(_, assignment)| assignment.successor == Some(me));
         let mine: BTreeMap<CameraId, &Assignment> = mine.collect();
+        self.rests = mine.is_empty();
         self.quiet.retain(|camera, _| mine.contains_key(camera));
         self.asked.retain(|camera, _| mine.contains_key(camera));
         let mut due = Vec::new();
@@ -102,6 +105,11 @@ impl Schedule {
             }
         }
         due
+    }
+
+    /// Whether there is nothing to look for until the state changes.
+    pub fn rests(&self) -> bool {
+        self.rests
     }
 
     /// Whether it is the camera's turn.

@@ -88,6 +88,16 @@ fn a_failing_owners_camera_is_asked_at_once_and_then_ever_more_rarely() {
 }
 
 #[test]
+fn there_is_nothing_to_look_for_where_it_succeeds_nobody() {
+    let (mut schedule, state, recording) = (Schedule::default(), state(), sight(RecorderState::Recording, 0));
+    assert!(!schedule.rests(), "before the first look");
+    schedule.look(ms(0), OWNER, &state, &recording);
+    assert!(schedule.rests());
+    schedule.look(ms(100), ME, &state, &recording);
+    assert!(!schedule.rests());
+}
+
+#[test]
 fn what_is_known_goes_when_the_owner_records() {
     let (mut schedule, state) = (Schedule::default(), state());
     assert_eq!(schedule.look(ms(0), ME, &state, &sight(RecorderState::Failing, 0)), [CAMERA]);
