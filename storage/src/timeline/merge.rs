@@ -92,8 +92,9 @@ fn start_of(run: &[ChunkEntry]) -> Timestamp {
     run.first().map_or(Timestamp::MAX, |entry| entry.meta.start)
 }
 
+/// Of a run in the order of starts. Asked for often, so not the latest of all: chunks of one recorder overlap by jitter alone.
 fn end_of(run: &[ChunkEntry]) -> Timestamp {
-    run.iter().map(|entry| entry.meta.end()).max().unwrap_or(Timestamp::MIN)
+    run.last().map_or(Timestamp::MIN, |entry| entry.meta.end())
 }
 
 /// Lays `run` into every hole of `view` that it reaches.
@@ -159,12 +160,15 @@ fn is_entry(entry: &ChunkEntry) -> bool {
 
 /// Where both hold it, the index of `keyframe` in `run`.
 fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
+    if !keyframe.meta.is_keyframe() {
+        return None;
+    }
     let near = keyframe.meta.start;
     let first = run.partition_point(|entry| entry.meta.start < near.plus_micros(-SHARED_KEYFRAME_US_MAX));
     let last = run.partition_point(|entry| entry.meta.start <= near.plus_micros(SHARED_KEYFRAME_US_MAX));
     // Pictures of a camera that shows nothing are all the same.
     (first..last)
-        .filter(|index| keyframe.meta.is_keyframe() && run[*index].meta.keyframe_crc == keyframe.meta.keyframe_crc)
+        .filter(|index| run[*index].meta.keyframe_crc == keyframe.meta.keyframe_crc)
         .min_by_key(|index| run[*index].meta.start.micros_since(near).unsigned_abs())
 }
 
@@ -203,9 +207,11 @@ fn continued_at(run: &[ChunkEntry]) -> usize {
 
 /// The latest keyframe that both hold: its index in each.
 fn last_shared(before: &[ChunkEntry], run: &[ChunkEntry]) -> Option<(usize, usize)> {
-    let reach = start_of(run).plus_micros(-SHARED_KEYFRAME_US_MAX);
-    let within = (0..before.len()).rev().take_while(|index| before[*index].meta.start >= reach);
-    within.into_iter().find_map(|index| Some((index, find(run, &before[index])?)))
+    let earliest = start_of(run).plus_micros(-SHARED_KEYFRAME_US_MAX);
+    let latest = end_of(run).plus_micros(SHARED_KEYFRAME_US_MAX);
+    let from = before.partition_point(|entry| entry.meta.start < earliest);
+    let until = before.partition_point(|entry| entry.meta.start <= latest);
+    (from..until).rev().find_map(|index| Some((index, find(run, &before[index])?)))
 }
 
 #[derive(Clone, Copy, Debug)]
