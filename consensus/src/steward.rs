@@ -106,9 +106,10 @@ impl Steward {
         let mut round = Round::new(input, &bitrates, &mut self.memory);
         let (orphans, others): (Vec<_>, Vec<_>) = cameras.into_iter().partition(|camera| round.is_orphan(*camera));
         round.unsettled.extend(&orphans);
-        orphans.into_iter().for_each(|camera| round.rescue(camera));
+        let bridged = orphans.iter().filter(|camera| round.rescue(**camera) == Rescue::Bridged).count();
         others.iter().for_each(|camera| round.tend(*camera));
-        let is_over = round.changes.is_empty() && round.steps.is_empty() && round.move_freely(&others);
+        let is_quiet = bridged == 0 && round.changes.is_empty() && round.steps.is_empty();
+        let is_over = is_quiet && round.move_freely(&others);
         let steps = round.steps.chunks(CHANGES_PER_COMMAND_MAX);
         let steps = steps.map(|steps| Command::StepDrills { at: input.now, steps: steps.to_vec() });
         let assign = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
@@ -116,6 +117,15 @@ impl Steward {
         let end = input.state.rebalancing_since.filter(|_| is_over).map(|since| Command::EndRebalance { since });
         (assign.chain(steps).chain(end).collect(), round.unsettled)
     }
+}
+
+/// What was done about a camera without a living owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rescue {
+    /// What could be proposed was.
+    Decided,
+    /// It waits a moment for its owner, while another node records it.
+    Bridged,
 }
 
 fn hears_majority(input: &Input<'_>) -> bool {
@@ -194,11 +204,20 @@ impl<'a> Round<'a> {
     }
 
     /// A camera without a living owner.
-    fn rescue(&mut self, camera: CameraId) {
-        let Some(now) = self.assignment(camera) else { return };
-        if self.is_bridged(camera, now) {
-            return;
+    fn rescue(&mut self, camera: CameraId) -> Rescue {
+        let Some(now) = self.assignment(camera) else { return Rescue::Decided };
+        if let Some(stand_in) = self.stand_in(camera, now) {
+            // Its seat is not for others meanwhile.
+            self.planner.remove(camera, now);
+            let mirror = now.mirror.filter(|mirror| *mirror != stand_in);
+            self.enter(camera, Placement { owner: stand_in, mirror, successor: None });
+            return Rescue::Bridged;
         }
+        self.inherit(camera, now);
+        Rescue::Decided
+    }
+
+    fn inherit(&mut self, camera: CameraId, now: &Assignment) {
         self.abort_drill(camera, now);
         if let Some(handoff) = now.handoff.filter(|handoff| self.can_inherit(camera, now, handoff)) {
             return self.complete(camera, now, handoff);
@@ -219,10 +238,10 @@ impl<'a> Round<'a> {
         self.propose(camera, now, op);
     }
 
-    /// Whether its owner fell silent a moment ago, and another node is there that records on its own evidence until the owner is heard again or given up:
-    /// nothing is lost by waiting.
-    fn is_bridged(&self, camera: CameraId, now: &Assignment) -> bool {
-        now.owner.is_some_and(|owner| self.fell_silent(owner)) && self.beside(camera, now).next().is_some()
+    /// Where its owner fell silent a moment ago, who records on its own evidence until the owner is heard again or given up. By waiting nothing is lost, unless that
+    /// node still hears the owner or waits longer for it than this one.
+    fn stand_in(&self, camera: CameraId, now: &Assignment) -> Option<NodeId> {
+        now.owner.filter(|owner| self.fell_silent(*owner)).and_then(|_| self.beside(camera, now).next())
     }
 
     fn fell_silent(&self, node: NodeId) -> bool {

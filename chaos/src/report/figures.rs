@@ -115,7 +115,8 @@ pub fn gap_rows(evidence: &Evidence) -> Vec<GapRow> {
 /// Cause and node of the told gap that covers most of the run, which is but an instant where one frame is lost.
 fn told(camera: &CameraEvidence, from_us: i64, to_us: i64) -> (String, Option<String>) {
     let common = |gap: &holdfast_control_api::wire::Gap| gap.end.micros().min(to_us) - gap.start.micros().max(from_us);
-    let most = camera.timeline.gaps.iter().filter(|gap| common(gap) >= 0).max_by_key(|gap| common(gap));
+    let covers = |gap: &&holdfast_control_api::wire::Gap| common(gap) > 0 || (common(gap) == 0 && from_us == to_us);
+    let most = camera.timeline.gaps.iter().filter(covers).max_by_key(|gap| common(gap));
     let cause = |cause| serde_json::to_value(cause).ok().and_then(|name| name.as_str().map(str::to_owned));
     match most {
         Some(gap) => (cause(gap.cause).unwrap_or_default(), gap.node.map(|node| node.to_string())),

@@ -25,8 +25,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection on which an answer takes longer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not hold up the next one: that takes another connection.
-const LANES_MAX: usize = 8;
+/// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not hold up the next one: that takes another connection,
+/// as long as one is left: enough for a heartbeat each [`HEARTBEAT_INTERVAL`] until the first is given up.
+const LANES_MAX: usize = 12;
 /// An answer is two times.
 const ANSWER_BYTES_MAX: usize = 256;
 /// Pause between attempts to connect.

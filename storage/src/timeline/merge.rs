@@ -1,8 +1,8 @@
 //! The splice: of overlapping recordings of one camera, the one continuous list of chunks to play.
 //!
 //! Recordings are laid over each other in the order of preference. A lower one fills holes of those above it; it is entered and left at keyframes of video.
-//! Where both recordings hold the same keyframe, the cut is exactly there, so that no frame is lost or doubled, and a GOP is shown from the recording that has
-//! more of it; else the cut is by time.
+//! Where both recordings hold the same keyframe, the cut is exactly there, so that no frame is lost or doubled (as long as clocks are apart by less than a chunk is
+//! long), and a GOP is shown from the recording that has more of it; else the cut is by time.
 
 use super::{HOLE_US_MIN, Recorder};
 use crate::chunk::ChunkEntry;
@@ -51,7 +51,7 @@ fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
     view
 }
 
-/// Leaves out what one recorder's clock places behind what follows it: its last chunk, where that is shorter than the clocks are apart.
+/// Leaves out what one recorder's clock places behind what follows it: its last chunks, as far as the clocks are apart.
 fn keep_order(view: &mut [Run]) {
     for next in 1..view.len() {
         let start = start_of(&view[next]);
