@@ -88,7 +88,10 @@ async fn a_volume_is_verified_beside_its_node_and_listed_anew_without_it() -> Re
 
     fs::remove_dir_all(volume.join("catalogue")).expect("the catalogue");
     let (code, report, said) = holdfast(&["volume", "rebuild-catalogue", &dir]);
-    assert_eq!((code, report["listed_segments"].as_u64()), (0, Some(files.len() as u64)), "{report} {said}");
+    // One that was begun right before the stop may have no footer yet: the next start finds what is in it.
+    let found = report["listed_segments"].as_u64().zip(report["unsealed_segments"].as_u64());
+    let is_all = |(listed, unsealed): (u64, u64)| listed + unsealed == files.len() as u64 && unsealed <= 1;
+    assert!(code == 0 && found.is_some_and(is_all), "{report} {said}");
     for (path, expected) in [(volume.join("no"), 3), (volume.join("segments"), 3), (volume.join("volume.json"), 3)] {
         assert_eq!(holdfast(&["volume", "verify", path.to_str().expect("a path")]).0, expected, "{}", path.display());
     }
