@@ -29,6 +29,10 @@ pub(crate) enum Request {
 pub(crate) struct Budget {
     bytes_max: u64,
     queued_bytes: AtomicU64,
+    /// A record has come, which may wait for others; or the last handle is gone.
+    pub(crate) arrived: Notify,
+    /// Nothing follows at once what has come.
+    pub(crate) complete: Notify,
     /// Much has come, or somebody waits for an answer.
     pub(crate) hurry: Notify,
     pub(crate) has_no_space: AtomicBool,
@@ -41,6 +45,8 @@ impl Budget {
         Self {
             bytes_max,
             queued_bytes: AtomicU64::new(0),
+            arrived: Notify::new(),
+            complete: Notify::new(),
             hurry: Notify::new(),
             has_no_space: AtomicBool::new(false),
             failure: OnceLock::new(),
@@ -83,16 +89,37 @@ fn cost(record: &Record) -> u64 {
 pub(crate) struct Intake {
     pub(crate) budget: Arc<Budget>,
     sender: mpsc::UnboundedSender<Request>,
+    // Below the sender: when it is dropped for the last time, the channel is closed.
+    _farewell: Arc<Farewell>,
+}
+
+/// Wakes the writer when the last handle is gone: it sleeps on [`Budget::arrived`], not on the queue.
+#[derive(Debug)]
+struct Farewell(Arc<Budget>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.arrived.notify_one();
+    }
 }
 
 impl Intake {
     /// The queue itself has no length of its own: every entry is charged to the budget first.
     pub(crate) fn new(bytes_max: u64) -> (Self, mpsc::UnboundedReceiver<Request>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { budget: Arc::new(Budget::new(bytes_max)), sender }, receiver)
+        let budget = Arc::new(Budget::new(bytes_max));
+        let farewell = Arc::new(Farewell(Arc::clone(&budget)));
+        (Self { budget, sender, _farewell: farewell }, receiver)
     }
 
     pub(crate) fn append(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
+        self.append_quietly(class, record)?;
+        self.budget.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Leaves it to the caller to wake the writer.
+    pub(crate) fn append_quietly(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
         let bytes = encoded_bytes(&record);
         if bytes > RECORD_PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLong { bytes });

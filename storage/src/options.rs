@@ -39,7 +39,8 @@ pub struct VolumeOptions {
     pub io: IoChoice,
     /// How often written records are made durable, with one flush for all cameras.
     pub flush_interval: Duration,
-    /// How long a record may wait for others before it is handed to the kernel. A killed process loses no more than this.
+    /// How long a record may wait for others before it is handed to the kernel; a killed process loses no more than this. What is
+    /// [handed over](crate::VolumeHandle::hand_over) does not wait, as long as that is not more often than this.
     pub write_delay: Duration,
     /// A segment is closed after so long.
     pub segment_time_max: Duration,

@@ -2,8 +2,9 @@
 //!
 //! On its way from the socket to the disk a byte of video is copied twice in this process: by ingest, which assembles frames from packets, and here, from the
 //! parts that the recorder received into the aligned buffer that the disk reads. It is summed on the way; the kernel copies nothing more (`O_DIRECT`; plain
-//! I/O has the page cache's copy besides). Records wait at most `write_delay` for others; a batch of 1 MiB goes at once. Up to four writes are in flight, one
-//! sync per `flush_interval` covers everything, and only what a sync has covered is published: received ≥ written ≥ durable ≥ indexed.
+//! I/O has the page cache's copy besides). Records wait at most `write_delay` for others; a batch of 1 MiB goes at once, and so does what somebody says is
+//! complete, unless the last such write was less than `write_delay` ago. Up to four writes are in flight, one sync per `flush_interval` covers everything, and
+//! only what a sync has covered is published: received ≥ written ≥ durable ≥ indexed.
 //!
 //! `plan` and `ledger` decide, `run` is the event loop, `fill` builds batches, `rotate` goes from segment to segment, `segment` is an open one.
 

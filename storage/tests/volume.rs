@@ -90,6 +90,69 @@ async fn nothing_is_listed_before_it_is_durable_and_then_without_being_asked() {
 }
 
 #[tokio::test]
+async fn what_comes_together_is_one_write_without_delay_and_the_next_waits_for_its_turn() {
+    let dir = Dir::new();
+    let hour = Duration::from_secs(3600);
+    let options = VolumeOptions { write_delay: hour, flush_interval: hour, ..dir.options() };
+    let (volume, handle) = Volume::open(options).unwrap();
+    let class = handle.class("default").unwrap();
+    let append = |record| handle.append_quietly(class, record).unwrap();
+    append(init(1));
+    (0..5).for_each(|sequence| append(chunk(1, sequence, 3_000)));
+    handle.hand_over();
+    let written = async {
+        while handle.stats().batches == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within(written).await;
+    for sequence in 5..8 {
+        append(chunk(1, sequence, 3_000));
+        handle.hand_over();
+        // The writer is awake by now, and might write it alone.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    append(chunk(1, 8, 3_000));
+    within(handle.flush()).await.unwrap();
+    assert_eq!(handle.stats().batches, 2);
+    await_recovery(&handle);
+    assert_eq!(stored(&handle, 1), (0..9).collect::<Vec<_>>());
+    close(volume, handle).await;
+}
+
+#[tokio::test]
+async fn what_nobody_handed_over_is_written_on_close() {
+    let dir = Dir::new();
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    let class = handle.class("default").unwrap();
+    for record in [init(1), chunk(1, 0, 3_000)] {
+        handle.append_quietly(class, record).unwrap();
+    }
+    // Longer than `write_delay`: nothing wakes the writer.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(handle.stats().written_bytes, 0);
+    close(volume, handle).await;
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    await_recovery(&handle);
+    assert_eq!(stored(&handle, 1), [0]);
+    close(volume, handle).await;
+}
+
+#[tokio::test]
+async fn a_volume_whose_handles_are_all_gone_ends() {
+    let dir = Dir::new();
+    let options = VolumeOptions { flush_interval: Duration::from_millis(10), ..dir.options() };
+    let (volume, handle) = Volume::open(options).unwrap();
+    append(&handle, init(1));
+    within(handle.flush()).await.unwrap();
+    drop(handle.clone());
+    // The writer sleeps by now.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(handle);
+    within(volume.run()).await.unwrap();
+}
+
+#[tokio::test]
 async fn segments_rotate_and_each_can_be_decoded_alone() {
     let dir = Dir::new();
     let options = VolumeOptions { segment_bytes_max: 2 << 20, ..dir.options() };

@@ -1,6 +1,6 @@
 //! Where recorders' records go: the camera's volume, while there is room for a camera of its priority (DESIGN rule 10).
 
-use super::volumes::{self, Opened, Volumes};
+use super::volumes::{Opened, Volumes};
 use crate::recorder::sink::{RecordSink, SinkError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::AppendError;
@@ -48,12 +48,12 @@ impl RecordSink for VolumeSink {
         match record {
             Record::Chunk(chunk) => self.append_chunk(retention_class, volume, chunk),
             Record::Init(init) => {
-                volumes::append(&volume, retention_class, Record::Init(init.clone())).map_err(refusal)?;
+                volume.append(retention_class, Record::Init(init.clone())).map_err(refusal)?;
                 self.volumes.took_init(&init);
                 Ok(())
             }
             Record::Gap(gap) => {
-                volumes::append(&volume, retention_class, Record::Gap(gap)).map_err(refusal)?;
+                volume.append(retention_class, Record::Gap(gap)).map_err(refusal)?;
                 self.volumes.took_gap(&gap);
                 self.gaps.add(&gap);
                 Ok(())
@@ -72,7 +72,7 @@ impl VolumeSink {
             let other = self.volumes.leave_at_once(class, meta.camera);
             volume = other.ok_or_else(|| self.volumes.shed(meta.camera))?;
         }
-        volumes::append(&volume, class, Record::Chunk(chunk)).map_err(refusal)?;
+        volume.append(class, Record::Chunk(chunk)).map_err(refusal)?;
         self.volumes.took(class, &volume, &meta, bytes, priority);
         Ok(())
     }

@@ -24,7 +24,7 @@ use health::Limits;
 use holdfast_storage::chunk::{ChunkMeta, Gap, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, TrackKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, Error, Holds, VolumeHandle, Watermark};
+use holdfast_storage::{Error, Holds, VolumeHandle, Watermark};
 use homes::Homes;
 pub(crate) use opened::Opened;
 use opened::{Settings, open_blocking, watch_over};
@@ -301,7 +301,7 @@ impl Volumes {
             return false;
         };
         let inits = home.inits().iter().cloned().map(Record::Init);
-        let taken: Result<Vec<()>, _> = inits.map(|init| append(&volume, class, init)).collect();
+        let taken: Result<Vec<()>, _> = inits.map(|init| volume.append(class, init)).collect();
         if let Err(error) = taken {
             tracing::warn!(%camera, to = volume.index(), %error, "a volume does not take a camera; it stays where it is");
             return false;
@@ -319,7 +319,7 @@ impl Volumes {
     /// What the volume before took of the gap ledger and may not have made durable. A gap that is told twice is one to readers.
     fn tell_again(&self, homes: &mut Homes<Arc<Opened>>, volume: &Arc<Opened>, class: &str, gaps: &[Gap]) {
         for gap in gaps {
-            match append(volume, class, Record::Gap(*gap)) {
+            match volume.append(class, Record::Gap(*gap)) {
                 Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
                 // It is kept, for the volume after this one.
                 Err(error) => {
@@ -358,7 +358,7 @@ impl Volumes {
         let stores = |former: &Arc<Opened>| standing_of(&slots, former).stores();
         let Some(gap) = homes.review(camera, |former| former.durable_until(camera), stores) else { return };
         // Behind the chunk, which the camera's watermark thus covers together with it at the next flush.
-        if append(volume, class, Record::Gap(gap)).is_ok() {
+        if volume.append(class, Record::Gap(gap)).is_ok() {
             homes.took_gap(&gap, |home| home.durable_until(camera));
             tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume took is not durable, and told as a gap until it is");
             homes.told(&gap);
@@ -429,12 +429,6 @@ fn no_room(path: &Path) -> String {
 
 fn role(retire: bool) -> Role {
     if retire { Role::Retire } else { Role::Record }
-}
-
-/// Hands a record to one volume, in its retention class or, where the volume does not have that, in the default one.
-pub(super) fn append(volume: &Opened, class: &str, record: Record) -> Result<(), AppendError> {
-    let class = volume.handle.class(class).unwrap_or(volume.default_class);
-    volume.handle.append(class, record)
 }
 
 fn camera_of(record: &Record) -> CameraId {

@@ -72,6 +72,19 @@ impl VolumeHandle {
         self.intake.append(class, record)
     }
 
+    /// As [`Self::append`], for one of several records that come together: the writer sleeps on until [`Self::hand_over`] is called, unless 1 MiB has come.
+    ///
+    /// # Errors
+    /// Those of [`Self::append`].
+    pub fn append_quietly(&self, class: ClassId, record: Record) -> Result<(), AppendError> {
+        self.intake.append_quietly(class, record)
+    }
+
+    /// What was appended need not wait for more: it goes to the kernel at once, or `write_delay` after what went there last.
+    pub fn hand_over(&self) {
+        self.intake.budget.complete.notify_one();
+    }
+
     /// Everything appended before is durable and visible on return. Waits as long as the disk does: put a deadline on it.
     ///
     /// # Errors

@@ -40,7 +40,10 @@ enum Done<D: BatchDisk> {
 
 enum Action<D: BatchDisk> {
     Done(Done<D>),
-    Request(Request),
+    /// Records have come, which may wait for others; or all handles are gone.
+    Arrived,
+    /// Nothing follows at once what has come.
+    Complete,
     /// Much has come, or somebody waits.
     Hurry,
     /// `write_delay` is over.
@@ -51,8 +54,6 @@ enum Action<D: BatchDisk> {
     Retry,
     /// The keeper has failed.
     GiveUp,
-    /// All handles are gone.
-    Abandoned,
 }
 
 pub(crate) struct Writer<D: BatchDisk> {
@@ -78,6 +79,8 @@ pub(crate) struct Writer<D: BatchDisk> {
     writes_in_flight: usize,
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     hand_over_at: Option<Instant>,
+    /// When batches were finished last that were not full.
+    handed_over_at: Option<Instant>,
     flush_at: Option<Instant>,
     retry_at: Option<Instant>,
     /// A write found the disk full: all wait for the retry. Where only a reservation was refused, what has room goes on.
@@ -108,6 +111,7 @@ impl<D: BatchDisk> Writer<D> {
             writes_in_flight: 0,
             waiting: Vec::new(),
             hand_over_at: None,
+            handed_over_at: None,
             flush_at: None,
             retry_at: None,
             is_write_refused: false,
@@ -119,11 +123,11 @@ impl<D: BatchDisk> Writer<D> {
     pub(crate) async fn run(mut self) {
         while !self.is_finished() {
             let action = self.select().await;
-            if matches!(action, Action::Abandoned) {
-                break;
-            }
             if let Err(reason) = self.apply(action) {
                 self.fail(&reason);
+                break;
+            }
+            if self.is_abandoned() {
                 break;
             }
         }
@@ -143,9 +147,19 @@ impl<D: BatchDisk> Writer<D> {
         self.is_closing && !is_filling && self.ledger.is_empty() && self.operations.is_empty()
     }
 
+    /// All handles are gone, and all that they appended is on its way.
+    fn is_abandoned(&self) -> bool {
+        self.is_idle() && self.requests.is_closed() && self.requests.is_empty()
+    }
+
+    /// Nothing waits to be handed over, so nothing tells when to look at the queue again.
+    fn is_idle(&self) -> bool {
+        self.hand_over_at.is_none() && self.held.is_none() && !self.is_closing
+    }
+
     /// Every branch may be dropped and polled again without loss.
     async fn select(&mut self) -> Action<D> {
-        let is_idle = self.hand_over_at.is_none() && self.held.is_none() && !self.is_closing;
+        let is_idle = self.is_idle();
         tokio::select! {
             biased;
             Some(done) = self.operations.join_next() => match done {
@@ -156,8 +170,9 @@ impl<D: BatchDisk> Writer<D> {
             () = at(self.retry_at) => Action::Retry,
             () = at(self.flush_at) => Action::Flush,
             () = at(self.hand_over_at) => Action::HandOver,
-            () = self.budget.hurry.notified(), if !is_idle => Action::Hurry,
-            request = self.requests.recv(), if is_idle => request.map_or(Action::Abandoned, Action::Request),
+            () = self.budget.hurry.notified() => Action::Hurry,
+            () = self.budget.complete.notified(), if is_idle => Action::Complete,
+            () = self.budget.arrived.notified(), if is_idle => Action::Arrived,
         }
     }
 
@@ -165,16 +180,18 @@ impl<D: BatchDisk> Writer<D> {
     fn apply(&mut self, action: Action<D>) -> Result<(), String> {
         match action {
             Action::Done(done) => self.apply_done(done)?,
-            Action::Request(request) => {
-                self.take(request);
+            Action::Arrived | Action::Hurry => self.drain(),
+            Action::Complete => {
                 self.drain();
+                let earliest = self.handed_over_at.map(|last| last + self.shared.options.write_delay);
+                match earliest.filter(|earliest| Instant::now() < *earliest) {
+                    Some(earliest) => self.hand_over_at = self.hand_over_at.map(|at| at.min(earliest)),
+                    None => self.hand_over(),
+                }
             }
-            Action::Hurry => self.drain(),
             Action::HandOver => {
-                self.hand_over_at = None;
                 self.drain();
-                self.finish_batches();
-                self.hand_over_at = None;
+                self.hand_over();
             }
             Action::Flush => {
                 // What waits for others goes along, rather than for another interval.
@@ -184,7 +201,6 @@ impl<D: BatchDisk> Writer<D> {
             }
             Action::Retry => (self.retry_at, self.is_write_refused) = (None, false),
             Action::GiveUp => self.give_up(),
-            Action::Abandoned => {}
         }
         self.advance();
         Ok(())
@@ -197,6 +213,14 @@ impl<D: BatchDisk> Writer<D> {
         self.start_writes();
         self.start_sync();
         self.answer();
+    }
+
+    fn hand_over(&mut self) {
+        if self.hand_over_at.take().is_some() {
+            self.handed_over_at = Some(Instant::now());
+        }
+        self.finish_batches();
+        self.hand_over_at = None;
     }
 
     fn drain(&mut self) {

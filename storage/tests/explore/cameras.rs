@@ -93,7 +93,7 @@ impl Recorder {
                     self.has_init = false;
                 }
                 1 => self.has_init = false,
-                2 => self.lose(handle, oracle, random)?,
+                2 => self.lose(plan, handle, oracle, random)?,
                 3 => self.begin_session(self.at, plan, random),
                 _ => {}
             }
@@ -108,7 +108,13 @@ impl Recorder {
     }
 
     /// The camera was away: a gap, and perhaps a session that goes on.
-    fn lose(&mut self, handle: &VolumeHandle, oracle: &mut Oracle, random: &mut Random) -> Result<(), AppendError> {
+    fn lose(
+        &mut self,
+        plan: &Plan,
+        handle: &VolumeHandle,
+        oracle: &mut Oracle,
+        random: &mut Random,
+    ) -> Result<(), AppendError> {
         let end = self.at.plus_micros(random.within(50_000..400_000) as i64);
         let gap = Gap {
             camera: self.camera,
@@ -121,7 +127,7 @@ impl Recorder {
             // As much as the plan has it, without another draw.
             frames_missing: u16::try_from(end.micros_since(self.at) / 40_000).ok().filter(|frames| *frames > 0),
         };
-        handle.append(self.class(handle)?, Record::Gap(gap))?;
+        put(plan, handle, self.class(handle)?, Record::Gap(gap))?;
         oracle.accept_gap(gap);
         self.at = end;
         self.after_loss = true;
@@ -143,11 +149,11 @@ impl Recorder {
         let class = self.class(handle)?;
         let init = self.init(track);
         if !self.has_init || random.one_in(20) {
-            handle.append(class, Record::Init(init.clone()))?;
+            put(plan, handle, class, Record::Init(init.clone()))?;
             oracle.accept_init(&init);
         }
         let chunk = self.chunk(track, init.id(), plan, random);
-        match handle.append(class, Record::Chunk(chunk.clone())) {
+        match put(plan, handle, class, Record::Chunk(chunk.clone())) {
             Ok(()) => {
                 oracle.accept_chunk(&chunk);
                 self.sequences[usize::from(track == TrackKind::Audio)] += 1;
@@ -203,4 +209,8 @@ fn noise(bytes: usize, random: &mut Random) -> Bytes {
     }
     noise.truncate(bytes);
     noise.into()
+}
+
+fn put(plan: &Plan, handle: &VolumeHandle, class: ClassId, record: Record) -> Result<(), AppendError> {
+    if plan.appends_quietly { handle.append_quietly(class, record) } else { handle.append(class, record) }
 }

@@ -207,6 +207,9 @@ impl Life<'_> {
                 Err(error) => return Err(format!("a record is refused: {error}")),
             }
         }
+        if self.plan.appends_quietly {
+            handle.hand_over();
+        }
         Ok(false)
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) has_scrub: bool,
     /// The wall clock is set while the volume runs.
     pub(crate) has_jumps: bool,
+    /// Records are appended together with others and handed over when the last has come, as ingest does it.
+    pub(crate) appends_quietly: bool,
     /// `volume.json` is noise after some crashes.
     pub(crate) loses_identity: bool,
     /// A life lasts at least so long, unless the machine stops before.
@@ -73,6 +75,7 @@ impl Plan {
             has_holds: false,
             has_scrub: false,
             has_jumps: false,
+            appends_quietly: false,
             loses_identity: false,
             life_min: Duration::ZERO,
         };
@@ -87,6 +90,7 @@ impl Plan {
         self.loses_identity = more.one_in(4);
         // The audit tells one pass of the scrub from another by the time.
         self.has_jumps = more.one_in(4) && !self.has_scrub && !self.has_damage;
+        self.appends_quietly = self.seed % 2 == 1;
         if self.has_scrub {
             self.options.scrub = SCRUB;
         }

@@ -2,14 +2,21 @@
 
 use super::register::Register;
 use crate::config::{DEFAULT_RETENTION_CLASS, Io, RetentionClass as ConfiguredClass, Storage};
+use holdfast_storage::chunk::Record;
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions, volume_id};
+use holdfast_storage::{
+    AppendError, ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions, volume_id,
+};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{AcqRel, Relaxed},
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
@@ -41,6 +48,19 @@ pub(crate) struct Opened {
     pub(super) room_bytes: AtomicU64,
     /// The newest record of video that it has taken and nobody has looked for yet.
     newest: Mutex<Option<(CameraId, Timestamp)>>,
+    /// A [`HandOver`] is on its way.
+    hands_over: AtomicBool,
+}
+
+/// Has the volume hand over what it took, when dropped.
+struct HandOver(Arc<Opened>);
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        // Before: who finds it still set has appended before it is handed over.
+        self.0.hands_over.swap(false, AcqRel);
+        self.0.handle.hand_over();
+    }
 }
 
 impl Opened {
@@ -62,6 +82,23 @@ impl Opened {
 
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Relaxed)
+    }
+
+    /// Takes a record, in its retention class or, where the volume does not have that, in the default one. It goes to the disk together with what the tasks that
+    /// are ready now append: a tick of ingest is one write, and wakes the writer once.
+    ///
+    /// # Errors
+    /// Those of [`VolumeHandle::append`].
+    pub(crate) fn append(self: &Arc<Self>, class: &str, record: Record) -> Result<(), AppendError> {
+        self.handle.append_quietly(self.handle.class(class).unwrap_or(self.default_class), record)?;
+        if !self.hands_over.swap(true, AcqRel) {
+            let hand_over = HandOver(Arc::clone(self));
+            if let Ok(runtime) = Handle::try_current() {
+                // Behind the tasks that are ready; it hands over, too, where the runtime ends before its turn.
+                runtime.spawn(async move { drop(hand_over) });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn durable_until(&self, camera: CameraId) -> Option<Timestamp> {
@@ -117,6 +154,7 @@ pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Ope
         load_bps: 0.into(),
         room_bytes: 0.into(),
         newest: Mutex::default(),
+        hands_over: AtomicBool::new(false),
     });
     let (has_ended, path) = (Arc::clone(&opened.has_ended), opened.path().to_owned());
     // Ends with the volume's threads; a disk that hangs keeps it as long as it does.

@@ -447,6 +447,32 @@ async fn a_failed_volume_is_opened_anew_when_it_is_sound_again() {
     volumes.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn what_the_tasks_of_a_tick_append_is_one_write() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, &[&dir.path().join("a")]);
+    config.storage.flush_interval_ms = 60_000;
+    let volumes = open(&config).await.unwrap();
+    let sink = Arc::new(sink(&volumes));
+    let volume = volume(&volumes, 0);
+    // On one thread, as on a lane: none runs before this one waits.
+    for sequence in 0..20 {
+        let sink = Arc::clone(&sink);
+        tokio::spawn(async move {
+            sink.append("default", Record::Init(init())).unwrap();
+            sink.append("default", chunk(sequence)).unwrap();
+            // Meanwhile a writer that is awake writes what is there.
+            std::thread::sleep(Duration::from_millis(2));
+        });
+    }
+    let batches = || volume.handle.stats().batches;
+    eventually("it is written without a flush", || batches() > 0).await;
+    volume.handle.flush().await.unwrap();
+    assert_eq!(batches(), 1);
+    assert_eq!(stored(&volumes).await.len(), 20);
+    volumes.close().await.unwrap();
+}
+
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..1500 {
         if is_so() {
