@@ -14,9 +14,10 @@ use holdfast_storage::time::Timestamp;
 use retina::client::{self, Demuxed, Described, SessionGroup, SetupOptions};
 use retina::codec::{AudioFrame, CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use url::Url;
 
 const USER_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
@@ -63,6 +64,8 @@ pub struct Session {
     choice: Choice,
     deadlines: Deadlines,
     last_video: Instant,
+    /// Set to when a stall was due when it was looked at last: only then it is set anew, not for each frame.
+    stall: Pin<Box<Sleep>>,
     video: Option<Arc<TrackParameters>>,
     audio: Option<Arc<TrackParameters>>,
 }
@@ -100,7 +103,8 @@ impl Prepared {
         let play_options = client::PlayOptions::default().initial_timestamp(client::InitialTimestampPolicy::Permissive);
         let playing = step(Stage::Play, deadline, session.play(play_options)).await?;
         let demuxed = playing.demuxed().map_err(|error| SessionError::BadSdp(text_of(&error)))?;
-        Ok(Session { demuxed, group, choice, deadlines, last_video: Instant::now(), video: None, audio: None })
+        let stall = Box::pin(sleep(deadlines.stall));
+        Ok(Session { demuxed, group, choice, deadlines, last_video: Instant::now(), stall, video: None, audio: None })
     }
 
     /// As [`Session::close`].
@@ -137,12 +141,22 @@ impl Session {
     /// `Stalled` where no video frame came for the stall deadline, `Ended`, `Protocol`.
     pub async fn next(&mut self) -> Result<SessionItem, SessionError> {
         loop {
-            let left = self.deadlines.stall.saturating_sub(self.last_video.elapsed());
-            let item = match timeout(left, self.demuxed.next()).await {
-                Ok(Some(Ok(item))) => item,
-                Ok(Some(Err(error))) => return Err(classify(Stage::Stream, error.status_code(), &error.to_string())),
-                Ok(None) => return Err(SessionError::Ended),
-                Err(_) => return Err(SessionError::Stalled(self.deadlines.stall)),
+            let item = tokio::select! {
+                biased;
+                item = self.demuxed.next() => item,
+                () = self.stall.as_mut() => {
+                    let left = self.deadlines.stall.saturating_sub(self.last_video.elapsed());
+                    if left.is_zero() {
+                        return Err(SessionError::Stalled(self.deadlines.stall));
+                    }
+                    self.stall.as_mut().reset(tokio::time::Instant::now() + left);
+                    continue;
+                }
+            };
+            let item = match item {
+                Some(Ok(item)) => item,
+                Some(Err(error)) => return Err(classify(Stage::Stream, error.status_code(), &error.to_string())),
+                None => return Err(SessionError::Ended),
             };
             if let Some(item) = self.convert(item) {
                 return Ok(item);

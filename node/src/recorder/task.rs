@@ -293,19 +293,29 @@ impl Keeper {
     async fn until<F: Future>(&mut self, future: F) -> Result<F::Output, Stopped> {
         let mut future = pin!(future);
         loop {
+            // Seen before each frame, and without the registration that waiting for it costs.
+            if self.control.has_changed().map_err(|_| Stopped)? {
+                self.obey()?;
+            }
             tokio::select! {
                 biased;
-                changed = self.control.changed() => {
-                    let control = *self.control.borrow_and_update();
-                    if control.stop || changed.is_err() {
-                        return Err(Stopped);
-                    }
-                    self.pipeline.set_identity(control.identity);
-                }
-                output = &mut future => return Ok(output),
                 _ = self.housekeeping.tick() => self.pipeline.tick(now()),
+                output = &mut future => return Ok(output),
+                changed = self.control.changed() => {
+                    changed.map_err(|_| Stopped)?;
+                    self.obey()?;
+                }
             }
         }
+    }
+
+    fn obey(&mut self) -> Result<(), Stopped> {
+        let control = *self.control.borrow_and_update();
+        if control.stop {
+            return Err(Stopped);
+        }
+        self.pipeline.set_identity(control.identity);
+        Ok(())
     }
 }
 

@@ -87,7 +87,7 @@ impl Backend for NodeBackend {
     }
 
     async fn join_cluster(&self, peer: String) -> Result<wire::Cluster> {
-        self.host.join(&peer).await.map_err(become_error)?;
+        self.host.join(peer).await.map_err(become_error)?;
         self.cluster().await
     }
 
@@ -395,7 +395,7 @@ fn become_error(error: BecomeError) -> ApiError {
         BecomeError::Join(JoinError::Rejected(rejection)) => rejected(&rejection),
         BecomeError::Join(_) => ApiError::unavailable(detail).code("cannot-join"),
         BecomeError::Initialize(_) => ApiError::unavailable(detail).code("cannot-initialize"),
-        BecomeError::Identity(_) | BecomeError::Start(_) => ApiError::internal(detail),
+        BecomeError::Identity(_) | BecomeError::Start(_) | BecomeError::Bug(_) => ApiError::internal(detail),
     }
 }
 

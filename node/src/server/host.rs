@@ -14,6 +14,7 @@ use holdfast_storage::ids::NodeId;
 use holdfast_storage::volume_cluster;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -44,6 +45,8 @@ pub(crate) enum BecomeError {
     Initialize(#[from] InitializeFailure),
     #[error("{0}")]
     Join(#[from] JoinError),
+    #[error("a bug kept this node from becoming a member; its log has more: {0}")]
+    Bug(#[from] tokio::task::JoinError),
 }
 
 /// Cheap to clone through `Arc`.
@@ -51,6 +54,8 @@ pub(crate) struct Host {
     pub(crate) config: Config,
     pub(crate) secrets: Secrets,
     pub(crate) clock: Clock,
+    /// Where the member lives.
+    control: Handle,
     member: OnceLock<Member>,
     /// Held while the node founds or joins, so that it does so once.
     becoming: Mutex<()>,
@@ -58,9 +63,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: Config, secrets: Secrets, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(config: Config, secrets: Secrets, clock: Clock, control: Handle) -> Arc<Self> {
         let (member, becoming, became) = (OnceLock::new(), Mutex::default(), Notify::new());
-        Arc::new(Self { config, secrets, clock, member, becoming, became })
+        Arc::new(Self { config, secrets, clock, control, member, becoming, became })
     }
 
     pub(crate) fn member(&self) -> Option<&Member> {
@@ -86,8 +91,20 @@ impl Host {
         Ok(())
     }
 
-    /// Makes a new cluster with this node as its first member. An attempt that failed half-way is taken up again.
-    pub(crate) async fn found(&self) -> Result<(), BecomeError> {
+    /// Makes a new cluster with this node as its first member. An attempt that failed half-way is taken up again. What was begun goes on also where the
+    /// client that asked for it is gone.
+    pub(crate) async fn found(self: &Arc<Self>) -> Result<(), BecomeError> {
+        let host = Arc::clone(self);
+        self.control.spawn(async move { host.found_here().await }).await?
+    }
+
+    /// Joins the cluster of the node whose peer address this is; goes on as [`Self::found`] does.
+    pub(crate) async fn join(self: &Arc<Self>, peer: String) -> Result<(), BecomeError> {
+        let host = Arc::clone(self);
+        self.control.spawn(async move { host.join_here(&peer).await }).await?
+    }
+
+    async fn found_here(&self) -> Result<(), BecomeError> {
         let _becoming = self.becoming.lock().await;
         let member = match self.member() {
             Some(member) if member.consensus.state().cluster.is_some() => {
@@ -109,8 +126,7 @@ impl Host {
         Ok(())
     }
 
-    /// Joins the cluster of the node whose peer address this is.
-    pub(crate) async fn join(&self, peer: &str) -> Result<(), BecomeError> {
+    async fn join_here(&self, peer: &str) -> Result<(), BecomeError> {
         let _becoming = self.becoming.lock().await;
         if let Some(member) = self.member() {
             return Err(already(member));

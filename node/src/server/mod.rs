@@ -2,6 +2,7 @@
 
 mod backend;
 mod clock;
+mod descriptors;
 pub mod drills;
 mod drive;
 pub mod explain;
@@ -29,15 +30,16 @@ use backend::NodeBackend;
 use clock::{Clock, wall_clock};
 use host::Host;
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Threads that wait for a disk get this long when the node has stopped; one that hangs may keep them for ever.
@@ -75,24 +77,24 @@ enum Reason {
 /// # Errors
 /// See [`ServeError`].
 pub fn serve(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("holdfast")
-        .build()
-        .map_err(|error| ServeError::Setup(error.to_string()))?;
-    let ended = runtime.block_on(run(config, secrets, path));
-    runtime.shutdown_timeout(THREADS_STOP_MAX);
+    let setup = |error: io::Error| ServeError::Setup(error.to_string());
+    descriptors::raise_limit();
+    let serving = Builder::new_multi_thread().enable_all().thread_name("holdfast-serve").build().map_err(setup)?;
+    let control = Builder::new_current_thread().enable_all().build().map_err(setup)?;
+    let ended = control.block_on(run(config, secrets, path, serving.handle()));
+    serving.shutdown_timeout(THREADS_STOP_MAX);
+    control.shutdown_timeout(THREADS_STOP_MAX);
     ended
 }
 
-async fn run(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
+async fn run(config: Config, secrets: Secrets, path: &Path, serving: &Handle) -> Result<(), ServeError> {
     let clock = Clock::start();
     let mut signals = Signals::new().map_err(|error| ServeError::Setup(error.to_string()))?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| ServeError::DataDir { path: config.data_dir.clone(), source })?;
-    let api = listen(config.listen.api, "listen.api").await?;
-    let peer = listen(config.listen.peer, "listen.peer").await?;
-    let host = Host::new(config, secrets, clock);
+    let api = listen(serving, config.listen.api, "listen.api").await?;
+    let peer = listen(serving, config.listen.peer, "listen.peer").await?;
+    let host = Host::new(config, secrets, clock, Handle::current());
     let registry = prometheus::Registry::new();
     metrics::register(&registry, Arc::clone(&host)).map_err(|error| ServeError::Setup(error.to_string()))?;
     let backend = NodeBackend { host: Arc::clone(&host), metrics: registry };
@@ -101,12 +103,12 @@ async fn run(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeE
         holdfast_control_api::router(backend, options).map_err(|error| ServeError::Setup(error.to_string()))?;
 
     let (stop, stopping) = watch::channel(false);
-    let peers = spawn_server(peer, host::peer_router(Arc::clone(&host)), stopping.clone());
+    let peers = serving.spawn(serve_peers(peer, host::peer_router(Arc::clone(&host)), told(stopping.clone())));
     tokio::select! {
         resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
         name = signals.ends.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
     }
-    let clients = spawn_server(api, router, stopping);
+    let clients = serving.spawn(holdfast_control_api::serve(api, router, told(stopping)));
     announce(&host);
 
     let reason = wait(&host, &mut signals, path).await;
@@ -180,17 +182,20 @@ async fn stop_member(host: &Host, reason: &Reason) -> Result<(), String> {
     }
 }
 
-async fn listen(addr: SocketAddr, key: &'static str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(addr).await.map_err(|source| ServeError::Listen { addr, key, source })
+async fn listen(serving: &Handle, addr: SocketAddr, key: &'static str) -> Result<TcpListener, ServeError> {
+    let bound = serving.spawn(TcpListener::bind(addr)).await.map_err(io::Error::other).flatten();
+    bound.map_err(|source| ServeError::Listen { addr, key, source })
 }
 
-fn spawn_server(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let stop = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "a server ended");
-        }
-    })
+async fn serve_peers(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "the server for peers ended");
+    }
+}
+
+async fn told(mut stopping: watch::Receiver<bool>) {
+    // Where nobody is left to tell it, that is the end too.
+    drop(stopping.wait_for(|stopping| *stopping).await);
 }
 
 struct Signals {

@@ -5,6 +5,7 @@ mod support;
 
 mod bad_cameras;
 mod clock;
+mod connections;
 mod damage;
 mod disk_full;
 mod hiccups;
