@@ -70,7 +70,7 @@ fn gops(mut entries: Vec<ChunkEntry>) -> Vec<Vec<ChunkEntry>> {
     entries.chunk_by(together).map(<[_]>::to_vec).collect()
 }
 
-/// Splits one recording at its holes; a loss within the session counts as one, however short.
+/// Splits one recording at its holes; a loss within the session counts as one, however short, and so does what is between two sessions.
 fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
     recording.sort_by_key(|entry| (entry.meta.start, entry.meta.session, entry.meta.sequence));
     let mut runs: Vec<Run> = Vec::new();
@@ -85,7 +85,8 @@ fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
 
 fn joins(last: &ChunkEntry, next: &ChunkEntry) -> bool {
     let gap_us = next.meta.start.micros_since(last.meta.end());
-    last.meta.is_followed_by(&next.meta) || (!next.meta.after_loss && gap_us <= HOLE_US_MIN)
+    let goes_on = last.meta.session == next.meta.session && !next.meta.after_loss && gap_us <= HOLE_US_MIN;
+    last.meta.is_followed_by(&next.meta) || goes_on
 }
 
 fn start_of(run: &[ChunkEntry]) -> Timestamp {

@@ -348,6 +348,8 @@ struct Session {
     chunk_frames: u32,
     handed_at: Option<u32>,
     lost: Option<u32>,
+    /// The GOP that a second session begins with, and how many frames the camera had sent since the first one's end.
+    again: Option<(u32, u32)>,
 }
 
 /// A chunk, and which of the camera's frames are in it.
@@ -359,6 +361,15 @@ struct Piece {
 }
 
 impl Session {
+    fn both(self) -> Vec<Self> {
+        let (from, until) = self.frames;
+        let ended = self.again.map(|(gop, missing)| (gop * GOP_FRAMES - missing, gop * GOP_FRAMES));
+        match ended.filter(|(end, again)| from < *end && *again < until) {
+            Some((end, again)) => vec![Self { frames: (from, end), ..self }, Self { frames: (again, until), ..self }],
+            None => vec![self],
+        }
+    }
+
     fn pieces(self) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         let mut after_loss = false;
@@ -399,13 +410,15 @@ impl Session {
 fn session(node: u64) -> impl Strategy<Value = Session> {
     let rank = prop_oneof![Just(Rank::Owner), Just(Rank::Mirror), Just(Rank::Successor)];
     let event = || proptest::option::of(0..220_u32);
-    (1..4_u64, rank, -9_000..9_000_i64, 0..100_u32, 1..120_u32, 8..13_u32, event(), event()).prop_map(
-        move |(epoch, rank, skew_us, from, length, chunk_frames, handed_at, lost)| Session {
+    let again = proptest::option::of((1..8_u32, 0..4_u32));
+    (1..4_u64, rank, -9_000..9_000_i64, 0..100_u32, 1..120_u32, 8..13_u32, event(), event(), again).prop_map(
+        move |(epoch, rank, skew_us, from, length, chunk_frames, handed_at, lost, again)| Session {
             recorder: Recording { node, epoch: 2 * epoch, rank, skew_us },
             frames: (from, from + length),
             chunk_frames,
             handed_at,
             lost,
+            again,
         },
     )
 }
@@ -416,7 +429,7 @@ proptest! {
     /// Clocks are within half a frame of each other: more than that can cost a chunk that is shorter.
     #[test]
     fn every_frame_that_any_recorder_can_show_is_shown_once(sessions in (session(1), session(2), session(3))) {
-        let pieces: Vec<Piece> = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::pieces).collect();
+        let pieces: Vec<Piece> = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::both).flat_map(Session::pieces).collect();
         let frames = |entry: &ChunkEntry| pieces.iter().find(|piece| piece.entry == *entry).unwrap().frames.clone();
         let shown: Vec<u32> = merge(pieces.iter().map(|piece| piece.entry).collect()).iter().flat_map(frames).collect();
         prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]), "{shown:?}");
