@@ -369,8 +369,9 @@ impl<'a> Round<'a> {
         let waited = self.input.now.micros_since(handoff.since);
         // A wall clock that was stepped back would otherwise make a handoff last for ever.
         let expired = waited.unsigned_abs() > HANDOFF_MAX.as_micros() as u64;
-        // Who may be back in a moment is waited for: the owner records on.
-        if (self.verdict(handoff.to) == Verdict::Unknown || self.fell_silent(handoff.to)) && !expired {
+        // Who may be back in a moment is waited for, where the owner records on.
+        let may_be_back = self.fell_silent(handoff.to) && !self.memory.is_rescue(camera);
+        if (self.verdict(handoff.to) == Verdict::Unknown || may_be_back) && !expired {
             return;
         }
         let reaches = |node| self.planner.is_fit(node) && self.input.state.reaches(node, camera);

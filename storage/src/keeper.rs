@@ -200,8 +200,14 @@ impl Keeper {
         }
         // What a failed volume has durable can still be read.
         if self.shared.failed.borrow().is_none() {
-            *write(&self.shared.catalogue) = None;
+            self.close_catalogue();
         }
+    }
+
+    /// Closing it waits for the disk, which nobody who looks meanwhile should have to.
+    fn close_catalogue(&self) {
+        let closed = write(&self.shared.catalogue).take();
+        drop(closed);
     }
 
     fn catalogue(&self) -> Option<Arc<Catalogue>> {
@@ -315,7 +321,7 @@ impl Keeper {
     fn rebuild_catalogue(&mut self, error: &Broken) {
         tracing::warn!(%error, "rebuilding the catalogue from the segments");
         self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
-        *write(&self.shared.catalogue) = None;
+        self.close_catalogue();
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
         if let Err(error) = delete_dir(&self.shared.layout.catalogue()) {
             tracing::error!(%error, "the damaged catalogue cannot be deleted");

@@ -299,8 +299,9 @@ impl Keeper {
             }
             tokio::select! {
                 biased;
-                _ = self.housekeeping.tick() => self.pipeline.tick(now()),
+                // Before what looks at how long nothing came.
                 output = &mut future => return Ok(output),
+                _ = self.housekeeping.tick() => self.pipeline.tick(now()),
                 changed = self.control.changed() => {
                     changed.map_err(|_| Stopped)?;
                     self.obey()?;

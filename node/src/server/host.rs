@@ -49,13 +49,20 @@ pub(crate) enum BecomeError {
     Bug(#[from] tokio::task::JoinError),
 }
 
+/// Where the member lives, whoever has it start.
+#[derive(Clone)]
+pub(crate) struct Runtimes {
+    pub(crate) control: Handle,
+    /// Of Raft and its log, which waits for its disk.
+    pub(crate) raft: Handle,
+}
+
 /// Cheap to clone through `Arc`.
 pub(crate) struct Host {
     pub(crate) config: Config,
     pub(crate) secrets: Secrets,
     pub(crate) clock: Clock,
-    /// Where the member lives.
-    control: Handle,
+    runtimes: Runtimes,
     member: OnceLock<Member>,
     /// Held while the node founds or joins, so that it does so once.
     becoming: Mutex<()>,
@@ -63,9 +70,9 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(config: Config, secrets: Secrets, clock: Clock, control: Handle) -> Arc<Self> {
+    pub(crate) fn new(config: Config, secrets: Secrets, clock: Clock, runtimes: Runtimes) -> Arc<Self> {
         let (member, becoming, became) = (OnceLock::new(), Mutex::default(), Notify::new());
-        Arc::new(Self { config, secrets, clock, control, member, becoming, became })
+        Arc::new(Self { config, secrets, clock, runtimes, member, becoming, became })
     }
 
     pub(crate) fn member(&self) -> Option<&Member> {
@@ -95,13 +102,13 @@ impl Host {
     /// client that asked for it is gone.
     pub(crate) async fn found(self: &Arc<Self>) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
-        self.control.spawn(async move { host.found_here().await }).await?
+        self.runtimes.control.spawn(async move { host.found_here().await }).await?
     }
 
     /// Joins the cluster of the node whose peer address this is; goes on as [`Self::found`] does.
     pub(crate) async fn join(self: &Arc<Self>, peer: String) -> Result<(), BecomeError> {
         let host = Arc::clone(self);
-        self.control.spawn(async move { host.join_here(&peer).await }).await?
+        self.runtimes.control.spawn(async move { host.join_here(&peer).await }).await?
     }
 
     async fn found_here(&self) -> Result<(), BecomeError> {
@@ -164,7 +171,7 @@ impl Host {
     }
 
     async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {
-        Ok(Member::start(&self.config, &self.secrets, identity, self.clock).await?)
+        Ok(Member::start(&self.config, &self.secrets, identity, self.clock, &self.runtimes.raft).await?)
     }
 
     /// Takes in what the configuration file says now, as far as that is possible without a restart: the volumes.

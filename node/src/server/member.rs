@@ -29,7 +29,7 @@ use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::Headroom;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
-use holdfast_consensus::model::{Duty, Node, NodeSpec, NodeTraits, Role};
+use holdfast_consensus::model::{Duty, Node, NodeSpec, NodeTraits, Role, Secret};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
@@ -37,9 +37,10 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -71,6 +72,8 @@ pub(crate) enum StartError {
     Ingest(#[from] runtime::Error),
     #[error("the client for other nodes cannot be set up: {0}")]
     Client(io::Error),
+    #[error("a bug ended the start: {0}")]
+    Bug(#[from] tokio::task::JoinError),
 }
 
 /// The parts of a running member.
@@ -124,9 +127,11 @@ impl Member {
         secrets: &Secrets,
         identity: Identity,
         clock: Clock,
+        raft: &Handle,
     ) -> Result<Self, StartError> {
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
-        let consensus = open_consensus(&config.data_dir, secrets, identity).await?;
+        let consensus =
+            raft.spawn(open_consensus(config.data_dir.clone(), secrets.cluster.clone(), identity)).await??;
         let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
         let tick = Duration::from_millis(config.ingest.tick_ms);
         let ingest = IngestRuntime::start(runtime::Options { tick, ..runtime::Options::default() })?;
@@ -194,7 +199,7 @@ impl Member {
         let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, node_spec(config));
         let duty = report_for_duty(consensus.clone(), identity, (node_spec(config), node_traits(config)), stops);
         let (headroom, headroom_seen) = watch::channel(None);
-        let headroom = headroom::watch(consensus.clone(), view.clone(), headroom);
+        let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
@@ -300,9 +305,15 @@ impl Member {
     }
 }
 
+/// A view whose connections to other nodes are not those that clients' footage comes through.
+fn apart(view: &View, secrets: &Secrets) -> Result<View, StartError> {
+    let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
+    Ok(View { client, ..view.clone() })
+}
+
 async fn open_consensus(
-    data_dir: &Path,
-    secrets: &Secrets,
+    data_dir: PathBuf,
+    secret: Secret,
     identity: Identity,
 ) -> Result<Consensus, holdfast_consensus::OpenError> {
     Consensus::open(holdfast_consensus::Options {
@@ -310,7 +321,7 @@ async fn open_consensus(
         cluster: identity.cluster,
         dir: data_dir.join("raft"),
         timing: Timing::default(),
-        secret: secrets.cluster.clone(),
+        secret,
     })
     .await
 }

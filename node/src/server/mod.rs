@@ -13,6 +13,7 @@ mod identity;
 mod member;
 mod metrics;
 mod mux;
+mod own_thread;
 pub mod pilot;
 pub mod prepared;
 pub mod probes;
@@ -28,7 +29,8 @@ use crate::config::{Config, Secrets};
 use axum::Router;
 use backend::NodeBackend;
 use clock::{Clock, wall_clock};
-use host::Host;
+use host::{Host, Runtimes};
+use own_thread::OwnThread;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -81,20 +83,22 @@ pub fn serve(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeE
     descriptors::raise_limit();
     let serving = Builder::new_multi_thread().enable_all().thread_name("holdfast-serve").build().map_err(setup)?;
     let control = Builder::new_current_thread().enable_all().build().map_err(setup)?;
-    let ended = control.block_on(run(config, secrets, path, serving.handle()));
+    let raft = OwnThread::start("holdfast-raft").map_err(setup)?;
+    let ended = control.block_on(run(config, secrets, path, serving.handle(), raft.handle.clone()));
     serving.shutdown_timeout(THREADS_STOP_MAX);
     control.shutdown_timeout(THREADS_STOP_MAX);
+    raft.stop(THREADS_STOP_MAX);
     ended
 }
 
-async fn run(config: Config, secrets: Secrets, path: &Path, serving: &Handle) -> Result<(), ServeError> {
+async fn run(config: Config, secrets: Secrets, path: &Path, serving: &Handle, raft: Handle) -> Result<(), ServeError> {
     let clock = Clock::start();
     let mut signals = Signals::new().map_err(|error| ServeError::Setup(error.to_string()))?;
     std::fs::create_dir_all(&config.data_dir)
         .map_err(|source| ServeError::DataDir { path: config.data_dir.clone(), source })?;
     let api = listen(serving, config.listen.api, "listen.api").await?;
     let peer = listen(serving, config.listen.peer, "listen.peer").await?;
-    let host = Host::new(config, secrets, clock, Handle::current());
+    let host = Host::new(config, secrets, clock, Runtimes { control: Handle::current(), raft });
     let registry = prometheus::Registry::new();
     metrics::register(&registry, Arc::clone(&host)).map_err(|error| ServeError::Setup(error.to_string()))?;
     let backend = NodeBackend { host: Arc::clone(&host), metrics: registry };

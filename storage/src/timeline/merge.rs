@@ -159,9 +159,10 @@ fn is_entry(entry: &ChunkEntry) -> bool {
     entry.meta.is_keyframe() || entry.meta.track != TrackKind::Video
 }
 
-/// Where both hold it, the index of `keyframe` in `run`.
+/// Where both hold it, the index of `keyframe` in `run`. No node records a keyframe twice: two of one node are the same picture at two times.
 fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
-    if !keyframe.meta.is_keyframe() {
+    let is_of_one_node = run.first().is_some_and(|first| first.meta.node == keyframe.meta.node);
+    if is_of_one_node || !keyframe.meta.is_keyframe() {
         return None;
     }
     let near = keyframe.meta.start;

@@ -336,6 +336,19 @@ proptest! {
     }
 }
 
+/// A clock that is stepped has every recording begin anew, without a hole that is worth the name.
+#[test]
+fn two_sessions_of_one_node_with_the_same_picture_are_both_shown() {
+    let picture = |mut entries: Vec<ChunkEntry>| {
+        let keyframes = entries.iter_mut().filter_map(|entry| entry.meta.keyframe_crc.as_mut());
+        keyframes.for_each(|crc| *crc = 7);
+        entries
+    };
+    let again = Recording { skew_us: 20_000, ..OWNER };
+    let recorded = picture([OWNER.video(0..10), again.video(10..20)].concat());
+    assert_eq!(merge(recorded.clone()), recorded);
+}
+
 /// Frames of the camera, 40 ms each, in GOPs of [`GOP_FRAMES`].
 const FRAME_US: i64 = 40_000;
 const GOP_FRAMES: u32 = 25;

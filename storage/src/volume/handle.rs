@@ -46,14 +46,20 @@ impl VolumeHandle {
     /// handle any more. To be called once [`super::Volume::run`] has returned. `false` while a reader still holds it: ask again.
     #[must_use]
     pub fn release(&self) -> bool {
-        let mut catalogue = write(&self.shared.catalogue);
-        match catalogue.take().map(Arc::try_unwrap) {
-            Some(Err(held)) => {
-                *catalogue = Some(held);
-                false
+        let closed = {
+            let mut catalogue = write(&self.shared.catalogue);
+            match catalogue.take().map(Arc::try_unwrap) {
+                Some(Err(held)) => {
+                    *catalogue = Some(held);
+                    return false;
+                }
+                Some(Ok(closed)) => Some(closed),
+                None => None,
             }
-            Some(Ok(_)) | None => true,
-        }
+        };
+        // Closing it waits for the disk, which nobody who looks meanwhile should have to.
+        drop(closed);
+        true
     }
 
     /// The retention class of this name, if the volume has it. Look it up once per recorder.

@@ -128,7 +128,7 @@ impl Volumes {
             match task {
                 Task::Probe(path) => volumes.probe(path).await,
                 Task::Reopen(path, before) => volumes.reopen(path, before).await,
-                Task::Close(path, opened) => volumes.close_one(path, &opened).await,
+                Task::Close(path, opened) => volumes.close_one(path, opened).await,
             }
         });
     }
@@ -186,11 +186,15 @@ impl Volumes {
         }
     }
 
-    async fn close_one(&self, path: PathBuf, opened: &Opened) {
+    async fn close_one(&self, path: PathBuf, opened: Arc<Opened>) {
         if let Err(error) = close_within(CLOSE_MAX, opened.path(), opened.handle.close()).await {
             tracing::warn!(%error, "a volume that was taken out of the configuration did not close in order");
         }
         self.slots_mut().retain(|slot| slot.path != path);
+        // One that failed has its catalogue open still, and closing that writes to the disk.
+        if let Err(error) = spawn_blocking(move || drop(opened)).await {
+            tracing::error!(%error, "letting go of a volume broke off");
+        }
         tracing::info!(path = %path.display(), "the volume is detached");
     }
 }
