@@ -1,17 +1,20 @@
 //! A disk that hangs for half a minute: nothing waits for it, its cameras go elsewhere, and what it had taken is there once it goes on.
 
-use crate::rig::{FAULTY, Rig, SOUND, cameras, one_disk, two_disks};
+use crate::rig::{FAULTY, Rig, SOUND, cameras, disk, one_disk, two_disks};
+use holdfast_chaos::faulty::{FaultyDisk, Filesystem};
 use holdfast_chaos::oracle::{count_all, count_one, expect_covered, expect_whole};
-use holdfast_chaos::site::{STOP_TIMEOUT, Site};
+use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_node::cli::{monotonic_now, wall_now};
-use holdfast_node::config::{ByteSize, Config};
+use holdfast_node::config::{ByteSize, Config, Volume};
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+
+const DATA_DIR_BYTES: u64 = 256 << 20;
 
 const HANG: Duration = Duration::from_secs(30);
 
@@ -112,6 +115,48 @@ async fn stops_in_time(rig: &mut Rig) -> Result<()> {
         if rig.site.cluster.is_running(0) { Err("it is there".to_owned()) } else { Ok(()) }
     })
     .await
+}
+
+fn volume_elsewhere(_: usize, config: &mut Config) {
+    config.storage.volumes = vec![Volume::new(disk(config, "volume"))];
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_dir_that_hangs_holds_up_neither_recording_nor_the_nodes_end() -> Result<()> {
+    let mut site =
+        Site::prepare(SiteOptions { nodes: 1, cameras: cameras(2, 500_000), tune: volume_elsewhere }).await?;
+    let data_dir = site.cluster.config(0).data_dir.clone();
+    let Some(faulty) = FaultyDisk::mount(&data_dir, DATA_DIR_BYTES, Filesystem::Ext4WithoutJournal)? else {
+        site.pass();
+        return Ok(());
+    };
+    let resumes = faulty.resumes_on_drop();
+    site.cluster.form().await?;
+    site.add_all().await?;
+    site.wait_recorded_beyond(wall_now()).await?;
+    faulty.hang(true)?;
+    // The log waits for its flush from here on.
+    let asked = json!({"camera": site.cameras()[0].id, "from": wall_now(), "to": null, "reason": "case 7"});
+    let answer = timeout(ANSWER_MAX, site.api()?.call(Method::POST, &["holds"], Some(&asked))).await;
+    assert!(
+        answer.is_err() || answer.is_ok_and(|answer| answer.is_err()),
+        "a change was decided that is nowhere durable"
+    );
+    site.wait_recorded_beyond(wall_now()).await?;
+    site.cluster.signal(0, rustix::process::Signal::TERM)?;
+    wait::until("the node leaves its log behind", STOP_TIMEOUT, async || {
+        let tail = site.cluster.log_tail(0);
+        if tail.contains("what waits for the disk of data_dir is left behind") { Ok(()) } else { Err(tail) }
+    })
+    .await?;
+    faulty.hang(false)?;
+    wait::until("the process is gone", STOP_TIMEOUT, async || {
+        if site.cluster.is_running(0) { Err("it is there".to_owned()) } else { Ok(()) }
+    })
+    .await?;
+    drop(resumes);
+    site.pass();
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
