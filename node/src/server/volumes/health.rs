@@ -63,7 +63,9 @@ impl Watch {
     pub(super) fn observe(&mut self, limits: Limits, sample: &Sample) -> Health {
         let progress = (sample.written_bytes, sample.flushes);
         let is_idle = sample.waiting.is_zero();
-        if progress != self.progress || is_idle {
+        // A disk that has room again may show it by a file that it made, before anything is written.
+        let has_room_again = self.health == Health::Full && !sample.has_no_space;
+        if progress != self.progress || is_idle || has_room_again {
             (self.progress, self.progressed_at) = (progress, sample.now);
         }
         let stuck = sample.now.saturating_sub(self.progressed_at);
@@ -169,6 +171,17 @@ mod tests {
     fn a_full_disk_is_no_hang() {
         let full = |n: u64| Sample { has_no_space: true, ..sample(n * 100, n * 100, 5) };
         assert_eq!(states((0..100).map(full)), [Health::Well, Health::Full]);
+    }
+
+    #[test]
+    fn a_disk_that_has_room_again_is_no_hang_before_it_writes() {
+        let full = (0..40).map(|n| Sample { has_no_space: true, ..sample(n * 100, n * 100, 5) });
+        let has_room = (40..43).map(|n| sample(n * 100, n * 100, 5));
+        let goes_on = (43..50).map(|n| sample(n * 100, 100, n * 1000));
+        assert_eq!(states(full.clone().chain(has_room).chain(goes_on)), [Health::Well, Health::Full, Health::Well]);
+        // Unless it does not write for as long as any other.
+        let hangs = (40..73).map(|n| sample(n * 100, n * 100, 5));
+        assert_eq!(states(full.chain(hangs)).last(), Some(&Health::Hung));
     }
 
     #[test]
