@@ -442,7 +442,8 @@ proptest! {
     /// Clocks are within half a frame of each other: more than that can cost a chunk that is shorter.
     #[test]
     fn every_frame_that_any_recorder_can_show_is_shown_once(sessions in (session(1), session(2), session(3))) {
-        let pieces: Vec<Piece> = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::both).flat_map(Session::pieces).collect();
+        let sessions = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::both);
+        let pieces: Vec<Piece> = sessions.flat_map(Session::pieces).collect();
         let frames = |entry: &ChunkEntry| pieces.iter().find(|piece| piece.entry == *entry).unwrap().frames.clone();
         let shown: Vec<u32> = merge(pieces.iter().map(|piece| piece.entry).collect()).iter().flat_map(frames).collect();
         prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]), "{shown:?}");

@@ -111,8 +111,12 @@ async fn stops_in_time(rig: &mut Rig) -> Result<()> {
     })
     .await?;
     rig.faulty.hang(false)?;
+    ends(&mut rig.site).await
+}
+
+async fn ends(site: &mut Site) -> Result<()> {
     wait::until("the process is gone", STOP_TIMEOUT, async || {
-        if rig.site.cluster.is_running(0) { Err("it is there".to_owned()) } else { Ok(()) }
+        if site.cluster.is_running(0) { Err("it is there".to_owned()) } else { Ok(()) }
     })
     .await
 }
@@ -123,14 +127,15 @@ fn volume_elsewhere(_: usize, config: &mut Config) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_dir_that_hangs_holds_up_neither_recording_nor_the_nodes_end() -> Result<()> {
-    let mut site =
-        Site::prepare(SiteOptions { nodes: 1, cameras: cameras(2, 500_000), tune: volume_elsewhere }).await?;
+    let site = Site::prepare(SiteOptions { nodes: 1, cameras: cameras(2, 500_000), tune: volume_elsewhere }).await?;
     let data_dir = site.cluster.config(0).data_dir.clone();
     let Some(faulty) = FaultyDisk::mount(&data_dir, DATA_DIR_BYTES, Filesystem::Ext4WithoutJournal)? else {
         site.pass();
         return Ok(());
     };
-    let resumes = faulty.resumes_on_drop();
+    // Dropped in the order in which they must go: the disk goes on, the processes end, and then it can be taken away.
+    let mut site = site;
+    let _resumes = faulty.resumes_on_drop();
     site.cluster.form().await?;
     site.add_all().await?;
     site.wait_recorded_beyond(wall_now()).await?;
@@ -150,11 +155,7 @@ async fn a_data_dir_that_hangs_holds_up_neither_recording_nor_the_nodes_end() ->
     })
     .await?;
     faulty.hang(false)?;
-    wait::until("the process is gone", STOP_TIMEOUT, async || {
-        if site.cluster.is_running(0) { Err("it is there".to_owned()) } else { Ok(()) }
-    })
-    .await?;
-    drop(resumes);
+    ends(&mut site).await?;
     site.pass();
     Ok(())
 }
