@@ -11,11 +11,16 @@ pub const REFUSED_DELAY_MIN: Duration = Duration::from_secs(30);
 /// Refused logins wait twice as long each time, up to this.
 pub const REFUSED_DELAY_MAX: Duration = Duration::from_secs(300);
 
+/// After a session that cost others too much the next one waits this long, or up to a quarter longer; twice as long each time, up to
+/// [`REFUSED_DELAY_MAX`].
+pub const OVER_BUDGET_DELAY_MIN: Duration = Duration::from_secs(10);
+
 /// Doubling delays with jitter, so that cameras that fell together do not come back together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     failures: u32,
     refusals: u32,
+    floods: u32,
     /// The camera has accepted the login since it last refused it.
     accepted: bool,
 }
@@ -40,6 +45,19 @@ impl Backoff {
         self.refusals = self.refusals.saturating_add(1);
         self.failures = self.failures.saturating_add(1);
         between(low, low + low / 4, random)
+    }
+
+    /// The delay after a session that was above its budget: 10 s, 20 s, 40 s, 80 s, 160 s, 5 min, and up to a quarter more.
+    pub fn next_delay_over_budget(&mut self, random: u32) -> Duration {
+        let low = OVER_BUDGET_DELAY_MIN.saturating_mul(1 << self.floods.min(8)).min(REFUSED_DELAY_MAX);
+        self.floods = self.floods.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
+        between(low, low + low / 4, random)
+    }
+
+    /// A session has shown for long that the camera keeps its budget.
+    pub fn keeps_budget(&mut self) {
+        self.floods = 0;
     }
 
     /// The camera accepted the login, if it wanted one.
@@ -98,7 +116,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn stays_within_its_bounds(failures in 0_u32..100, refusals in 0_u32..100, random: u32) {
-            let mut backoff = Backoff { failures, refusals, accepted: false };
+            let mut backoff = Backoff { failures, refusals, ..Backoff::default() };
             let delay = backoff.next_delay(random);
             proptest::prop_assert!((DELAY_MIN..=DELAY_MAX).contains(&delay));
             let delay = backoff.next_delay_refused(random);

@@ -1,5 +1,6 @@
 //! Why a session could not be opened or ended, in classes that say what to do next. Never holds credentials.
 
+use holdfast_consensus::model::Transport;
 use holdfast_storage::chunk::GapCause;
 
 /// The longest text taken over from a camera or a library, in characters.
@@ -29,7 +30,7 @@ impl Stage {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// Fix the URL.
-    #[error("the camera's URL cannot be used: {0}; expected rtsp://host[:port]/path without credentials")]
+    #[error("the camera's URL cannot be used: {0}; expected rtsp://host[:port]/path or rtsps://, without credentials")]
     BadUrl(String),
     /// Retry: no connection, or no answer within the deadline.
     #[error("camera unreachable: {0}; check its address, power and network")]
@@ -37,6 +38,18 @@ pub enum SessionError {
     /// Fix the credentials.
     #[error("the camera refused the user name or password (RTSP {0})")]
     AuthFailed(u16),
+    /// Fix the camera's settings.
+    #[error("the camera's login cannot be used: {0}")]
+    Login(&'static str),
+    /// Fix the certificate, or what is said of it.
+    #[error("no encrypted connection: {0}; see docs/cameras.md for certificates of cameras")]
+    Tls(String),
+    /// Fix the URL.
+    #[error("{}", redirected(.0.as_deref()))]
+    Redirect(Option<String>),
+    /// Fix the transport.
+    #[error("the camera refuses {}: set transport to {} or auto", transport_name(*.0), transport_name(other(*.0)))]
+    TransportRefused(Transport),
     /// Fix the path of the URL.
     #[error("the camera does not know this path (RTSP {0}); check the URL")]
     NotFound(u16),
@@ -46,9 +59,19 @@ pub enum SessionError {
     UnsupportedCodec(String),
     #[error("the camera's description of its stream (SDP) cannot be used: {0}")]
     BadSdp(String),
+    /// Retry later: the camera serves as many sessions as it can.
+    #[error("the camera has no room for another session (RTSP {0}); end other sessions with it")]
+    Busy(u16),
     /// Retry: the session was open and no video frame came.
-    #[error("stalled: no video frame for {} ms", .0.as_millis())]
+    #[error("stalled: no video frame for {} ms; stall_after_ms sets how long a camera may send none", .0.as_millis())]
     Stalled(std::time::Duration),
+    /// Retry later: it costs others.
+    #[error(
+        "the camera sends {:.0} Mbit/s, more than its budget of {:.0} Mbit/s: lower its bitrate or raise budget_bps",
+        *.sent_bps as f64 / 1e6,
+        *.budget_bps as f64 / 1e6
+    )]
+    OverBudget { sent_bps: u64, budget_bps: u64 },
     /// Retry: the camera closed the connection.
     #[error("the camera ended the session")]
     Ended,
@@ -74,26 +97,54 @@ impl SessionError {
             Self::BadUrl(_) => "bad_url",
             Self::Unreachable(_) => "unreachable",
             Self::AuthFailed(_) => "auth_failed",
+            Self::Login(_) => "login",
+            Self::Tls(_) => "tls",
+            Self::Redirect(_) => "redirect",
+            Self::TransportRefused(_) => "transport_refused",
             Self::NotFound(_) => "not_found",
             Self::NoVideo(_) => "no_video",
             Self::UnsupportedCodec(_) => "unsupported_codec",
             Self::BadSdp(_) => "bad_sdp",
+            Self::Busy(_) => "busy",
             Self::Stalled(_) => "stalled",
+            Self::OverBudget { .. } => "over_budget",
             Self::Ended => "ended",
             Self::Protocol { .. } => "protocol",
         }
     }
 }
 
-/// Classifies what retina reports at `stage`. Its errors carry a status code (RFC 2326, 7.1.1) or only text.
+/// Classifies a status that the camera answered at `stage` (RFC 2326, 7.1.1).
 #[must_use]
-pub fn classify(stage: Stage, status: Option<u16>, text: &str) -> SessionError {
-    match (status, stage) {
-        (Some(code @ (401 | 403 | 407)), _) => SessionError::AuthFailed(code),
-        (Some(code @ (404 | 410)), _) => SessionError::NotFound(code),
-        (Some(200..=299), Stage::Describe) => SessionError::BadSdp(detail(text)),
-        (None, _) if text.starts_with("Unable to connect") => SessionError::Unreachable(detail(text)),
-        _ => SessionError::Protocol { stage, detail: detail(text) },
+pub fn classify(stage: Stage, status: u16) -> SessionError {
+    match status {
+        401 | 403 | 407 => SessionError::AuthFailed(status),
+        404 | 410 => SessionError::NotFound(status),
+        453 | 503 => SessionError::Busy(status),
+        _ => SessionError::Protocol { stage, detail: format!("it answered RTSP {status}") },
+    }
+}
+
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    }
+}
+
+fn other(transport: Transport) -> Transport {
+    match transport {
+        Transport::Tcp => Transport::Udp,
+        Transport::Udp => Transport::Tcp,
+    }
+}
+
+fn redirected(to: Option<&str>) -> String {
+    match to {
+        Some(to) => format!(
+            "the camera says that its stream is at {to}, which is another host or not encrypted; use that URL if you trust it"
+        ),
+        None => "the camera redirects in a circle, or to an address that cannot be used; check the URL".to_owned(),
     }
 }
 
@@ -109,11 +160,18 @@ mod tests {
 
     #[test]
     fn status_codes_decide_first() {
-        assert_eq!(classify(Stage::Describe, Some(401), "x"), SessionError::AuthFailed(401));
-        assert_eq!(classify(Stage::Setup, Some(404), "x"), SessionError::NotFound(404));
-        assert!(matches!(classify(Stage::Describe, Some(200), "bad sdp"), SessionError::BadSdp(_)));
-        assert!(matches!(classify(Stage::Play, Some(200), "x"), SessionError::Protocol { .. }));
-        assert!(matches!(classify(Stage::Setup, Some(461), "x"), SessionError::Protocol { .. }));
+        assert_eq!(classify(Stage::Describe, 401), SessionError::AuthFailed(401));
+        assert_eq!(classify(Stage::Setup, 404), SessionError::NotFound(404));
+        assert_eq!(classify(Stage::Setup, 453), SessionError::Busy(453));
+        assert!(matches!(classify(Stage::Play, 500), SessionError::Protocol { .. }));
+    }
+
+    #[test]
+    fn messages_say_what_to_do() {
+        let udp = SessionError::TransportRefused(Transport::Tcp).to_string();
+        assert_eq!(udp, "the camera refuses tcp: set transport to udp or auto");
+        let elsewhere = SessionError::Redirect(Some("rtsp://other/1".to_owned())).to_string();
+        assert!(elsewhere.contains("rtsp://other/1"), "{elsewhere}");
     }
 
     #[test]

@@ -56,6 +56,17 @@ impl TrackParameters {
     }
 }
 
+/// How decoding can begin at an access unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessPoint {
+    /// At once, and nothing that follows refers to what came before (IDR; BLA of H.265).
+    Sync,
+    /// The picture is whole at once; pictures that follow it and are shown before it may refer to what came before.
+    Open,
+    /// Gradual refresh: the picture is whole after so many frames (recovery point SEI).
+    Recovery { frames: u16 },
+}
+
 /// One access unit, as it came.
 #[derive(Clone, Debug)]
 pub struct MediaFrame {
@@ -66,11 +77,14 @@ pub struct MediaFrame {
     /// When its first packet was read, on the monotonic clock and on the system's wall clock.
     pub received: Instant,
     pub received_wall: Timestamp,
-    /// NAL units with four-byte lengths, or raw audio.
+    /// NAL units with four-byte lengths, as they came, or raw audio.
     pub data: Bytes,
-    pub keyframe: bool,
-    /// RTP packets lost right before this frame.
+    /// How decoding can begin at this frame, of video, where it can.
+    pub access: Option<AccessPoint>,
+    /// RTP packets that were lost right before this frame or within it.
     pub lost_packets: u16,
+    /// A part of the frame is missing.
+    pub is_damaged: bool,
     /// Its length in ticks, where the codec tells (audio).
     pub length: Option<u32>,
     /// What decodes this frame and those after it: with the first frame, and whenever it changes.

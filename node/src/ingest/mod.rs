@@ -1,15 +1,20 @@
 //! From a camera's RTSP URL to whole frames with smoothed wall time.
 //!
-//! `access_unit`, `backoff`, `clock`, `error`, `tracks` and `wall` decide: time and randomness come in as values. `runtime` and `session` touch the world; `shelf` keeps sessions that wait.
+//! `session` holds one camera's connection: `rtsp` speaks with it, `rtp` orders its packets, `codec` makes frames of them. `backoff`, `clock`, `rhythm`,
+//! `tracks` and `wall` decide: time and randomness come in as values. `runtime` has the threads; `shelf` keeps sessions that wait.
 
-pub mod access_unit;
 pub mod admission;
 pub mod backoff;
+mod budget;
 pub mod clock;
+pub mod codec;
 pub mod error;
 pub mod media;
+mod rhythm;
+mod rtp;
+mod rtsp;
 pub mod runtime;
 pub mod session;
 pub mod shelf;
-pub mod tracks;
+mod tracks;
 pub mod wall;

@@ -25,6 +25,8 @@ const TURNS_PER_TICK: usize = 4;
 const TASKS_PER_TURN: u32 = 4 * SESSIONS_PER_LANE_MAX as u32;
 /// How long a ticked lane that wakes at once does so before it looks whether it still should.
 const AT_ONCE_SLICE: Duration = Duration::from_millis(20);
+/// Time between two looks of a lane without sessions: what sessions left behind, such as closing sockets, is handled then.
+const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Lanes that can be configured.
 const LANES_MAX: usize = 64;
 
@@ -243,6 +245,11 @@ fn run_ticked(runtime: Runtime, shared: &Shared, tick: Duration) {
             continue;
         }
         runtime.block_on(turn());
+        if shared.sessions.load(Ordering::Acquire) == 0 {
+            // Whatever is spawned, or stops the lane, wakes it.
+            thread::park_timeout(IDLE_TICK);
+            continue;
+        }
         // A token left by `wake` ends the sleep early, which costs one turn.
         thread::park_timeout(tick.saturating_sub(began.elapsed()));
     }

@@ -1,26 +1,39 @@
-//! One RTSP session, from connecting to tearing down, with a deadline on each step.
+//! One RTSP session that plays: what its sockets bring becomes frames, by the clock and within bounds.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
-use super::access_unit::is_keyframe;
-use super::error::{SessionError, Stage, classify};
-use super::media::{MediaFrame, SenderReport, SessionItem, TrackParameters};
-use super::tracks::{Choice, Offer, choose};
-use bytes::Bytes;
-use futures::StreamExt;
-use holdfast_consensus::model::{Source, Transport};
+mod media;
+mod open;
+
+pub use open::{Prepared, SessionOptions};
+
+use self::media::{Asked, Media, TurnError};
+use super::budget::Budget;
+use super::codec::Fault;
+use super::error::SessionError;
+use super::media::SessionItem;
+use super::rtsp::connection::Connection;
+use super::rtsp::login::LoginMemory;
+use super::rtsp::tls::Trust;
+use holdfast_consensus::model::Source;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
-use retina::client::{self, Demuxed, Described, SessionGroup, SetupOptions};
-use retina::codec::{AudioFrame, CodecItem, FrameFormat, ParametersRef, VideoFrame};
-use std::future::Future;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{Sleep, sleep, timeout};
-use url::Url;
 
-const USER_AGENT: &str = concat!("holdfast/", env!("CARGO_PKG_VERSION"));
+/// What a session handles before others have their turn.
+const TURN_BYTES_MAX: usize = 256 << 10;
+/// How soon a session looks again at what waits for its end.
+const SOON: Duration = Duration::from_millis(100);
+/// A camera's session is kept alive at least this often.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(30);
+/// Packets of video in a row that could not be used.
+const FAULTS_IN_ROW_MAX: u32 = 500;
 
 /// How long each step may take.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +43,7 @@ pub struct Deadlines {
     /// Each SETUP.
     pub setup: Duration,
     pub play: Duration,
-    /// Longest time without a video frame, while playing.
+    /// Longest time without a video frame, while playing, of a camera that sends many a second.
     pub stall: Duration,
     /// TEARDOWN when the session is closed.
     pub teardown: Duration,
@@ -43,76 +56,54 @@ impl Default for Deadlines {
             setup: Duration::from_secs(3),
             play: Duration::from_secs(3),
             stall: Duration::from_secs(3),
-            teardown: Duration::from_secs(1),
+            teardown: Duration::from_millis(500),
         }
     }
 }
 
-/// A session that is described and set up, and does not play: no frame comes. Nothing keeps it alive: retina sends keepalives only while it plays, and does not tell the
-/// camera's timeout (60 s unless the camera says otherwise, RFC 2326 clause 12.37). To be dropped within a tokio runtime, which sends a TEARDOWN in the background.
-pub struct Prepared {
-    session: client::Session<Described>,
-    group: Arc<SessionGroup>,
-    choice: Choice,
-    deadlines: Deadlines,
+/// What sessions of one camera learn for those after them. Cheap to clone; all clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct CameraMemory {
+    pub(crate) login: LoginMemory,
+    /// The camera refuses interleaved data.
+    pub(crate) needs_udp: Arc<AtomicBool>,
+    /// The longest usual distance of its frames, in milliseconds; 0: not known.
+    pub(crate) rhythm_ms: Arc<AtomicU64>,
+    /// What it usually sends, in bits per second; 0: not known.
+    pub(crate) mean_bps: Arc<AtomicU64>,
 }
 
-/// A session that plays. What it holds is bounded by the link's rate times the stall deadline: one access unit in the making and 64 KiB of socket data per track.
+/// A session that plays. What it holds is bounded: by [`crate::ingest::rtsp::framing`]'s bounds, one access unit in the making for
+/// each track, and what one read brings.
 pub struct Session {
-    demuxed: Demuxed,
-    group: Arc<SessionGroup>,
-    choice: Choice,
+    connection: Connection,
+    media: Media,
     deadlines: Deadlines,
-    last_video: Instant,
-    /// Set to when a stall was due when it was looked at last: only then it is set anew, not for each frame.
-    stall: Pin<Box<Sleep>>,
-    video: Option<Arc<TrackParameters>>,
-    audio: Option<Arc<TrackParameters>>,
+    memory: CameraMemory,
+    keepalive: Keepalive,
+    /// What PLAY was sent to.
+    url: String,
+    /// The session is over, once what it brought is handed out.
+    end: Option<SessionError>,
+    /// Armed for when something is due; armed again only when it has run out, not for each frame.
+    alarm: Pin<Box<Sleep>>,
+    /// When [`Self::alarm`] runs out.
+    alarm_at: Instant,
+    /// Bytes handled since others had their turn.
+    spent_bytes: usize,
+    budget: Budget,
 }
 
-impl Prepared {
-    /// Connects, describes and sets up.
-    ///
-    /// # Errors
-    /// Every class of [`SessionError`] but `Stalled`.
-    pub async fn open(source: &Source, deadlines: Deadlines) -> Result<Self, SessionError> {
-        let url = parse_url(&source.url)?;
-        let group = Arc::new(SessionGroup::default());
-        let describe = client::Session::describe(url, session_options(source, Arc::clone(&group)));
-        let mut session = step(Stage::Describe, deadlines.describe, describe).await?;
-        let mut choice = choose(&offers(&session))?;
-        let setup = session.setup(choice.video.0, setup_options(source.transport));
-        step(Stage::Setup, deadlines.setup, setup).await?;
-        if let Some((audio, codec)) = choice.audio {
-            let setup = session.setup(audio, setup_options(source.transport));
-            if let Err(error) = step(Stage::Setup, deadlines.setup, setup).await {
-                tracing::warn!(?codec, %error, "recording without audio: its track could not be set up");
-                choice.audio = None;
-            }
-        }
-        Ok(Self { session, group, choice, deadlines })
-    }
-
-    /// Has the camera send, within `deadline`.
-    ///
-    /// # Errors
-    /// Every class of [`SessionError`] but `Stalled`; the session is gone then.
-    pub async fn play(self, deadline: Duration) -> Result<Session, SessionError> {
-        let Self { session, group, choice, deadlines } = self;
-        // Cameras leave `rtptime` out or get it wrong; receive times anchor the recording, so it is not needed.
-        let play_options = client::PlayOptions::default().initial_timestamp(client::InitialTimestampPolicy::Permissive);
-        let playing = step(Stage::Play, deadline, session.play(play_options)).await?;
-        let demuxed = playing.demuxed().map_err(|error| SessionError::BadSdp(text_of(&error)))?;
-        let stall = Box::pin(sleep(deadlines.stall));
-        Ok(Session { demuxed, group, choice, deadlines, last_video: Instant::now(), stall, video: None, audio: None })
-    }
-
-    /// As [`Session::close`].
-    pub async fn close(self) {
-        let Self { session, group, deadlines, .. } = self;
-        drop(session);
-        torn_down(&group, deadlines.teardown).await;
-    }
+/// Requests that keep the session alive at the camera (RFC 2326, 10.8 and 12.37).
+#[derive(Debug)]
+struct Keepalive {
+    method: &'static str,
+    every: Duration,
+    sent: Instant,
+    /// The camera has not answered yet.
+    is_open: bool,
+    /// When it last answered.
+    answered: Option<Instant>,
 }
 
 impl Session {
@@ -120,8 +111,13 @@ impl Session {
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`.
-    pub async fn open(source: &Source, deadlines: Deadlines) -> Result<Self, SessionError> {
-        Prepared::open(source, deadlines).await?.play(deadlines.play).await
+    pub async fn open(
+        source: &Source,
+        deadlines: Deadlines,
+        options: &SessionOptions,
+        memory: &CameraMemory,
+    ) -> Result<Self, SessionError> {
+        Prepared::open(source, deadlines, options, memory).await?.play(deadlines.play).await
     }
 
     /// Whether the camera answers with a stream that could be recorded; nothing is set up at it.
@@ -129,218 +125,222 @@ impl Session {
     /// # Errors
     /// As [`Session::open`].
     pub async fn probe(source: &Source, deadline: Duration) -> Result<(), SessionError> {
-        let url = parse_url(&source.url)?;
-        let describe = client::Session::describe(url, session_options(source, Arc::default()));
-        let session = step(Stage::Describe, deadline, describe).await?;
-        choose(&offers(&session)).map(drop)
+        open::probe(source, deadline).await
     }
 
     /// The next frame or sender report. Cancel safe.
     ///
     /// # Errors
-    /// `Stalled` where no video frame came for the stall deadline, `Ended`, `Protocol`.
+    /// The session is over.
     pub async fn next(&mut self) -> Result<SessionItem, SessionError> {
         loop {
-            let item = tokio::select! {
-                biased;
-                item = self.demuxed.next() => item,
-                () = self.stall.as_mut() => {
-                    let left = self.deadlines.stall.saturating_sub(self.last_video.elapsed());
-                    if left.is_zero() {
-                        return Err(SessionError::Stalled(self.deadlines.stall));
-                    }
-                    self.stall.as_mut().reset(tokio::time::Instant::now() + left);
-                    continue;
-                }
-            };
-            let item = match item {
-                Some(Ok(item)) => item,
-                Some(Err(error)) => return Err(classify(Stage::Stream, error.status_code(), &error.to_string())),
-                None => return Err(SessionError::Ended),
-            };
-            if let Some(item) = self.convert(item) {
+            if let Some(item) = self.media.ready.pop_front() {
                 return Ok(item);
+            }
+            if let Some(end) = self.end.clone() {
+                return Err(end);
+            }
+            let turned = match self.look(Instant::now()) {
+                Ok(()) => poll_fn(|context| self.poll_turn(context)).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = turned {
+                self.media.finish();
+                self.end = Some(error);
             }
         }
     }
 
-    /// Ends the session with a TEARDOWN that has a deadline.
-    pub async fn close(self) {
-        let Self { demuxed, group, deadlines, .. } = self;
-        // Dropping it sends the request in the background, on the connection that exists.
-        drop(demuxed);
-        torn_down(&group, deadlines.teardown).await;
+    /// How often each kind of fault occurred since this was asked last; `None`: never.
+    pub fn take_faults(&mut self) -> Option<[u32; Fault::ALL.len()]> {
+        self.media.take_faults()
     }
 
-    fn convert(&mut self, item: CodecItem) -> Option<SessionItem> {
-        match item {
-            CodecItem::VideoFrame(frame) => Some(SessionItem::Frame(self.video_frame(frame))),
-            CodecItem::AudioFrame(frame) => Some(SessionItem::Frame(self.audio_frame(&frame))),
-            CodecItem::Rtcp(packet) => self.report(&packet),
-            _ => None,
+    /// Why nothing that comes can be decoded, as far as the session knows.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.media.refused()
+    }
+
+    /// Ends the session with a TEARDOWN that has a deadline; then the sockets are closed, whatever the camera does.
+    pub async fn close(mut self) {
+        let torn_down = self.connection.request("TEARDOWN", &self.url, &[], |_, _| {});
+        match timeout(self.deadlines.teardown, torn_down).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "TEARDOWN failed; the camera's own timeout ends the session"),
+            Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
         }
     }
 
-    fn video_frame(&mut self, frame: VideoFrame) -> MediaFrame {
-        self.last_video = Instant::now();
-        let known = self.video.is_some() && !frame.has_new_parameters();
-        let parameters = if known { None } else { self.new_parameters(TrackKind::Video) };
-        let (rtp, ctx) = (frame.timestamp(), *frame.start_ctx());
-        MediaFrame {
-            track: TrackKind::Video,
-            rtp: rtp.timestamp(),
-            timescale: rtp.clock_rate().get(),
-            received: ctx.received(),
-            received_wall: Timestamp::from_system(ctx.received_wall().into()),
-            keyframe: is_keyframe(self.choice.video.1, frame.data()),
-            lost_packets: frame.loss(),
-            length: None,
-            parameters,
-            data: frame.into_data().into(),
+    /// What is due by the clock, whatever the sockets bring.
+    fn look(&mut self, now: Instant) -> Result<(), SessionError> {
+        self.media.idle(now);
+        let answers = self.keepalive.answered.is_some_and(|answered| answered > self.media.last_video);
+        let patience = self.media.rhythm.patience(self.deadlines.stall, answers);
+        let silent = now.saturating_duration_since(self.media.last_video);
+        if silent >= patience {
+            return Err(SessionError::Stalled(patience));
+        }
+        if self.media.faults_in_row > FAULTS_IN_ROW_MAX {
+            return Err(self.media.too_many_faults());
+        }
+        if let Some(longest) = self.media.rhythm.longest() {
+            self.memory.rhythm_ms.store(longest.as_millis() as u64, Relaxed);
+        }
+        // A camera of unknown rhythm is asked whether it is there before it counts as stalled.
+        let asks = !self.media.rhythm.is_known() && silent >= self.deadlines.stall / 2;
+        let is_due = now.saturating_duration_since(self.keepalive.sent) >= self.keepalive.every;
+        if is_due || (asks && self.keepalive.sent < self.media.last_video + self.deadlines.stall / 2) {
+            self.keepalive.sent = now;
+            self.keepalive.is_open = true;
+            self.connection.queue(self.keepalive.method, &self.url, &[]);
+        }
+        let due = self.due(now, silent, patience);
+        if due < self.alarm_at {
+            self.arm(due);
+        }
+        Ok(())
+    }
+
+    /// When to look again if nothing comes.
+    fn due(&self, now: Instant, silent: Duration, patience: Duration) -> Instant {
+        if self.media.is_waiting() {
+            return now + SOON;
+        }
+        let half = self.deadlines.stall / 2;
+        let stalled = patience.saturating_sub(silent);
+        let next = if silent < half { stalled.min(half - silent) } else { stalled };
+        let keepalive = self.keepalive.every.saturating_sub(now.saturating_duration_since(self.keepalive.sent));
+        now + next.min(keepalive).max(Duration::from_millis(1))
+    }
+
+    fn arm(&mut self, at: Instant) {
+        self.alarm_at = at;
+        self.alarm.as_mut().reset(at.into());
+    }
+
+    /// One look at the sockets; ready where something came or is due.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SessionError>> {
+        if self.spent_bytes >= TURN_BYTES_MAX {
+            // Others first.
+            self.spent_bytes = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        let arrival = || super::codec::Arrival { instant: now, wall: Timestamp::from_system(SystemTime::now()) };
+        let mut read = 0;
+        self.media.arrival = arrival();
+        let (connection, media) = (&mut self.connection, &mut self.media);
+        match connection.poll_turn(context, |event| media.take(event)) {
+            Poll::Ready(Ok(bytes)) => read += bytes,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(ended(error))),
+            Poll::Pending => {}
+        }
+        read += self.media.poll_udp(context)?;
+        if read > 0 {
+            self.spent_bytes += read;
+            self.spend(read as u64, now)?;
+            self.converse();
+            return Poll::Ready(Ok(()));
+        }
+        if self.alarm.as_mut().poll(context).is_ready() {
+            // Far away; looking arms it for what is due.
+            self.arm(now + KEEPALIVE_MAX);
+            return Poll::Ready(Ok(()));
+        }
+        self.spent_bytes = 0;
+        Poll::Pending
+    }
+
+    fn spend(&mut self, bytes: u64, now: Instant) -> Result<(), SessionError> {
+        let spent = self.budget.spend(bytes, now);
+        self.memory.mean_bps.store(self.budget.mean_bps(), Relaxed);
+        spent.map_err(|exceeded| SessionError::OverBudget {
+            sent_bps: exceeded.sent_bps,
+            budget_bps: exceeded.budget_bps,
+        })
+    }
+
+    /// Answers what the camera asked, and takes note of what it answered.
+    fn converse(&mut self) {
+        for asked in std::mem::take(&mut self.media.asked) {
+            match asked {
+                Asked::Request { status, sequence } => self.connection.answer(status, sequence.as_deref()),
+                Asked::Answer { status, challenge } => self.answered(status, challenge.as_deref()),
+            }
         }
     }
 
-    fn audio_frame(&mut self, frame: &AudioFrame) -> MediaFrame {
-        let parameters = if self.audio.is_some() { None } else { self.new_parameters(TrackKind::Audio) };
-        let (rtp, ctx) = (frame.timestamp(), *frame.ctx());
-        MediaFrame {
-            track: TrackKind::Audio,
-            rtp: rtp.timestamp(),
-            timescale: rtp.clock_rate().get(),
-            received: ctx.received(),
-            received_wall: Timestamp::from_system(ctx.received_wall().into()),
-            keyframe: true,
-            lost_packets: frame.loss(),
-            length: Some(frame.frame_length().get()),
-            parameters,
-            data: Bytes::copy_from_slice(frame.data()),
+    /// Any answer is one to the keepalive: nothing else is asked while the session plays.
+    fn answered(&mut self, status: u16, challenge: Option<&str>) {
+        self.keepalive.answered = Some(Instant::now());
+        if !std::mem::take(&mut self.keepalive.is_open) {
+            return;
+        }
+        match status {
+            401 => match self.connection.challenged(challenge) {
+                Ok(()) => {
+                    self.keepalive.is_open = true;
+                    self.connection.queue(self.keepalive.method, &self.url, &[]);
+                }
+                Err(why) => tracing::debug!(?why, "the camera refuses the login of a keepalive"),
+            },
+            // Not implemented, not allowed, not supported: the other one the next time.
+            405 | 501 | 551 => {
+                let is_options = self.keepalive.method == "OPTIONS";
+                self.keepalive.method = if is_options { "GET_PARAMETER" } else { "OPTIONS" };
+            }
+            _ => self.connection.accepted(),
+        }
+    }
+}
+
+fn ended(error: TurnError) -> SessionError {
+    match error {
+        TurnError::Ended => SessionError::Ended,
+        TurnError::Connection(error) => open::lost(super::error::Stage::Stream, error),
+    }
+}
+
+impl Session {
+    fn new(
+        connection: Connection,
+        media: Media,
+        deadlines: Deadlines,
+        memory: CameraMemory,
+        url: String,
+        has_get_parameter: bool,
+    ) -> Self {
+        let now = Instant::now();
+        let every = (connection.timeout / 2).min(KEEPALIVE_MAX);
+        let method = if has_get_parameter { "GET_PARAMETER" } else { "OPTIONS" };
+        let mean_bps = memory.mean_bps.load(Relaxed);
+        Self {
+            keepalive: Keepalive { method, every, sent: now, is_open: false, answered: None },
+            connection,
+            media,
+            deadlines,
+            memory,
+            url,
+            end: None,
+            alarm: Box::pin(sleep(Duration::ZERO)),
+            alarm_at: now,
+            spent_bytes: 0,
+            budget: Budget::new(None, mean_bps, now),
         }
     }
 
-    /// The track's parameters where they differ from those that were told before.
-    fn new_parameters(&mut self, track: TrackKind) -> Option<Arc<TrackParameters>> {
-        let stream_i = if track == TrackKind::Video { self.choice.video.0 } else { self.choice.audio?.0 };
-        let stream = self.demuxed.streams().get(stream_i)?;
-        let now = parameters(&self.choice, stream.parameters()?, stream.clock_rate_hz())?;
-        let told = if track == TrackKind::Video { &mut self.video } else { &mut self.audio };
-        if told.as_deref() == Some(&now) {
-            return None;
-        }
-        let now = Arc::new(now);
-        *told = Some(Arc::clone(&now));
-        Some(now)
-    }
-
-    fn report(&self, packet: &retina::rtcp::ReceivedCompoundPacket) -> Option<SessionItem> {
-        let track = if packet.stream_id() == self.choice.video.0 { TrackKind::Video } else { TrackKind::Audio };
-        let rtp = packet.rtp_timestamp()?.timestamp();
-        let ntp = packet.pkts().find_map(|packet| packet.as_sender_report().ok().flatten())?.ntp_timestamp();
-        Some(SessionItem::Report(track, SenderReport { ntp_us: ntp_micros(ntp.0), rtp }))
+    /// Whether the session records sound.
+    #[must_use]
+    pub fn has_audio(&self) -> bool {
+        self.media.has(TrackKind::Audio)
     }
 }
 
-/// Accepts `rtsp` URLs without credentials: those belong in the source's own fields, where they are kept secret.
-///
-/// # Errors
-/// `BadUrl`, which repeats nothing of the URL but its scheme.
-pub fn parse_url(text: &str) -> Result<Url, SessionError> {
-    let url = Url::parse(text).map_err(|error| SessionError::BadUrl(error.to_string()))?;
-    if url.scheme() != "rtsp" {
-        return Err(SessionError::BadUrl(format!("scheme {} is not supported", url.scheme())));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(SessionError::BadUrl("it holds credentials; set them as username and password".to_owned()));
-    }
-    if url.host().is_none() {
-        return Err(SessionError::BadUrl("it names no host".to_owned()));
-    }
-    Ok(url)
-}
-
-fn session_options(source: &Source, group: Arc<SessionGroup>) -> client::SessionOptions {
-    let creds = source.username.as_ref().map(|username| client::Credentials {
-        username: username.clone(),
-        password: source.password.as_ref().map(|password| password.0.clone()).unwrap_or_default(),
-    });
-    client::SessionOptions::default()
-        .creds(creds)
-        .user_agent(USER_AGENT.to_owned())
-        .session_group(group)
-        .session_id(client::SessionIdPolicy::UseFirst)
-}
-
-fn setup_options(transport: Transport) -> SetupOptions {
-    let transport = match transport {
-        Transport::Tcp => client::Transport::Tcp(client::TcpTransportOptions::default()),
-        Transport::Udp => client::Transport::Udp(client::UdpTransportOptions::default()),
-    };
-    SetupOptions::default().transport(transport).frame_format(FrameFormat::MP4)
-}
-
-fn offers(session: &client::Session<Described>) -> Vec<Offer<'_>> {
-    let offer = |stream| {
-        let stream: &client::Stream = stream;
-        Offer { media: stream.media(), encoding: stream.encoding_name(), clock_hz: stream.clock_rate_hz() }
-    };
-    session.streams().iter().map(offer).collect()
-}
-
-/// Runs one step against its deadline.
-async fn step<T>(
-    stage: Stage,
-    deadline: Duration,
-    future: impl Future<Output = Result<T, retina::Error>>,
-) -> Result<T, SessionError> {
-    match timeout(deadline, future).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(classify(stage, error.status_code(), &error.to_string())),
-        Err(_) => Err(SessionError::Unreachable(format!("no answer within {} ms", deadline.as_millis()))),
-    }
-}
-
-/// Waits until the TEARDOWN of a dropped session is answered.
-async fn torn_down(group: &SessionGroup, deadline: Duration) {
-    match timeout(deadline, group.await_teardown()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(error = text_of(&error), "TEARDOWN failed; the camera's own timeout ends the session")
-        }
-        Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
-    }
-}
-
-fn parameters(choice: &Choice, now: ParametersRef<'_>, clock_hz: u32) -> Option<TrackParameters> {
-    match now {
-        ParametersRef::Video(video) => {
-            let (width, height) = video.pixel_dimensions();
-            Some(TrackParameters::Video {
-                codec: choice.video.1,
-                config: Bytes::copy_from_slice(video.extra_data()),
-                width: u16::try_from(width).ok()?,
-                height: u16::try_from(height).ok()?,
-                pixel_aspect_ratio: video.pixel_aspect_ratio(),
-                timescale: clock_hz,
-            })
-        }
-        ParametersRef::Audio(audio) => Some(TrackParameters::Audio {
-            codec: choice.audio?.1,
-            config: Bytes::copy_from_slice(audio.extra_data()),
-            channels: audio.channels().get(),
-            timescale: clock_hz,
-        }),
-        ParametersRef::Message(_) => None,
-    }
-}
-
-fn text_of(error: &retina::Error) -> String {
-    super::error::detail(&error.to_string())
-}
-
-/// An NTP timestamp (RFC 3550, clause 4: 32.32 fixed point since 1900) in microseconds since the Unix epoch.
-fn ntp_micros(ntp: u64) -> i64 {
-    let since_epoch = i128::from(ntp) - i128::from(retina::UNIX_EPOCH.0);
-    // 64 bits of 1/2^32 s are less than 2^53 microseconds.
-    i64::try_from((since_epoch * 1_000_000) >> 32).unwrap_or(0)
+/// What is left of [`Trust`] for now: the source does not say.
+pub(crate) fn trust(_source: &Source) -> Trust {
+    Trust::System
 }
 
 #[cfg(test)]

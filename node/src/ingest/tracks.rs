@@ -2,105 +2,141 @@
 
 use super::error::{SessionError, detail};
 use super::media::{AudioCodec, VideoCodec};
+use super::rtsp::sdp::{Description, Format, Media};
 
 /// H.264 and H.265 are sent at 90 kHz (RFC 6184, 8.2.1; RFC 7798, 7.1).
 const VIDEO_CLOCK_HZ: u32 = 90_000;
 /// Sampling rates outside are absurd.
 const AUDIO_CLOCK_HZ: std::ops::RangeInclusive<u32> = 1_000..=192_000;
-/// An SDP that describes more tracks than this is absurd.
-const TRACKS_MAX: usize = 64;
 
-/// A track as the SDP describes it; names in lower case.
-#[derive(Clone, Copy, Debug)]
-pub struct Offer<'a> {
-    pub media: &'a str,
-    pub encoding: &'a str,
-    pub clock_hz: u32,
+/// A chosen track.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Chosen<'a, Codec> {
+    pub(crate) media: &'a Media,
+    pub(crate) format: &'a Format,
+    pub(crate) codec: Codec,
 }
 
-/// The indices of the chosen tracks among the offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
-    pub video: (usize, VideoCodec),
-    pub audio: Option<(usize, AudioCodec)>,
-}
-
-/// Chooses the first video track of a supported codec and the first usable audio track.
+/// Chooses the first video of a supported codec. Talk-back channels come last.
 ///
 /// # Errors
-/// `NoVideo` without a video track, `UnsupportedCodec` where none of them can be recorded, `BadSdp` for absurd descriptions.
-pub fn choose(offers: &[Offer<'_>]) -> Result<Choice, SessionError> {
-    if offers.len() > TRACKS_MAX {
-        return Err(SessionError::BadSdp(format!("{} tracks, at most {TRACKS_MAX} are accepted", offers.len())));
-    }
-    let video = offers.iter().enumerate().find_map(|(i, offer)| Some((i, video_codec(offer)?)));
-    let Some(video) = video else { return Err(no_video(offers)) };
-    let clock_hz = offers[video.0].clock_hz;
-    if clock_hz != VIDEO_CLOCK_HZ {
-        return Err(SessionError::BadSdp(format!("video clock rate {clock_hz} Hz instead of {VIDEO_CLOCK_HZ} Hz")));
-    }
-    let audio = offers.iter().enumerate().find_map(|(i, offer)| Some((i, audio_codec(offer)?)));
-    Ok(Choice { video, audio })
+/// `NoVideo` without a video track, `UnsupportedCodec` where none of them can be recorded.
+pub(crate) fn video(description: &Description) -> Result<Chosen<'_, VideoCodec>, SessionError> {
+    of_kind(description, "video", video_codec).next().ok_or_else(|| no_video(description))
 }
 
-fn video_codec(offer: &Offer<'_>) -> Option<VideoCodec> {
-    match (offer.media, offer.encoding) {
-        ("video", "h264") => Some(VideoCodec::H264),
-        ("video", "h265") => Some(VideoCodec::H265),
+/// The audio tracks that can be recorded, the best first; and whether there are others.
+pub(crate) fn audio(description: &Description) -> (Vec<Chosen<'_, AudioCodec>>, bool) {
+    let usable: Vec<_> = of_kind(description, "audio", audio_codec).collect();
+    let others =
+        usable.is_empty() && description.media.iter().any(|media| media.kind == "audio" && !media.is_back_channel);
+    (usable, others)
+}
+
+fn of_kind<'a, Codec>(
+    description: &'a Description,
+    kind: &'a str,
+    codec: fn(&Format) -> Option<Codec>,
+) -> impl Iterator<Item = Chosen<'a, Codec>> {
+    let forward = description.media.iter().filter(|media| !media.is_back_channel);
+    let backward = description.media.iter().filter(|media| media.is_back_channel);
+    let of_media = move |media: &'a Media| {
+        let usable = move |format: &'a Format| Some(Chosen { media, format, codec: codec(format)? });
+        media.formats.iter().filter_map(usable)
+    };
+    forward.chain(backward).filter(move |media| media.kind == kind).flat_map(of_media)
+}
+
+fn video_codec(format: &Format) -> Option<VideoCodec> {
+    match format.encoding.as_str() {
+        "h264" => Some(VideoCodec::H264),
+        "h265" | "hevc" => Some(VideoCodec::H265),
         _ => None,
     }
 }
 
-fn audio_codec(offer: &Offer<'_>) -> Option<AudioCodec> {
-    let codec = match (offer.media, offer.encoding) {
-        ("audio", "mpeg4-generic") => AudioCodec::Aac,
-        ("audio", "pcma") => AudioCodec::Pcma,
-        ("audio", "pcmu") => AudioCodec::Pcmu,
+fn audio_codec(format: &Format) -> Option<AudioCodec> {
+    let codec = match format.encoding.as_str() {
+        "mpeg4-generic" => AudioCodec::Aac,
+        "pcma" => AudioCodec::Pcma,
+        "pcmu" => AudioCodec::Pcmu,
         _ => return None,
     };
-    AUDIO_CLOCK_HZ.contains(&offer.clock_hz).then_some(codec)
+    AUDIO_CLOCK_HZ.contains(&format.clock_hz).then_some(codec)
 }
 
-fn no_video(offers: &[Offer<'_>]) -> SessionError {
-    match offers.iter().find(|offer| offer.media == "video") {
-        Some(offer) => SessionError::UnsupportedCodec(detail(offer.encoding)),
-        None => SessionError::NoVideo(format!("the camera offers {} track(s), none of them video", offers.len())),
+/// The RTP clock rate of a video format, in Hz: 90 kHz, whatever the description says, unless it is a usual rate of its own.
+pub(crate) fn video_clock_hz(format: &Format) -> u32 {
+    if (1_000..=90_000).contains(&format.clock_hz) { format.clock_hz } else { VIDEO_CLOCK_HZ }
+}
+
+fn no_video(description: &Description) -> SessionError {
+    let mut video = description.media.iter().filter(|media| media.kind == "video");
+    let encoding = video.find_map(|media| media.formats.first()).map(|format| format.encoding.as_str());
+    match encoding {
+        Some(encoding) if !encoding.is_empty() => SessionError::UnsupportedCodec(detail(encoding)),
+        _ => {
+            let tracks = description.media.len();
+            SessionError::NoVideo(format!("the camera offers {tracks} track(s), none of them video that it names"))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::rtsp::sdp;
 
-    fn offer<'a>(media: &'a str, encoding: &'a str, clock_hz: u32) -> Offer<'a> {
-        Offer { media, encoding, clock_hz }
+    fn described(lines: &[&str]) -> Description {
+        sdp::parse(lines.join("\r\n").as_bytes()).unwrap()
     }
 
     #[test]
     fn takes_the_first_of_each_that_it_can_record() {
-        let offers = [
-            offer("application", "vnd.onvif.metadata", 90_000),
-            offer("audio", "g726-16", 8_000),
-            offer("video", "h265", 90_000),
-            offer("audio", "pcmu", 8_000),
-            offer("video", "h264", 90_000),
-        ];
-        let choice = choose(&offers);
-        assert_eq!(choice, Ok(Choice { video: (2, VideoCodec::H265), audio: Some((3, AudioCodec::Pcmu)) }));
+        let description = described(&[
+            "m=application 0 RTP/AVP 107",
+            "a=rtpmap:107 vnd.onvif.metadata/90000",
+            "m=audio 0 RTP/AVP 97",
+            "a=rtpmap:97 G726-16/8000",
+            "m=video 0 RTP/AVP 96 98",
+            "a=rtpmap:96 H263/90000",
+            "a=rtpmap:98 H265/90000",
+            "m=audio 0 RTP/AVP 0",
+            "m=video 0 RTP/AVP 99",
+            "a=rtpmap:99 H264/90000",
+        ]);
+        let video = video(&description).unwrap();
+        assert_eq!((video.codec, video.format.payload_type), (VideoCodec::H265, 98));
+        let (audio, _) = audio(&description);
+        assert_eq!(audio.iter().map(|audio| audio.codec).collect::<Vec<_>>(), [AudioCodec::Pcmu]);
+    }
+
+    #[test]
+    fn talk_back_channels_come_last() {
+        let description = described(&["m=audio 0 RTP/AVP 0", "a=sendonly", "m=audio 0 RTP/AVP 8", "a=recvonly"]);
+        let codecs: Vec<_> = audio(&description).0.iter().map(|audio| audio.codec).collect();
+        assert_eq!(codecs, [AudioCodec::Pcma, AudioCodec::Pcmu]);
     }
 
     #[test]
     fn names_what_it_cannot_record() {
-        assert!(matches!(choose(&[offer("audio", "pcma", 8_000)]), Err(SessionError::NoVideo(_))));
-        let unsupported = choose(&[offer("video", "mp4v-es", 90_000)]);
-        assert_eq!(unsupported, Err(SessionError::UnsupportedCodec("mp4v-es".to_owned())));
+        assert!(matches!(video(&described(&["m=audio 0 RTP/AVP 8"])), Err(SessionError::NoVideo(_))));
+        let description = described(&["m=video 0 RTP/AVP 97", "a=rtpmap:97 MP4V-ES/90000"]);
+        assert_eq!(video(&description).unwrap_err(), SessionError::UnsupportedCodec("mp4v-es".to_owned()));
+        let jpeg = described(&["m=video 0 RTP/AVP 26"]);
+        assert_eq!(video(&jpeg).unwrap_err(), SessionError::UnsupportedCodec("jpeg".to_owned()));
+        assert!(audio(&described(&["m=audio 0 RTP/AVP 97", "a=rtpmap:97 opus/48000"])).1);
     }
 
     #[test]
-    fn absurd_descriptions_are_refused_or_left_out() {
-        assert!(matches!(choose(&[offer("video", "h264", 0)]), Err(SessionError::BadSdp(_))));
-        assert!(matches!(choose(&[offer("video", "h264", 90_000); 65]), Err(SessionError::BadSdp(_))));
-        let silent = choose(&[offer("video", "h264", 90_000), offer("audio", "pcma", u32::MAX)]);
-        assert_eq!(silent.map(|choice| choice.audio), Ok(None));
+    fn absurd_clock_rates_are_not_believed() {
+        let description = described(&[
+            "m=video 0 RTP/AVP 96",
+            "a=rtpmap:96 H264/0",
+            "m=audio 0 RTP/AVP 97",
+            "a=rtpmap:97 pcma/4294967295",
+        ]);
+        assert_eq!(video_clock_hz(video(&description).unwrap().format), 90_000);
+        assert!(audio(&description).0.is_empty());
     }
 }

@@ -13,7 +13,7 @@ use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
 use crate::ingest::clock::{JUMP_US, beside_video};
 use crate::ingest::error::SessionError;
-use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
+use crate::ingest::media::{AccessPoint, MediaFrame, SessionItem, TrackParameters};
 use crate::ingest::wall::WallClock;
 use holdfast_storage::chunk::{FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
@@ -24,6 +24,11 @@ use std::time::{Duration, Instant};
 
 /// How long a step of the wall clock may wait for a keyframe to begin a new session at.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a session may send frames and none to begin at before it says so.
+const AWAITED: Duration = Duration::from_secs(3);
+/// After this long recording begins at any frame: footage that decoders must conceal is better than none.
+const AWAITED_MAX: Duration = Duration::from_secs(30);
 
 /// A session's first frames are held for this long, so that they anchor its clock together. No longer than a chunk by default: nothing is handed over later for it.
 const FIRST_WINDOW: Duration = Duration::from_millis(400);
@@ -77,6 +82,8 @@ pub struct Pipeline {
     anchored: bool,
     session: Option<SessionId>,
     last_session: SessionId,
+    /// Since when a session has sent frames of video, and none to begin at.
+    awaits_access_since: Option<Instant>,
     /// The session's volume is gone: the next one begins with a chunk that starts at a keyframe.
     awaits_keyframe: bool,
     /// Why video cannot be decoded up to the next keyframe: something that it refers to was not recorded.
@@ -107,6 +114,7 @@ impl Pipeline {
             anchored: false,
             session: None,
             last_session: SessionId(0),
+            awaits_access_since: None,
             awaits_keyframe: false,
             torn_by: None,
             video: None,
@@ -136,6 +144,7 @@ impl Pipeline {
             self.restart_clock(now);
         }
         let time = self.wall.time_of(now.instant);
+        self.say_what_is_awaited(now.instant, time);
         for kind in [TrackKind::Video, TrackKind::Audio] {
             let cut = self.track(kind).and_then(|track| track.chunker.idle(time));
             self.emit(kind, cut);
@@ -161,6 +170,7 @@ impl Pipeline {
         self.anchored = false;
         self.flush();
         self.session = None;
+        self.awaits_access_since = None;
         self.video = None;
         self.audio = None;
         let missing_since = self.recorded_until.unwrap_or(self.began);
@@ -177,6 +187,12 @@ impl Pipeline {
             self.ledger.close(self.wall.time_of(now.instant));
         }
         self.write_gaps();
+    }
+
+    /// Whether a session is being recorded.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.session.is_some()
     }
 
     fn frame(&mut self, frame: MediaFrame) -> Result<(), SessionError> {
@@ -216,23 +232,61 @@ impl Pipeline {
         first.into_iter().for_each(|frame| self.take(frame));
     }
 
-    fn take(&mut self, frame: MediaFrame) {
+    fn take(&mut self, mut frame: MediaFrame) {
         self.follow_wall_clock(&frame);
         let arrival = self.wall.time_of(frame.received);
+        self.await_access(&mut frame);
         if !self.accepts(&frame) {
             self.discard(frame.track);
             return;
         }
         let Some(timed) = self.stamp(&frame, arrival) else { return };
         if self.session.is_none() {
-            if frame.track != TrackKind::Video || !frame.keyframe {
+            if frame.track != TrackKind::Video || frame.access.is_none() {
                 // Only its arrival counts: the clock has settled somewhat when the keyframe comes.
                 self.count(|counters| &counters.discarded_frames, 1);
                 return;
             }
             self.begin_session(timed.decode);
         }
-        self.record(frame.track, timed, frame.lost_packets > 0);
+        self.record(frame.track, timed, frame.lost_packets > 0 || frame.is_damaged);
+    }
+
+    /// Takes note of video that nothing can begin at, and lets recording begin anyway in the end.
+    fn await_access(&mut self, frame: &mut MediaFrame) {
+        if frame.track != TrackKind::Video {
+            return;
+        }
+        if self.session.is_some() || frame.access.is_some() {
+            self.awaits_access_since = None;
+            return;
+        }
+        let since = *self.awaits_access_since.get_or_insert(frame.received);
+        if frame.received.saturating_duration_since(since) >= AWAITED_MAX && self.video.is_some() {
+            tracing::warn!(
+                camera = %self.context.camera,
+                "the camera has sent no frame to begin at for {} s; recording begins at any",
+                AWAITED_MAX.as_secs()
+            );
+            frame.access = Some(AccessPoint::Recovery { frames: u16::MAX });
+            frame.is_damaged = true;
+        }
+    }
+
+    /// Where a session sends frames that cannot be recorded yet, its status and the ledger say so.
+    fn say_what_is_awaited(&mut self, now: Instant, time: Timestamp) {
+        let Some(since) = self.awaits_access_since else { return };
+        let waited = now.saturating_duration_since(since);
+        if waited < AWAITED {
+            return;
+        }
+        let missing_since = self.recorded_until.unwrap_or(self.began);
+        self.ledger.open(missing_since, time, GapCause::Unknown);
+        let seconds = waited.as_secs();
+        self.context.status.awaiting(format!(
+            "the camera sends frames, and none to begin at for {seconds} s: it waits for a keyframe; set the camera \
+             to send one every few seconds"
+        ));
     }
 
     fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool) {
@@ -273,7 +327,7 @@ impl Pipeline {
             data: frame.data.clone(),
             decode: stamp.decode,
             composition_us: stamp.composition_us,
-            keyframe: frame.keyframe,
+            keyframe: frame.access.is_some(),
             length_us: frame.length.map(|ticks| i64::from(ticks) * 1_000_000 / i64::from(frame.timescale.max(1))),
         })
     }
@@ -310,7 +364,7 @@ impl Pipeline {
         }
         let since = *self.stepped_at.get_or_insert(frame.received);
         let waited = frame.received.saturating_duration_since(since);
-        if (frame.track == TrackKind::Video && frame.keyframe) || waited >= STEP_PATIENCE {
+        if (frame.track == TrackKind::Video && frame.access.is_some()) || waited >= STEP_PATIENCE {
             self.restart_clock(Now { instant: frame.received, wall: frame.received_wall });
         }
     }

@@ -1,5 +1,6 @@
 //! What a recorder tells of itself, for heartbeats and metrics. Counters only grow.
 
+use crate::ingest::codec::Fault;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
 use holdfast_storage::time::Timestamp;
@@ -59,6 +60,24 @@ counters! {
     clock_steps,
 }
 
+/// What was wrong with what a camera sent, by kind. Only grows.
+#[derive(Debug, Default)]
+pub struct FaultCounters([AtomicU64; Fault::ALL.len()]);
+
+impl FaultCounters {
+    pub fn add(&self, faults: &[u32; Fault::ALL.len()]) {
+        for (counter, faults) in self.0.iter().zip(faults) {
+            counter.fetch_add(u64::from(*faults), Relaxed);
+        }
+    }
+
+    /// The kinds that occurred, and how often.
+    pub fn occurred(&self) -> impl Iterator<Item = (Fault, u64)> {
+        let counted = Fault::ALL.iter().zip(&self.0);
+        counted.map(|(fault, counter)| (*fault, counter.load(Relaxed))).filter(|(_, count)| *count > 0)
+    }
+}
+
 /// One recorder as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -73,6 +92,8 @@ pub struct Status {
     /// End of what was handed over; not necessarily durable yet.
     pub received_until: Option<Timestamp>,
     pub counts: Counts,
+    /// What was wrong with what the camera sent, and how often.
+    pub faults: Vec<(Fault, u64)>,
 }
 
 /// The shared side of [`Status`]: one writer, any readers.
@@ -81,6 +102,7 @@ pub struct StatusCell {
     camera: CameraId,
     stream: StreamKind,
     pub counters: Counters,
+    pub faults: FaultCounters,
     told: Mutex<Told>,
 }
 
@@ -98,7 +120,7 @@ impl StatusCell {
     pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
         let told =
             Told { identity, state: RecorderState::Starting, error: None, first_keyframe: None, received_until: None };
-        Self { camera, stream, counters: Counters::default(), told: Mutex::new(told) }
+        Self { camera, stream, counters: Counters::default(), faults: FaultCounters::default(), told: Mutex::new(told) }
     }
 
     #[must_use]
@@ -118,6 +140,7 @@ impl StatusCell {
             first_keyframe: told.first_keyframe,
             received_until: told.received_until,
             counts: self.counters.read(),
+            faults: self.faults.occurred().collect(),
         }
     }
 
@@ -155,6 +178,11 @@ impl StatusCell {
         if told.state == RecorderState::Failing {
             told.state = RecorderState::Starting;
         }
+    }
+
+    /// A session is open and sends nothing that can be recorded yet; why.
+    pub fn awaiting(&self, why: String) {
+        self.told().error = Some(why);
     }
 
     pub fn failing(&self, error: String) {

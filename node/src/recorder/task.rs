@@ -11,7 +11,7 @@ use crate::ingest::admission::Admission;
 use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::{self, IngestHandle, Lane};
-use crate::ingest::session::{Deadlines, Session};
+use crate::ingest::session::{CameraMemory, Deadlines, Session, SessionOptions};
 use crate::ingest::shelf::Shelf;
 use holdfast_consensus::model::Source;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
@@ -31,7 +31,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const AT_ONCE_FAILURES_MAX: u32 = 2;
 /// How long a prepared session has to play before a fresh one is opened instead.
 const PREPARED_PLAY_MAX: Duration = Duration::from_secs(1);
-/// A session that lasted this long makes the next failure a first one.
+/// A session that lasted this long makes the next failure worth a line in the log again.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,7 @@ struct Recorder {
     totals: Arc<Counters>,
     status: Arc<StatusCell>,
     backoff: Backoff,
+    memory: CameraMemory,
     logged: Option<&'static str>,
     keeper: Keeper,
 }
@@ -186,6 +187,7 @@ impl Recorder {
             totals: services.totals,
             status,
             backoff: Backoff::default(),
+            memory: CameraMemory::default(),
             logged: None,
             keeper: Keeper { pipeline, control, housekeeping },
         }
@@ -235,7 +237,8 @@ impl Recorder {
         if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
             self.lane.wake_at_once(AT_ONCE);
         }
-        self.keeper.until(Session::open(&self.source, self.deadlines)).await
+        let options = SessionOptions::default();
+        self.keeper.until(Session::open(&self.source, self.deadlines, &options, &self.memory)).await
     }
 
     /// Records until the session fails.
@@ -247,6 +250,7 @@ impl Recorder {
         let error = loop {
             match self.keeper.until(session.next()).await {
                 Ok(Ok(item)) => {
+                    self.note_faults(&mut session);
                     if let Err(error) = self.keeper.pipeline.item(item) {
                         break error;
                     }
@@ -260,9 +264,13 @@ impl Recorder {
                 }
             }
         };
-        if began.elapsed() >= PROVEN_AFTER {
+        self.note_faults(&mut session);
+        if self.keeper.pipeline.is_recording() {
             self.backoff.reset();
+        }
+        if began.elapsed() >= PROVEN_AFTER {
             self.logged = None;
+            self.backoff.keeps_budget();
         }
         Ok(error)
     }
@@ -273,13 +281,22 @@ impl Recorder {
         self.count(|counters| &counters.failures);
         self.keeper.pipeline.session_lost(error.gap_cause(), now);
         let login_refused = matches!(error, SessionError::AuthFailed(_)) && self.source.username.is_some();
-        let delay =
-            if login_refused { self.backoff.next_delay_refused(random()) } else { self.backoff.next_delay(random()) };
+        let delay = match error {
+            _ if login_refused => self.backoff.next_delay_refused(random()),
+            SessionError::OverBudget { .. } => self.backoff.next_delay_over_budget(random()),
+            _ => self.backoff.next_delay(random()),
+        };
         self.status.failing(told(error, now.wall, delay));
         if self.logged.replace(error.class()) != Some(error.class()) {
             tracing::warn!(class = error.class(), %error, next_attempt_in = ?delay, "not recording; trying again");
         }
         delay
+    }
+
+    fn note_faults(&self, session: &mut Session) {
+        if let Some(faults) = session.take_faults() {
+            self.status.faults.add(&faults);
+        }
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {

@@ -12,7 +12,7 @@ use holdfast_storage::disk::IoMode;
 use holdfast_storage::time::Timestamp;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{CounterVec, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts};
+use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -44,6 +44,7 @@ impl Collector for NodeCollector {
             let parts = [
                 recorders(member),
                 totals(member),
+                faults(member),
                 prepared(member),
                 gaps(member),
                 clocks(member),
@@ -120,6 +121,18 @@ fn totals(member: &Member) -> Families {
         families.extend(counter.collect());
     }
     Ok(families)
+}
+
+fn faults(member: &Member) -> Families {
+    let help = "Packets that could not be used, by camera and kind (docs/cameras.md).";
+    let counter = IntCounterVec::new(Opts::new("holdfast_stream_faults_total", help), &["camera", "kind"])?;
+    for status in member.supervisor.statuses() {
+        let camera = status.camera.to_string();
+        for (fault, count) in status.faults {
+            counter.with_label_values(&[camera.as_str(), fault.name()]).inc_by(count);
+        }
+    }
+    Ok(counter.collect())
 }
 
 fn prepared(member: &Member) -> Families {

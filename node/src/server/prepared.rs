@@ -9,7 +9,7 @@ use super::pilot::Sight;
 use super::probes::rested;
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::IngestHandle;
-use crate::ingest::session::{Deadlines, Prepared};
+use crate::ingest::session::{CameraMemory, Deadlines, Prepared, SessionOptions};
 use crate::ingest::shelf::Shelf;
 use crate::recorder::supervisor::Desired;
 use holdfast_consensus::model::Source;
@@ -137,7 +137,7 @@ async fn prepare(
     if let Some(old) = shelf.remove(camera) {
         old.close().await;
     }
-    Prepared::open(&source, deadlines).await
+    Prepared::open(&source, deadlines, &SessionOptions::default(), &CameraMemory::default()).await
 }
 
 fn random() -> u32 {

@@ -147,7 +147,9 @@ impl Playing {
                 match script.then {
                     Then::Freeze => return Some(()),
                     Then::Close => return None,
-                    Then::Garbage => socket.write_all(&[0xff; 4096]).ok()?,
+                    Then::Garbage => loop {
+                        socket.write_all(&[0xff; 4096]).ok()?;
+                    },
                     Then::Skip(packets) if self.frames == script.after => self.skip(packets),
                     Then::Skip(_) | Then::GoOn => {}
                 }

@@ -143,8 +143,9 @@ impl Story {
             received: instant,
             received_wall: wall,
             data: Bytes::from(vec![keyframe as u8; 50]),
-            keyframe,
+            access: keyframe.then_some(AccessPoint::Sync),
             lost_packets: 0,
+            is_damaged: false,
             length: None,
             parameters: None,
         }

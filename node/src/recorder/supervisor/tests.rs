@@ -7,7 +7,7 @@ use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::media::TrackParameters;
 use crate::ingest::runtime::{self, IngestRuntime};
 use crate::ingest::session::script::{Script, ScriptedCamera, Then};
-use crate::ingest::session::{Deadlines, Prepared};
+use crate::ingest::session::{CameraMemory, Deadlines, Prepared, SessionOptions};
 use crate::ingest::shelf::Shelf;
 use crate::recorder::mux::{self, Mux};
 use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
@@ -228,7 +228,10 @@ async fn with_prepared(site: &Site) -> (CameraHandle, DesiredRecording, Handle) 
     let camera = server.camera(1).unwrap();
     let scripted = want(&ScriptedCamera::start(Script::default()), 1);
     let want = DesiredRecording { source: Source { url: server.url(1), ..scripted.source.clone() }, ..scripted };
-    let prepared = Prepared::open(&want.source, Deadlines::default()).await.unwrap();
+    let prepared =
+        Prepared::open(&want.source, Deadlines::default(), &SessionOptions::default(), &CameraMemory::default())
+            .await
+            .unwrap();
     site.shelf.put(CameraId(1), want.source.clone(), prepared);
     assert_eq!((camera.describes(), camera.sessions()), (1, 1));
     (camera, want, server)

@@ -1,0 +1,145 @@
+//! TLS towards cameras (`rtsps://`): by the system's certificate authorities, by a pinned certificate, or unchecked.
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::sync::{Arc, OnceLock};
+
+/// Whom to believe that it is the camera.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// A certificate for the camera's name, by an authority that the system trusts.
+    #[default]
+    System,
+    /// The certificate with this SHA-256 fingerprint, whatever name and dates it has.
+    Pinned([u8; 32]),
+    /// Anything: encrypted, but not protected against someone in between.
+    Insecure,
+}
+
+/// The configuration for connections to one camera.
+pub(crate) fn config(trust: Trust) -> Arc<ClientConfig> {
+    static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    match trust {
+        Trust::System => Arc::clone(SYSTEM.get_or_init(|| with(system_verifier()))),
+        Trust::Pinned(fingerprint) => with(Arc::new(ByFingerprint(Some(fingerprint)))),
+        Trust::Insecure => with(Arc::new(ByFingerprint(None))),
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))
+}
+
+fn with(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
+    let versions = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    // The provider that is built in has cipher suites for both.
+    let Ok(builder) = versions else { unreachable!("no cipher suites for TLS 1.2 and 1.3") };
+    let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    Arc::new(config)
+}
+
+/// Without any authority that can be read, everything is refused.
+fn system_verifier() -> Arc<dyn ServerCertVerifier> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(%error, "a certificate authority of the system cannot be read");
+    }
+    let (added, ignored) = roots.add_parsable_certificates(found.certs);
+    tracing::debug!(added, ignored, "read the system's certificate authorities");
+    match WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build() {
+        Ok(verifier) => verifier,
+        Err(error) => {
+            tracing::warn!(%error, "the system has no certificate authorities: pin the certificates of rtsps:// cameras");
+            Arc::new(Nothing)
+        }
+    }
+}
+
+/// Accepts the certificate with this fingerprint, or any.
+#[derive(Debug)]
+struct ByFingerprint(Option<[u8; 32]>);
+
+impl ServerCertVerifier for ByFingerprint {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(pinned) = self.0 else { return Ok(ServerCertVerified::assertion()) };
+        let found = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, end_entity);
+        if found.as_ref() == pinned {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Accepts no certificate.
+#[derive(Debug)]
+struct Nothing;
+
+impl ServerCertVerifier for Nothing {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

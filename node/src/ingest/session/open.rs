@@ -1,0 +1,343 @@
+//! From a camera's address to a session that plays: DESCRIBE, SETUP of each track, PLAY (RFC 2326, 10).
+
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
+use super::media::{From as Way, Media, MediaTrack};
+use super::{CameraMemory, Deadlines, Session, trust};
+use crate::ingest::codec::Arrival;
+use crate::ingest::codec::audio::{AudioDepacketizer, AudioOffer};
+use crate::ingest::codec::video::VideoDepacketizer;
+use crate::ingest::error::{SessionError, Stage, classify, detail};
+use crate::ingest::media::{AudioCodec, VideoCodec};
+use crate::ingest::rhythm::Rhythm;
+use crate::ingest::rtp::track::{Depacketizer, RtpTrack};
+use crate::ingest::rtp::udp::UdpPair;
+use crate::ingest::rtsp::connection::{Connection, ConnectionError, Reply};
+use crate::ingest::rtsp::login::Refusal;
+use crate::ingest::rtsp::sdp::{self, Description, Media as Described};
+use crate::ingest::rtsp::transport::{Asked, Granted};
+use crate::ingest::rtsp::url::{controlled, is_tls, parse, redirected};
+use crate::ingest::tracks::{self, Chosen};
+use holdfast_consensus::model::{Source, Transport};
+use holdfast_storage::time::Timestamp;
+use std::future::Future;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::time::timeout;
+use url::Url;
+
+/// Redirects that are followed.
+const REDIRECTS_MAX: usize = 3;
+/// The channel of the first track's RTP.
+const CHANNEL_FIRST: u8 = 0;
+/// Interleaved data that comes before PLAY is answered and is kept, in packets.
+const EARLY_PACKETS_MAX: usize = 4096;
+
+/// What a session is to record.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOptions {
+    /// Sound, where the camera has it.
+    pub audio: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { audio: true }
+    }
+}
+
+/// A session that is described and set up, and does not play: no frame comes. Nothing keeps it alive.
+pub struct Prepared {
+    connection: Connection,
+    tracks: Vec<MediaTrack>,
+    rhythm: Rhythm,
+    deadlines: Deadlines,
+    memory: CameraMemory,
+    /// What to play, and what else it may be called.
+    urls: Vec<String>,
+    has_get_parameter: bool,
+}
+
+/// A camera that has described itself.
+struct Introduced {
+    connection: Connection,
+    description: Description,
+    /// What the description's relative addresses belong to, and what was asked for.
+    bases: Vec<String>,
+    has_get_parameter: bool,
+    is_encrypted: bool,
+}
+
+impl Prepared {
+    /// Connects, describes and sets up.
+    ///
+    /// # Errors
+    /// Every class of [`SessionError`] but `Stalled`.
+    pub async fn open(
+        source: &Source,
+        deadlines: Deadlines,
+        options: &SessionOptions,
+        memory: &CameraMemory,
+    ) -> Result<Self, SessionError> {
+        let introduced = within(deadlines.describe, introduce(source, memory)).await?;
+        let Introduced { mut connection, description, bases, has_get_parameter, is_encrypted } = introduced;
+        let video = tracks::video(&description)?;
+        let udp_only = memory.needs_udp.load(Relaxed);
+        let mut setup = SetUp {
+            connection: &mut connection,
+            bases: &bases,
+            deadline: deadlines.setup,
+            transports: transports(source.transport, udp_only, is_encrypted),
+            channel: CHANNEL_FIRST,
+        };
+        let mut tracks = vec![setup.video(&video).await?];
+        if options.audio {
+            tracks.extend(setup.audio(&description).await);
+        }
+        if setup.transports == [Transport::Udp] && source.transport != Transport::Udp {
+            memory.needs_udp.store(true, Relaxed);
+        }
+        let before = Some(memory.rhythm_ms.load(Relaxed)).filter(|ms| *ms > 0).map(Duration::from_millis);
+        let rhythm = Rhythm::new(video.media.frame_rate, before);
+        let control = description.control.as_deref();
+        let urls = bases.iter().map(|base| controlled(base, control)).chain(bases.clone());
+        let mut urls: Vec<String> = urls.collect();
+        urls.dedup();
+        Ok(Self { connection, tracks, rhythm, deadlines, memory: memory.clone(), urls, has_get_parameter })
+    }
+
+    /// Has the camera send, within `deadline`.
+    ///
+    /// # Errors
+    /// Every class of [`SessionError`] but `Stalled`; the session is gone then.
+    pub async fn play(self, deadline: Duration) -> Result<Session, SessionError> {
+        within(deadline, self.play_in_time()).await
+    }
+
+    /// As [`Session::close`].
+    pub async fn close(mut self) {
+        let Some(url) = self.urls.first() else { return };
+        let torn_down = self.connection.request("TEARDOWN", url, &[], |_, _| {});
+        match timeout(self.deadlines.teardown, torn_down).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "TEARDOWN failed; the camera's own timeout ends the session"),
+            Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
+        }
+    }
+
+    async fn play_in_time(mut self) -> Result<Session, SessionError> {
+        let mut refused = None;
+        let attempts: Vec<_> = self.urls.iter().flat_map(|url| [(url.clone(), true), (url.clone(), false)]).collect();
+        for (url, has_range) in attempts {
+            let range = [("Range", "npt=0.000-".to_owned())];
+            let headers: &[_] = if has_range { &range } else { &[] };
+            let mut early: Vec<(u8, Vec<u8>)> = Vec::new();
+            let keep = |channel, payload: &[u8]| {
+                if early.len() < EARLY_PACKETS_MAX {
+                    early.push((channel, payload.to_vec()));
+                }
+            };
+            let reply = self.connection.request("PLAY", &url, headers, keep).await;
+            let reply = reply.map_err(|error| lost(Stage::Play, error))?;
+            if reply.is_success() {
+                return Ok(self.playing(url, &early));
+            }
+            let error = refusal(Stage::Play, &reply);
+            // Another address, or without a range: RFC 2326, 7.1.1.
+            if !matches!(reply.status, 400 | 404 | 451 | 455..=460 | 501) {
+                return Err(error);
+            }
+            refused.get_or_insert(error);
+        }
+        Err(refused.unwrap_or(SessionError::Ended))
+    }
+
+    fn playing(self, url: String, early: &[(u8, Vec<u8>)]) -> Session {
+        let arrival = Arrival { instant: Instant::now(), wall: Timestamp::from_system(SystemTime::now()) };
+        let mut media = Media::new(self.tracks, self.rhythm, arrival);
+        early.iter().for_each(|(channel, payload)| media.interleaved(*channel, payload));
+        Session::new(self.connection, media, self.deadlines, self.memory, url, self.has_get_parameter)
+    }
+}
+
+/// Whether the camera answers with a stream that could be recorded.
+pub(super) async fn probe(source: &Source, deadline: Duration) -> Result<(), SessionError> {
+    let introduced = within(deadline, introduce(source, &CameraMemory::default())).await?;
+    tracks::video(&introduced.description).map(drop)
+}
+
+/// DESCRIBE, at the address where the camera wants to be asked.
+async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced, SessionError> {
+    let mut url = parse(&source.url)?;
+    for _ in 0..=REDIRECTS_MAX {
+        let user = source
+            .username
+            .clone()
+            .map(|name| (name, source.password.as_ref().map(|password| password.0.clone()).unwrap_or_default()));
+        let mut connection = Connection::connect(&url, user, memory.login.clone(), trust(source)).await?;
+        let accept = [("Accept", "application/sdp".to_owned())];
+        let reply = connection.request("DESCRIBE", url.as_str(), &accept, |_, _| {}).await;
+        let reply = reply.map_err(|error| lost(Stage::Describe, error))?;
+        if let (301..=303 | 305 | 307 | 308, Some(location)) = (reply.status, reply.header("location")) {
+            url = redirected(&url, location).map_err(|to| SessionError::Redirect(to.map(|to| to.to_string())))?;
+            continue;
+        }
+        if !reply.is_success() {
+            return Err(refusal(Stage::Describe, &reply));
+        }
+        let description = sdp::parse(&reply.body).map_err(SessionError::BadSdp)?;
+        let asked = url.as_str().to_owned();
+        let base = reply.header("content-base").or(reply.header("content-location")).map(str::to_owned);
+        let mut bases: Vec<_> = base.filter(|base| Url::parse(base).is_ok()).into_iter().chain([asked]).collect();
+        bases.dedup();
+        let has_get_parameter = reply.header("public").is_some_and(|public| public.contains("GET_PARAMETER"));
+        let is_encrypted = is_tls(&url);
+        return Ok(Introduced { connection, description, bases, has_get_parameter, is_encrypted });
+    }
+    Err(SessionError::Redirect(None))
+}
+
+/// The transports to try, the first first. Packets over UDP would not be encrypted.
+fn transports(asked: Transport, udp_only: bool, is_encrypted: bool) -> Vec<Transport> {
+    match asked {
+        _ if is_encrypted => vec![Transport::Tcp],
+        Transport::Tcp if udp_only => vec![Transport::Udp],
+        asked => vec![asked],
+    }
+}
+
+/// SETUP of tracks, one after the other.
+struct SetUp<'a> {
+    connection: &'a mut Connection,
+    bases: &'a [String],
+    deadline: Duration,
+    /// Those that the camera has not refused.
+    transports: Vec<Transport>,
+    channel: u8,
+}
+
+impl SetUp<'_> {
+    async fn video(&mut self, video: &Chosen<'_, VideoCodec>) -> Result<MediaTrack, SessionError> {
+        let way = self.track(video.media).await?;
+        let clock_hz = tracks::video_clock_hz(video.format);
+        let depacketizer = VideoDepacketizer::new(video.codec, clock_hz, video.format.fmtp.as_deref());
+        Ok(received(video.format.payload_type, Depacketizer::Video(depacketizer), way))
+    }
+
+    /// The first audio track that can be recorded and that the camera sets up; video is recorded without it, too.
+    async fn audio(&mut self, description: &Description) -> Option<MediaTrack> {
+        let (offers, has_others) = tracks::audio(description);
+        if has_others {
+            tracing::info!("recording without audio: the camera has none in AAC or G.711");
+        }
+        for offer in offers {
+            match self.audio_track(&offer).await {
+                Ok(track) => return Some(track),
+                Err(why) => {
+                    tracing::warn!(codec = ?offer.codec, why, "recording without an audio track of the camera");
+                }
+            }
+        }
+        None
+    }
+
+    async fn audio_track(&mut self, offer: &Chosen<'_, AudioCodec>) -> Result<MediaTrack, String> {
+        let depacketizer = AudioDepacketizer::new(&AudioOffer {
+            codec: offer.codec,
+            clock_hz: offer.format.clock_hz,
+            channels: offer.format.channels,
+            fmtp: offer.format.fmtp.as_deref(),
+        })?;
+        let way = self.track(offer.media).await.map_err(|error| error.to_string())?;
+        Ok(received(offer.format.payload_type, Depacketizer::Audio(depacketizer), way))
+    }
+
+    /// SETUP of a track by each transport and each address that it may have, until one is accepted.
+    async fn track(&mut self, media: &Described) -> Result<Way, SessionError> {
+        let mut urls: Vec<_> = self.bases.iter().map(|base| controlled(base, media.control.as_deref())).collect();
+        urls.dedup();
+        let mut refused = None;
+        for transport in self.transports.clone() {
+            for url in &urls {
+                let (reply, way) = within(self.deadline, self.request(url, transport)).await?;
+                if reply.is_success() {
+                    self.transports = vec![transport];
+                    return Ok(way);
+                }
+                let error = match reply.status {
+                    461 => SessionError::TransportRefused(transport),
+                    _ => refusal(Stage::Setup, &reply),
+                };
+                let is_final = !matches!(reply.status, 400 | 404 | 451 | 454..=461 | 500..=599);
+                if is_final {
+                    return Err(error);
+                }
+                refused.get_or_insert(error);
+            }
+        }
+        Err(refused.unwrap_or(SessionError::Ended))
+    }
+
+    async fn request(&mut self, url: &str, transport: Transport) -> Result<(Reply, Way), SessionError> {
+        let (local, peer) = (self.connection.local.ip(), self.connection.peer.ip());
+        let pair = match transport {
+            Transport::Udp => Some(UdpPair::bind(local, peer).map_err(|error| {
+                SessionError::Unreachable(format!("no UDP ports for the camera's packets: {error}"))
+            })?),
+            Transport::Tcp => None,
+        };
+        let asked = pair.as_ref().map_or(Asked::Interleaved(self.channel), |pair| Asked::Udp(pair.port));
+        let header = [("Transport", asked.header())];
+        let reply = self.connection.request("SETUP", url, &header, |_, _| {}).await;
+        let reply = reply.map_err(|error| lost(Stage::Setup, error))?;
+        let granted = reply.header("transport").map(Granted::of).unwrap_or_default();
+        let way = match pair {
+            Some(pair) => {
+                if let Some(ports) = granted.server_ports {
+                    pair.punch(ports);
+                }
+                Way::Udp(pair)
+            }
+            None => {
+                let (rtp, rtcp) = granted.channels.unwrap_or((self.channel, self.channel + 1));
+                self.channel = self.channel.saturating_add(2);
+                Way::Channels(rtp, rtcp)
+            }
+        };
+        Ok((reply, way))
+    }
+}
+
+fn received(payload_type: u8, depacketizer: Depacketizer, from: Way) -> MediaTrack {
+    let reorders = matches!(from, Way::Udp(_));
+    MediaTrack { rtp: RtpTrack::new(payload_type, reorders, depacketizer), from }
+}
+
+fn refusal(stage: Stage, reply: &Reply) -> SessionError {
+    classify(stage, reply.status)
+}
+
+/// What an end of the connection at `stage` is to people.
+pub(super) fn lost(stage: Stage, error: ConnectionError) -> SessionError {
+    match error {
+        ConnectionError::Login(Refusal::Credentials) => SessionError::AuthFailed(401),
+        ConnectionError::Login(why @ (Refusal::Downgrade | Refusal::Scheme)) => SessionError::Login(match why {
+            Refusal::Downgrade => "it asks for its password in clear (Basic), and has asked for Digest before",
+            _ => "it asks for a login of a kind that is not supported; set it to Digest",
+        }),
+        ConnectionError::Closed | ConnectionError::Io(_) if stage == Stage::Stream => SessionError::Ended,
+        ConnectionError::Closed => {
+            SessionError::Unreachable("the camera closed the connection without an answer".to_owned())
+        }
+        ConnectionError::Io(error) => SessionError::Unreachable(detail(&error.to_string())),
+        error @ (ConnectionError::Framing(_) | ConnectionError::Unanswered) => {
+            SessionError::Protocol { stage, detail: detail(&error.to_string()) }
+        }
+    }
+}
+
+/// Runs one step against its deadline.
+async fn within<T>(deadline: Duration, step: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
+    let late = || SessionError::Unreachable(format!("no answer within {} ms", deadline.as_millis()));
+    timeout(deadline, step).await.unwrap_or_else(|_| Err(late()))
+}
