@@ -23,6 +23,42 @@ impl InitId {
     }
 }
 
+/// How decoding can begin at a frame of video (ISO/IEC 14496-12, 8.6.2 and 10.1 and 10.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AccessPoint {
+    /// Its picture and all that follow it in decoding order are whole: IDR (ITU-T H.264, 3.69;
+    /// H.265, 3.68), and BLA or CRA (H.265, 3.15 and 3.29) whose leading pictures, if any, refer to
+    /// nothing before it.
+    Sync,
+    /// Its picture is whole at once. Pictures that follow it in decoding order and precede it in
+    /// output order may refer to what was before and are then not decodable: CRA with such leading
+    /// pictures, and I pictures of an open GOP with a recovery point SEI message whose
+    /// `recovery_frame_cnt` is 0 (H.264, D.2.8).
+    Open,
+    /// Gradual refresh: pictures are whole after so many more frames in decoding order, as a
+    /// recovery point SEI message says (`recovery_frame_cnt` of H.264, D.2.8; `recovery_poc_cnt` of
+    /// H.265, D.3.8).
+    Recovery { frames: u16 },
+}
+
+/// A chunk whose first frame is an access point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Access {
+    pub point: AccessPoint,
+    /// CRC-32 of the first frame's coded slices: its VCL NAL units (ITU-T H.264, table 7-1; H.265,
+    /// table 7-1), one after the other without their lengths. Two recorders of one camera agree on
+    /// it, which is how their recordings are spliced; a camera may add parameter sets and SEI
+    /// messages to each session.
+    pub slices_crc: u32,
+}
+
+impl Access {
+    #[must_use]
+    pub const fn sync(slices_crc: u32) -> Self {
+        Self { point: AccessPoint::Sync, slices_crc }
+    }
+}
+
 /// Everything known of a chunk but its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkMeta {
@@ -42,10 +78,10 @@ pub struct ChunkMeta {
     /// From the first frame to the end of the last, in microseconds.
     pub duration_us: u32,
     pub frames: u32,
-    /// CRC-32 of the first frame's bytes where that frame is a keyframe; two recorders of one camera agree on it,
-    /// which is how their recordings are spliced.
-    pub keyframe_crc: Option<u32>,
-    /// Frames were lost right before this chunk or, where it does not begin with a keyframe, anywhere since the last one: it cannot be decoded.
+    /// Where the first frame is an access point of video.
+    pub access: Option<Access>,
+    /// Frames were lost right before this chunk or, where it does not begin with an access point,
+    /// anywhere since the last one: it cannot be decoded.
     pub after_loss: bool,
 }
 
@@ -55,9 +91,11 @@ impl ChunkMeta {
         self.start.plus_micros(i64::from(self.duration_us))
     }
 
+    /// Whether decoding can begin with this chunk. Of video only: every frame of other tracks
+    /// stands for itself.
     #[must_use]
-    pub fn is_keyframe(&self) -> bool {
-        self.keyframe_crc.is_some()
+    pub fn is_access_point(&self) -> bool {
+        self.access.is_some()
     }
 
     /// Whether `next` is the chunk that its recorder wrote right after this one, with nothing lost between.

@@ -166,7 +166,7 @@ pub(crate) fn unplayable(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
     let mut torn: Option<SessionId> = None;
     for (meta, is_lost) in chunks.into_values() {
         let is_torn = torn == Some(meta.session);
-        if is_lost || (is_torn && !meta.is_keyframe() && !meta.after_loss) {
+        if is_lost || (is_torn && !meta.is_access_point() && !meta.after_loss) {
             add(&mut spans, meta, is_torn);
             torn = Some(meta.session);
         } else {
@@ -226,7 +226,7 @@ fn without(span: Span, lost: &Span) -> impl Iterator<Item = Span> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chunk::{ChunkLocation, InitId};
+    use crate::chunk::{Access, ChunkLocation, InitId};
     use crate::ids::{Epoch, Rank};
 
     fn chunk(sequence: u32, track: TrackKind) -> DamagedChunk {
@@ -243,7 +243,7 @@ mod tests {
             start: Timestamp(i64::from(sequence) * 500_000),
             duration_us: 500_000,
             frames: 12,
-            keyframe_crc: None,
+            access: None,
             after_loss: false,
         };
         DamagedChunk { segment: SegmentId(1), offset: u64::from(sequence) * 4096, meta }
@@ -290,7 +290,7 @@ mod tests {
     fn what_cannot_be_decoded_is_lost_up_to_the_next_keyframe_or_the_next_loss() {
         let video = |sequence: u32, is_keyframe: bool, is_damaged: bool| {
             let meta = chunk(sequence, TrackKind::Video).meta;
-            (ChunkMeta { keyframe_crc: is_keyframe.then_some(1), ..meta }, is_damaged)
+            (ChunkMeta { access: is_keyframe.then_some(Access::sync(1)), ..meta }, is_damaged)
         };
         let lost = |stored: &[(ChunkMeta, bool)]| -> Vec<(i64, i64)> {
             unplayable(stored).iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000)).collect()

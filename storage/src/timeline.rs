@@ -100,7 +100,7 @@ struct Folded {
 
 /// Whether a chunk can be decoded as far as the chunks before it tell. The first known one of its session goes on what an earlier segment or epoch holds.
 fn is_decodable(before: Option<&Folded>, meta: &ChunkMeta) -> bool {
-    if meta.track != TrackKind::Video || meta.is_keyframe() {
+    if meta.track != TrackKind::Video || meta.is_access_point() {
         return true;
     }
     match before.filter(|before| before.meta.session == meta.session) {

@@ -29,7 +29,7 @@ impl Watermarks {
         if meta.track != TrackKind::Video {
             return;
         }
-        let keyframe = meta.is_keyframe().then_some(meta.start);
+        let keyframe = meta.is_access_point().then_some(meta.start);
         let marks = self.streams.entry((meta.camera, meta.stream)).or_default();
         match marks.iter_mut().find(|mark| mark.epoch == meta.epoch && mark.rank == meta.rank) {
             Some(mark) => {

@@ -5,7 +5,7 @@
 
 mod support;
 
-use holdfast_storage::chunk::{GapCause, Record};
+use holdfast_storage::chunk::{Access, GapCause, Record};
 use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
 use holdfast_storage::{Error, Range, ScrubOptions, Volume, VolumeHandle, VolumeOptions, timeline};
 use std::path::Path;
@@ -97,7 +97,7 @@ async fn the_gap_reaches_to_the_next_keyframe_as_playback_does() {
     append(&handle, init(1));
     for sequence in 0..12 {
         let Record::Chunk(mut of_gop) = chunk(1, sequence, 10_000) else { unreachable!() };
-        of_gop.meta.keyframe_crc = sequence.is_multiple_of(4).then_some(sequence);
+        of_gop.meta.access = sequence.is_multiple_of(4).then_some(Access::sync(sequence));
         append(&handle, Record::Chunk(of_gop));
     }
     close(volume, handle).await;

@@ -10,7 +10,7 @@ use clap::Parser;
 use holdfast_benches::figure::{Figure, Report, Target};
 use holdfast_benches::machine::Machine;
 use holdfast_benches::{Outcome, clock, process};
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::format::{BLOCK, Footer, SegmentHeader, encode_footer};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -310,7 +310,7 @@ fn meta(camera: u32, init: InitId, start: Timestamp, duration_us: i64) -> ChunkM
         start,
         duration_us: duration_us as u32,
         frames: 1500,
-        keyframe_crc: Some(camera),
+        access: Some(Access::sync(camera)),
         after_loss: false,
     }
 }

@@ -16,7 +16,7 @@ use holdfast_benches::{Outcome, clock};
 use holdfast_camera::{CameraOptions, CameraServer, Handle, Options};
 use holdfast_control_api::wire::{Camera, Cluster as ClusterState};
 use holdfast_node::cli::wall_now;
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
@@ -300,7 +300,7 @@ fn chunk(camera: CameraId, node: NodeId, start: Timestamp, init: InitId) -> Reco
         start,
         duration_us: 500_000,
         frames: 12,
-        keyframe_crc: Some(1),
+        access: Some(Access::sync(1)),
         after_loss: false,
     };
     Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; PAYLOAD_BYTES])] })

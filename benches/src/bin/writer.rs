@@ -15,7 +15,7 @@ use holdfast_benches::fio::{self, Fio};
 use holdfast_benches::machine::Machine;
 use holdfast_benches::numbers::{median, ratios, rounded};
 use holdfast_benches::{Outcome, clock, process};
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -297,7 +297,7 @@ impl<'a> Feeder<'a> {
             start: Timestamp(1_800_000_000_000_000 + i64::from(sequence) * CHUNK_US),
             duration_us: CHUNK_US as u32,
             frames: CHUNK_FRAMES as u32,
-            keyframe_crc: is_keyframe.then_some(sequence),
+            access: is_keyframe.then_some(Access::sync(sequence)),
             after_loss: false,
         };
         Record::Chunk(Chunk { meta, parts: self.parts(is_keyframe) })

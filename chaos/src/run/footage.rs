@@ -91,6 +91,7 @@ fn wall_us(chunk: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
     use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
+    use holdfast_storage::chunk::AccessPoint;
     use holdfast_storage::ids::TrackKind;
 
     fn chunk(sequences: std::ops::Range<u64>, at_us: i64) -> Vec<u8> {
@@ -102,7 +103,7 @@ mod tests {
                 decode_time: sequence * 3600,
                 duration: 3600,
                 composition_offset: 0,
-                keyframe: sequence == 0,
+                access: (sequence == 0).then_some(AccessPoint::Sync),
             }
         };
         let frames: Vec<Frame> = sequences.map(frame).collect();

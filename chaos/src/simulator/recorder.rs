@@ -1,5 +1,6 @@
-//! One recorder of a simulated node: the real pipeline, status and backoff, with sessions to simulated cameras. A frame's bytes are its number, so that what
-//! is durable can be compared with what the camera sent.
+//! One recorder of a simulated node: the real pipeline, status and backoff, with sessions to
+//! simulated cameras. A frame's bytes end with its number, so that what is durable can be compared
+//! with what the camera sent.
 
 use super::volume::Volume;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use holdfast_node::recorder::mux::{self, Frame, Mux};
 use holdfast_node::recorder::pipeline::{Before, Context, Now, Pipeline};
 use holdfast_node::recorder::reconcile::{DesiredRecording, Phase, Running};
 use holdfast_node::recorder::status::{Counters, Status, StatusCell};
-use holdfast_storage::chunk::Chunk;
+use holdfast_storage::chunk::{AccessPoint, Chunk};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::ops::Range;
@@ -47,9 +48,15 @@ impl Mux for PlainMux {
     }
 }
 
+/// A slice that says its number.
+fn slice(number: u64, keyframe: bool) -> Bytes {
+    let header = if keyframe { 0x65 } else { 0x41 };
+    Bytes::from([&[0, 0, 0, 9, header][..], &number.to_be_bytes()].concat())
+}
+
 /// Which frames are in a chunk. Frames that were lost end a chunk, so they are consecutive.
 pub(super) fn frames_of(chunk: &Chunk) -> Range<u64> {
-    let number = |bytes: &Bytes| bytes.as_ref().try_into().map_or(0, u64::from_be_bytes);
+    let number = |bytes: &Bytes| bytes.last_chunk().copied().map_or(0, u64::from_be_bytes);
     let first = chunk.parts.first().map_or(0, number);
     first..chunk.parts.last().map_or(0, number) + 1
 }
@@ -155,8 +162,8 @@ impl Recorder {
             timescale: TIMESCALE,
             received: now.instant,
             received_wall: now.wall,
-            data: Bytes::copy_from_slice(&number.to_be_bytes()),
-            keyframe,
+            data: slice(number, keyframe),
+            access: keyframe.then_some(AccessPoint::Sync),
             lost_packets: std::mem::take(&mut self.missed),
             length: None,
             parameters: first.then(|| Arc::clone(&PARAMETERS)),

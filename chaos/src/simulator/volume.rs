@@ -168,7 +168,7 @@ impl Inner {
         let fresh = Mark { first_keyframe: None, durable_end: meta.end() };
         let mark = self.marks.entry((meta.camera, meta.epoch, meta.rank)).or_insert(fresh);
         mark.durable_end = mark.durable_end.max(meta.end());
-        if meta.is_keyframe() {
+        if meta.is_access_point() {
             mark.first_keyframe = Some(mark.first_keyframe.map_or(meta.start, |first| first.min(meta.start)));
         }
     }

@@ -1,10 +1,11 @@
 //! Builds a chunk (CMAF, ISO/IEC 23000-19, 7.3.2.3: `prft`+`moof`+`mdat`) around frames whose bytes are not copied.
 
-use super::Error;
+use super::{Error, boxes, groups};
 use bytes::Bytes;
+use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
-use mp4_atom::{Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples};
+use mp4_atom::{Atom, Encode, Mfhd, Moof, Prft, ReferenceTime, Tfdt, Tfhd, Traf, Trun, TrunEntry, TrunSamples};
 
 /// Frames that one chunk may hold.
 pub const CHUNK_FRAMES_MAX: usize = 65_536;
@@ -14,6 +15,8 @@ const NTP_TO_UNIX_S: i64 = 2_208_988_800;
 
 /// `sample_depends_on = 2`: decodable alone (ISO/IEC 14496-12, 8.8.3.1).
 const FLAGS_SYNC: u32 = 0x0200_0000;
+/// The same with `sample_is_non_sync_sample = 1`: what follows may not be decodable.
+const FLAGS_OPEN: u32 = 0x0201_0000;
 /// `sample_depends_on = 1`, `sample_is_non_sync_sample = 1`.
 const FLAGS_NON_SYNC: u32 = 0x0101_0000;
 
@@ -28,7 +31,9 @@ pub struct Frame {
     pub duration: u32,
     /// From decode time to composition time, in ticks.
     pub composition_offset: i32,
-    pub keyframe: bool,
+    /// How decoding can begin here; of tracks other than video, every frame is
+    /// [`AccessPoint::Sync`].
+    pub access: Option<AccessPoint>,
 }
 
 /// The chunk of these frames in parts, for one gathering write: the boxes up to the first payload byte, then each frame's bytes as they are.
@@ -43,9 +48,9 @@ pub fn build_chunk(track: TrackKind, sequence: u32, start: Timestamp, frames: &[
     };
     let payload_bytes: usize = frames.iter().map(|frame| frame.data.len()).sum();
     let mdat_bytes = u32::try_from(payload_bytes + 8).map_err(|_| Error::unbuildable("chunk", "longer than 4 GiB"))?;
-    let mut head = Vec::with_capacity(192 + frames.len() * 16);
-    let samples = sample_table(frames)?;
-    write_head(&mut head, track, sequence, start, first.decode_time, samples)
+    let mut head = Vec::with_capacity(256 + frames.len() * 16);
+    let moof = moof(track, sequence, first.decode_time, frames)?;
+    write_head(&mut head, track, start, first.decode_time, &moof)
         .map_err(|error| Error::unbuildable("chunk", error))?;
     head.extend_from_slice(&mdat_bytes.to_be_bytes());
     head.extend_from_slice(b"mdat");
@@ -70,11 +75,19 @@ fn sample_table(frames: &[Frame]) -> Result<Vec<TrunEntry>, Error> {
                 u32::try_from(frame.data.len())
                     .map_err(|_| Error::unbuildable("chunk", "a frame is longer than 4 GiB"))?,
             ),
-            flags: Some(if frame.keyframe { FLAGS_SYNC } else { FLAGS_NON_SYNC }),
+            flags: Some(flags(frame.access)),
             cts: offsets.then_some(i64::from(frame.composition_offset)),
         })
     };
     frames.iter().zip(next_times).map(entry).collect()
+}
+
+fn flags(access: Option<AccessPoint>) -> u32 {
+    match access {
+        Some(AccessPoint::Sync) => FLAGS_SYNC,
+        Some(AccessPoint::Open) => FLAGS_OPEN,
+        Some(AccessPoint::Recovery { .. }) | None => FLAGS_NON_SYNC,
+    }
 }
 
 fn duration(frame: &Frame, next: Option<u64>) -> Result<u32, Error> {
@@ -87,10 +100,9 @@ fn duration(frame: &Frame, next: Option<u64>) -> Result<u32, Error> {
 fn write_head(
     out: &mut Vec<u8>,
     track: TrackKind,
-    sequence: u32,
     start: Timestamp,
     decode_time: u64,
-    samples: Vec<TrunEntry>,
+    moof: &Moof,
 ) -> mp4_atom::Result<()> {
     let prft = Prft {
         reference_track_id: track.track_id(),
@@ -100,31 +112,39 @@ fn write_head(
     };
     prft.encode(out)?;
     let moof_start = out.len();
-    let table_bytes = samples.len() * if samples.iter().any(|sample| sample.cts.is_some()) { 16 } else { 12 };
-    moof(track, sequence, decode_time, samples).encode(out)?;
-    // The table is the last thing in the moof and the data offset stands right before it. Payload begins 8 bytes after the moof.
-    let data_offset_at = out.len() - table_bytes - 4;
+    moof.encode(out)?;
+    // Payload begins 8 bytes after the moof.
     let data_offset = (out.len() - moof_start + 8) as u32;
-    out[data_offset_at..data_offset_at + 4].copy_from_slice(&data_offset.to_be_bytes());
+    let at = data_offset_at(out, moof_start).ok_or(mp4_atom::Error::MissingBox(Trun::KIND))?;
+    out[at..at + 4].copy_from_slice(&data_offset.to_be_bytes());
     Ok(())
 }
 
+/// Where the moof's only trun has its data offset: behind its version, flags and number of samples.
+fn data_offset_at(out: &[u8], moof_start: usize) -> Option<usize> {
+    let moof = boxes::siblings(out, moof_start, out.len()).next()?.ok()?;
+    boxes::descend(out, moof, &[b"traf", b"trun"]).ok().map(|trun| trun.body + 8)
+}
+
 /// `sample_description_index` is always there, so that playback can patch it in place ([`super::patch`]).
-fn moof(track: TrackKind, sequence: u32, decode_time: u64, samples: Vec<TrunEntry>) -> Moof {
+fn moof(track: TrackKind, sequence: u32, decode_time: u64, frames: &[Frame]) -> Result<Moof, Error> {
     let tfhd = Tfhd {
         track_id: track.track_id(),
         sample_description_index: Some(1),
         default_base_is_moof: true,
         ..Default::default()
     };
+    let (sgpd, sbgp) = groups::of(frames);
     let traf = Traf {
         tfhd,
         tfdt: Some(Tfdt { base_media_decode_time: decode_time }),
-        trun: vec![Trun { data_offset: Some(0), samples: TrunSamples::Explicit(samples) }],
+        trun: vec![Trun { data_offset: Some(0), samples: TrunSamples::Explicit(sample_table(frames)?) }],
+        sbgp,
+        sgpd,
         ..Default::default()
     };
     // 14496-12 counts fragments from 1.
-    Moof { mfhd: Mfhd { sequence_number: sequence.wrapping_add(1) }, traf: vec![traf] }
+    Ok(Moof { mfhd: Mfhd { sequence_number: sequence.wrapping_add(1) }, traf: vec![traf] })
 }
 
 #[cfg(test)]
@@ -133,8 +153,9 @@ mod tests {
     use crate::fmp4::probe;
     use proptest::prelude::*;
 
-    fn frame(decode_time: u64, bytes: &'static [u8], keyframe: bool) -> Frame {
-        Frame { data: Bytes::from_static(bytes), decode_time, duration: 3000, composition_offset: 0, keyframe }
+    fn frame(decode_time: u64, bytes: &'static [u8], is_sync: bool) -> Frame {
+        let access = is_sync.then_some(AccessPoint::Sync);
+        Frame { data: Bytes::from_static(bytes), decode_time, duration: 3000, composition_offset: 0, access }
     }
 
     fn flat(parts: &[Bytes]) -> Vec<u8> {
@@ -150,7 +171,7 @@ mod tests {
         let samples = probe::samples(&bytes).unwrap();
         let read: Vec<_> = samples
             .iter()
-            .map(|s| (&bytes[s.offset..s.offset + s.size], s.decode_time, s.duration, s.keyframe))
+            .map(|s| (&bytes[s.offset..s.offset + s.size], s.decode_time, s.duration, s.is_sync))
             .collect();
         assert_eq!(read, [(&b"key"[..], 900, 3000, true), (&b"delta!"[..], 3900, 3000, false)]);
         let info = probe::chunk_info(&bytes).unwrap();
@@ -172,15 +193,24 @@ mod tests {
         assert_eq!(ntp_time(Timestamp(((1_i64 << 32) - NTP_TO_UNIX_S) * 1_000_000)), 0);
     }
 
+    fn access() -> impl Strategy<Value = Option<AccessPoint>> {
+        prop_oneof![
+            Just(None),
+            Just(Some(AccessPoint::Sync)),
+            Just(Some(AccessPoint::Open)),
+            any::<u16>().prop_map(|frames| Some(AccessPoint::Recovery { frames })),
+        ]
+    }
+
     proptest! {
         #[test]
         fn any_frames_round_trip(
             base in 0u64..1 << 50,
-            raw in prop::collection::vec((1u32..1 << 20, -90_000i32..90_000, any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 1..20),
+            raw in prop::collection::vec((1u32..1 << 20, -90_000i32..90_000, access(), prop::collection::vec(any::<u8>(), 0..40)), 1..20),
         ) {
             let mut time = base;
-            let frames: Vec<_> = raw.into_iter().map(|(duration, composition_offset, keyframe, data)| {
-                let frame = Frame { data: data.into(), decode_time: time, duration, composition_offset, keyframe };
+            let frames: Vec<_> = raw.into_iter().map(|(duration, composition_offset, access, data)| {
+                let frame = Frame { data: data.into(), decode_time: time, duration, composition_offset, access };
                 time += u64::from(duration);
                 frame
             }).collect();
@@ -189,8 +219,8 @@ mod tests {
             prop_assert_eq!(samples.len(), frames.len());
             for (sample, frame) in samples.iter().zip(&frames) {
                 prop_assert_eq!(&bytes[sample.offset..sample.offset + sample.size], &frame.data[..]);
-                prop_assert_eq!((sample.decode_time, sample.duration, sample.composition_offset, sample.keyframe),
-                    (frame.decode_time, frame.duration, i64::from(frame.composition_offset), frame.keyframe));
+                prop_assert_eq!((sample.decode_time, sample.duration, sample.composition_offset, sample.is_sync),
+                    (frame.decode_time, frame.duration, i64::from(frame.composition_offset), frame.access == Some(AccessPoint::Sync)));
             }
         }
     }

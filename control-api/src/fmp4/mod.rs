@@ -4,6 +4,7 @@
 
 mod boxes;
 pub mod chunk;
+mod groups;
 pub mod init;
 pub mod merge;
 pub mod patch;

@@ -112,6 +112,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::fmp4::chunk::{Frame, build_chunk};
     use crate::fmp4::probe;
+    use holdfast_storage::chunk::AccessPoint;
     use holdfast_storage::ids::TrackKind;
     use holdfast_storage::time::Timestamp;
     use proptest::prelude::*;
@@ -119,16 +120,21 @@ pub(crate) mod tests {
     const EPOCH_TICKS: u64 = 1_795_341_600 * 90_000;
 
     pub(crate) fn two_frame_chunk() -> Vec<u8> {
-        let frame = |index: u64, keyframe| Frame {
+        let frame = |index: u64, access| Frame {
             data: vec![index as u8; 20].into(),
             decode_time: EPOCH_TICKS + index * 3000,
             duration: 3000,
             composition_offset: 0,
-            keyframe,
+            access,
         };
-        build_chunk(TrackKind::Video, 9, Timestamp(1_795_341_600_000_000), &[frame(0, true), frame(1, false)])
-            .unwrap()
-            .concat()
+        build_chunk(
+            TrackKind::Video,
+            9,
+            Timestamp(1_795_341_600_000_000),
+            &[frame(0, Some(AccessPoint::Sync)), frame(1, None)],
+        )
+        .unwrap()
+        .concat()
     }
 
     #[test]
@@ -164,13 +170,18 @@ pub(crate) mod tests {
 
     #[test]
     fn a_lone_sample_is_patched_as_others_are() {
-        let frame =
-            Frame { data: vec![7; 20].into(), decode_time: 5, duration: 9, composition_offset: 0, keyframe: true };
+        let frame = Frame {
+            data: vec![7; 20].into(),
+            decode_time: 5,
+            duration: 9,
+            composition_offset: 0,
+            access: Some(AccessPoint::Sync),
+        };
         let stored = build_chunk(TrackKind::Video, 0, Timestamp(0), &[frame]).unwrap().concat();
         let mut longer = prefix_first_sample(&stored, b"prefix").unwrap();
         patch_durations(&mut longer, &[11]).unwrap();
         let [sample] = probe::samples(&longer).unwrap()[..] else { panic!("one sample") };
-        assert_eq!((sample.size, sample.duration, sample.keyframe), (26, 11, true));
+        assert_eq!((sample.size, sample.duration, sample.is_sync), (26, 11, true));
     }
 
     #[test]

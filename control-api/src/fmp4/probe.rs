@@ -14,7 +14,8 @@ pub struct Sample {
     pub decode_time: u64,
     pub duration: u32,
     pub composition_offset: i64,
-    pub keyframe: bool,
+    /// A sync sample (ISO/IEC 14496-12, 8.6.2).
+    pub is_sync: bool,
 }
 
 /// What a chunk says of itself.
@@ -216,7 +217,7 @@ fn read_run(
             decode_time: *time,
             duration,
             composition_offset,
-            keyframe: flags & 0x1_0000 == 0,
+            is_sync: flags & 0x1_0000 == 0,
         });
         offset = end;
         *time = time.saturating_add(u64::from(duration));

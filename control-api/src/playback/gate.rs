@@ -27,9 +27,9 @@ impl KeyframeGate {
         let continues = self.open
             && self
                 .last
-                .is_some_and(|last| last.is_followed_by(next) && (last.init == next.init || next.is_keyframe()));
+                .is_some_and(|last| last.is_followed_by(next) && (last.init == next.init || next.is_access_point()));
         self.last = Some(*next);
-        self.open = continues || next.is_keyframe();
+        self.open = continues || next.is_access_point();
         match (continues, self.open) {
             (true, _) => Admission::Continue,
             (false, true) => Admission::Begin,
@@ -43,7 +43,7 @@ impl KeyframeGate {
 #[must_use]
 pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp) -> &[ChunkEntry] {
     let (reaches, begin) = walk_back(video, from);
-    let decodable = video.get(begin).is_some_and(|entry| entry.meta.is_keyframe());
+    let decodable = video.get(begin).is_some_and(|entry| entry.meta.is_access_point());
     &video[if decodable { begin } else { reaches }..]
 }
 
@@ -54,7 +54,7 @@ pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp) -> bool {
     begin == 0
         && video
             .first()
-            .is_some_and(|entry| entry.meta.start <= from && !entry.meta.is_keyframe() && entry.meta.sequence > 0)
+            .is_some_and(|entry| entry.meta.start <= from && !entry.meta.is_access_point() && entry.meta.sequence > 0)
 }
 
 /// The first chunk that reaches beyond `from`, and the keyframe before it or, failing that, where its uninterrupted recording begins.
@@ -62,7 +62,7 @@ fn walk_back(video: &[ChunkEntry], from: Timestamp) -> (usize, usize) {
     let reaches = video.partition_point(|entry| entry.meta.end() <= from);
     let mut begin = reaches;
     while video.get(begin).is_some_and(|entry| {
-        !entry.meta.is_keyframe() && begin > 0 && video[begin - 1].meta.is_followed_by(&entry.meta)
+        !entry.meta.is_access_point() && begin > 0 && video[begin - 1].meta.is_followed_by(&entry.meta)
     }) {
         begin -= 1;
     }

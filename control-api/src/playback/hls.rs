@@ -101,7 +101,7 @@ fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     let Some(open) = segments.last_mut() else { return begin(segments, entry, true) };
     let other_init = open.inits.video != meta.init;
     let long_enough = meta.start.micros_since(open.range.from) >= SEGMENT_MICROS_TARGET;
-    if meta.is_keyframe() && (other_init || long_enough) {
+    if meta.is_access_point() && (other_init || long_enough) {
         open.range.to = meta.start;
         begin(segments, entry, other_init);
     } else {
@@ -126,6 +126,7 @@ mod tests {
     use super::*;
     use crate::playback::export::plan_export;
     use crate::playback::testing::{session, starts_ms};
+    use holdfast_storage::chunk::Access;
     use holdfast_storage::ids::TrackKind::{Audio, Video};
     use holdfast_storage::time::Timestamp;
     use proptest::prelude::*;
@@ -197,7 +198,7 @@ mod tests {
         for item in plan_playlist(&tracks, &[], range(0, 60_000)) {
             if let Item::Segment(segment) = item {
                 let chunks = segment_chunks(&tracks, segment.range, segment.inits);
-                assert!(chunks[0].meta.is_keyframe() && chunks[0].meta.track == Video);
+                assert!(chunks[0].meta.is_access_point() && chunks[0].meta.track == Video);
                 served.extend(chunks.into_iter().filter(|chunk| chunk.meta.track == Video));
             }
         }
@@ -221,7 +222,7 @@ mod tests {
             }
             // No two keyframes are alike.
             for (number, entry) in (0..).zip(&mut entries) {
-                entry.meta.keyframe_crc = entry.meta.keyframe_crc.map(|_| number);
+                entry.meta.access = entry.meta.access.map(|_| Access::sync(number));
             }
             let recorded = holdfast_storage::timeline::spans_of(&entries);
             let video = holdfast_storage::timeline::merge(entries);
@@ -257,7 +258,7 @@ mod tests {
                 end = span.to;
                 if let Item::Segment(segment) = item {
                     let chunks = segment_chunks(&tracks, segment.range, segment.inits);
-                    prop_assert!(chunks[0].meta.is_keyframe() && chunks[0].meta.track == Video);
+                    prop_assert!(chunks[0].meta.is_access_point() && chunks[0].meta.track == Video);
                     served.extend(chunks.into_iter().filter(|chunk| chunk.meta.track == Video));
                 }
             }

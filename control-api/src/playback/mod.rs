@@ -44,7 +44,7 @@ pub(crate) mod testing {
     //! Entries for planners' tests, written down as sessions of chunks.
 
     use super::*;
-    use holdfast_storage::chunk::{ChunkLocation, ChunkMeta, InitId};
+    use holdfast_storage::chunk::{Access, ChunkLocation, ChunkMeta, InitId};
     use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind};
     use holdfast_storage::time::Timestamp;
 
@@ -65,7 +65,7 @@ pub(crate) mod testing {
                 start: Timestamp((start_ms + index as i64 * 500) * 1000),
                 duration_us: 500_000,
                 frames: 12,
-                keyframe_crc: letter.is_ascii_uppercase().then_some(7),
+                access: letter.is_ascii_uppercase().then_some(Access::sync(7)),
                 after_loss: letter.eq_ignore_ascii_case(&'l'),
             };
             let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset: index as u64, payload_bytes: 100 };

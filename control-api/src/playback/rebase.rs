@@ -62,7 +62,7 @@ impl Rebaser {
         let timescale = *self.init.timescale.get(&meta.track).ok_or(unknown)?;
         let place = self.find_place(meta.track, timescale, &samples(&bytes)?)?;
         let mut bytes = match self.init.parameter_sets.get(&meta.init) {
-            Some(sets) if meta.is_keyframe() => prefix_first_sample(&bytes, sets)?,
+            Some(sets) if meta.is_access_point() => prefix_first_sample(&bytes, sets)?,
             _ => BytesMut::from(bytes),
         };
         if let Some(durations) = &place.durations {
@@ -121,7 +121,7 @@ mod tests {
     use crate::fmp4::init::{AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init};
     use crate::fmp4::merge::merge_inits;
     use crate::playback::testing::session;
-    use holdfast_storage::chunk::InitId;
+    use holdfast_storage::chunk::{AccessPoint, InitId};
 
     const BASE_MS: i64 = 1_795_341_600_000;
     const FRAME: u64 = 3600;
@@ -149,7 +149,7 @@ mod tests {
             decode_time: Timestamp(BASE_MS * 1000).ticks(timescale) + time,
             duration: if track == TrackKind::Video { FRAME as u32 } else { 320 },
             composition_offset: offset,
-            keyframe: true,
+            access: Some(AccessPoint::Sync),
         };
         let frames: Vec<Frame> = times.iter().map(frame).collect();
         let bytes = build_chunk(track, 0, Timestamp(BASE_MS * 1000), &frames).unwrap().concat();
@@ -198,7 +198,7 @@ mod tests {
             decode_time: Timestamp(BASE_MS * 1000).ticks(90_000),
             duration: FRAME as u32,
             composition_offset: 0,
-            keyframe: true,
+            access: Some(AccessPoint::Sync),
         };
         let parts = build_chunk(TrackKind::Video, 0, Timestamp(BASE_MS * 1000), &[frame]).unwrap();
         let record = Bytes::from([&[0; 80][..], &parts.concat()].concat());

@@ -170,7 +170,7 @@ impl ChunkStream {
     fn place(&mut self, entry: &ChunkEntry, payload: Payload) -> Option<Bytes> {
         let meta = &entry.meta;
         let video = meta.track == TrackKind::Video;
-        if video && self.torn && !meta.is_keyframe() {
+        if video && self.torn && !meta.is_access_point() {
             return None;
         }
         let placed =

@@ -107,7 +107,7 @@ async fn a_keyframe_long_before_the_range_is_found() {
     let fake = Fake::new();
     let mut clip = clip::h264("320x180", 15, 0);
     // As a camera would that sends keyframes on changes only.
-    clip.frames.iter_mut().skip(1).for_each(|frame| frame.keyframe = false);
+    clip.frames.iter_mut().skip(1).for_each(|frame| frame.access = None);
     fake.record(1, 0, &clip);
     let answer = export(&Client::of(&fake), 14_000, 15_000).await;
     assert_eq!((answer.header("x-holdfast-start"), answer.header("x-holdfast-gaps")), (T0.to_string().as_str(), "0"));

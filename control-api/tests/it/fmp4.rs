@@ -5,6 +5,7 @@ use crate::support::ffmpeg;
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::fmp4::init::AudioCodec;
 use holdfast_control_api::fmp4::{init, probe};
+use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 
@@ -51,8 +52,40 @@ fn re_mp4_reads_frames_where_we_wrote_them() {
     for (sample, frame) in track.samples.iter().zip(&clip.frames) {
         let at = sample.offset as usize;
         assert_eq!(&bytes[at..at + sample.size as usize], &frame.data[..]);
-        assert_eq!((sample.decode_timestamp as u64, sample.is_sync), (frame.decode_time, frame.keyframe));
+        assert_eq!(
+            (sample.decode_timestamp as u64, sample.is_sync),
+            (frame.decode_time, frame.access == Some(AccessPoint::Sync))
+        );
         assert_eq!(sample.composition_timestamp - sample.decode_timestamp, i64::from(frame.composition_offset));
+    }
+}
+
+/// A gradual refresh and an open GOP are no sync samples: players may not take them for IDR
+/// pictures, and a decoder finds them by their SEI.
+#[test]
+fn access_points_that_are_no_sync_samples_are_decoded_and_not_flagged_as_such() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    for gradual in [true, false] {
+        let clip = clip::h264_without_idr("320x180", 4, gradual);
+        let points: Vec<usize> = (0..clip.frames.len()).filter(|index| clip.frames[*index].access.is_some()).collect();
+        assert!(points.len() >= 4, "{points:?}");
+        let bytes = file(&clip);
+        ffmpeg::bytes_decode(&bytes);
+        assert_eq!(ffmpeg::decoded_frames(&bytes, "v:0"), clip.frames.len());
+        let flags = ffmpeg::packet_flags(&bytes);
+        let sync: Vec<usize> = (0..flags.len()).filter(|index| flags[*index].starts_with('K')).collect();
+        assert_eq!((flags.len(), sync), (clip.frames.len(), vec![0]));
+        let parsed = re_mp4::Mp4::read_bytes(&bytes).unwrap();
+        let samples = &parsed.tracks()[&TrackKind::Video.track_id()].samples;
+        assert_eq!(samples.iter().filter(|sample| sample.is_sync).count(), 1);
+        // What begins at any of them can be played.
+        for point in &points[1..] {
+            let (frames, init) = (clip.frames[*point..].to_vec(), clip.init.clone());
+            let from_there = file(&Clip { frames, init, ..clip });
+            assert!(ffmpeg::decoded_frames(&from_there, "v:0") > 0, "from frame {point}");
+        }
     }
 }
 
@@ -63,7 +96,7 @@ fn our_probe_and_re_mp4_agree() {
         decode_time: 100 + index * 3003,
         duration: 3003,
         composition_offset: if index.is_multiple_of(2) { 0 } else { -1500 },
-        keyframe: index == 0,
+        access: (index == 0).then_some(AccessPoint::Sync),
     };
     let frames: Vec<_> = (0..5).map(frame).collect();
     let avcc = vec![1, 0x64, 0, 30, 0xff, 0xe0, 0];
@@ -77,6 +110,6 @@ fn our_probe_and_re_mp4_agree() {
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(theirs) {
         assert_eq!((ours.offset + header.len(), ours.size), (theirs.offset as usize, theirs.size as usize));
-        assert_eq!((ours.decode_time as i64, ours.keyframe), (theirs.decode_timestamp, theirs.is_sync));
+        assert_eq!((ours.decode_time as i64, ours.is_sync), (theirs.decode_timestamp, theirs.is_sync));
     }
 }

@@ -95,6 +95,7 @@ pub fn stamps_of(file: &[u8]) -> Result<Vec<Stamp>, fmp4::Error> {
 mod tests {
     use super::*;
     use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
+    use holdfast_storage::chunk::AccessPoint;
     use holdfast_storage::ids::TrackKind;
 
     #[test]
@@ -108,7 +109,7 @@ mod tests {
                 decode_time: sequence * 3600,
                 duration: 3600,
                 composition_offset: 0,
-                keyframe: sequence == 0,
+                access: (sequence == 0).then_some(AccessPoint::Sync),
             }
         };
         let chunk = |sequence: u64| {

@@ -1,6 +1,7 @@
 //! What a session yields: frames, and what is needed to decode them.
 
 use bytes::Bytes;
+use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -47,6 +48,15 @@ pub enum TrackParameters {
 }
 
 impl TrackParameters {
+    /// Of video.
+    #[must_use]
+    pub fn video_codec(&self) -> Option<VideoCodec> {
+        match self {
+            Self::Video { codec, .. } => Some(*codec),
+            Self::Audio { .. } => None,
+        }
+    }
+
     /// Ticks per second of the track.
     #[must_use]
     pub fn timescale(&self) -> u32 {
@@ -54,17 +64,6 @@ impl TrackParameters {
             Self::Video { timescale, .. } | Self::Audio { timescale, .. } => *timescale,
         }
     }
-}
-
-/// How decoding can begin at an access unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessPoint {
-    /// At once, and nothing that follows refers to what came before (IDR; BLA of H.265).
-    Sync,
-    /// The picture is whole at once; pictures that follow it and are shown before it may refer to what came before.
-    Open,
-    /// Gradual refresh: the picture is whole after so many frames (recovery point SEI).
-    Recovery { frames: u16 },
 }
 
 /// One access unit, as it came.
@@ -79,7 +78,7 @@ pub struct MediaFrame {
     pub received_wall: Timestamp,
     /// NAL units with four-byte lengths, as they came, or raw audio.
     pub data: Bytes,
-    /// How decoding can begin at this frame, of video, where it can.
+    /// How decoding can begin at this frame, where it can; every frame of audio is [`AccessPoint::Sync`].
     pub access: Option<AccessPoint>,
     /// RTP packets that were lost right before this frame or within it.
     pub lost_packets: u16,

@@ -1,13 +1,15 @@
 //! Cuts one track's frames into chunks. Pure.
 //!
-//! A chunk ends before a keyframe, before the frame that would make it longer than 500 ms or larger than 1 MiB, where frames were lost, and where no frame came
-//! for 600 ms. A frame lasts until the next one; where there is none (yet), as long as the one before.
-//! Chunks of a track never overlap: a frame that would begin before the end of the last chunk begins at that end.
+//! A chunk ends before an access point, before the frame that would make it longer than 500 ms or
+//! larger than 1 MiB, where frames were lost, and where no frame came for 600 ms. A frame lasts
+//! until the next one; where there is none (yet), as long as the one before. Chunks of a track
+//! never overlap: a frame that would begin before the end of the last chunk begins at that end.
 
 use super::mux::Frame;
+use super::slices::slices_crc;
+use crate::ingest::media::VideoCodec;
 use bytes::Bytes;
-use holdfast_storage::chunk::CHUNK_BYTES_MAX;
-use holdfast_storage::ids::TrackKind;
+use holdfast_storage::chunk::{Access, AccessPoint, CHUNK_BYTES_MAX};
 use holdfast_storage::time::Timestamp;
 
 /// How long a frame is taken to last where nothing tells, in microseconds (25 frames per second).
@@ -40,7 +42,8 @@ pub struct TimedFrame {
     pub data: Bytes,
     pub decode: Timestamp,
     pub composition_us: i32,
-    pub keyframe: bool,
+    /// How decoding can begin here; of tracks other than video it says nothing.
+    pub access: Option<AccessPoint>,
     /// Where the codec tells it.
     pub length_us: Option<i64>,
 }
@@ -51,8 +54,8 @@ pub struct Cut {
     pub frames: Vec<Frame>,
     pub start: Timestamp,
     pub duration_us: u32,
-    /// CRC-32 of the first frame where it is a keyframe of video.
-    pub keyframe_crc: Option<u32>,
+    /// Where the first frame is an access point of video.
+    pub access: Option<Access>,
     pub after_loss: bool,
 }
 
@@ -75,7 +78,8 @@ pub struct Pushed {
 
 #[derive(Debug)]
 pub struct Chunker {
-    track: TrackKind,
+    /// Of video; `None` for other tracks.
+    codec: Option<VideoCodec>,
     timescale: u32,
     limits: Limits,
     open: Vec<TimedFrame>,
@@ -90,9 +94,9 @@ pub struct Chunker {
 
 impl Chunker {
     #[must_use]
-    pub fn new(track: TrackKind, timescale: u32, limits: Limits) -> Self {
+    pub fn new(codec: Option<VideoCodec>, timescale: u32, limits: Limits) -> Self {
         Self {
-            track,
+            codec,
             timescale,
             limits,
             open: Vec::new(),
@@ -142,6 +146,11 @@ impl Chunker {
         self.after_loss = true;
     }
 
+    /// What is pushed from here on is of this codec. The open chunk must have been flushed.
+    pub fn set_codec(&mut self, codec: Option<VideoCodec>) {
+        self.codec = codec;
+    }
+
     /// Time begins anew: what comes next has no relation to the chunks before, which must have been flushed.
     pub fn restart(&mut self) {
         (self.end, self.last_decode, self.spans_us) = (None, None, [None; 2]);
@@ -167,11 +176,11 @@ impl Chunker {
             let end = last.decode.plus_micros(lasts_us);
             return self.close(end);
         }
-        let keyframe = frame.keyframe && self.track == TrackKind::Video;
+        let begins = frame.access.is_some() && self.codec.is_some();
         let longer_us = frame.decode.micros_since(first.decode) + frame.length_us.unwrap_or(span_us);
         let larger = self.open_bytes + frame.data.len();
         let full = larger > self.limits.bytes || self.open.len() >= self.limits.frames;
-        if keyframe || full || longer_us > self.limits.duration_us {
+        if begins || full || longer_us > self.limits.duration_us {
             return self.close(frame.decode);
         }
         None
@@ -210,12 +219,12 @@ impl Chunker {
         let open = std::mem::take(&mut self.open);
         let first = open.first()?;
         let start = first.decode;
-        let keyframe = first.keyframe && self.track == TrackKind::Video;
+        let access = first.access.zip(self.codec);
         let ends = open.iter().skip(1).map(|next| next.decode).chain([end]);
         let cut = Cut {
             start,
             duration_us: u32::try_from(end.micros_since(start)).unwrap_or(u32::MAX),
-            keyframe_crc: keyframe.then(|| crc32fast::hash(&first.data)),
+            access: access.map(|(point, codec)| Access { point, slices_crc: slices_crc(codec, &first.data) }),
             after_loss: std::mem::take(&mut self.after_loss),
             frames: open.iter().zip(ends).map(|(frame, end)| sample(frame, end, self.timescale)).collect(),
         };
@@ -233,7 +242,7 @@ fn sample(frame: &TimedFrame, end: Timestamp, timescale: u32) -> Frame {
         decode_time,
         duration: u32::try_from(end.ticks(timescale).saturating_sub(decode_time)).unwrap_or(u32::MAX),
         composition_offset: i32::try_from(composition).unwrap_or(i32::MIN),
-        keyframe: frame.keyframe,
+        access: frame.access,
     }
 }
 

@@ -13,9 +13,9 @@ use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
 use crate::ingest::clock::{JUMP_US, beside_video};
 use crate::ingest::error::SessionError;
-use crate::ingest::media::{AccessPoint, MediaFrame, SessionItem, TrackParameters};
+use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
 use crate::ingest::wall::WallClock;
-use holdfast_storage::chunk::{FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
+use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -327,7 +327,7 @@ impl Pipeline {
             data: frame.data.clone(),
             decode: stamp.decode,
             composition_us: stamp.composition_us,
-            keyframe: frame.access.is_some(),
+            access: frame.access,
             length_us: frame.length.map(|ticks| i64::from(ticks) * 1_000_000 / i64::from(frame.timescale.max(1))),
         })
     }
@@ -342,16 +342,16 @@ impl Pipeline {
             }
         };
         let init = Init { camera: self.context.camera, stream: self.context.stream, track: kind, bytes };
-        let (init_id, timescale) = (init.id(), parameters.timescale());
+        let (init_id, timescale, codec) = (init.id(), parameters.timescale(), parameters.video_codec());
         let cut = self.track(kind).filter(|track| track.init_id != init_id).and_then(|track| track.chunker.flush());
         self.emit(kind, cut);
         match self.track(kind).filter(|track| track.chunker.timescale() == timescale) {
             Some(track) if track.init_id == init_id => {}
             Some(track) => {
-                track.set_init(init);
+                track.set_init(init, codec);
                 self.tear(kind, GapCause::Unknown);
             }
-            None => *self.slot(kind) = Some(Track::new(init, timescale, self.context.limits, self.floor())),
+            None => *self.slot(kind) = Some(Track::new(init, (codec, timescale), self.context.limits, self.floor())),
         }
         Ok(())
     }
@@ -452,7 +452,7 @@ impl Pipeline {
             Ok(()) => {
                 self.count(|counters| &counters.chunks, 1);
                 if kind == TrackKind::Video {
-                    self.context.status.recorded(start, end, cut.keyframe_crc.is_some());
+                    self.context.status.recorded(start, end, cut.access.is_some());
                 }
                 if let Some(cause) = torn_by {
                     self.ledger.note(start, end, cause, frames);
@@ -468,7 +468,7 @@ impl Pipeline {
         if kind != TrackKind::Video {
             return None;
         }
-        if cut.keyframe_crc.is_some() {
+        if cut.access.is_some() {
             self.torn_by = None;
         } else if cut.after_loss {
             self.tear(kind, GapCause::PacketsLost);
@@ -485,7 +485,7 @@ impl Pipeline {
 
     fn store(&mut self, kind: TrackKind, cut: &Cut) -> Result<(), NotStored> {
         if self.awaits_keyframe {
-            if kind != TrackKind::Video || cut.keyframe_crc.is_none() {
+            if kind != TrackKind::Video || cut.access.is_none() {
                 return Err(NotStored::AwaitsKeyframe);
             }
             self.begin_session(cut.start);

@@ -6,7 +6,7 @@ use super::pipeline::Context;
 use super::sink::SinkError;
 use super::status::Identity;
 use crate::ingest::clock::TrackClock;
-use crate::ingest::media::SenderReport;
+use crate::ingest::media::{SenderReport, VideoCodec};
 use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{SessionId, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -38,10 +38,15 @@ pub(super) struct Track {
 
 impl Track {
     /// A track whose frames are not stamped before `floor`.
-    pub(super) fn new(init: Init, timescale: u32, limits: Limits, floor: Timestamp) -> Self {
+    pub(super) fn new(
+        init: Init,
+        (codec, timescale): (Option<VideoCodec>, u32),
+        limits: Limits,
+        floor: Timestamp,
+    ) -> Self {
         Self {
             kind: init.track,
-            chunker: Chunker::new(init.track, timescale, limits),
+            chunker: Chunker::new(codec, timescale, limits),
             clock: TrackClock::new(timescale, floor),
             report: None,
             init_id: init.id(),
@@ -52,8 +57,10 @@ impl Track {
         }
     }
 
-    pub(super) fn set_init(&mut self, init: Init) {
+    /// The track's chunks must have been flushed.
+    pub(super) fn set_init(&mut self, init: Init, codec: Option<VideoCodec>) {
         (self.init_id, self.init_stored) = (init.id(), false);
+        self.chunker.set_codec(codec);
         self.init = init;
     }
 
@@ -105,7 +112,7 @@ impl Track {
             start: cut.start,
             duration_us: cut.duration_us,
             frames: u32::try_from(cut.frames.len()).unwrap_or(u32::MAX),
-            keyframe_crc: cut.keyframe_crc,
+            access: cut.access,
             after_loss: cut.after_loss,
         }
     }

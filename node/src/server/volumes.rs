@@ -440,7 +440,7 @@ fn camera_of(record: &Record) -> CameraId {
 }
 
 fn is_keyframe(record: &Record) -> bool {
-    matches!(record, Record::Chunk(chunk) if chunk.meta.track == TrackKind::Video && chunk.meta.is_keyframe())
+    matches!(record, Record::Chunk(chunk) if chunk.meta.track == TrackKind::Video && chunk.meta.is_access_point())
 }
 
 /// One that was replaced, or detached, is away.

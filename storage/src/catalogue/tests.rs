@@ -1,7 +1,7 @@
 //! What is listed is found again.
 
 use super::*;
-use crate::chunk::ChunkMeta;
+use crate::chunk::{Access, ChunkMeta};
 use crate::format::{Footer, encode_footer};
 use crate::ids::{Epoch, NodeId, Rank, SessionId, TrackKind};
 use crate::index::{ChunkRow, InitRow, Row, SegmentIndex, TrackKey};
@@ -19,7 +19,7 @@ const META: ChunkMeta = ChunkMeta {
     start: Timestamp(0),
     duration_us: 60_000_000,
     frames: 1500,
-    keyframe_crc: Some(1),
+    access: Some(Access::sync(1)),
     after_loss: false,
 };
 

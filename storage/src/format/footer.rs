@@ -19,7 +19,7 @@ const HEAD_BYTES: usize = 64;
 const DIRECTORY_ROW_BYTES: usize = 48;
 const INIT_ROW_BYTES: usize = 32;
 const SPAN_ROW_BYTES: usize = 40;
-pub(crate) const CHUNK_ROW_BYTES: usize = 80;
+pub(crate) const CHUNK_ROW_BYTES: usize = 88;
 
 /// Where one track's chunk table is, and what it spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::FormatError;
 use super::bytes::{Put, Take};
-use crate::chunk::{Chunk, ChunkMeta, Gap, Init, InitId, Record};
+use crate::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Gap, Init, InitId, Record};
 use crate::ids::{CameraId, Epoch, NodeId, SessionId, StreamKind, TrackKind};
 use crate::time::Timestamp;
 use crc32fast::Hasher;
@@ -22,8 +22,15 @@ const CRC_BYTES: usize = 4;
 const KIND_CHUNK: u8 = 1;
 const KIND_INIT: u8 = 2;
 const KIND_GAP: u8 = 3;
-const FLAG_KEYFRAME: u8 = 1;
+/// Bits of a chunk's flags.
+const FLAG_ACCESS: u8 = 1;
 const FLAG_AFTER_LOSS: u8 = 2;
+/// Which [`AccessPoint`] the first frame is.
+const ACCESS_SHIFT: u8 = 4;
+const ACCESS_MASK: u8 = 3;
+const ACCESS_SYNC: u8 = 0;
+const ACCESS_OPEN: u8 = 1;
+const ACCESS_RECOVERY: u8 = 2;
 const INIT_HEAD_BYTES: usize = 16;
 pub(crate) const GAP_HEAD_BYTES: usize = 40;
 
@@ -193,10 +200,10 @@ pub fn decode_record(bytes: &[u8]) -> Result<(Decoded<'_>, RecordSpan), FormatEr
 pub(crate) struct ChunkHead;
 
 impl ChunkHead {
-    pub(crate) const BYTES: usize = 64;
+    pub(crate) const BYTES: usize = 72;
 
     pub(crate) fn encode(meta: &ChunkMeta) -> [u8; Self::BYTES] {
-        let keyframe = if meta.keyframe_crc.is_some() { FLAG_KEYFRAME } else { 0 };
+        let (access, recovery_frames, slices_crc) = meta.access.map_or((0, 0, 0), encode_access);
         let after_loss = if meta.after_loss { FLAG_AFTER_LOSS } else { 0 };
         let mut out = [0; Self::BYTES];
         Put::new(&mut out)
@@ -204,7 +211,7 @@ impl ChunkHead {
             .u8(meta.stream as u8)
             .u8(meta.track as u8)
             .u8(meta.rank as u8)
-            .u8(keyframe | after_loss)
+            .u8(access | after_loss)
             .u64(meta.node.0)
             .u64(meta.epoch.0)
             .u64(meta.session.0)
@@ -213,7 +220,8 @@ impl ChunkHead {
             .u32(meta.duration_us)
             .u32(meta.frames)
             .u32(meta.sequence)
-            .u32(meta.keyframe_crc.unwrap_or(0));
+            .u32(slices_crc)
+            .u16(recovery_frames);
         out
     }
 
@@ -223,8 +231,8 @@ impl ChunkHead {
         let (stream, track, rank, flags) = (take.kind()?, take.kind()?, take.kind()?, take.u8()?);
         let (node, epoch, session) = (NodeId(take.u64()?), Epoch(take.u64()?), SessionId(take.u64()?));
         let (init, start) = (InitId(take.u64()?), Timestamp(take.i64()?));
-        let (duration_us, frames, sequence, keyframe_crc) = (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
-        let keyframe_crc = (flags & FLAG_KEYFRAME != 0).then_some(keyframe_crc);
+        let (duration_us, frames, sequence, slices_crc) = (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
+        let access = decode_access(flags, take.u16()?, slices_crc)?;
         let after_loss = flags & FLAG_AFTER_LOSS != 0;
         Ok(ChunkMeta {
             camera,
@@ -239,10 +247,32 @@ impl ChunkHead {
             start,
             duration_us,
             frames,
-            keyframe_crc,
+            access,
             after_loss,
         })
     }
+}
+
+fn encode_access(access: Access) -> (u8, u16, u32) {
+    let (kind, recovery_frames) = match access.point {
+        AccessPoint::Sync => (ACCESS_SYNC, 0),
+        AccessPoint::Open => (ACCESS_OPEN, 0),
+        AccessPoint::Recovery { frames } => (ACCESS_RECOVERY, frames),
+    };
+    (FLAG_ACCESS | kind << ACCESS_SHIFT, recovery_frames, access.slices_crc)
+}
+
+fn decode_access(flags: u8, recovery_frames: u16, slices_crc: u32) -> Result<Option<Access>, FormatError> {
+    if flags & FLAG_ACCESS == 0 {
+        return Ok(None);
+    }
+    let point = match flags >> ACCESS_SHIFT & ACCESS_MASK {
+        ACCESS_SYNC => AccessPoint::Sync,
+        ACCESS_OPEN => AccessPoint::Open,
+        ACCESS_RECOVERY => AccessPoint::Recovery { frames: recovery_frames },
+        _ => return Err(FormatError::Invalid { what: "chunk head" }),
+    };
+    Ok(Some(Access { point, slices_crc }))
 }
 
 fn encode_init_head(init: &Init, out: &mut [u8]) {

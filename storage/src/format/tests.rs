@@ -3,7 +3,7 @@
 use super::batch::*;
 use super::record::*;
 use super::*;
-use crate::chunk::{Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
+use crate::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use crate::index::{Row, SegmentIndex};
 use crate::time::Timestamp;
@@ -12,12 +12,20 @@ use crc32fast::Hasher;
 use proptest::prelude::*;
 use uuid::Uuid;
 
+fn access() -> impl Strategy<Value = Option<Access>> {
+    let point = prop_oneof![
+        Just(AccessPoint::Sync),
+        Just(AccessPoint::Open),
+        any::<u16>().prop_map(|frames| AccessPoint::Recovery { frames })
+    ];
+    proptest::option::of((point, any::<u32>()).prop_map(|(point, slices_crc)| Access { point, slices_crc }))
+}
+
 fn meta() -> impl Strategy<Value = ChunkMeta> {
     let names = (any::<u32>(), 0..2_u8, 0..3_u8, 0..3_u8, any::<u64>(), any::<u64>(), any::<u64>());
-    let rest =
-        (any::<u64>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>(), any::<Option<u32>>(), any::<bool>());
+    let rest = (any::<u64>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>(), access(), any::<bool>());
     (names, rest).prop_map(|((camera, stream, track, rank, node, epoch, session), rest)| {
-        let (init, start, duration_us, frames, sequence, keyframe_crc, after_loss) = rest;
+        let (init, start, duration_us, frames, sequence, access, after_loss) = rest;
         ChunkMeta {
             camera: CameraId(camera),
             stream: StreamKind::try_from(stream).unwrap(),
@@ -31,7 +39,7 @@ fn meta() -> impl Strategy<Value = ChunkMeta> {
             start: Timestamp(start),
             duration_us,
             frames,
-            keyframe_crc,
+            access,
             after_loss,
         }
     })
@@ -89,6 +97,13 @@ proptest! {
         let (decoded, span) = decode_record(&bytes).unwrap();
         prop_assert!(is_same(&record, &decoded));
         prop_assert_eq!(span.padded(), bytes.len());
+    }
+
+    #[test]
+    fn a_kind_of_access_point_that_is_not_known_is_refused(meta in meta()) {
+        let mut head = ChunkHead::encode(&meta);
+        head[7] |= 0x31;
+        prop_assert!(ChunkHead::decode(&head).is_err());
     }
 
     #[test]

@@ -144,7 +144,7 @@ fn adds(
     let first = &run[enter.run_from].meta;
     let dropped = before.zip(enter.before_until).map_or(&[][..], |(before, until)| &before[until..]);
     let has_more = frames(&run[enter.run_from..leave.run_until]) > frames(dropped);
-    let begins_late = first.is_keyframe() && first.start.plus_micros(HOLE_US_MIN) > hole_start;
+    let begins_late = first.is_access_point() && first.start.plus_micros(HOLE_US_MIN) > hole_start;
     let ends_late = hole_start.plus_micros(HOLE_US_MIN) < end_of(run);
     let goes_on = if enter.is_shared { has_more } else { ends_late || (begins_late && has_more) };
     let is_hole = hole_start < hole_end || (enter.is_shared && leave.is_shared);
@@ -156,13 +156,17 @@ fn frames(entries: &[ChunkEntry]) -> u64 {
 }
 
 fn is_entry(entry: &ChunkEntry) -> bool {
-    entry.meta.is_keyframe() || entry.meta.track != TrackKind::Video
+    entry.meta.is_access_point() || entry.meta.track != TrackKind::Video
+}
+
+fn slices_crc(entry: &ChunkEntry) -> Option<u32> {
+    entry.meta.access.map(|access| access.slices_crc)
 }
 
 /// Where both hold it, the index of `keyframe` in `run`. No node records a keyframe twice: two of one node are the same picture at two times.
 fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
     let is_of_one_node = run.first().is_some_and(|first| first.meta.node == keyframe.meta.node);
-    if is_of_one_node || !keyframe.meta.is_keyframe() {
+    if is_of_one_node || !keyframe.meta.is_access_point() {
         return None;
     }
     let near = keyframe.meta.start;
@@ -170,7 +174,7 @@ fn find(run: &[ChunkEntry], keyframe: &ChunkEntry) -> Option<usize> {
     let last = run.partition_point(|entry| entry.meta.start <= near.plus_micros(SHARED_KEYFRAME_US_MAX));
     // Pictures of a camera that shows nothing are all the same.
     (first..last)
-        .filter(|index| run[*index].meta.keyframe_crc == keyframe.meta.keyframe_crc)
+        .filter(|index| slices_crc(&run[*index]) == slices_crc(keyframe))
         .min_by_key(|index| run[*index].meta.start.micros_since(near).unsigned_abs())
 }
 

@@ -1,7 +1,7 @@
 //! Stories of failovers and mirrors, and properties of any recording.
 
 use super::*;
-use crate::chunk::{ChunkLocation, GapCause, InitId};
+use crate::chunk::{Access, ChunkLocation, GapCause, InitId};
 use crate::ids::{CameraId, SegmentId, SessionId, StreamKind};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ impl Recording {
             start: Timestamp(i64::from(number) * CHUNK_US + self.skew_us),
             duration_us: CHUNK_US as u32,
             frames: 1,
-            keyframe_crc: (track == TrackKind::Video && number.is_multiple_of(2)).then_some(number),
+            access: (track == TrackKind::Video && number.is_multiple_of(2)).then_some(Access::sync(number)),
             after_loss: false,
         };
         let location =
@@ -99,7 +99,7 @@ fn a_recorder_that_begins_within_a_gop_is_entered_at_its_first_keyframe() {
 fn promoted_mirror(skew_us: i64) -> Vec<ChunkEntry> {
     let mut session = Recording { skew_us, ..MIRROR }.video(0..15);
     session[7].meta.duration_us = 80_000;
-    session[8].meta.keyframe_crc = None;
+    session[8].meta.access = None;
     for owned in &mut session[8..] {
         (owned.meta.epoch, owned.meta.rank) = (Epoch(2), Rank::Owner);
         owned.meta.start = owned.meta.start.plus_micros(-420_000);
@@ -120,7 +120,7 @@ fn a_mirror_that_becomes_the_owner_right_after_the_last_frame_of_the_dead_one_lo
         let merged = merge([owner.clone(), promoted_mirror(skew_us)].concat());
         assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>(), "clock off by {skew_us} us");
         let heir = merged.iter().position(|entry| entry.meta.node == NodeId(2)).unwrap();
-        assert!(merged[heir].meta.is_keyframe(), "it is entered at a keyframe");
+        assert!(merged[heir].meta.is_access_point(), "it is entered at a keyframe");
     }
 }
 
@@ -130,7 +130,7 @@ fn a_successor_that_is_confirmed_within_a_gop_loses_nothing() {
     for confirmed in &mut session[3..] {
         (confirmed.meta.epoch, confirmed.meta.rank) = (Epoch(2), Rank::Owner);
     }
-    assert!(!session[3].meta.is_keyframe());
+    assert!(!session[3].meta.is_access_point());
     let merged = merge([OWNER.video(0..5), session.clone()].concat());
     assert_eq!(shown(&merged)[5..], (6..15).map(|number| (3, number)).collect::<Vec<_>>());
     let merged = merge([OWNER.video(0..12), session].concat());
@@ -163,7 +163,9 @@ fn a_gop_is_shown_from_the_recording_that_has_two_frames_more_of_it() {
 #[test]
 fn recordings_without_a_shared_keyframe_are_cut_by_time() {
     let mut next = NEXT.video(6..15);
-    next.iter_mut().filter(|entry| entry.meta.is_keyframe()).for_each(|entry| entry.meta.keyframe_crc = Some(99_999));
+    next.iter_mut()
+        .filter(|entry| entry.meta.is_access_point())
+        .for_each(|entry| entry.meta.access = Some(Access::sync(99_999)));
     let merged = merge([OWNER.video(0..9), next].concat());
     assert_eq!(numbers(&merged), (0..15).collect::<Vec<_>>());
 }
@@ -181,7 +183,7 @@ fn a_loss_within_the_session_is_filled_from_the_mirror() {
 fn a_view_that_begins_with_what_cannot_be_decoded_leaves_it_to_the_mirror() {
     let mut owner = OWNER.video(1..3);
     for entry in &mut owner {
-        (entry.meta.after_loss, entry.meta.keyframe_crc) = (true, None);
+        (entry.meta.after_loss, entry.meta.access) = (true, None);
     }
     let merged = merge([owner, MIRROR.video(0..8)].concat());
     assert_eq!(shown(&merged), (0..8).map(|number| (2, number)).collect::<Vec<_>>());
@@ -340,8 +342,8 @@ proptest! {
 #[test]
 fn two_sessions_of_one_node_with_the_same_picture_are_both_shown() {
     let picture = |mut entries: Vec<ChunkEntry>| {
-        let keyframes = entries.iter_mut().filter_map(|entry| entry.meta.keyframe_crc.as_mut());
-        keyframes.for_each(|crc| *crc = 7);
+        let keyframes = entries.iter_mut().filter_map(|entry| entry.meta.access.as_mut());
+        keyframes.for_each(|access| access.slices_crc = 7);
         entries
     };
     let again = Recording { skew_us: 20_000, ..OWNER };
@@ -414,7 +416,7 @@ impl Session {
         entry.meta.start = Timestamp(i64::from(frames.start) * FRAME_US + recorder.skew_us);
         entry.meta.duration_us = count * u32::try_from(FRAME_US).unwrap();
         entry.meta.frames = count;
-        entry.meta.keyframe_crc = frames.start.is_multiple_of(GOP_FRAMES).then_some(frames.start);
+        entry.meta.access = frames.start.is_multiple_of(GOP_FRAMES).then_some(Access::sync(frames.start));
         entry.meta.after_loss = after_loss;
         entry
     }

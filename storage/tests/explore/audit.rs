@@ -305,6 +305,6 @@ fn during(what: &'static str) -> impl Fn(String) -> String {
 /// Video that begins with a keyframe, or goes on behind a chunk that does: every second chunk has one.
 fn is_playable(entry: &ChunkEntry, listed: &[ChunkEntry]) -> bool {
     let meta = &entry.meta;
-    let is_before = |other: &ChunkEntry| other.meta.is_keyframe() && other.meta.is_followed_by(meta);
-    meta.track == TrackKind::Video && (meta.is_keyframe() || (!meta.after_loss && listed.iter().any(is_before)))
+    let is_before = |other: &ChunkEntry| other.meta.is_access_point() && other.meta.is_followed_by(meta);
+    meta.track == TrackKind::Video && (meta.is_access_point() || (!meta.after_loss && listed.iter().any(is_before)))
 }

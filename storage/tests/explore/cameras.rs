@@ -4,7 +4,7 @@ use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::{MAIN, NODE};
 use bytes::Bytes;
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::simulation::Random;
 use holdfast_storage::time::Timestamp;
@@ -192,7 +192,7 @@ impl Recorder {
             start: self.at.plus_micros(delay_us as i64),
             duration_us: if is_audio { plan.chunk_us as u32 / 2 } else { plan.chunk_us as u32 },
             frames: 10,
-            keyframe_crc: (!is_audio && sequence.is_multiple_of(2)).then(|| random.next() as u32),
+            access: (!is_audio && sequence.is_multiple_of(2)).then(|| Access::sync(random.next() as u32)),
             after_loss: self.after_loss,
         };
         let is_long = random.one_in(300);

@@ -1,7 +1,7 @@
 //! Made-up footage that can be made again: everything of a chunk follows from its camera, its session and its number. Pure.
 
 use bytes::Bytes;
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::LazyLock;
@@ -72,7 +72,7 @@ pub(crate) fn meta(camera: u32, session: Session, sequence: u32) -> ChunkMeta {
         start: session.start_of(camera, sequence),
         duration_us: CHUNK_US as u32,
         frames: 10,
-        keyframe_crc: sequence.is_multiple_of(KEYFRAME_EVERY).then_some(sequence ^ camera),
+        access: sequence.is_multiple_of(KEYFRAME_EVERY).then_some(Access::sync(sequence ^ camera)),
         after_loss: false,
     }
 }

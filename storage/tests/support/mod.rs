@@ -7,7 +7,7 @@
 pub(crate) mod faulty;
 
 use bytes::Bytes;
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -53,7 +53,7 @@ pub(crate) fn meta(camera: u32, sequence: u32) -> ChunkMeta {
         start: Timestamp(T0 + i64::from(sequence) * CHUNK_US),
         duration_us: CHUNK_US as u32,
         frames: 12,
-        keyframe_crc: sequence.is_multiple_of(2).then_some(sequence),
+        access: sequence.is_multiple_of(2).then_some(Access::sync(sequence)),
         after_loss: false,
     }
 }

@@ -11,7 +11,7 @@ use holdfast_control_api::playback::Tracks;
 use holdfast_control_api::playback::export::plan_export;
 use holdfast_control_api::playback::rebase::Rebaser;
 use holdfast_control_api::range::Range;
-use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, InitId};
+use holdfast_storage::chunk::{Access, AccessPoint, ChunkEntry, ChunkLocation, ChunkMeta, InitId};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::path::Path;
@@ -85,7 +85,7 @@ impl Recording {
                 decode_time: at(number).ticks(AUDIO_HZ),
                 duration: AUDIO_CHUNK_SAMPLES as u32,
                 composition_offset: 0,
-                keyframe: true,
+                access: Some(AccessPoint::Sync),
             };
             recording.store(TrackKind::Audio, number as usize, (at(number), at(number + 1)), &[sound]);
         }
@@ -108,7 +108,7 @@ impl Recording {
             start,
             duration_us: u32::try_from(end.micros_since(start)).unwrap(),
             frames: frames.len() as u32,
-            keyframe_crc: (is_video && frames[0].keyframe).then_some(1),
+            access: frames[0].access.filter(|_| is_video).map(|point| Access { point, slices_crc: 1 }),
             after_loss: false,
         };
         let location = ChunkLocation {
@@ -149,7 +149,7 @@ fn frame(unit: &AccessUnit, at_us: i64, next_us: i64) -> Frame {
         decode_time,
         duration: (next - decode_time) as u32,
         composition_offset: 0,
-        keyframe: unit.0.iter().any(|nal| nal[0] & 0x1f == 5),
+        access: unit.0.iter().any(|nal| nal[0] & 0x1f == 5).then_some(AccessPoint::Sync),
     }
 }
 

@@ -165,7 +165,7 @@ async fn segments_begin_with_keyframes(site: &Site, base: &str, playlist: &Media
         let range = probe::chunk_ranges(&media.body).next().expect("a chunk").expect("a sound chunk");
         let samples = probe::samples(&media.body[range]).map_err(|error| Error::Wrong(error.to_string()))?;
         assert!(
-            samples.first().is_some_and(|sample| sample.keyframe),
+            samples.first().is_some_and(|sample| sample.is_sync),
             "{} begins with {:?}",
             segment.uri,
             samples.first()

@@ -16,7 +16,7 @@ pub(crate) fn turn_a_bit(segment: &Path, camera: CameraId) -> Result<ChunkEntry>
     let footage = offline::footage(segment, camera, StreamKind::Main, |_, _| {}).map_err(wrong)?;
     let video: Vec<_> = footage.entries().iter().filter(|entry| entry.meta.track == TrackKind::Video).collect();
     let inner = video.get(1..video.len().saturating_sub(1)).unwrap_or_default();
-    let found = inner.iter().find(|entry| !entry.meta.is_keyframe());
+    let found = inner.iter().find(|entry| !entry.meta.is_access_point());
     let entry = **found.ok_or_else(|| Error::Wrong(format!("no chunk to damage in {}", segment.display())))?;
     let mut bytes = fs::read(segment).expect("a segment");
     bytes[(entry.location.offset + HEADS_BYTES) as usize + entry.location.payload_bytes as usize / 2] ^= 4;

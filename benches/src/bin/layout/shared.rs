@@ -3,7 +3,7 @@
 use crate::{FRAME_BYTES, Layout};
 use bytes::Bytes;
 use holdfast_benches::Outcome;
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{ClassId, Volume, VolumeHandle, VolumeOptions};
@@ -107,7 +107,7 @@ fn chunk(camera: CameraId, state: &Camera, first: Duration, end: Timestamp, fram
         start,
         duration_us: (end.micros() - start.micros()) as u32,
         frames: state.frames,
-        keyframe_crc: Some(state.sequence),
+        access: Some(Access::sync(state.sequence)),
         after_loss: false,
     };
     Chunk { meta, parts: vec![frame.clone(); state.frames as usize] }

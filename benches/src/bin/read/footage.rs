@@ -4,7 +4,7 @@ use bytes::Bytes;
 use holdfast_benches::Outcome;
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::fmp4::init::{VideoCodec, VideoParameters, video_init};
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, ClassId, Volume, VolumeHandle, VolumeOptions};
@@ -126,7 +126,7 @@ impl Feeder<'_> {
                 decode_time: first_time + u64::from(FRAME_TICKS) * number as u64,
                 duration: FRAME_TICKS,
                 composition_offset: 0,
-                keyframe,
+                access: keyframe.then_some(AccessPoint::Sync),
             }
         };
         let built: Vec<Frame> = (0..frames).map(frame).collect();
@@ -143,7 +143,7 @@ impl Feeder<'_> {
             start,
             duration_us: u32::try_from(frames as i64 * FRAME_US)?,
             frames: u32::try_from(frames)?,
-            keyframe_crc: is_keyframe.then_some(sequence),
+            access: is_keyframe.then_some(Access::sync(sequence)),
             after_loss: false,
         };
         Ok(Record::Chunk(Chunk { meta, parts: build_chunk(TrackKind::Video, sequence, start, &built)? }))

@@ -55,7 +55,7 @@ pub(crate) fn instants(
         let first = from_keyframe_before(&tracks.video, at).first().ok_or("an instant is not there")?;
         let payload = handle.read(&first.location)?;
         took.push(started.elapsed().as_secs_f64() * 1e3);
-        if payload.len() != first.location.payload_bytes as usize || !first.meta.is_keyframe() {
+        if payload.len() != first.location.payload_bytes as usize || !first.meta.is_access_point() {
             return Err("something else was read".into());
         }
     }

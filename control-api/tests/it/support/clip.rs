@@ -7,6 +7,7 @@ use holdfast_control_api::fmp4::init::{
     AudioCodec, AudioParameters, VIDEO_TIMESCALE, VideoCodec, VideoParameters, audio_init, video_init,
 };
 use holdfast_control_api::fmp4::probe;
+use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use mp4_atom::{Decode, Esds};
 
@@ -23,6 +24,44 @@ pub(crate) fn h264(size: &str, seconds: u32, bframes: u32) -> Clip {
     let (b, g) = (bframes.to_string(), "keyint=25:min-keyint=25:scenecut=0");
     let file = encode_video(size, seconds, &["-c:v", "libx264", "-preset", "ultrafast", "-bf", &b, "-x264-params", g]);
     video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size)
+}
+
+/// H.264 of 25 frames a second whose only IDR picture is the first: each second a gradual refresh
+/// begins, or an open GOP.
+pub(crate) fn h264_without_idr(size: &str, seconds: u32, gradual: bool) -> Clip {
+    let params = if gradual {
+        "keyint=25:min-keyint=25:scenecut=0:intra-refresh=1:bframes=0"
+    } else {
+        "keyint=25:min-keyint=25:scenecut=0:open-gop=1:bframes=2:b-adapt=0"
+    };
+    let file = encode_video(size, seconds, &["-c:v", "libx264", "-preset", "veryfast", "-x264-params", params]);
+    let mut clip = video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size);
+    clip.frames.iter_mut().for_each(|frame| frame.access = access_point(&frame.data));
+    assert_eq!(clip.frames.iter().filter(|frame| frame.access == Some(AccessPoint::Sync)).count(), 1);
+    clip
+}
+
+/// What an access unit of H.264 says of itself: an IDR picture, or a recovery point SEI message
+/// (ITU-T H.264, D.1.8).
+fn access_point(mut data: &[u8]) -> Option<AccessPoint> {
+    let mut recovery = None;
+    while let Some((length, rest)) = data.split_first_chunk::<4>() {
+        let (nal, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        match (nal[0] & 0x1f, nal[1]) {
+            (5, _) => return Some(AccessPoint::Sync),
+            (6, 6) => recovery = Some(exp_golomb(&nal[3..])),
+            _ => {}
+        }
+        data = rest;
+    }
+    recovery.map(|frames| if frames == 0 { AccessPoint::Open } else { AccessPoint::Recovery { frames } })
+}
+
+/// `ue(v)` (9.1).
+fn exp_golomb(bytes: &[u8]) -> u16 {
+    let bits = u32::from_be_bytes(*bytes.first_chunk().unwrap_or(&[bytes[0], *bytes.get(1).unwrap_or(&0), 0, 0]));
+    let zeros = bits.leading_zeros();
+    u16::try_from((bits << zeros >> (31 - zeros)) - 1).unwrap()
 }
 
 /// H.265 of 25 frames a second with a keyframe every second.
@@ -63,7 +102,7 @@ pub(crate) fn g711(codec: AudioCodec, seconds: u32) -> Clip {
         decode_time: index as u64 * 160,
         duration: 160,
         composition_offset: 0,
-        keyframe: true,
+        access: Some(AccessPoint::Sync),
     };
     let parameters = AudioParameters { codec, sample_rate_hz: 8000, channels: 1 };
     let frames = raw.chunks(160).enumerate().map(frame).collect();
@@ -125,7 +164,7 @@ fn frames(file: &[u8]) -> Vec<Frame> {
                 decode_time: sample.decode_time,
                 duration: sample.duration,
                 composition_offset: sample.composition_offset as i32,
-                keyframe: sample.keyframe,
+                access: sample.is_sync.then_some(AccessPoint::Sync),
             });
         }
     }

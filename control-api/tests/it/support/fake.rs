@@ -6,7 +6,7 @@ use holdfast_consensus::model::{CameraSpec, Duty, Role};
 use holdfast_control_api::backend::{Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
-use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
+use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::ids::{
     CameraId, DrillId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
 };
@@ -127,7 +127,7 @@ impl State {
             start,
             duration_us: ticks_micros(ticks) as u32,
             frames: frames.len() as u32,
-            keyframe_crc: frames[0].keyframe.then_some(1),
+            access: frames[0].access.map(|point| Access { point, slices_crc: 1 }),
             after_loss: false,
         };
         let offset = self.payloads.len() as u64;
@@ -223,7 +223,7 @@ fn chunked(clip: &Clip) -> Vec<&[Frame]> {
     let mut begin = 0;
     for (index, frame) in clip.frames.iter().enumerate().skip(1) {
         let long = frame.decode_time - clip.frames[begin].decode_time >= half;
-        if long || (frame.keyframe && clip.track == TrackKind::Video) {
+        if long || (frame.access.is_some() && clip.track == TrackKind::Video) {
             chunks.push(&clip.frames[begin..index]);
             begin = index;
         }

@@ -60,6 +60,16 @@ pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
     String::from_utf8(counted).unwrap().trim().trim_end_matches(',').parse().unwrap()
 }
 
+/// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample.
+pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), bytes);
+    let args =
+        ["-v", "error", "-select_streams", "v:0", "-show_packets", "-show_entries", "packet=flags", "-of", "csv=p=0"];
+    let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
+    told.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+}
+
 fn write(dir: &Path, bytes: &[u8]) -> String {
     let path = dir.join("file.mp4");
     std::fs::write(&path, bytes).unwrap();

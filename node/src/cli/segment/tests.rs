@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::args::{ExtractArgs, StreamArg};
 use bytes::Bytes;
 use holdfast_control_api::fmp4::{self, Frame, probe};
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Init, InitId, Record};
+use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -41,7 +41,7 @@ fn chunk(camera: u32, sequence: u32) -> Chunk {
         decode_time: start.ticks(fmp4::init::VIDEO_TIMESCALE),
         duration: 45_000,
         composition_offset: 0,
-        keyframe: is_keyframe,
+        access: is_keyframe.then_some(AccessPoint::Sync),
     };
     let meta = ChunkMeta {
         camera: CameraId(camera),
@@ -56,7 +56,7 @@ fn chunk(camera: u32, sequence: u32) -> Chunk {
         start,
         duration_us: CHUNK_US,
         frames: 1,
-        keyframe_crc: is_keyframe.then_some(sequence),
+        access: is_keyframe.then_some(Access::sync(sequence)),
         after_loss: false,
     };
     Chunk { meta, parts: fmp4::build_chunk(TrackKind::Video, sequence, start, &[frame]).unwrap() }

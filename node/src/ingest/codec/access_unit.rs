@@ -12,9 +12,9 @@
 use super::nal::{Nal, Slice, SliceKind, inspect};
 use super::parameter_sets::ParameterSets;
 use super::{Arrival, Fault, Packet, annex_b};
-use crate::ingest::media::{AccessPoint, MediaFrame, TrackParameters, VideoCodec};
+use crate::ingest::media::{MediaFrame, TrackParameters, VideoCodec};
 use bytes::{BufMut, BytesMut};
-use holdfast_storage::chunk::FRAME_BYTES_MAX;
+use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX};
 use holdfast_storage::ids::TrackKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

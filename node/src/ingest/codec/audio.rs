@@ -4,6 +4,7 @@
 use super::{Fault, Packet};
 use crate::ingest::media::{AudioCodec, MediaFrame, TrackParameters};
 use bytes::{Bytes, BytesMut};
+use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
 use retina::codec::{Depacketizer, ParametersRef};
 use std::num::NonZeroU16;
@@ -166,7 +167,7 @@ impl AudioDepacketizer {
             received: packet.arrival.instant,
             received_wall: packet.arrival.wall,
             data,
-            access: None,
+            access: Some(AccessPoint::Sync),
             lost_packets: std::mem::take(&mut self.lost),
             is_damaged: false,
             length: Some(ticks),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const START: Timestamp = Timestamp(1_795_341_600_000_000);
 
 fn video() -> Chunker {
-    Chunker::new(TrackKind::Video, 90_000, Limits::default())
+    Chunker::new(Some(VideoCodec::H264), 90_000, Limits::default())
 }
 
 fn frame(at_ms: i64, keyframe: bool) -> TimedFrame {
@@ -16,7 +16,8 @@ fn frame(at_ms: i64, keyframe: bool) -> TimedFrame {
 fn sized(at_ms: i64, keyframe: bool, bytes: usize) -> TimedFrame {
     static ZEROS: [u8; 4 << 20] = [0; 4 << 20];
     let data = Bytes::from_static(&ZEROS[..bytes]);
-    TimedFrame { data, decode: START.plus_micros(at_ms * 1000), composition_us: 0, keyframe, length_us: None }
+    let access = keyframe.then_some(AccessPoint::Sync);
+    TimedFrame { data, decode: START.plus_micros(at_ms * 1000), composition_us: 0, access, length_us: None }
 }
 
 fn at(ms: i64) -> Timestamp {
@@ -32,16 +33,19 @@ fn stream(chunker: &mut Chunker, frames: i64, gop: i64) -> Vec<Cut> {
 fn a_chunk_ends_at_half_a_second_or_a_keyframe() {
     let mut chunker = video();
     let cuts = stream(&mut chunker, 51, 25);
-    let lengths: Vec<_> = cuts.iter().map(|cut| (cut.frames.len(), cut.keyframe_crc.is_some())).collect();
+    let lengths: Vec<_> = cuts.iter().map(|cut| (cut.frames.len(), cut.access.is_some())).collect();
     assert_eq!(lengths, [(12, true), (12, false), (1, false), (12, true), (12, false), (1, false)]);
     assert!(cuts.iter().all(|cut| cut.duration_us <= 500_000));
 }
 
 #[test]
-fn the_keyframes_bytes_name_it() {
+fn an_access_point_is_named_by_its_slices() {
     let mut chunker = video();
-    let cuts = stream(&mut chunker, 20, 100);
-    assert_eq!(cuts[0].keyframe_crc, Some(crc32fast::hash(&[0; 100])));
+    let idr = Bytes::from_static(&[0, 0, 0, 2, 0x67, 1, 0, 0, 0, 3, 0x65, 8, 9]);
+    chunker.push(TimedFrame { data: idr, ..frame(0, true) }, false);
+    let point = AccessPoint::Sync;
+    let cut = chunker.flush().unwrap();
+    assert_eq!(cut.access, Some(Access { point, slices_crc: crc32fast::hash(&[0x65, 8, 9]) }));
 }
 
 #[test]
@@ -123,12 +127,12 @@ fn slow_streams_keep_their_frames_length_across_idle_chunks() {
 
 #[test]
 fn audio_ends_by_time_only_and_has_no_keyframe() {
-    let mut chunker = Chunker::new(TrackKind::Audio, 8000, Limits::default());
+    let mut chunker = Chunker::new(None, 8000, Limits::default());
     let cuts: Vec<_> = (0..60)
         .filter_map(|n| chunker.push(TimedFrame { length_us: Some(20_000), ..frame(n * 20, true) }, false).cut)
         .collect();
     assert_eq!(cuts.iter().map(|cut| cut.frames.len()).collect::<Vec<_>>(), [25, 25]);
-    assert!(cuts.iter().all(|cut| cut.keyframe_crc.is_none() && cut.frames.iter().all(|frame| frame.duration == 160)));
+    assert!(cuts.iter().all(|cut| cut.access.is_none() && cut.frames.iter().all(|frame| frame.duration == 160)));
 }
 
 proptest! {
@@ -138,7 +142,7 @@ proptest! {
         frames in prop::collection::vec((-50_000_i64..900_000, any::<bool>(), 0_usize..600_000, 0_u8..20), 1..120),
         timescale in prop::sample::select(vec![8_000_u32, 44_100, 90_000]),
     ) {
-        let mut chunker = Chunker::new(TrackKind::Video, timescale, Limits::default());
+        let mut chunker = Chunker::new(Some(VideoCodec::H264), timescale, Limits::default());
         let (mut now, mut pushed, mut cuts) = (START, 0, Vec::new());
         for (step_us, keyframe, bytes, event) in frames {
             now = now.plus_micros(step_us);

@@ -6,7 +6,7 @@ use super::*;
 use crate::ingest::media::VideoCodec;
 use crate::recorder::mux;
 use bytes::Bytes;
-use holdfast_storage::chunk::ChunkMeta;
+use holdfast_storage::chunk::{AccessPoint, ChunkMeta};
 use holdfast_storage::ids::{Epoch, Rank};
 use std::sync::Mutex;
 
@@ -128,6 +128,11 @@ fn h264(width: u16) -> Arc<TrackParameters> {
     Arc::new(TrackParameters::Video { codec, config, width, height: 720, pixel_aspect_ratio: None, timescale })
 }
 
+/// A slice of an IDR picture or of another.
+fn slice(keyframe: bool) -> Bytes {
+    Bytes::from([&[0, 0, 0, 46, if keyframe { 0x65 } else { 0x41 }][..], &[7; 45]].concat())
+}
+
 impl Story {
     fn now(&self, ms: i64) -> Now {
         let instant = self.origin + Duration::from_millis(ms as u64);
@@ -142,7 +147,7 @@ impl Story {
             timescale: 90_000,
             received: instant,
             received_wall: wall,
-            data: Bytes::from(vec![keyframe as u8; 50]),
+            data: slice(keyframe),
             access: keyframe.then_some(AccessPoint::Sync),
             lost_packets: 0,
             is_damaged: false,
@@ -195,7 +200,7 @@ fn a_session_begins_at_a_keyframe_and_is_numbered_without_holes() {
     story.pipeline.finish(story.now(3000));
     let chunks = story.video();
     assert_whole(&chunks);
-    assert_eq!((times(&chunks)[0].0, chunks[0].sequence, chunks[0].is_keyframe()), (1000, 0, true));
+    assert_eq!((times(&chunks)[0].0, chunks[0].sequence, chunks[0].is_access_point()), (1000, 0, true));
     assert_eq!(chunks[0].session, SessionId(chunks[0].start.micros() as u64));
     assert_eq!(times(&chunks).last().map(|last| last.1), Some(3000));
     assert_eq!(story.status.read().counts.discarded_frames, 13);
@@ -372,7 +377,7 @@ fn on_another_volume_a_new_session_begins_at_a_keyframe_and_what_was_lost_is_a_g
     let after = story.sink.since(before);
     let chunks = after.chunks(TrackKind::Video);
     assert_whole(&chunks);
-    assert_eq!((chunks[0].sequence, chunks[0].is_keyframe()), (0, true));
+    assert_eq!((chunks[0].sequence, chunks[0].is_access_point()), (0, true));
     assert!(chunks[0].session > story.video()[0].session);
     let gaps: Vec<_> = after.gaps();
     assert_eq!(gaps.first().map(|gap| (gap.0, gap.2)), Some((1480, GapCause::VolumeFailed)));
@@ -443,7 +448,7 @@ fn a_new_identity_ends_the_chunk_and_keeps_the_session() {
     assert_whole(&chunks);
     assert_eq!(times(&chunks).last().map(|last| last.1), Some(3000));
     let changed = chunks.iter().find(|meta| meta.epoch == Epoch(4)).unwrap();
-    assert_eq!((times(&[*changed])[0].0, changed.is_keyframe(), changed.session), (1200, false, chunks[0].session));
+    assert_eq!((times(&[*changed])[0].0, changed.is_access_point(), changed.session), (1200, false, chunks[0].session));
 }
 
 #[test]
@@ -494,7 +499,10 @@ fn a_wall_clock_set_back_an_hour_begins_a_session_that_overlaps_nothing() {
     let sessions: std::collections::BTreeSet<_> = chunks.iter().map(|meta| meta.session).collect();
     assert_eq!(sessions.len(), 2);
     let second = chunks.iter().find(|meta| meta.session > chunks[0].session).unwrap();
-    assert!(second.is_keyframe() && second.sequence == 0, "it waits for the keyframe: no frame is lost to playback");
+    assert!(
+        second.is_access_point() && second.sequence == 0,
+        "it waits for the keyframe: no frame is lost to playback"
+    );
     assert_eq!(chunks.iter().map(|meta| meta.frames).sum::<u32>(), 125, "no frame was lost");
     assert_eq!(story.status.read().counts.clock_steps, 1);
 }
@@ -576,5 +584,5 @@ fn audio_is_recorded_beside_video_and_never_before_its_keyframe() {
     assert_whole(&audio);
     assert_eq!(times(&audio)[0].0, 1000);
     assert_eq!(audio.iter().map(|meta| meta.frames).sum::<u32>(), 50);
-    assert!(audio.iter().all(|meta| !meta.is_keyframe() && meta.session == story.video()[0].session));
+    assert!(audio.iter().all(|meta| !meta.is_access_point() && meta.session == story.video()[0].session));
 }

@@ -292,7 +292,7 @@ mod tests {
             start: Timestamp(start),
             duration_us: 10,
             frames: 1,
-            keyframe_crc: None,
+            access: None,
             after_loss: false,
         }
     }

@@ -6,7 +6,7 @@ use crate::recorder::status::Identity;
 use crate::server::sink::VolumeSink;
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_storage::chunk::{Chunk, GapCause};
+use holdfast_storage::chunk::{Access, Chunk, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SessionId, StreamKind};
 use holdfast_storage::{Range, Volume, VolumeOptions};
 use tempfile::TempDir;
@@ -156,7 +156,7 @@ fn chunk(sequence: u32) -> Record {
         start: at(sequence.into()),
         duration_us: CHUNK_US as u32,
         frames: 12,
-        keyframe_crc: sequence.is_multiple_of(2).then_some(1),
+        access: sequence.is_multiple_of(2).then_some(Access::sync(1)),
         after_loss: false,
     };
     Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; 1000])] })

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::ingest::codec::Arrival;
-use crate::ingest::media::{AccessPoint, TrackParameters};
+use crate::ingest::media::TrackParameters;
 use VideoCodec::{H264, H265};
+use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
