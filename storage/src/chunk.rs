@@ -147,7 +147,7 @@ impl Init {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum GapCause {
-    /// No session could be opened: no route, refused, wrong URL or password, no usable track.
+    /// No session could be opened: no route, connection refused, no answer.
     CameraUnreachable = 1,
     /// The session was open and no frame came.
     CameraStalled = 2,
@@ -165,6 +165,48 @@ pub enum GapCause {
     Damaged = 8,
     /// Nothing was recorded and nothing explains it.
     Unknown = 9,
+    /// The camera answers, but refuses what is asked of it or breaks the protocol.
+    CameraProtocol = 10,
+    /// Frames come, and none at which decoding could begin.
+    AwaitsKeyframe = 11,
+    /// The camera sent more than its budget.
+    OverBudget = 12,
+}
+
+impl GapCause {
+    pub const ALL: [Self; 12] = [
+        Self::CameraUnreachable,
+        Self::CameraProtocol,
+        Self::CameraStalled,
+        Self::PacketsLost,
+        Self::AwaitsKeyframe,
+        Self::OverBudget,
+        Self::NodeDown,
+        Self::VolumeFailed,
+        Self::Overload,
+        Self::RecorderStopped,
+        Self::Damaged,
+        Self::Unknown,
+    ];
+
+    /// As the API, the command line and metrics name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CameraUnreachable => "camera_unreachable",
+            Self::CameraStalled => "camera_stalled",
+            Self::PacketsLost => "packets_lost",
+            Self::NodeDown => "node_down",
+            Self::VolumeFailed => "volume_failed",
+            Self::Overload => "overload",
+            Self::RecorderStopped => "recorder_stopped",
+            Self::Damaged => "damaged",
+            Self::Unknown => "unknown",
+            Self::CameraProtocol => "camera_protocol",
+            Self::AwaitsKeyframe => "awaits_keyframe",
+            Self::OverBudget => "over_budget",
+        }
+    }
 }
 
 from_u8!(GapCause {
@@ -176,7 +218,10 @@ from_u8!(GapCause {
     Overload,
     RecorderStopped,
     Damaged,
-    Unknown
+    Unknown,
+    CameraProtocol,
+    AwaitsKeyframe,
+    OverBudget
 });
 
 /// An entry of the gap ledger: this node did not record this interval of this camera.
@@ -218,4 +263,18 @@ pub struct ChunkLocation {
 pub struct ChunkEntry {
     pub meta: ChunkMeta,
     pub location: ChunkLocation,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_one_name_and_all_are_listed() {
+        for cause in GapCause::ALL {
+            assert_eq!(serde_json::to_value(cause).ok(), Some(cause.name().into()));
+        }
+        let stored: Vec<GapCause> = (0..=u8::MAX).filter_map(|number| GapCause::try_from(number).ok()).collect();
+        assert!(stored.iter().all(|cause| GapCause::ALL.contains(cause)) && stored.len() == GapCause::ALL.len());
+    }
 }

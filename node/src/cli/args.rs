@@ -356,7 +356,9 @@ pub(super) struct GapsArgs {
     /// Name or number; all cameras, if not given
     #[arg(long)]
     pub(super) camera: Option<String>,
-    /// As the table names it: camera_unreachable, camera_stalled, packets_lost, node_down, volume_failed, overload, recorder_stopped, damaged, unknown
+    /// As the table names it: camera_unreachable, camera_protocol, camera_stalled, packets_lost,
+    /// awaits_keyframe, over_budget, node_down, volume_failed, overload, recorder_stopped, damaged,
+    /// unknown
     #[arg(long, value_parser = parse_cause)]
     pub(super) cause: Option<GapCause>,
     /// Name or number of the node that did not record

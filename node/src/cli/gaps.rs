@@ -6,7 +6,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash};
-use super::timeline::{cause, range, seconds};
+use super::timeline::{range, seconds};
 use holdfast_control_api::ledger::sums;
 use holdfast_control_api::wire::{Camera, GapLedger, Node};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -22,7 +22,7 @@ pub(super) async fn run(args: GapsArgs, options: ApiOptions, out: Output) -> Res
     if let Some(node) = &args.node {
         query.push(("node", resolve::node(&api, node).await?.id.to_string()));
     }
-    query.extend(args.cause.map(|wanted| ("cause", cause(wanted))));
+    query.extend(args.cause.map(|wanted| ("cause", wanted.name().to_owned())));
     let ledger = all_pages(&api, &query).await?;
     let names = Names::read(&api).await?;
     out.print(&ledger, |ledger| describe(ledger, &names))
@@ -98,7 +98,7 @@ fn gaps_table(ledger: &GapLedger, names: &Names) -> Table {
             gap.start.to_string(),
             gap.end.to_string(),
             seconds(gap.duration_us),
-            cause(gap.cause),
+            gap.cause.name().to_owned(),
             or_dash(gap.node.map(|node| names.node(node))),
             or_dash(gap.frames_missing),
         ]);
@@ -109,7 +109,7 @@ fn gaps_table(ledger: &GapLedger, names: &Names) -> Table {
 fn sums_table(ledger: &GapLedger) -> Table {
     let mut table = Table::new(&["CAUSE", "GAPS", "SECONDS"]);
     for sum in &ledger.sums {
-        table.row(vec![cause(sum.cause), sum.gaps.to_string(), seconds(sum.duration_us)]);
+        table.row(vec![sum.cause.name().to_owned(), sum.gaps.to_string(), seconds(sum.duration_us)]);
     }
     let (gaps, micros) =
         ledger.sums.iter().fold((0, 0_i64), |all, sum| (all.0 + sum.gaps, all.1.saturating_add(sum.duration_us)));

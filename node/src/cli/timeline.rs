@@ -8,7 +8,6 @@ use super::output::Output;
 use super::table::{Table, or_dash};
 use super::{resolve, when};
 use holdfast_control_api::wire::Timeline;
-use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
 
 pub(super) async fn run(args: TimelineArgs, options: ApiOptions, out: Output) -> Result<(), CliError> {
@@ -41,8 +40,8 @@ fn table(timeline: &Timeline) -> String {
         ));
     }
     for gap in &timeline.gaps {
-        let cause = cause(gap.cause);
-        rows.push((gap.start, row("GAP", gap.start, gap.end, or_dash(gap.node), "-".to_owned(), &cause)));
+        let cause = gap.cause.name();
+        rows.push((gap.start, row("GAP", gap.start, gap.end, or_dash(gap.node), "-".to_owned(), cause)));
     }
     rows.sort_by_key(|(start, _)| *start);
     if rows.is_empty() {
@@ -51,14 +50,6 @@ fn table(timeline: &Timeline) -> String {
     let mut table = Table::new(&["WHAT", "START", "END", "SECONDS", "NODE", "EPOCH", "NOTE"]);
     rows.into_iter().for_each(|(_, cells)| table.row(cells));
     table.to_string()
-}
-
-/// As the API names it.
-pub(super) fn cause(cause: GapCause) -> String {
-    match serde_json::to_value(cause) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => format!("{cause:?}"),
-    }
 }
 
 fn row(what: &str, start: Timestamp, end: Timestamp, node: String, epoch: String, note: &str) -> Vec<String> {

@@ -177,24 +177,11 @@ fn clocks(member: &Member) -> Families {
     Ok(offset.collect().into_iter().chain(error.collect()).collect())
 }
 
-/// As the ledger stores them.
-const GAP_CAUSES: [(GapCause, &str); 9] = [
-    (GapCause::CameraUnreachable, "camera_unreachable"),
-    (GapCause::CameraStalled, "camera_stalled"),
-    (GapCause::PacketsLost, "packets_lost"),
-    (GapCause::NodeDown, "node_down"),
-    (GapCause::VolumeFailed, "volume_failed"),
-    (GapCause::Overload, "overload"),
-    (GapCause::RecorderStopped, "recorder_stopped"),
-    (GapCause::Damaged, "damaged"),
-    (GapCause::Unknown, "unknown"),
-];
-
 fn gaps(member: &Member) -> Families {
     let help = "How long this node's recorders did not record, as they wrote it into the gap ledger.";
     let counter = CounterVec::new(Opts::new("holdfast_gap_seconds_total", help), &["cause"])?;
-    for (cause, name) in GAP_CAUSES {
-        counter.with_label_values(&[name]).inc_by(member.gaps.seconds(cause));
+    for cause in GapCause::ALL {
+        counter.with_label_values(&[cause.name()]).inc_by(member.gaps.seconds(cause));
     }
     Ok(counter.collect())
 }

@@ -53,7 +53,7 @@ fn record() -> impl Strategy<Value = Record> {
         let (stream, track) = (StreamKind::Sub, TrackKind::Audio);
         Record::Init(Init { camera: CameraId(9), stream, track, bytes: Bytes::from(bytes) })
     });
-    let gap = (any::<u32>(), 1..10_u8, any::<i64>(), any::<i64>(), any::<u16>());
+    let gap = (any::<u32>(), 1..13_u8, any::<i64>(), any::<i64>(), any::<u16>());
     let gap = gap.prop_map(|(camera, cause, start, end, frames)| {
         let frames_missing = Some(frames).filter(|frames| *frames > 0);
         let (start, end) = (Timestamp(start), Timestamp(end));
