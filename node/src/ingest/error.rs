@@ -86,7 +86,19 @@ impl SessionError {
     pub fn gap_cause(&self) -> GapCause {
         match self {
             Self::Stalled(_) => GapCause::CameraStalled,
-            _ => GapCause::CameraUnreachable,
+            Self::OverBudget { .. } => GapCause::OverBudget,
+            Self::BadUrl(_) | Self::Unreachable(_) | Self::Ended => GapCause::CameraUnreachable,
+            Self::AuthFailed(_)
+            | Self::Login(_)
+            | Self::Tls(_)
+            | Self::Redirect(_)
+            | Self::TransportRefused(_)
+            | Self::NotFound(_)
+            | Self::NoVideo(_)
+            | Self::UnsupportedCodec(_)
+            | Self::BadSdp(_)
+            | Self::Busy(_)
+            | Self::Protocol { .. } => GapCause::CameraProtocol,
         }
     }
 

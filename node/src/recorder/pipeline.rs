@@ -281,7 +281,7 @@ impl Pipeline {
             return;
         }
         let missing_since = self.recorded_until.unwrap_or(self.began);
-        self.ledger.open(missing_since, time, GapCause::Unknown);
+        self.ledger.open(missing_since, time, GapCause::AwaitsKeyframe);
         let seconds = waited.as_secs();
         self.context.status.awaiting(format!(
             "the camera sends frames, and none to begin at for {seconds} s: it waits for a keyframe; set the camera \

@@ -144,8 +144,9 @@ impl AccessUnits {
             self.note_loss(packet);
         }
         if self.open.as_ref().is_some_and(|unit| self.ends_before(unit, packet, first)) {
-            if self.open.as_ref().is_some_and(|unit| unit.is_marked) {
-                self.marking.proven = self.marking.proven.saturating_add(1);
+            if let Some(unit) = &self.open {
+                self.marking.proven = self.marking.proven.saturating_add(u32::from(unit.is_marked));
+                self.marking.is_frozen |= unit.picture.begins >= 2 && unit.rtp == packet.rtp && !unit.is_marked;
             }
             self.close(out);
         }
@@ -370,7 +371,6 @@ impl AccessUnits {
                     (unit.rtp, unit.arrival) = (packet.rtp, packet.arrival);
                 }
                 unit.picture.see(slice);
-                self.marking.is_frozen |= unit.picture.begins > 2;
                 Ok(())
             }
             Nal::Sei { recovery } => {

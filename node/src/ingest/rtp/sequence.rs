@@ -289,7 +289,7 @@ mod tests {
     fn numbers_and_times_wrap() {
         let mut run = Run::new(false);
         for (step, number) in [65_534, 65_535, 0, 1].into_iter().enumerate() {
-            run.push(7, number, u32::MAX - 3000 + 3000 * step as u32, 0);
+            run.push(7, number, (u32::MAX - 3000).wrapping_add(3000 * step as u32), 0);
         }
         assert_eq!(run.numbers(), [(254, 0), (255, 0), (0, 0), (1, 0)]);
         let times: Vec<_> = run.delivered.windows(2).map(|pair| pair[1].2 - pair[0].2).collect();

@@ -40,6 +40,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
         if let Some((name, value)) = header(line) {
             // The body is not part of what retina parses here.
             if !name.eq_ignore_ascii_case("content-length") {
+                let value = value.replace(|c: char| !c.is_ascii(), "?");
                 write!(head, "{name}: {value}\r\n").ok()?;
             }
         }

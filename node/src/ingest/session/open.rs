@@ -13,6 +13,7 @@ use crate::ingest::rhythm::Rhythm;
 use crate::ingest::rtp::track::{Depacketizer, RtpTrack};
 use crate::ingest::rtp::udp::UdpPair;
 use crate::ingest::rtsp::connection::{Connection, ConnectionError, Reply};
+use crate::ingest::rtsp::framing::FramingError;
 use crate::ingest::rtsp::login::Refusal;
 use crate::ingest::rtsp::sdp::{self, Description, Media as Described};
 use crate::ingest::rtsp::transport::{Asked, Granted};
@@ -330,6 +331,9 @@ pub(super) fn lost(stage: Stage, error: ConnectionError) -> SessionError {
             SessionError::Unreachable("the camera closed the connection without an answer".to_owned())
         }
         ConnectionError::Io(error) => SessionError::Unreachable(detail(&error.to_string())),
+        ConnectionError::Framing(error @ FramingError::Body(_)) if stage == Stage::Describe => {
+            SessionError::BadSdp(error.to_string())
+        }
         error @ (ConnectionError::Framing(_) | ConnectionError::Unanswered) => {
             SessionError::Protocol { stage, detail: detail(&error.to_string()) }
         }

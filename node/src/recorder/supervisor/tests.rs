@@ -134,7 +134,7 @@ async fn a_camera_that_hangs_up_or_freezes_is_reconnected_and_the_gap_is_known()
 }
 
 #[tokio::test]
-async fn a_camera_that_cannot_be_reached_fails_alone() {
+async fn a_camera_that_refuses_fails_alone() {
     let good = ScriptedCamera::start(Script::default());
     let bad = ScriptedCamera::start(Script { describe_status: 404, ..Script::default() });
     let site = site(Arc::new(PlainMux));
@@ -143,7 +143,7 @@ async fn a_camera_that_cannot_be_reached_fails_alone() {
     site.until("failing", |site| site.status(2).is_some_and(|status| status.state == RecorderState::Failing)).await;
     assert!(site.status(2).unwrap().error.unwrap().contains("does not know this path"));
     let sink = site.end().await;
-    assert_eq!(sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(), [GapCause::CameraUnreachable]);
+    assert_eq!(sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(), [GapCause::CameraProtocol]);
 }
 
 /// Panics with the first chunk of camera 1's width, then behaves.

@@ -340,8 +340,9 @@ fn an_access_unit_above_the_bound_is_left_out() {
     let mut stream = Stream::new(H264);
     stream.frame(0, &[SPS, PPS, IDR]);
     let body = vec![0x55; 60_000];
+    stream.packet(FRAME, false, 0, P);
     for _ in 0..400 {
-        stream.packet(FRAME, false, 0, &[&P[..3], &body].concat());
+        stream.packet(FRAME, false, 0, &[&P_2[..3], &body].concat());
     }
     stream.packet(FRAME, true, 0, P_2);
     stream.frame(2, &[P]);
@@ -375,7 +376,7 @@ fn h265_fragments_aggregates_and_paci() {
     let access: Vec<_> = frames.iter().map(|frame| frame.access).collect();
     assert_eq!(access, [Some(AccessPoint::Sync), None, Some(AccessPoint::Open)]);
     match frames[0].parameters.as_deref() {
-        Some(TrackParameters::Video { width: 1856, height: 1392, .. }) => {}
+        Some(TrackParameters::Video { width: 704, height: 480, .. }) => {}
         other => panic!("{other:?}"),
     }
 }
