@@ -43,8 +43,6 @@ pub enum Protection {
     Standard,
     /// Owner and mirror in different failure domains both record.
     Gapless,
-    /// As `Standard`, and the successor holds a session at the camera, set up and not playing, where the camera bears it. Last: logs hold the number of a class.
-    Prepared,
 }
 
 /// What the user set of a camera.

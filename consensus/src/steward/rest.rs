@@ -40,7 +40,7 @@ impl Round<'_> {
         let (Some(owner), Some(successor)) = (now.owner, now.successor) else { return false };
         let stays = |node| self.planner.is_fit(node) && self.input.state.reaches(node, camera);
         let mirror_stays = match self.protection(camera) {
-            Protection::Standard | Protection::Prepared => now.mirror.is_none(),
+            Protection::Standard => now.mirror.is_none(),
             Protection::Gapless => now.mirror.is_some_and(|mirror| mirror != successor && stays(mirror)),
         };
         let is_home = self.input.state.rules(camera).preferred_node.is_none_or(|home| home == owner);

@@ -92,7 +92,6 @@ fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSp
     let url = take(args, "url")?.unwrap_or(format!("rtsp://cameras/{name}"));
     let protection = match args.take_key("protection") {
         Some("gapless") => Protection::Gapless,
-        Some("prepared") => Protection::Prepared,
         _ => Protection::Standard,
     };
     Ok(CameraSpec {

@@ -297,8 +297,6 @@ pub(super) enum ProtectionArg {
     Standard,
     /// Two nodes record all the time
     Gapless,
-    /// One recorder; the one that takes over holds a second session at the camera, set up and not playing
-    Prepared,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -72,7 +72,6 @@ fn new_camera(args: CameraAddArgs) -> Result<NewCamera, CliError> {
         protection: match args.protection {
             ProtectionArg::Standard => Protection::Standard,
             ProtectionArg::Gapless => Protection::Gapless,
-            ProtectionArg::Prepared => Protection::Prepared,
         },
         priority: args.priority,
         retention_class: args.retention_class,

@@ -1,7 +1,7 @@
 //! From a camera's RTSP URL to whole frames with smoothed wall time.
 //!
 //! `session` holds one camera's connection: `rtsp` speaks with it, `rtp` orders its packets, `codec` makes frames of them. `backoff`, `clock`, `rhythm`,
-//! `tracks` and `wall` decide: time and randomness come in as values. `runtime` has the threads; `shelf` keeps sessions that wait.
+//! `tracks` and `wall` decide: time and randomness come in as values. `runtime` has the threads.
 
 pub mod admission;
 pub mod backoff;
@@ -15,6 +15,5 @@ mod rtp;
 mod rtsp;
 pub mod runtime;
 pub mod session;
-pub mod shelf;
 mod tracks;
 pub mod wall;

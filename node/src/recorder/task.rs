@@ -12,7 +12,6 @@ use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::{self, IngestHandle, Lane};
 use crate::ingest::session::{CameraMemory, Deadlines, Session, SessionOptions};
-use crate::ingest::shelf::Shelf;
 use holdfast_consensus::model::Source;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
@@ -29,8 +28,6 @@ use tokio::time::{Interval, MissedTickBehavior};
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// Attempts after a success that are worth waking at once for; a camera that stays away is not.
 const AT_ONCE_FAILURES_MAX: u32 = 2;
-/// How long a prepared session has to play before a fresh one is opened instead.
-const PREPARED_PLAY_MAX: Duration = Duration::from_secs(1);
 /// A session that lasted this long makes the next failure worth a line in the log again.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
@@ -69,8 +66,6 @@ pub struct Services {
     pub sink: Arc<dyn RecordSink>,
     pub ingest: IngestHandle,
     pub admission: Admission,
-    /// Sessions that this node has prepared as a successor.
-    pub shelf: Shelf,
     /// Counters over all recorders.
     pub totals: Arc<Counters>,
 }
@@ -94,7 +89,6 @@ struct Recorder {
     deadlines: Deadlines,
     lane: Lane,
     admission: Admission,
-    shelf: Shelf,
     totals: Arc<Counters>,
     status: Arc<StatusCell>,
     backoff: Backoff,
@@ -183,7 +177,6 @@ impl Recorder {
             deadlines: options.deadlines,
             lane,
             admission: services.admission,
-            shelf: services.shelf,
             totals: services.totals,
             status,
             backoff: Backoff::default(),
@@ -201,33 +194,12 @@ impl Recorder {
 
     /// One session and the pause after it.
     async fn attempt(&mut self) -> Result<(), Stopped> {
-        let opened = match self.play_prepared().await? {
-            Some(session) => Ok(session),
-            None => self.open().await?,
-        };
-        let error = match opened {
+        let error = match self.open().await? {
             Ok(session) => self.play(session).await?,
             Err(error) => error,
         };
         let delay = self.failed(&error);
         self.keeper.until(tokio::time::sleep(delay)).await
-    }
-
-    /// The session that this node has prepared, where there is one and it lives. It needs no permit: it is connected.
-    async fn play_prepared(&mut self) -> Result<Option<Session>, Stopped> {
-        let Some(prepared) = self.shelf.take(self.status.camera(), &self.source) else { return Ok(None) };
-        self.lane.wake_at_once(AT_ONCE);
-        match self.keeper.until(prepared.play(PREPARED_PLAY_MAX)).await? {
-            Ok(session) => {
-                self.shelf.totals().played.fetch_add(1, Relaxed);
-                Ok(Some(session))
-            }
-            Err(error) => {
-                self.shelf.totals().dead.fetch_add(1, Relaxed);
-                tracing::info!(class = error.class(), %error, "the prepared session is dead; opening a fresh one");
-                Ok(None)
-            }
-        }
     }
 
     /// A fresh session.

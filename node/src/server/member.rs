@@ -10,7 +10,6 @@ use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
 use super::pilot::{Own, Sight};
-use super::prepared;
 use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
 use super::sink::{GapTotals, VolumeSink};
@@ -20,7 +19,6 @@ use crate::config::{Config, Secrets};
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::ingest::session::Deadlines;
-use crate::ingest::shelf::Shelf;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::recorder::chunker::Limits;
 use crate::recorder::reconcile::Former;
@@ -86,8 +84,6 @@ pub(crate) struct Member {
     /// What the next failure would cost; `None` before that was found out.
     pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
     pub(crate) supervisor: SupervisorHandle,
-    /// Sessions that wait for this node's turn.
-    pub(crate) shelf: Shelf,
     pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
     pub(crate) peer_routes: axum::Router,
@@ -138,11 +134,10 @@ impl Member {
 
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let gaps = Arc::<GapTotals>::default();
-        let shelf = Shelf::default();
         let sink = VolumeSink { volumes: volumes.clone(), gaps: Arc::clone(&gaps), state: consensus.subscribe() };
-        let services = recorder_services(sink, ingest.handle(), shelf.clone());
+        let services = recorder_services(sink, ingest.handle());
         let options = supervisor_options(config, identity);
-        let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen.clone());
+        let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
         for (camera, until, former) in recorded_before(&consensus.state(), identity.node, &volumes) {
             recorders.recorded_before(camera, until, former.cause());
@@ -159,16 +154,6 @@ impl Member {
         });
         let probes = Probes::default();
         let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
-        let preparing = prepared::run(prepared::Options {
-            me: identity.node,
-            clock,
-            state: consensus.subscribe(),
-            sight: sight_seen.clone(),
-            desired: desired_seen,
-            shelf: shelf.clone(),
-            ingest: ingest.handle(),
-            deadlines: options.recorder.deadlines,
-        });
         let own = look_at_self(supervisor.clone(), volumes.clone(), probes);
         let drive = Drive::new(drive::Options {
             me: identity.node,
@@ -207,7 +192,6 @@ impl Member {
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
-            spawn_part("the prepared sessions", preparing, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
@@ -220,7 +204,6 @@ impl Member {
             sight: sight_seen,
             headroom: headroom_seen,
             supervisor,
-            shelf,
             gaps,
             peer_routes,
             broken,
@@ -250,8 +233,6 @@ impl Member {
         }
         let volumes = self.volumes.close().await.map_err(|error| error.to_string());
         self.tasks.iter().for_each(AbortHandle::abort);
-        // Each tears itself down in the background; where there is no time for that, the closed connection ends it.
-        self.shelf.cameras().into_iter().for_each(|camera| drop(self.shelf.remove(camera)));
         self.consensus.shutdown().await;
         recorders.and(volumes)
     }
@@ -358,13 +339,12 @@ fn recorded_before(
     mine.filter_map(move |(camera, former)| Some((camera, volumes.recorded_until(camera)?, former)))
 }
 
-fn recorder_services(sink: VolumeSink, ingest: IngestHandle, shelf: Shelf) -> task::Services {
+fn recorder_services(sink: VolumeSink, ingest: IngestHandle) -> task::Services {
     task::Services {
         mux: Arc::new(CmafMux),
         sink: Arc::new(sink),
         ingest,
         admission: Admission::new(CONNECTING_MAX),
-        shelf,
         totals: Arc::new(status::Counters::default()),
     }
 }

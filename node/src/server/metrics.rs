@@ -14,7 +14,6 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// # Errors
 /// A metric of the same name is registered already.
@@ -45,7 +44,6 @@ impl Collector for NodeCollector {
                 recorders(member),
                 totals(member),
                 faults(member),
-                prepared(member),
                 gaps(member),
                 clocks(member),
                 lags(member, now),
@@ -133,34 +131,6 @@ fn faults(member: &Member) -> Families {
         }
     }
     Ok(counter.collect())
-}
-
-fn prepared(member: &Member) -> Families {
-    let shelf = &member.shelf;
-    let help = "Sessions that this node, as a successor, holds at cameras, set up and not playing.";
-    let gauge = IntGauge::new("holdfast_prepared_sessions", help)?;
-    gauge.set(i64::try_from(shelf.cameras().len()).unwrap_or(i64::MAX));
-    let totals = shelf.totals();
-    let counters = [
-        ("holdfast_prepared_sessions_played_total", "Prepared sessions that a recorder played.", &totals.played),
-        (
-            "holdfast_prepared_sessions_dead_total",
-            "Prepared sessions that did not play when they were needed, so that a fresh one was opened.",
-            &totals.dead,
-        ),
-        (
-            "holdfast_prepared_sessions_refused_total",
-            "Sessions that could not be prepared because the camera did not bear it or did not answer.",
-            &totals.refused,
-        ),
-    ];
-    let mut families = gauge.collect();
-    for (name, help, value) in counters {
-        let counter = IntCounter::new(name, help)?;
-        counter.inc_by(value.load(Relaxed));
-        families.extend(counter.collect());
-    }
-    Ok(families)
 }
 
 fn clocks(member: &Member) -> Families {

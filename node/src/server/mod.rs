@@ -15,7 +15,6 @@ mod metrics;
 mod mux;
 mod own_thread;
 pub mod pilot;
-pub mod prepared;
 pub mod probes;
 mod reads;
 mod scrub;

@@ -13,7 +13,6 @@ mod handover;
 mod headroom;
 mod linearizable;
 mod non_voter;
-mod prepared;
 mod quorum;
 mod replacement;
 mod rot;

@@ -7,13 +7,10 @@ use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::media::TrackParameters;
 use crate::ingest::runtime::{self, IngestRuntime};
 use crate::ingest::session::script::{Script, ScriptedCamera, Then};
-use crate::ingest::session::{CameraMemory, Deadlines, Prepared, SessionOptions};
-use crate::ingest::shelf::Shelf;
 use crate::recorder::mux::{self, Mux};
 use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
 use crate::recorder::sink::RecordSink;
 use bytes::Bytes;
-use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Source, Transport};
 use holdfast_storage::ids::{Epoch, Rank, TrackKind};
@@ -23,7 +20,6 @@ use tokio::task::JoinHandle;
 struct Site {
     ingest: IngestRuntime,
     sink: Arc<MemorySink>,
-    shelf: Shelf,
     desired: watch::Sender<Desired>,
     handle: SupervisorHandle,
     task: JoinHandle<()>,
@@ -33,13 +29,11 @@ fn site(mux: Arc<dyn Mux>) -> Site {
     let options = runtime::Options { tick: Duration::from_millis(10), tcp_lanes: 1 };
     let ingest = IngestRuntime::start(options).unwrap();
     let sink = Arc::new(MemorySink::default());
-    let shelf = Shelf::default();
     let services = Services {
         mux,
         sink: Arc::clone(&sink) as Arc<dyn RecordSink>,
         ingest: ingest.handle(),
         admission: Admission::new(CONNECTING_MAX),
-        shelf: shelf.clone(),
         totals: Arc::default(),
     };
     let mut recorder = task::Options::default();
@@ -48,7 +42,7 @@ fn site(mux: Arc<dyn Mux>) -> Site {
     let (desired, watched) = watch::channel(Desired::new());
     let (supervisor, handle) = Supervisor::new(options, services, watched);
     let task = tokio::spawn(supervisor.run());
-    Site { ingest, sink, shelf, desired, handle, task }
+    Site { ingest, sink, desired, handle, task }
 }
 
 fn want(camera: &ScriptedCamera, epoch: u64) -> DesiredRecording {
@@ -219,58 +213,4 @@ async fn recording_goes_on_when_nobody_says_any_more_what_to_record() {
     site.recording(1, 60).await;
     let sink = site.end().await;
     assert_eq!(sink.gaps(), []);
-}
-
-/// A served camera with a session on the site's shelf, what to desire of it, and its server, which stops when dropped.
-async fn with_prepared(site: &Site) -> (CameraHandle, DesiredRecording, Handle) {
-    let options = holdfast_camera::Options { cameras: vec![CameraOptions::new(1)], ..Default::default() };
-    let server = CameraServer::start(options).await.unwrap();
-    let camera = server.camera(1).unwrap();
-    let scripted = want(&ScriptedCamera::start(Script::default()), 1);
-    let want = DesiredRecording { source: Source { url: server.url(1), ..scripted.source.clone() }, ..scripted };
-    let prepared =
-        Prepared::open(&want.source, Deadlines::default(), &SessionOptions::default(), &CameraMemory::default())
-            .await
-            .unwrap();
-    site.shelf.put(CameraId(1), want.source.clone(), prepared);
-    assert_eq!((camera.describes(), camera.sessions()), (1, 1));
-    (camera, want, server)
-}
-
-#[tokio::test]
-async fn a_prepared_session_is_played_without_another_question_to_the_camera() {
-    let site = site(Arc::new(PlainMux));
-    let (camera, want, _server) = with_prepared(&site).await;
-    site.desire(&[(1, want)]);
-    site.recording(1, 20).await;
-    assert_eq!((camera.describes(), camera.sessions()), (1, 1), "one session, described once");
-    assert_eq!((site.shelf.totals().played.load(Relaxed), site.shelf.cameras().len()), (1, 0));
-    site.end().await;
-}
-
-#[tokio::test]
-async fn a_prepared_session_that_is_dead_costs_no_backoff() {
-    let site = site(Arc::new(PlainMux));
-    let (camera, want, _server) = with_prepared(&site).await;
-    camera.kick();
-    let began = Instant::now();
-    site.desire(&[(1, want)]);
-    site.recording(1, 1).await;
-    // A failure would have been waited for, and counted.
-    assert_eq!((site.status(1).unwrap().counts.failures, camera.describes()), (0, 2), "{:?}", began.elapsed());
-    assert_eq!(site.shelf.totals().dead.load(Relaxed), 1);
-    let sink = site.end().await;
-    assert_eq!(sink.gaps(), []);
-}
-
-#[tokio::test]
-async fn a_session_that_was_prepared_for_another_source_is_not_played() {
-    let site = site(Arc::new(PlainMux));
-    let (camera, want, _server) = with_prepared(&site).await;
-    let other = ScriptedCamera::start(Script::default());
-    site.desire(&[(1, DesiredRecording { source: Source { url: other.url(), ..want.source.clone() }, ..want })]);
-    site.recording(1, 20).await;
-    assert_eq!(site.shelf.totals().played.load(Relaxed), 0);
-    site.until("the other is torn down", |_| camera.sessions() == 0).await;
-    site.end().await;
 }
