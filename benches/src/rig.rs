@@ -1,15 +1,13 @@
 //! Nodes with cameras on this machine: real `holdfast serve` processes that record cameras of this process or another.
 
 use crate::Outcome;
-use holdfast_consensus::model::{Protection, Transport};
 use holdfast_control_api::wire::{Camera, NewCamera, NewSource};
 use holdfast_node::cli::Api;
-use holdfast_node::config::{ByteSize, Config, DEFAULT_RETENTION_CLASS};
+use holdfast_node::config::{ByteSize, Config};
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use holdfast_storage::time::Timestamp;
 use reqwest::Method;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -119,14 +117,5 @@ pub async fn cameras(api: &Api) -> Outcome<Vec<Camera>> {
 }
 
 fn new_camera(number: u32, url: String) -> NewCamera {
-    NewCamera {
-        name: format!("cam{number:02}"),
-        source: NewSource { url, username: None, password: None, transport: Transport::Tcp },
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: DEFAULT_RETENTION_CLASS.to_owned(),
-        labels: BTreeMap::new(),
-        node_labels: BTreeMap::new(),
-        preferred_node: None,
-    }
+    NewCamera::new(format!("cam{number:02}"), NewSource::new(url))
 }

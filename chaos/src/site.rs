@@ -5,16 +5,15 @@
 use crate::{Error, Result, io_error, prometheus, wait, wall, web};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{Duty, Protection, Transport};
+use holdfast_consensus::model::{Duty, Transport};
 use holdfast_control_api::wire::{self, NewCamera, NewSource};
 use holdfast_node::cli::{Api, wall_now};
-use holdfast_node::config::{Config, DEFAULT_RETENTION_CLASS};
+use holdfast_node::config::Config;
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use reqwest::Method;
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -472,20 +471,11 @@ fn is_settled(camera: &wire::Camera) -> bool {
 /// A camera without credentials, over TCP.
 #[must_use]
 pub fn source(url: String) -> NewSource {
-    NewSource { url, username: None, password: None, transport: Transport::Tcp }
+    NewSource::new(url)
 }
 
 /// A camera of the default class and priority.
 #[must_use]
 pub fn new_camera(name: &str, source: NewSource) -> NewCamera {
-    NewCamera {
-        name: name.to_owned(),
-        source,
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: DEFAULT_RETENTION_CLASS.to_owned(),
-        labels: BTreeMap::new(),
-        node_labels: BTreeMap::new(),
-        preferred_node: None,
-    }
+    NewCamera::new(name, source)
 }

@@ -1,8 +1,7 @@
 //! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
 
-use crate::drill::{DrillStart, DrillStep};
-use crate::model::{CameraSpec, Duty, HoldSpec, NodeSpec, NodeTraits, PlacementRules};
-use crate::policy::PolicyChange;
+use crate::model::{CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
+use crate::model::{RetentionClassName, SettingsChange};
 use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,17 +41,22 @@ pub enum Command {
         force: bool,
         at: Timestamp,
     },
-    CreateCamera(CameraSpec),
-    /// `expect_revision`: refuse unless the camera is still at this revision.
+    /// `only_after`: refuse where a camera was added after this one, because room was looked for without it; without it, refuse where room must be
+    /// looked for.
+    CreateCamera {
+        spec: CameraSpec,
+        only_after: Option<CameraId>,
+    },
+    /// Refuse unless the camera is still at this revision.
     UpdateCamera {
         camera: CameraId,
         spec: CameraSpec,
-        expect_revision: Option<u64>,
+        expect_revision: u64,
     },
     DeleteCamera {
         camera: CameraId,
     },
-    SetSettings(Settings),
+    ChangeSettings(SettingsChange),
     /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the others apply.
     Assign {
         at: Timestamp,
@@ -65,27 +69,6 @@ pub enum Command {
     DeleteHold {
         hold: HoldId,
     },
-    /// As `CreateCamera`. `only_after`: refuse where a camera was added after this one, because room was looked for without it; without it, refuse where
-    /// room must be looked for.
-    AddCamera {
-        spec: CameraSpec,
-        rules: PlacementRules,
-        only_after: Option<CameraId>,
-    },
-    /// As `UpdateCamera`; refuse unless revision and rules are still these.
-    ChangeCamera {
-        camera: CameraId,
-        spec: CameraSpec,
-        rules: PlacementRules,
-        expect_revision: u64,
-        expect_rules: PlacementRules,
-    },
-    /// With `ReportForDuty`: what that has no room for.
-    ReportTraits {
-        node: NodeId,
-        traits: NodeTraits,
-    },
-    ChangePolicy(Vec<PolicyChange>),
     /// Cameras are to spread evenly over the nodes again; asked twice, it begins anew.
     BeginRebalance {
         at: Timestamp,
@@ -108,29 +91,6 @@ pub enum Command {
         at: Timestamp,
         steps: Vec<DrillStep>,
     },
-}
-
-/// What the site's owner set for all cameras.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    pub retention_classes: Vec<RetentionClass>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let class = RetentionClass { name: "default".to_owned(), age_max_s: Some(30 * 24 * 3600), bytes_max: None };
-        Self { retention_classes: vec![class] }
-    }
-}
-
-/// How long footage of this class is kept; `None` means no limit but the disk's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetentionClass {
-    pub name: String,
-    /// Seconds.
-    pub age_max_s: Option<u64>,
-    /// Bytes on each node.
-    pub bytes_max: Option<u64>,
 }
 
 /// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and set).
@@ -209,9 +169,9 @@ pub enum Rejection {
     #[error("there is no camera {0}; list the cameras to see their ids")]
     UnknownCamera(CameraId),
     #[error("a node named \"{0}\" is a member already; choose another name, or remove that node first")]
-    DuplicateNodeName(String),
+    DuplicateNodeName(NodeName),
     #[error("a camera named \"{0}\" exists already; choose another name")]
-    DuplicateCameraName(String),
+    DuplicateCameraName(CameraName),
     #[error("the cluster is initialized already; join it instead")]
     AlreadyInitialized,
     #[error("the cluster is not initialized; run `holdfast cluster init` on its first node")]
@@ -226,20 +186,18 @@ pub enum Rejection {
     StaleEpoch { camera: CameraId, expected: Epoch, actual: Epoch },
     #[error("camera {camera}: {why}")]
     WrongAssignment { camera: CameraId, why: String },
-    #[error("{field}: {why}")]
-    Invalid { field: String, why: String },
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
     #[error("there is no retention class \"{0}\"; add it to the settings first, or use another")]
-    UnknownRetentionClass(String),
+    UnknownRetentionClass(RetentionClassName),
     #[error("at most {max} {what} are supported; remove one first")]
     TooMany { what: String, max: usize },
     #[error("there is no hold {0}; list the holds to see their ids")]
     UnknownHold(HoldId),
     #[error("another camera was added meanwhile, after camera {0}; try again")]
     CamerasChanged(CameraId),
-    #[error("the settings refuse what would not survive a failure, since a moment ago; try again")]
+    #[error("headroom checking was switched to `strict` while this request was in flight; try again")]
     HeadroomUnchecked,
-    #[error("where camera {0} may be recorded was changed meanwhile; read it again and repeat the change")]
-    StaleRules(CameraId),
     #[error("camera {camera} cannot be drilled now: {why}")]
     CannotDrill { camera: CameraId, why: String },
     #[error("node {0} owns no camera that could be drilled")]
@@ -262,20 +220,15 @@ impl Rejection {
             Self::StaleRevision { .. } => "stale-revision",
             Self::StaleEpoch { .. } => "stale-epoch",
             Self::WrongAssignment { .. } => "wrong-assignment",
-            Self::Invalid { .. } => "invalid",
+            Self::Invalid(_) => "invalid",
             Self::UnknownRetentionClass(_) => "unknown-retention-class",
             Self::TooMany { .. } => "too-many",
             Self::UnknownHold(_) => "unknown-hold",
             Self::CamerasChanged(_) => "cameras-changed",
             Self::HeadroomUnchecked => "headroom-unchecked",
-            Self::StaleRules(_) => "stale-rules",
             Self::CannotDrill { .. } => "cannot-drill",
             Self::NothingToDrill(_) => "nothing-to-drill",
         }
-    }
-
-    pub(crate) fn invalid(field: &str, why: impl Into<String>) -> Self {
-        Self::Invalid { field: field.to_owned(), why: why.into() }
     }
 
     pub(crate) fn too_many(what: &str, max: usize) -> Self {
@@ -292,17 +245,13 @@ impl fmt::Display for Command {
             Self::ReportForDuty { node, .. } => write!(f, "node {node} reports for duty"),
             Self::SetDuty { node, duty } => write!(f, "set node {node} {duty:?}"),
             Self::RemoveNode { node, force, .. } => write!(f, "remove node {node} (force: {force})"),
-            Self::CreateCamera(spec) => write!(f, "create camera \"{}\"", spec.name),
+            Self::CreateCamera { spec, .. } => write!(f, "create camera \"{}\"", spec.name),
             Self::UpdateCamera { camera, .. } => write!(f, "update camera {camera}"),
             Self::DeleteCamera { camera } => write!(f, "delete camera {camera}"),
-            Self::SetSettings(_) => write!(f, "set settings"),
+            Self::ChangeSettings(change) => write!(f, "change settings {change:?}"),
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
             Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),
             Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
-            Self::AddCamera { spec, .. } => write!(f, "add camera \"{}\"", spec.name),
-            Self::ChangeCamera { camera, .. } => write!(f, "change camera {camera}"),
-            Self::ReportTraits { node, .. } => write!(f, "node {node} reports its traits"),
-            Self::ChangePolicy(changes) => write!(f, "change policy {changes:?}"),
             Self::BeginRebalance { .. } => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
             Self::BeginDrill { node: Some(node), starts, .. } => {

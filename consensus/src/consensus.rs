@@ -207,7 +207,7 @@ impl Consensus {
         if self.node() != NodeId(1) {
             return Err(InitializeFailure::WrongId(self.node()));
         }
-        let member = BTreeMap::from([(self.node().0, BasicNode::new(&spec.peer_addr))]);
+        let member = BTreeMap::from([(self.node().0, BasicNode::new(spec.peer_addr.as_str()))]);
         match self.raft().initialize(member).await {
             Ok(()) => {}
             // An earlier attempt may have come only this far.
@@ -421,8 +421,7 @@ fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Settings;
-    use crate::model::Role;
+    use crate::model::SettingsChange;
     use std::sync::atomic::Ordering;
 
     async fn open(dir: &tempfile::TempDir) -> Consensus {
@@ -457,22 +456,15 @@ mod tests {
     async fn a_failed_fsync_stops_the_node_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let consensus = open(&dir).await;
-        let spec = NodeSpec {
-            name: "n1".into(),
-            peer_addr: "127.0.0.1:9".into(),
-            api_addr: "127.0.0.1:9".into(),
-            role: Role::Recorder,
-            failure_domain: String::new(),
-            camera_capacity: 1,
-        };
+        let spec = NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap();
         consensus.initialize(spec).await.unwrap();
         let mut fatal = consensus.fatal();
         assert_eq!(*fatal.borrow(), None);
         consensus.fault().armed.store(true, Ordering::SeqCst);
-        let lost = consensus.write(Command::SetSettings(Settings::default())).await.unwrap_err();
+        let lost = consensus.write(Command::ChangeSettings(SettingsChange::default())).await.unwrap_err();
         assert!(matches!(lost, WriteError::Fatal(_) | WriteError::Unknown), "{lost}");
         timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
-        let after = consensus.write(Command::SetSettings(Settings::default())).await.unwrap_err();
+        let after = consensus.write(Command::ChangeSettings(SettingsChange::default())).await.unwrap_err();
         assert!(matches!(&after, WriteError::Fatal(why) if why.contains("fsync failed")), "{after}");
     }
 }

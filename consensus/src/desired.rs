@@ -12,10 +12,9 @@
 //! took, is stopped by proof and not by a promise. A mirror that another one replaces in the same epoch records on in the same way until that
 //! one has proved itself: the owner may be dying at that moment.
 
-use crate::drill::{Phase, RunningDrill};
 use crate::heartbeat::Progress;
 use crate::liveness::Verdict;
-use crate::model::Assignment;
+use crate::model::{Assignment, Phase, RunningDrill};
 use crate::reports::Reports;
 use crate::state::ClusterState;
 use crate::steward::HANDOFF_MAX;

@@ -62,7 +62,7 @@ pub fn headroom(state: &ClusterState, bitrates: &Bitrates, can_record: impl Fn(N
     let waiting = played[0].1.lost.iter().map(|camera| (*camera, planner.lack(*camera).unwrap_or(Lack::Capacity)));
     let waiting = waiting.collect();
     let mut survives_any_domain = None;
-    if state.policy.headroom_over_domains {
+    if state.settings.headroom_over_domains {
         let domains = domains(state, &recorders).into_iter();
         played.extend(domains.map(|(name, nodes)| death_of(Victim::Domain(name.to_owned()), &nodes)));
         survives_any_domain = Some(survives(&played));

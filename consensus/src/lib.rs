@@ -19,7 +19,6 @@ mod membership;
 pub mod model;
 pub mod peer;
 pub mod placement;
-pub mod policy;
 mod raft;
 pub mod reports;
 mod routes;
@@ -28,7 +27,6 @@ pub mod simulation;
 pub mod state;
 pub mod steward;
 pub mod table;
-pub mod validate;
 
 pub use auth::peer_auth;
 pub use consensus::{Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE, WriteError};

@@ -152,7 +152,7 @@ impl<'a> Planner<'a> {
     #[must_use]
     pub fn heir(&self, camera: CameraId, now: &Assignment, avoid: &[NodeId]) -> Option<NodeId> {
         let successor = now.successor.filter(|successor| self.takes(*successor, camera));
-        let preferred = self.state.rules(camera).preferred_node.filter(|_| now.owner.is_none());
+        let preferred = self.state.preferred_node(camera).filter(|_| now.owner.is_none());
         let preferred = preferred.filter(|node| !avoid.contains(node) && self.takes(*node, camera));
         successor.or(preferred).or_else(|| self.owner(camera, avoid)).or_else(|| self.owner(camera, &[]))
     }
@@ -244,8 +244,9 @@ impl<'a> Planner<'a> {
     }
 
     fn capacity(&self, node: NodeId) -> Load {
-        let cameras = self.state.nodes.get(node).map_or(0, |node| node.spec.camera_capacity);
-        Load { cameras, bps: self.state.traits(node).bitrate_capacity_bps.unwrap_or(u64::MAX) }
+        let spec = self.state.nodes.get(node).map(|node| &node.spec);
+        let bps = spec.and_then(|spec| spec.bitrate_capacity_bps).unwrap_or(u64::MAX);
+        Load { cameras: spec.map_or(0, |spec| spec.camera_capacity), bps }
     }
 
     /// How full `node` is, in millionths of its capacity.

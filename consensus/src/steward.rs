@@ -25,10 +25,9 @@ pub use voluntary::REBALANCE_MAX;
 
 use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
-use crate::drill::DrillStep;
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::{Verdict, Why};
-use crate::model::{Assignment, Handoff, Protection};
+use crate::model::{Assignment, DrillStep, Handoff, Protection};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::reports::Reports;
 use crate::state::ClusterState;
@@ -447,7 +446,7 @@ impl<'a> Round<'a> {
         avoid.extend(self.beside(camera, now).filter(|node| self.probe(*node, camera) == Some(false)));
         let is_open = |node: &NodeId| self.planner.is_fit(*node) && !avoid.contains(node);
         let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
-        let preferred = self.input.state.rules(camera).preferred_node.filter(takes);
+        let preferred = self.input.state.preferred_node(camera).filter(takes);
         let successor = now.successor.filter(takes);
         let mirror = now.mirror.filter(|node| is_open(node) && self.input.state.reaches(*node, camera));
         let others: Vec<NodeId> = avoid.iter().copied().chain(now.mirror).collect();

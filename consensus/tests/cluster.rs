@@ -3,8 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
-use holdfast_consensus::command::{Command, Rejection, Response, Settings};
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Secret, Source, Transport};
+use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::model::{CameraSpec, NodeSpec, Secret, SettingsChange};
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::{
     Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
@@ -33,26 +33,12 @@ fn secret() -> Secret {
 }
 
 fn node_spec(name: &str, addr: &str) -> NodeSpec {
-    NodeSpec {
-        name: name.into(),
-        peer_addr: addr.into(),
-        api_addr: addr.into(),
-        role: Role::Recorder,
-        failure_domain: name.into(),
-        camera_capacity: 100,
-    }
+    NodeSpec { failure_domain: name.parse().unwrap(), ..NodeSpec::new(name, addr, addr).unwrap() }
 }
 
 fn camera(name: &str) -> Command {
-    let url = format!("rtsp://10.0.0.1/{name}");
-    Command::CreateCamera(CameraSpec {
-        name: name.into(),
-        source: Source { url, username: None, password: None, transport: Transport::Tcp },
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: "default".into(),
-        labels: Default::default(),
-    })
+    let spec = CameraSpec::new(name, &format!("rtsp://10.0.0.1/{name}")).unwrap();
+    Command::CreateCamera { spec, only_after: None }
 }
 
 async fn open(dir: &Path, node: NodeId, cluster: Uuid) -> Consensus {
@@ -87,7 +73,7 @@ impl TestNode {
     async fn joining(name: &str, through: &Self) -> Self {
         let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
-        let joined = join(&through.spec.peer_addr, spec.clone(), secret(), Uuid::new_v4()).await.unwrap();
+        let joined = join(through.spec.peer_addr.as_str(), spec.clone(), secret(), Uuid::new_v4()).await.unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
         let consensus = open(dir.path(), joined.node, joined.cluster).await;
         let server = serve(&consensus, listener);
@@ -128,7 +114,7 @@ struct Stopped {
 impl Stopped {
     async fn restart(self) -> TestNode {
         let consensus = open(self.dir.path(), self.node, self.cluster).await;
-        let listener = TcpListener::bind(&self.spec.peer_addr).await.unwrap();
+        let listener = TcpListener::bind(self.spec.peer_addr.as_str()).await.unwrap();
         let server = serve(&consensus, listener);
         TestNode { consensus, dir: self.dir, spec: self.spec, server }
     }
@@ -174,11 +160,11 @@ async fn writes_go_through_any_node_and_outlive_the_leader() {
     assert_eq!(written, Response::Camera { camera: CameraId(1), revision: 1 });
     assert_eq!(follower.cameras(), [CameraId(1)], "what was written through a node can be read from it");
     let again = follower.consensus.write(camera("front")).await;
-    assert_eq!(again, Err(WriteError::Rejected(Rejection::DuplicateCameraName("front".into()))));
+    assert_eq!(again, Err(WriteError::Rejected(Rejection::DuplicateCameraName("front".parse().unwrap()))));
 
     let at = nodes.iter().position(TestNode::is_leader).unwrap();
     for (n, node) in nodes.iter().enumerate() {
-        let proposed = node.consensus.propose_as_leader(Command::SetSettings(Settings::default())).await;
+        let proposed = node.consensus.propose_as_leader(Command::ChangeSettings(SettingsChange::default())).await;
         assert_eq!(proposed, if n == at { Ok(Response::Done) } else { Err(WriteError::NoLeader) });
     }
     let dead = nodes.remove(at).kill().await;
@@ -264,10 +250,12 @@ async fn a_learner_gets_the_vote_of_a_voter_that_stays_away() {
 async fn strangers_and_namesakes_do_not_join() {
     let first = TestNode::first().await;
     let spec = node_spec("n2", "127.0.0.1:9");
-    let stranger = join(&first.spec.peer_addr, spec, Secret("guessed".into()), Uuid::new_v4()).await.unwrap_err();
+    let stranger =
+        join(first.spec.peer_addr.as_str(), spec, Secret("guessed".into()), Uuid::new_v4()).await.unwrap_err();
     assert!(stranger.to_string().contains("401"), "{stranger}");
-    let namesake =
-        join(&first.spec.peer_addr, node_spec("n1", "127.0.0.1:9"), secret(), Uuid::new_v4()).await.unwrap_err();
+    let namesake = join(first.spec.peer_addr.as_str(), node_spec("n1", "127.0.0.1:9"), secret(), Uuid::new_v4())
+        .await
+        .unwrap_err();
     assert!(matches!(namesake, JoinError::Rejected(Rejection::DuplicateNodeName(_))), "{namesake}");
     assert_eq!(first.consensus.state().nodes.len(), 1);
 }
@@ -276,9 +264,9 @@ async fn strangers_and_namesakes_do_not_join() {
 async fn a_member_that_never_starts_does_not_block_writes() {
     let first = TestNode::first().await;
     let (spec, attempt) = (node_spec("ghost", "127.0.0.1:9"), Uuid::new_v4());
-    let joined = join(&first.spec.peer_addr, spec.clone(), secret(), attempt).await.unwrap();
+    let joined = join(first.spec.peer_addr.as_str(), spec.clone(), secret(), attempt).await.unwrap();
     assert_eq!(joined.node, NodeId(2));
-    let again = join(&first.spec.peer_addr, spec, secret(), attempt).await.unwrap();
+    let again = join(first.spec.peer_addr.as_str(), spec, secret(), attempt).await.unwrap();
     assert_eq!(again, joined, "a crash before the id was stored does not lose it");
     sleep(Duration::from_secs(1)).await;
     first.consensus.write(camera("front")).await.unwrap();
@@ -289,10 +277,9 @@ async fn a_member_that_never_starts_does_not_block_writes() {
 async fn a_restart_starts_from_snapshot_and_log() {
     let first = TestNode::first().await;
     first.consensus.write(camera("front")).await.unwrap();
-    let settings = Settings::default();
     // More entries than a snapshot's interval, so that the log's beginning is purged.
     for _ in 0..1_300 {
-        first.consensus.write(Command::SetSettings(settings.clone())).await.unwrap();
+        first.consensus.write(Command::ChangeSettings(SettingsChange::default())).await.unwrap();
     }
     first.consensus.write(camera("back")).await.unwrap();
     let before = first.consensus.state();
@@ -320,7 +307,7 @@ async fn a_node_that_was_away_reports_its_new_address_to_a_leader_it_never_met()
     write_soon(&nodes[0], camera("front")).await;
 
     let moved = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-    away.spec.peer_addr = moved.clone();
+    away.spec.peer_addr = moved.parse().unwrap();
     let returned = away.restart().await;
     let report = Command::ReportForDuty { node: returned.consensus.node(), spec: returned.spec.clone() };
     assert_eq!(write_soon(&returned, report).await, Response::Done);
@@ -353,16 +340,17 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let client = PeerClient::new(secret()).unwrap();
     let deadline = Duration::from_secs(5);
     // As a forwarded write is laid out: cluster, node, (command, milliseconds).
-    let write = |cluster, node| (cluster, node, (Command::SetSettings(Settings::default()), 1_000_u64));
+    let write = |cluster, node| (cluster, node, (Command::ChangeSettings(SettingsChange::default()), 1_000_u64));
     let cluster = first.consensus.cluster();
     for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
-        let sent = client.call::<_, ()>(&first.spec.peer_addr, "/write", &write(cluster, node), deadline).await;
+        let sent = client.call::<_, ()>(first.spec.peer_addr.as_str(), "/write", &write(cluster, node), deadline).await;
         assert!(matches!(sent, Err(PeerError::Rejected { status: 421, .. })), "{sent:?}");
     }
-    client.call::<_, ()>(&first.spec.peer_addr, "/write", &write(cluster, NodeId(1)), deadline).await.unwrap();
+    client.call::<_, ()>(first.spec.peer_addr.as_str(), "/write", &write(cluster, NodeId(1)), deadline).await.unwrap();
 
-    let oversized = client.call::<_, ()>(&first.spec.peer_addr, "/raft/vote", &"x".repeat(100_000), deadline).await;
+    let oversized =
+        client.call::<_, ()>(first.spec.peer_addr.as_str(), "/raft/vote", &"x".repeat(100_000), deadline).await;
     assert!(matches!(oversized, Err(PeerError::Rejected { status: 413, .. })), "{oversized:?}");
-    let garbage = client.call::<_, ()>(&first.spec.peer_addr, "/raft/vote", &7_u8, deadline).await;
+    let garbage = client.call::<_, ()>(first.spec.peer_addr.as_str(), "/raft/vote", &7_u8, deadline).await;
     assert!(matches!(garbage, Err(PeerError::Rejected { status: 400, .. })), "{garbage:?}");
 }

@@ -5,11 +5,10 @@
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{CameraSpec, NodeSpec};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 const NODES: u64 = 100;
@@ -23,26 +22,12 @@ const HTTP_BYTES: usize = 170 + 120 + 20;
 const BYTES_PER_SECOND_MAX: usize = 200_000;
 
 fn node(number: u64) -> NodeSpec {
-    NodeSpec {
-        name: format!("n{number}"),
-        peer_addr: format!("10.0.0.{number}:8481"),
-        api_addr: format!("10.0.0.{number}:8480"),
-        role: Role::Recorder,
-        failure_domain: String::new(),
-        camera_capacity: 1_000,
-    }
+    let (peer, api) = (format!("10.0.0.{number}:8481"), format!("10.0.0.{number}:8480"));
+    NodeSpec { camera_capacity: 1_000, ..NodeSpec::new(&format!("n{number}"), &peer, &api).unwrap() }
 }
 
 fn camera(number: u32) -> CameraSpec {
-    let url = format!("rtsp://10.1.0.1/{number}");
-    CameraSpec {
-        name: format!("c{number}"),
-        source: Source { url, username: None, password: None, transport: Transport::Tcp },
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: "default".into(),
-        labels: BTreeMap::new(),
-    }
+    CameraSpec::new(&format!("c{number}"), &format!("rtsp://10.1.0.1/{number}")).unwrap()
 }
 
 /// The successors of a node's cameras are all other nodes, by turns.
@@ -55,7 +40,7 @@ fn site() -> ClusterState {
     let mut changes = Vec::new();
     for (owner, turn) in OWNERS.into_iter().flat_map(|owner| (0..CAMERAS_PER_NODE).map(move |turn| (owner, turn))) {
         let number = u32::try_from(changes.len()).unwrap() + 1;
-        state.apply(Command::CreateCamera(camera(number))).unwrap();
+        state.apply(Command::CreateCamera { spec: camera(number), only_after: None }).unwrap();
         let successor = Some(NodeId((owner + u64::from(turn) % (NODES - 1)) % NODES + 1));
         let op = AssignmentOp::Place { owner: NodeId(owner), mirror: None, successor };
         changes.push(AssignmentChange { camera: CameraId(number), expect: Epoch(0), op });

@@ -8,11 +8,8 @@ use holdfast_consensus::desired::{Provisionals, View, desired};
 use holdfast_consensus::headroom::survives_loss_of;
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
-use holdfast_consensus::model::{
-    CameraSpec, Duty, NodeSpec, NodeTraits, PlacementRules, Protection, Role, Source, Transport,
-};
+use holdfast_consensus::model::{CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange};
 use holdfast_consensus::placement::Planner;
-use holdfast_consensus::policy::{Failback, PolicyChange};
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, MOVE_INTERVAL, Steward};
@@ -114,35 +111,33 @@ struct Simulation {
     moved: Option<BTreeMap<CameraId, Duration>>,
 }
 
-fn node_spec(n: usize, capacity: u32, domains: u64) -> NodeSpec {
+fn node_spec(n: usize, (capacity, mbps): (u32, Option<u64>), domains: u64) -> NodeSpec {
+    let node = n as u64 + 1;
+    let labels = BTreeMap::from([("zone".to_owned(), (node % ZONES).to_string())]);
     NodeSpec {
-        name: format!("n{n}"),
-        peer_addr: format!("n{n}:7001"),
-        api_addr: format!("n{n}:7000"),
-        role: Role::Recorder,
-        failure_domain: format!("rack{}", n as u64 % domains),
+        failure_domain: format!("rack{}", n as u64 % domains).parse().unwrap(),
         camera_capacity: capacity,
+        bitrate_capacity_bps: mbps.map(|mbps| mbps * 1_000_000),
+        labels: labels.try_into().unwrap(),
+        ..NodeSpec::new(&format!("n{n}"), &format!("n{n}:7001"), &format!("n{n}:7000")).unwrap()
     }
 }
 
 impl Simulation {
     fn new(plan: &Plan) -> Self {
         let mut state = ClusterState::default();
-        for (n, (capacity, mbps)) in plan.capacities.iter().enumerate() {
+        for (n, capacity) in plan.capacities.iter().enumerate() {
             let spec = node_spec(n, *capacity, plan.domains);
             let command = match n {
                 0 => Command::Initialize { cluster: Uuid::nil(), node: spec },
                 _ => Command::JoinNode { spec, attempt: Uuid::from_u128(n as u128) },
             };
             state.apply(command).unwrap();
-            let node = NodeId(n as u64 + 1);
-            let labels = BTreeMap::from([("zone".to_owned(), (node.0 % ZONES).to_string())]);
-            let traits = NodeTraits { labels, bitrate_capacity_bps: mbps.map(|mbps| mbps * 1_000_000) };
-            state.apply(Command::ReportTraits { node, traits }).unwrap();
         }
         let failback = if plan.failback { Failback::Prefer } else { Failback::Stay };
-        let policy = vec![PolicyChange::Failback(failback), PolicyChange::FailbackAfterS(10)];
-        state.apply(Command::ChangePolicy(policy)).unwrap();
+        let change =
+            SettingsChange { failback: Some(failback), failback_after_s: Some(10), ..SettingsChange::default() };
+        state.apply(Command::ChangeSettings(change)).unwrap();
         Self {
             state,
             steward: Steward::default(),
@@ -195,14 +190,15 @@ impl Simulation {
     fn add_camera(&mut self, new: &NewCamera) {
         self.names += 1;
         let name = format!("c{}", self.names);
-        let source = Source { url: "rtsp://h/".into(), username: None, password: None, transport: Transport::Tcp };
-        let protection = if new.gapless { Protection::Gapless } else { Protection::Standard };
-        let (priority, labels) = (new.priority, BTreeMap::new());
-        let spec = CameraSpec { name, source, protection, priority, retention_class: "default".into(), labels };
-        let node_labels = new.zone.map(|zone| ("zone".to_owned(), zone.to_string())).into_iter().collect();
-        let preferred_node = new.prefers.map(NodeId).filter(|node| self.state.nodes.contains(*node));
-        let rules = PlacementRules { node_labels, preferred_node };
-        self.state.apply(Command::AddCamera { spec, rules, only_after: None }).unwrap();
+        let zone: BTreeMap<_, _> = new.zone.map(|zone| ("zone".to_owned(), zone.to_string())).into_iter().collect();
+        let spec = CameraSpec {
+            protection: if new.gapless { Protection::Gapless } else { Protection::Standard },
+            priority: new.priority,
+            node_labels: zone.try_into().unwrap(),
+            preferred_node: new.prefers.map(NodeId).filter(|node| self.state.nodes.contains(*node)),
+            ..CameraSpec::new(&name, "rtsp://h/").unwrap()
+        };
+        self.state.apply(Command::CreateCamera { spec, only_after: None }).unwrap();
         self.bitrates.insert(self.state.camera_last(), new.bps);
     }
 
@@ -312,7 +308,7 @@ impl Simulation {
         for (id, node) in self.state.nodes.iter() {
             let (cameras, bps) = load.get(&id).copied().unwrap_or_default();
             assert!(cameras <= node.spec.camera_capacity, "node {id} has {cameras} of {}", node.spec.camera_capacity);
-            let bps_max = self.state.traits(id).bitrate_capacity_bps.unwrap_or(u64::MAX);
+            let bps_max = node.spec.bitrate_capacity_bps.unwrap_or(u64::MAX);
             assert!(bps <= bps_max, "node {id} records {bps} bit/s of {bps_max}");
         }
     }
@@ -355,8 +351,8 @@ impl Simulation {
                 }
             }
         }
-        let bps_max = self.state.traits(node).bitrate_capacity_bps.unwrap_or(u64::MAX);
-        let fits = cameras <= self.state.nodes.get(node).unwrap().spec.camera_capacity && bps <= bps_max;
+        let spec = &self.state.nodes.get(node).unwrap().spec;
+        let fits = cameras <= spec.camera_capacity && bps <= spec.bitrate_capacity_bps.unwrap_or(u64::MAX);
         fits && self.state.reaches(node, camera)
     }
 }
@@ -393,7 +389,7 @@ proptest! {
         let bitrates = site.measured();
         let planner = Planner::new(&site.state, &bitrates, |node| fit.contains(&node));
         for (camera, now) in site.state.assignments.iter() {
-            let Some(home) = site.state.rules(camera).preferred_node.filter(|home| Some(*home) != now.owner) else { continue };
+            let Some(home) = site.state.preferred_node(camera).filter(|home| Some(*home) != now.owner) else { continue };
             let is_well = now.owner.is_some_and(|owner| fit.contains(&owner));
             prop_assert!(!is_well || !planner.takes(home, camera), "camera {} is not at home: {:?}", camera, now);
         }

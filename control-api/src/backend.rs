@@ -47,10 +47,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     fn cameras(&self) -> impl Future<Output = Result<Vec<wire::Camera>>> + Send;
     fn camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
-    /// `camera` has passed [`crate::validate::camera_spec`]. A conflict (`no-headroom`) where it would leave a camera unrecorded after a failure and
+    /// [`wire::NewCamera::into_spec`] checks it. A conflict (`no-headroom`) where it would leave a camera unrecorded after a failure and
     /// the settings are strict; else the answer warns.
     fn create_camera(&self, camera: wire::NewCamera) -> impl Future<Output = Result<wire::Camera>> + Send;
-    /// `patch` has passed [`crate::validate::check_patch`]; [`crate::validate::patched_spec`] applies it.
+    /// [`wire::CameraPatch::onto`] checks and applies it.
     fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch)
     -> impl Future<Output = Result<wire::Camera>> + Send;
     /// Ends the camera's recording. What was recorded stays until retention deletes it.

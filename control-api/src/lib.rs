@@ -1,6 +1,6 @@
 //! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
 //!
-//! `fmp4`, `ledger`, `playback`, `range` and `validate` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
+//! `fmp4`, `ledger`, `playback` and `range` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
 
 mod auth;
 pub mod backend;
@@ -14,7 +14,6 @@ pub mod playback;
 pub mod range;
 mod routes;
 mod server;
-pub mod validate;
 pub mod wire;
 mod write_deadline;
 

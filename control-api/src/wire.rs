@@ -1,13 +1,12 @@
 //! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords go in and never come out.
 
+mod camera;
 mod drills;
 
+pub use camera::{Assignment, Camera, CameraPatch, NewCamera, NewSource, Recording, Source, SourcePatch};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
 
-use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{Duty, Protection, Role, Transport};
-use holdfast_consensus::placement::Lack;
-use holdfast_consensus::policy::{Failback, HeadroomRule};
+use holdfast_consensus::model::{Duty, Failback, HeadroomRule, Role};
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId, Rank, SegmentId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
@@ -157,146 +156,10 @@ pub struct JoinCluster {
     pub peer: String,
 }
 
-fn default_priority() -> u8 {
-    100
-}
-
-fn default_retention_class() -> String {
-    "default".to_owned()
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewSource {
-    /// `rtsp://host[:port]/path`, without credentials.
-    pub url: String,
-    #[serde(default)]
-    pub username: Option<String>,
-    #[serde(default)]
-    pub password: Option<String>,
-    #[serde(default)]
-    pub transport: Transport,
-}
-
-/// Body of `POST /cameras`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewCamera {
-    pub name: String,
-    pub source: NewSource,
-    #[serde(default)]
-    pub protection: Protection,
-    #[serde(default = "default_priority")]
-    pub priority: u8,
-    #[serde(default = "default_retention_class")]
-    pub retention_class: String,
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Only nodes with all of these labels may record it.
-    #[serde(default)]
-    pub node_labels: BTreeMap<String, String>,
-    /// The node that should record it where that can.
-    #[serde(default)]
-    pub preferred_node: Option<NodeRef>,
-}
-
 /// A field of a patch that is there: `null` is not a value.
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     let value = Option::<T>::deserialize(deserializer)?;
     value.map(Some).ok_or_else(|| serde::de::Error::custom("null is not a value; leave the field out"))
-}
-
-/// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are replaced as a whole. `null` is refused: no field
-/// can be taken away but `username`, `password` and `preferred_node`, which an empty string removes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CameraPatch {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourcePatch>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub protection: Option<Protection>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub priority: Option<u8>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub retention_class: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub labels: Option<BTreeMap<String, String>>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub node_labels: Option<BTreeMap<String, String>>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub preferred_node: Option<NodeRef>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourcePatch {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub password: Option<String>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub transport: Option<Transport>,
-}
-
-/// A camera as it is read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Camera {
-    pub id: CameraId,
-    pub name: String,
-    pub source: Source,
-    pub protection: Protection,
-    pub priority: u8,
-    pub retention_class: String,
-    pub labels: BTreeMap<String, String>,
-    #[serde(default)]
-    pub node_labels: BTreeMap<String, String>,
-    #[serde(default)]
-    pub preferred_node: Option<NodeId>,
-    pub assignment: Assignment,
-    pub recording: Recording,
-    /// The last that passed or failed; `None` where there was none.
-    #[serde(default)]
-    pub last_drill: Option<CameraDrill>,
-    /// What the change that this answers would cost in a failure; only in answers to changes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    pub url: String,
-    pub username: Option<String>,
-    pub has_password: bool,
-    pub transport: Transport,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    pub epoch: Epoch,
-    pub owner: Option<NodeId>,
-    pub mirror: Option<NodeId>,
-    pub successor: Option<NodeId>,
-    /// The node that is taking over while the owner still records.
-    pub moving_to: Option<NodeId>,
-}
-
-/// How the camera's recording stands, as the answering node knows it from heartbeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recording {
-    /// `None` where nobody is known to record it.
-    pub state: Option<RecorderState>,
-    pub node: Option<NodeId>,
-    /// Everything up to here is durable, with `node` or with those that recorded before it. While the same node records in the same epoch it never goes back,
-    /// also where the answering node was started anew.
-    pub watermark: Option<Timestamp>,
-    pub error: Option<String>,
-    /// Why nobody records it, where that is so for longer than a moment.
-    #[serde(default)]
-    pub waits_for: Option<Lack>,
 }
 
 /// An element of `GET /scrub`: how one volume is read again, and what of it was found damaged.

@@ -15,7 +15,7 @@ use holdfast_benches::process::own_thread;
 use holdfast_consensus::Leadership;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::link::LinkEvent;
 use holdfast_node::server::pilot::{Event, Own, Pilot, TICK};
@@ -191,42 +191,36 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
 fn site(nodes: u64, cameras: u32) -> Outcome<ClusterState> {
     let mut state = ClusterState::default();
     let room = cameras * ROOM / u32::try_from(nodes)? + 1;
-    state.apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node(1, room) })?;
+    state.apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node(1, room)? })?;
     for number in 2..=nodes {
-        state.apply(Command::JoinNode { spec: node(number, room), attempt: Uuid::from_u128(number.into()) })?;
+        state.apply(Command::JoinNode { spec: node(number, room)?, attempt: Uuid::from_u128(number.into()) })?;
     }
     for number in 1..=cameras {
-        state.apply(Command::CreateCamera(camera(number)))?;
+        state.apply(Command::CreateCamera { spec: camera(number)?, only_after: None })?;
     }
     Ok(state)
 }
 
-fn node(number: u64, camera_capacity: u32) -> NodeSpec {
-    NodeSpec {
-        name: format!("node-{number}"),
-        peer_addr: format!("node-{number}.example:8481"),
-        api_addr: format!("node-{number}.example:8480"),
-        role: Role::Recorder,
-        failure_domain: format!("rack-{}", number % 10),
+fn node(number: u64, camera_capacity: u32) -> Result<NodeSpec, Invalid> {
+    let name = format!("node-{number}");
+    Ok(NodeSpec {
+        failure_domain: format!("rack-{}", number % 10).parse()?,
         camera_capacity,
-    }
+        ..NodeSpec::new(&name, &format!("{name}.example:8481"), &format!("{name}.example:8480"))?
+    })
 }
 
-fn camera(number: u32) -> CameraSpec {
+fn camera(number: u32) -> Result<CameraSpec, Invalid> {
     let protection = if number.is_multiple_of(GAPLESS_ONE_IN) { Protection::Gapless } else { Protection::Standard };
-    CameraSpec {
-        name: format!("camera-{number}"),
-        source: Source {
-            url: format!("rtsp://10.{}.{}.{}:554/main", number / 65_536, number / 256 % 256, number % 256),
-            username: Some("recorder".to_owned()),
-            password: None,
-            transport: Transport::Tcp,
-        },
+    let url = format!("rtsp://10.{}.{}.{}:554/main", number / 65_536, number / 256 % 256, number % 256);
+    let spec = CameraSpec::new(&format!("camera-{number}"), &url)?;
+    Ok(CameraSpec {
+        source: Source { credentials: Some(Credentials::new("recorder".to_owned(), None)?), ..spec.source },
         protection,
         priority: (number % 256) as u8,
-        retention_class: "default".to_owned(),
-        labels: BTreeMap::from([("building".to_owned(), format!("b{}", number % 20))]),
-    }
+        labels: BTreeMap::from([("building".to_owned(), format!("b{}", number % 20))]).try_into()?,
+        ..spec
+    })
 }
 
 impl Leader {

@@ -2,8 +2,8 @@
 
 use super::invariants::Seen;
 use super::node::Site;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, RetentionClass, Settings};
-use holdfast_consensus::model::{CameraSpec, Protection, Source, Transport};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
+use holdfast_consensus::model::{CameraSpec, RetentionClass, RetentionClassName, SettingsChange};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -31,18 +31,19 @@ impl Numbers {
 /// Which of the clients' writes this is; deletions have no room for a number.
 pub(super) fn number_of(command: &Command) -> Option<u64> {
     match command {
-        Command::CreateCamera(spec) | Command::UpdateCamera { spec, .. } => {
-            spec.source.url.rsplit('/').next()?.parse().ok()
+        Command::CreateCamera { spec, .. } | Command::UpdateCamera { spec, .. } => {
+            spec.source.url.as_str().rsplit('/').next()?.parse().ok()
         }
-        Command::SetSettings(settings) => settings.retention_classes.first()?.age_max_s,
+        Command::ChangeSettings(change) => change.retention_classes.as_ref()?.iter().next()?.age_max_s,
         Command::Assign { at, .. } => u64::try_from(at.0).ok(),
         _ => None,
     }
 }
 
 pub(super) fn settings(number: u64) -> Command {
-    let class = RetentionClass { name: "default".to_owned(), age_max_s: Some(number), bytes_max: None };
-    Command::SetSettings(Settings { retention_classes: vec![class] })
+    let class = RetentionClass { name: RetentionClassName::default(), age_max_s: Some(number), bytes_max: None };
+    let retention_classes = Some(vec![class].try_into().expect("valid"));
+    Command::ChangeSettings(SettingsChange { retention_classes, ..SettingsChange::default() })
 }
 
 /// Writes until the run ends.
@@ -82,17 +83,20 @@ fn draw(state: &ClusterState, number: u64, random: &mut Random) -> Command {
     let cameras: Vec<CameraId> = state.cameras.keys().collect();
     let nodes: Vec<NodeId> = state.nodes.keys().collect();
     if cameras.is_empty() || nodes.is_empty() {
-        return Command::CreateCamera(camera(number));
+        return Command::CreateCamera { spec: camera(number), only_after: None };
     }
     let some = *random.pick(&cameras);
     match random.below(10) {
-        0..2 if cameras.len() < CAMERAS_MAX => Command::CreateCamera(camera(number)),
+        0..2 if cameras.len() < CAMERAS_MAX => Command::CreateCamera { spec: camera(number), only_after: None },
         2 => Command::DeleteCamera { camera: some },
         3..5 => settings(number),
         5..8 => {
             Command::Assign { at: Timestamp(number as i64), changes: vec![change(state, some, *random.pick(&nodes))] }
         }
-        _ => Command::UpdateCamera { camera: some, spec: camera(number), expect_revision: None },
+        _ => {
+            let expect_revision = state.cameras.get(some).map_or(1, |known| known.revision);
+            Command::UpdateCamera { camera: some, spec: camera(number), expect_revision }
+        }
     }
 }
 
@@ -108,12 +112,5 @@ fn change(state: &ClusterState, camera: CameraId, owner: NodeId) -> AssignmentCh
 
 fn camera(number: u64) -> CameraSpec {
     let url = format!("rtsp://camera.example/{number}");
-    CameraSpec {
-        name: format!("camera-{number}"),
-        source: Source { url, username: None, password: None, transport: Transport::Tcp },
-        protection: Protection::Standard,
-        priority: 1,
-        retention_class: "default".to_owned(),
-        labels: BTreeMap::new(),
-    }
+    CameraSpec { priority: 1, ..CameraSpec::new(&format!("camera-{number}"), &url).expect("valid") }
 }

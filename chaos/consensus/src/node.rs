@@ -6,7 +6,7 @@ use super::history::{History, LifeWitness};
 use super::invariants::Seen;
 use super::wires::{Wire, Wires, addr_of};
 use holdfast_consensus::command::Command;
-use holdfast_consensus::model::{NodeSpec, Role, Secret};
+use holdfast_consensus::model::{NodeSpec, Secret};
 use holdfast_consensus::simulation::{self, Disk, Twist};
 use holdfast_consensus::{Consensus, InitializeFailure, Joined, Options, Timing};
 use holdfast_storage::ids::NodeId;
@@ -72,14 +72,7 @@ pub(super) fn name_of(node: u64) -> String {
 }
 
 fn spec(node: u64) -> NodeSpec {
-    NodeSpec {
-        name: name_of(node),
-        peer_addr: addr_of(node),
-        api_addr: addr_of(node),
-        role: Role::Recorder,
-        failure_domain: String::new(),
-        camera_capacity: 100,
-    }
+    NodeSpec::new(&name_of(node), &addr_of(node), &addr_of(node)).expect("valid")
 }
 
 /// A node for the whole run: it has power while `power` says so.

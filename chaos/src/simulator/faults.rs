@@ -239,7 +239,7 @@ impl World {
                 let Some(known) = self.truth().cameras.get(camera).cloned() else { return };
                 let mut spec = known.spec;
                 spec.priority = self.random.below(4) as u8;
-                self.write(Command::UpdateCamera { camera, spec, expect_revision: Some(known.revision) });
+                self.write(Command::UpdateCamera { camera, spec, expect_revision: known.revision });
             }
         }
     }

@@ -1,9 +1,8 @@
 //! What a seed stands for: the site, how bad the world is, and which faults it knows. Drawn once, at the start.
 
 use super::faults::Kind;
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role};
 use holdfast_storage::random::Random;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How faults follow each other.
@@ -68,30 +67,23 @@ impl Plan {
     pub(super) fn node_spec(&self, number: u64) -> NodeSpec {
         let is_witness = self.has_witness && number == self.nodes;
         let failure_domain = if self.domains == 0 { String::new() } else { format!("rack-{}", number % self.domains) };
+        let name = format!("node-{number}");
+        let spec = NodeSpec::new(&name, &format!("{name}.example:8481"), &format!("{name}.example:8480"));
         NodeSpec {
-            name: format!("node-{number}"),
-            peer_addr: format!("node-{number}.example:8481"),
-            api_addr: format!("node-{number}.example:8480"),
             role: if is_witness { Role::Witness } else { Role::Recorder },
-            failure_domain,
+            failure_domain: failure_domain.parse().expect("valid"),
             camera_capacity: if is_witness { 0 } else { self.capacity },
+            ..spec.expect("valid")
         }
     }
 
     pub(super) fn camera_spec(&self, number: u64, random: &mut Random) -> CameraSpec {
         let is_gapless = random.one_in(self.gapless_one_in);
+        let spec = CameraSpec::new(&format!("camera-{number}"), &format!("rtsp://camera-{number}.example/main"));
         CameraSpec {
-            name: format!("camera-{number}"),
-            source: Source {
-                url: format!("rtsp://camera-{number}.example/main"),
-                username: None,
-                password: None,
-                transport: Transport::Tcp,
-            },
             protection: if is_gapless { Protection::Gapless } else { Protection::Standard },
             priority: random.below(4) as u8,
-            retention_class: "default".to_owned(),
-            labels: BTreeMap::new(),
+            ..spec.expect("valid")
         }
     }
 }

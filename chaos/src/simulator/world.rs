@@ -503,7 +503,7 @@ impl World {
     pub(super) fn create_camera(&mut self) {
         self.cameras_made += 1;
         let spec = self.plan.camera_spec(self.cameras_made, &mut self.random);
-        self.write(Command::CreateCamera(spec));
+        self.write(Command::CreateCamera { spec, only_after: None });
     }
 
     /// Asks some node for a change; whether it was made may never be known.

@@ -181,7 +181,7 @@ impl Consensus {
     }
 
     fn addr_of(&self, node: NodeId) -> Option<String> {
-        let known = self.0.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        let known = self.0.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.to_string());
         known.or_else(|| {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();

@@ -1,6 +1,7 @@
 //! Which camera's turn it is, where drills happen by themselves. Pure.
 
-use super::{Drills, is_gapless};
+use super::is_gapless;
+use crate::model::Drills;
 use crate::state::ClusterState;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
@@ -14,7 +15,7 @@ pub const QUIET_BEFORE: Duration = Duration::from_secs(60);
 #[must_use]
 pub fn due(state: &ClusterState, now: Timestamp) -> Vec<CameraId> {
     let drills = &state.drills;
-    let period = Duration::from_secs(drills.every_s.into());
+    let period = Duration::from_secs(state.settings.drill_every_s.into());
     if period.is_zero() || !drills.running.is_empty() || !is_quiet(state, now) {
         return Vec::new();
     }

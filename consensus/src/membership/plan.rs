@@ -65,7 +65,7 @@ pub(super) fn plan(state: &ClusterState, members: &Members, lost: &BTreeSet<Node
 
 fn newcomer(node: &Node, members: &Members) -> Option<Step> {
     let known = members.voters.contains(&node.id) || members.learners.contains(&node.id);
-    (!known).then(|| Step::AddLearner { node: node.id, addr: node.spec.peer_addr.clone() })
+    (!known).then(|| Step::AddLearner { node: node.id, addr: node.spec.peer_addr.to_string() })
 }
 
 /// Who should vote. A voter that is `lost` keeps its vote only where nobody can have it instead and the others would survive no more deaths without it.
@@ -108,13 +108,11 @@ mod tests {
 
     /// A recorder that fails alone; as `"w"` a witness, else in that failure domain.
     fn spec(n: usize, domain: &str) -> NodeSpec {
+        let (peer, api) = (format!("10.0.0.{n}:7001"), format!("10.0.0.{n}:7000"));
         NodeSpec {
-            name: format!("n{n}"),
-            peer_addr: format!("10.0.0.{n}:7001"),
-            api_addr: format!("10.0.0.{n}:7000"),
             role: if domain == "w" { Role::Witness } else { Role::Recorder },
-            failure_domain: domain.replace('w', ""),
-            camera_capacity: 10,
+            failure_domain: domain.replace('w', "").parse().unwrap(),
+            ..NodeSpec::new(&format!("n{n}"), &peer, &api).unwrap()
         }
     }
 

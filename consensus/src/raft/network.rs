@@ -52,7 +52,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 impl Link {
     fn addr(&self) -> String {
         let state = self.network.state.borrow();
-        state.nodes.get(self.target).map_or_else(|| self.addr_at_join.clone(), |node| node.spec.peer_addr.clone())
+        state.nodes.get(self.target).map_or_else(|| self.addr_at_join.clone(), |node| node.spec.peer_addr.to_string())
     }
 
     async fn call<Req: Serialize, Resp: DeserializeOwned>(

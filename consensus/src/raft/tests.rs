@@ -5,7 +5,8 @@ use super::log_store::LogStore;
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::state_machine::StateMachine;
 use super::{Entry, LogId, SnapshotMeta, TypeConfig, Vote};
-use crate::command::{Command, Settings};
+use crate::command::Command;
+use crate::model::{RetentionClasses, SettingsChange};
 use openraft::StorageError;
 use openraft::entry::{EntryPayload, RaftEntry};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -41,7 +42,8 @@ fn log_id(index: u64) -> LogId {
 }
 
 fn entry(index: u64) -> Entry {
-    Entry::new(log_id(index), EntryPayload::Normal(Command::SetSettings(Settings::default())))
+    let change = SettingsChange { retention_classes: Some(RetentionClasses::default()), ..SettingsChange::default() };
+    Entry::new(log_id(index), EntryPayload::Normal(Command::ChangeSettings(change)))
 }
 
 fn vote() -> Vote {

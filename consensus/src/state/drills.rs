@@ -2,11 +2,11 @@
 
 use super::ClusterState;
 use crate::command::{AssignmentChange, AssignmentOp, Rejection, Response, Skipped};
-use crate::drill::{
-    self, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Outcome, Phase, RESULTS_MAX, Refusal,
+use crate::drill;
+use crate::model::{
+    CAMERAS_MAX, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Outcome, Phase, RESULTS_MAX, Refusal,
     RunningDrill,
 };
-use crate::validate::CAMERAS_MAX;
 use holdfast_storage::ids::{CameraId, DrillId, NodeId};
 use holdfast_storage::time::Timestamp;
 

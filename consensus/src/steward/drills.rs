@@ -2,9 +2,9 @@
 //! meanwhile ends the drill, and is dealt with as ever.
 
 use super::{HANDOFF_MAX, HANDOFFS_PER_NODE_MAX, Health, Round};
-use crate::drill::{DrillOp, DrillStep, Outcome, PROVE_MAX, Phase, RunningDrill, TAKE_OVER_MAX, because, name};
+use crate::drill::{PROVE_MAX, TAKE_OVER_MAX, because, name};
 use crate::heartbeat::Progress;
-use crate::model::Assignment;
+use crate::model::{Assignment, DrillOp, DrillStep, Outcome, Phase, RunningDrill};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;

@@ -43,7 +43,7 @@ impl Round<'_> {
             Protection::Standard => now.mirror.is_none(),
             Protection::Gapless => now.mirror.is_some_and(|mirror| mirror != successor && stays(mirror)),
         };
-        let is_home = self.input.state.rules(camera).preferred_node.is_none_or(|home| home == owner);
+        let is_home = self.input.state.preferred_node(camera).is_none_or(|home| home == owner);
         is_home && mirror_stays && stays(owner) && stays(successor)
     }
 }

@@ -3,9 +3,8 @@
 
 use super::{HANDOFFS_PER_NODE_MAX, MOVE_INTERVAL, Round};
 use crate::heartbeat::RecorderState;
-use crate::model::Assignment;
+use crate::model::{Assignment, Failback};
 use crate::placement::Planner;
-use crate::policy::Failback;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,10 +16,10 @@ pub const REBALANCE_MAX: Duration = Duration::from_secs(3600);
 impl<'a> Round<'a> {
     /// Begins what may be begun now of the voluntary moves of `cameras`, which have living owners. Whether a rebalance has nothing left to do.
     pub(super) fn move_freely(&mut self, cameras: &[CameraId]) -> bool {
-        let policy = self.input.state.policy;
+        let settings = &self.input.state.settings;
         let Some(since) = self.input.state.rebalancing_since else {
-            if policy.failback == Failback::Prefer {
-                self.return_home(cameras, Duration::from_secs(policy.failback_after_s.into()));
+            if settings.failback == Failback::Prefer {
+                self.return_home(cameras, Duration::from_secs(settings.failback_after_s.into()));
             }
             return false;
         };
@@ -38,7 +37,7 @@ impl<'a> Round<'a> {
         let mut some_wait = false;
         for camera in cameras.iter().copied() {
             let Some((now, owner)) = self.at_rest(camera) else { continue };
-            let home = self.input.state.rules(camera).preferred_node.filter(|home| *home != owner);
+            let home = self.input.state.preferred_node(camera).filter(|home| *home != owner);
             let is_open = |home: &NodeId| {
                 let has_room = now.mirror == Some(*home) || self.planner.takes(*home, camera);
                 let is_refused = self.memory.refused(self.input.uptime, camera).contains(home);
@@ -88,7 +87,7 @@ impl<'a> Round<'a> {
         let mut movable: BTreeMap<NodeId, Vec<CameraId>> = BTreeMap::new();
         for camera in cameras.iter().copied().filter(|camera| !self.touched.contains(camera)) {
             let Some((now, owner)) = self.at_rest(camera) else { continue };
-            let is_home = state.rules(camera).preferred_node == Some(owner);
+            let is_home = state.preferred_node(camera) == Some(owner);
             if !is_home && now.moved_at <= state.rebalancing_since {
                 movable.entry(owner).or_default().push(camera);
             }

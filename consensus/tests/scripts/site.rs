@@ -9,10 +9,9 @@ use holdfast_consensus::headroom::{Survival, headroom, survives_loss_of};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
 use holdfast_consensus::model::{
-    Assignment, CameraSpec, Duty, HoldSpec, NodeSpec, NodeTraits, PlacementRules, Protection, Role, Source, Transport,
+    Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec, Protection, Role, SettingsChange,
 };
 use holdfast_consensus::placement::Planner;
-use holdfast_consensus::policy::{Failback, HeadroomRule, PolicyChange};
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -78,59 +77,54 @@ where
 fn node_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<NodeSpec> {
     let name: String = next(args)?;
     let role = if args.take_key("role") == Some("witness") { Role::Witness } else { Role::Recorder };
+    let peer = take(args, "addr")?.unwrap_or(format!("{name}:7001"));
     Ok(NodeSpec {
-        peer_addr: take(args, "addr")?.unwrap_or(format!("{name}:7001")),
-        api_addr: format!("{name}:7000"),
         role,
         failure_domain: take(args, "domain")?.unwrap_or_default(),
         camera_capacity: take(args, "capacity")?.unwrap_or(10),
-        name,
+        ..NodeSpec::new(&name, &peer, &format!("{name}:7000"))?
     })
 }
 
 fn camera_spec(name: String, args: &mut ArgumentConsumer<'_>) -> Anyhow<CameraSpec> {
-    let url = take(args, "url")?.unwrap_or(format!("rtsp://cameras/{name}"));
+    let url: String = take(args, "url")?.unwrap_or(format!("rtsp://cameras/{name}"));
     let protection = match args.take_key("protection") {
         Some("gapless") => Protection::Gapless,
         _ => Protection::Standard,
     };
     Ok(CameraSpec {
-        source: Source { url, username: None, password: None, transport: Transport::Tcp },
         protection,
         priority: take(args, "priority")?.unwrap_or(100),
-        retention_class: take(args, "class")?.unwrap_or("default".to_owned()),
-        labels: BTreeMap::new(),
-        name,
+        retention_class: take(args, "class")?.unwrap_or_default(),
+        node_labels: labels(args.take_key("needs"))?,
+        preferred_node: take(args, "prefers")?,
+        ..CameraSpec::new(&name, &url)?
     })
 }
 
 /// `key=value`, any number of them, with commas between.
-fn labels(text: Option<&str>) -> Anyhow<BTreeMap<String, String>> {
+fn labels(text: Option<&str>) -> Anyhow<Labels> {
     let pairs = text.into_iter().flat_map(|text| text.split(','));
     let pair = |pair: &str| pair.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned()));
-    pairs.map(|text| pair(text).ok_or_else(|| format!("{text} is not key:value").into())).collect()
+    let pairs = pairs.map(|text| pair(text).ok_or_else(|| format!("{text} is not key:value")));
+    Ok(Labels::try_from(pairs.collect::<Result<BTreeMap<_, _>, _>>()?)?)
 }
 
-fn rules(args: &mut ArgumentConsumer<'_>) -> Anyhow<PlacementRules> {
-    Ok(PlacementRules { preferred_node: take(args, "prefers")?, node_labels: labels(args.take_key("needs"))? })
-}
-
-fn policy(args: &mut ArgumentConsumer<'_>) -> Anyhow<Vec<PolicyChange>> {
-    let mut changes = Vec::new();
-    match args.take_key("headroom") {
-        Some("strict") => changes.push(PolicyChange::Headroom(HeadroomRule::Strict)),
-        Some(_) => changes.push(PolicyChange::Headroom(HeadroomRule::Warn)),
-        None => {}
-    }
-    changes.extend(take(args, "domains")?.map(PolicyChange::HeadroomOverDomains));
-    match args.take_key("failback") {
-        Some("prefer") => changes.push(PolicyChange::Failback(Failback::Prefer)),
-        Some(_) => changes.push(PolicyChange::Failback(Failback::Stay)),
-        None => {}
-    }
-    changes.extend(take(args, "after")?.map(PolicyChange::FailbackAfterS));
-    changes.extend(take(args, "drill-every")?.map(PolicyChange::DrillEveryS));
-    Ok(changes)
+fn settings_change(args: &mut ArgumentConsumer<'_>) -> Anyhow<SettingsChange> {
+    Ok(SettingsChange {
+        headroom: args.take_key("headroom").map(|rule| match rule {
+            "strict" => HeadroomRule::Strict,
+            _ => HeadroomRule::Warn,
+        }),
+        headroom_over_domains: take(args, "domains")?,
+        failback: args.take_key("failback").map(|failback| match failback {
+            "prefer" => Failback::Prefer,
+            _ => Failback::Stay,
+        }),
+        failback_after_s: take(args, "after")?,
+        drill_every_s: take(args, "drill-every")?,
+        retention_classes: None,
+    })
 }
 
 fn hold_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<HoldSpec> {
@@ -138,7 +132,7 @@ fn hold_spec(args: &mut ArgumentConsumer<'_>) -> Anyhow<HoldSpec> {
         camera: next(args)?,
         from: Timestamp(need(args, "from")?),
         to: take(args, "to")?.map(Timestamp),
-        reason: take(args, "reason")?.unwrap_or("case 7".to_owned()),
+        reason: args.take_key("reason").unwrap_or("case 7").parse()?,
     })
 }
 
@@ -350,11 +344,26 @@ impl Site {
         Ok(Uuid::from_u128(take(args, "attempt")?.unwrap_or(self.attempts)))
     }
 
-    fn change_rules(&self, camera: CameraId, rules: PlacementRules) -> Anyhow<Write> {
+    /// Where a camera may and should be recorded.
+    fn change_rules(&self, camera: CameraId, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
         let known = self.state.cameras.get(camera).ok_or("which camera?")?;
-        let (spec, expect_revision) = (known.spec.clone(), known.revision);
-        let expect_rules = self.state.rules(camera).clone();
-        Ok(Write::ChangeCamera { camera, spec, rules, expect_revision, expect_rules })
+        let (node_labels, preferred_node) = (labels(args.take_key("needs"))?, take(args, "prefers")?);
+        let spec = CameraSpec { node_labels, preferred_node, ..known.spec.clone() };
+        Ok(Write::UpdateCamera { camera, spec, expect_revision: known.revision })
+    }
+
+    /// What cameras may ask for of a node, and how much it may record.
+    fn change_traits(&self, node: NodeId, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
+        let known = self.state.nodes.get(node).ok_or("which node?")?;
+        let (labels, bitrate_capacity_bps) = (labels(args.take_key("labels"))?, take(args, "bps")?);
+        Ok(Write::ReportForDuty { node, spec: NodeSpec { labels, bitrate_capacity_bps, ..known.spec.clone() } })
+    }
+
+    fn update(&self, args: &mut ArgumentConsumer<'_>) -> Anyhow<Write> {
+        let camera = next(args)?;
+        let known = self.state.cameras.get(camera).map_or(1, |camera| camera.revision);
+        let expect_revision = take(args, "revision")?.unwrap_or(known);
+        Ok(Write::UpdateCamera { camera, expect_revision, spec: camera_spec(next(args)?, args)? })
     }
 
     fn measured(&self) -> Bitrates {
@@ -420,24 +429,14 @@ impl Site {
                 Write::RemoveNode { node: next(args)?, force: args.next_pos() == Some("force"), at: self.wall() }
             }
             "camera" => {
-                let (only_after, rules) = (take(args, "only-after")?, rules(args)?);
-                match camera_spec(next(args)?, args)? {
-                    spec if rules == PlacementRules::default() && only_after.is_none() => Write::CreateCamera(spec),
-                    spec => Write::AddCamera { spec, rules, only_after },
-                }
+                let only_after = take(args, "only-after")?;
+                Write::CreateCamera { spec: camera_spec(next(args)?, args)?, only_after }
             }
-            "rules" => self.change_rules(next(args)?, rules(args)?)?,
-            "traits" => {
-                let (labels, bitrate_capacity_bps) = (labels(args.take_key("labels"))?, take(args, "bps")?);
-                Write::ReportTraits { node: next(args)?, traits: NodeTraits { labels, bitrate_capacity_bps } }
-            }
-            "policy" => Write::ChangePolicy(policy(args)?),
+            "rules" => self.change_rules(next(args)?, args)?,
+            "traits" => self.change_traits(next(args)?, args)?,
+            "settings" => Write::ChangeSettings(settings_change(args)?),
             "rebalance" => Write::BeginRebalance { at: self.wall() },
-            "update" => Write::UpdateCamera {
-                camera: next(args)?,
-                expect_revision: take(args, "revision")?,
-                spec: camera_spec(next(args)?, args)?,
-            },
+            "update" => self.update(args)?,
             "delete" => Write::DeleteCamera { camera: next(args)? },
             "hold" => Write::CreateHold { spec: hold_spec(args)?, at: self.wall() },
             "release" => Write::DeleteHold { hold: next(args)? },

@@ -3,7 +3,6 @@
 use super::App;
 use crate::backend::{Backend, Result};
 use crate::extract::{Body, Segment};
-use crate::validate;
 use crate::wire::{Camera, CameraPatch, NewCamera};
 use axum::Json;
 use axum::extract::State;
@@ -26,7 +25,6 @@ pub(super) async fn create<B: Backend>(
     State(app): State<App<B>>,
     Body(new): Body<NewCamera>,
 ) -> Result<impl IntoResponse> {
-    validate::camera_spec(new.clone())?;
     let camera = app.backend.create_camera(new).await?;
     let location = format!("/api/v1/cameras/{}", camera.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(camera)))
@@ -37,7 +35,6 @@ pub(super) async fn change<B: Backend>(
     Segment(id): Segment<CameraId>,
     Body(patch): Body<CameraPatch>,
 ) -> Result<Json<Camera>> {
-    validate::check_patch(&patch)?;
     app.backend.patch_camera(id, patch).await.map(Json)
 }
 

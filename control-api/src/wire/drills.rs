@@ -1,7 +1,7 @@
 //! The JSON of `/drills`.
 
 use super::NodeRef;
-use holdfast_consensus::drill::Outcome;
+use holdfast_consensus::model::Outcome;
 use holdfast_storage::ids::{CameraId, DrillId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};

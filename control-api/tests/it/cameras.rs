@@ -37,8 +37,11 @@ async fn a_password_goes_in_and_never_comes_out() {
     for answer in [created, client.get("/api/v1/cameras/1").await, client.get("/api/v1/cameras").await] {
         assert!(!answer.text().contains("hunter2"));
     }
-    let password =
-        || fake.with(|state| state.cameras.values().next().unwrap().source.password.clone().map(|secret| secret.0));
+    let password = || {
+        fake.with(|state| {
+            state.cameras.values().next().unwrap().source.credentials.clone().map(|login| login.password().to_owned())
+        })
+    };
     client.call("PATCH", "/api/v1/cameras/1", Some(r#"{"source":{"url":"rtsp://10.0.0.8/main"}}"#)).await;
     assert_eq!(password().as_deref(), Some("hunter2"), "absent means that it stays");
     let open = client.call("PATCH", "/api/v1/cameras/1", Some(r#"{"source":{"username":"","password":""}}"#)).await;

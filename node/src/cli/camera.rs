@@ -7,7 +7,7 @@ use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash, printable};
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{Protection, Transport};
+use holdfast_consensus::model::{Invalid, Protection, RtspUrl, Transport};
 use holdfast_consensus::placement::Lack;
 use holdfast_control_api::wire::{Camera, NewCamera, NewSource, Node, NodeRef};
 use holdfast_storage::ids::NodeId;
@@ -15,7 +15,6 @@ use reqwest::Method;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use url::Url;
 
 /// Environment variable with the password of the camera that is added.
 const PASSWORD_ENV: &str = "HOLDFAST_CAMERA_PASSWORD";
@@ -86,13 +85,12 @@ fn node_ref(text: String) -> NodeRef {
     text.parse().map_or(NodeRef::Name(text), NodeRef::Id)
 }
 
-/// Credentials in the URL would be stored and shown with it.
+/// Before the password is asked for: the rule is the cluster's.
 fn check_url(text: &str) -> Result<(), CliError> {
-    let url = Url::parse(text).map_err(|error| CliError::usage(format!("--url is not a URL: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(CliError::usage("--url contains a user or password").hint("use --username with --password-file"));
-    }
-    Ok(())
+    let wrong = |error: Invalid| CliError::usage(format!("--url {}", error.why));
+    text.parse::<RtspUrl>()
+        .map(drop)
+        .map_err(|error| wrong(error).hint("logins go into --username and --password-file"))
 }
 
 fn password(file: Option<&Path>) -> Result<Option<String>, CliError> {
@@ -203,10 +201,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_with_credentials_is_refused() {
+    fn a_url_that_the_cluster_would_refuse_is_refused() {
         assert!(check_url("rtsp://cam/1").is_ok());
         assert!(check_url("rtsp://u:p@cam/1").unwrap_err().hint.unwrap().contains("--password-file"));
-        assert!(check_url("cam").is_err());
+        assert!(check_url("rtsps://cam/1").is_ok() && check_url("http://cam/1").is_err() && check_url("cam").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::error::{CliError, ExitKind};
 use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash};
-use holdfast_consensus::drill::Outcome;
+use holdfast_consensus::model::Outcome;
 use holdfast_control_api::wire::{CameraDrill, Drill, DrillPhase, NewDrill, Node, NodeRef};
 use reqwest::Method;
 use std::cell::RefCell;

@@ -4,7 +4,7 @@ use super::args::{FailbackArg, HeadroomArg, SettingsArgs, SettingsCommand};
 use super::client::{Api, ApiOptions};
 use super::error::CliError;
 use super::output::Output;
-use holdfast_consensus::policy::{Failback, HeadroomRule};
+use holdfast_consensus::model::{Failback, HeadroomRule};
 use holdfast_control_api::wire::{Settings, SettingsPatch};
 use reqwest::Method;
 

@@ -12,14 +12,16 @@ pub(crate) use secrets::read_bounded;
 pub use secrets::{ADMIN_TOKEN_ENV, CLUSTER_SECRET_ENV, SECRET_CHARS_MIN, SecretError, Secrets};
 pub use size::ByteSize;
 
-use holdfast_consensus::model::Role;
+use holdfast_consensus::model::{self, CAMERA_CAPACITY_DEFAULT, Invalid, NodeSpec, RetentionClasses, Role};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The retention class of cameras that name none; every configuration has it.
-pub const DEFAULT_RETENTION_CLASS: &str = "default";
+pub const DEFAULT_RETENTION_CLASS: &str = model::RETENTION_CLASS_DEFAULT;
+
+const SECONDS_PER_DAY: u64 = 24 * 3600;
 
 /// Everything that one node is told at start. Relative paths are relative to the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +253,37 @@ impl Config {
         self.advertise.peer.clone().unwrap_or_else(|| self.listen.peer.to_string())
     }
 
+    /// What this node says of itself.
+    ///
+    /// # Errors
+    /// A field is not valid; a configuration that was loaded has none such.
+    pub fn node_spec(&self) -> Result<NodeSpec, Invalid> {
+        let cluster = &self.cluster;
+        Ok(NodeSpec {
+            role: cluster.role,
+            failure_domain: cluster.failure_domain.parse()?,
+            camera_capacity: cluster.camera_capacity,
+            bitrate_capacity_bps: cluster.bitrate_capacity_bps,
+            labels: cluster.labels.clone().try_into()?,
+            ..NodeSpec::new(&self.name, &self.advertised_peer(), &self.advertised_api())?
+        })
+    }
+
+    /// The classes that cameras of a cluster may be in that this node founds.
+    ///
+    /// # Errors
+    /// As [`Self::node_spec`].
+    pub fn retention_classes(&self) -> Result<RetentionClasses, Invalid> {
+        let class = |class: &RetentionClass| {
+            Ok(model::RetentionClass {
+                name: class.class.parse()?,
+                age_max_s: class.age_days.map(|days| u64::from(days) * SECONDS_PER_DAY),
+                bytes_max: class.bytes_max.map(|bytes| bytes.0),
+            })
+        };
+        self.retention.iter().map(class).collect::<Result<Vec<_>, Invalid>>()?.try_into()
+    }
+
     fn resolve_paths(&mut self, base: &Path) {
         let paths = [&mut self.data_dir]
             .into_iter()
@@ -279,7 +312,7 @@ impl Default for Cluster {
             secret_file: None,
             role: Role::Recorder,
             failure_domain: String::new(),
-            camera_capacity: 500,
+            camera_capacity: CAMERA_CAPACITY_DEFAULT,
             bitrate_capacity_bps: None,
             labels: BTreeMap::new(),
         }

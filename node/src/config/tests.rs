@@ -124,8 +124,8 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
         ("[listen]\napi = \"0.0.0.0:8480\"", "advertise.api: is needed"),
         ("[listen]\npeer = \"127.0.0.1:0\"", "listen.peer: has port 0"),
         ("[listen]\npeer = \"127.0.0.1:8480\"", "listen.peer: is the same address"),
-        ("[advertise]\npeer = \"nvr1\"", "advertise.peer: `nvr1` is not host:port"),
-        ("[advertise]\npeer = \"0.0.0.0:1\"", "advertise.peer: `0.0.0.0:1` is not host:port"),
+        ("[advertise]\npeer = \"nvr1\"", "advertise.peer: is \"nvr1\", which is not host:port"),
+        ("[advertise]\npeer = \"0.0.0.0:1\"", "advertise.peer: is \"0.0.0.0:1\", which is not host:port"),
         ("[ingest]\ntick_ms = 0", "ingest.tick_ms: 0 is outside 1 to 500"),
         ("[ingest]\nstall_after_ms = 450", "ingest.stall_after_ms: 450 is not above"),
         ("[storage]\nflush_interval_ms = 5000\nsegment_seconds = 4", "storage.flush_interval_ms: 5000 is longer"),
@@ -152,8 +152,8 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
             "[[retention]]\nclass = \"default\"\n[[retention]]\nclass = \"default\"",
             "retention.class: `default` is defined twice",
         ),
-        ("[[retention]]\nclass = \"hold\"", "retention.class: `hold` is taken"),
-        ("[[retention]]\nclass = \"de/fault\"", "retention.class: `de/fault` contains '/'"),
+        ("[[retention]]\nclass = \"hold\"", "retention.class: is \"hold\", under which held footage is kept"),
+        ("[[retention]]\nclass = \"de/fault\"", "retention.class: is \"de/fault\""),
     ];
     for (extra, expected) in cases {
         let message = message(&with(extra));

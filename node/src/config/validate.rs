@@ -1,16 +1,13 @@
 //! What a well-formed configuration must also satisfy: each value alone, then values against each other. Pure.
 
 use super::error::Problem;
-use super::{Cluster, Config, DEFAULT_RETENTION_CLASS};
-use holdfast_consensus::model::{NodeTraits, Role};
-use holdfast_consensus::validate::node_traits;
-use holdfast_storage::HOLD_CLASS;
+use super::{Config, DEFAULT_RETENTION_CLASS};
+use holdfast_consensus::model::{
+    FailureDomain, HostPort, Invalid, Labels, NodeName, RetentionClassName, Role, check_capacity,
+};
 use holdfast_storage::chunk::FRAME_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-
-/// The longest node name and failure domain, in characters.
-const NAME_CHARS_MAX: usize = 64;
 
 /// The smallest `segment_bytes_max`, in bytes.
 const SEGMENT_BYTES_MIN: u64 = 16 << 20;
@@ -25,36 +22,23 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     addresses(config, &mut found);
     ranges(config, &mut found);
     relations(config, &mut found);
-    traits(config, &mut found);
+    member(config, &mut found);
     volumes(config, &mut found);
     retention(config, &mut found);
     found
 }
 
 fn names(config: &Config, found: &mut Vec<Problem>) {
-    if let Err(message) = check_name(&config.name) {
-        found.push(Problem::of_key("name", message));
-    }
-    if config.cluster.failure_domain.chars().count() > NAME_CHARS_MAX {
-        found.push(Problem::of_key(
-            "cluster.failure_domain",
-            format!("is longer than {NAME_CHARS_MAX} characters; shorten it"),
-        ));
-    }
+    found.extend(problem("name", config.name.parse::<NodeName>()));
+    found.extend(problem("cluster.failure_domain", config.cluster.failure_domain.parse::<FailureDomain>()));
     if config.data_dir.as_os_str().is_empty() {
         found.push(Problem::of_key("data_dir", "is empty; name the directory that holds this node's data"));
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > NAME_CHARS_MAX {
-        return Err(format!("`{name}` must have 1 to {NAME_CHARS_MAX} characters"));
-    }
-    match name.chars().find(|&c| !allowed(c)) {
-        Some(c) => Err(format!("`{name}` contains {c:?}; use letters, digits, `-`, `_` and `.`")),
-        None => Ok(()),
-    }
+/// What is wrong with the value of `key`, by the rule that the replicated state has for it.
+fn problem<T>(key: &str, checked: Result<T, Invalid>) -> Option<Problem> {
+    checked.err().map(|error| Problem::of_key(key, error.why))
 }
 
 fn addresses(config: &Config, found: &mut Vec<Problem>) {
@@ -82,26 +66,13 @@ fn address(side: &str, listen: SocketAddr, advertise: Option<&str>, found: &mut 
             format!("advertise.{side}"),
             format!("is needed because listen.{side} = \"{listen}\" names no host; set the host:port at which others reach this node"),
         )),
-        Some(text) if !is_host_and_port(text) => found.push(Problem::of_key(
-            format!("advertise.{side}"),
-            format!("`{text}` is not host:port; write for example \"nvr1.example.org:8480\" or \"[2001:db8::1]:8480\""),
-        )),
-        _ => {}
+        Some(text) => found.extend(problem(&format!("advertise.{side}"), text.parse::<HostPort>())),
+        None => {}
     }
-}
-
-/// Whether others can connect to this text: a name or address, not an unspecified one, and a port from 1.
-fn is_host_and_port(text: &str) -> bool {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return address.port() != 0 && !address.ip().is_unspecified();
-    }
-    let host_ok = |host: &str| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    text.rsplit_once(':').is_some_and(|(host, port)| host_ok(host) && port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
 fn ranges(config: &Config, found: &mut Vec<Problem>) {
     let checks = [
-        ("cluster.camera_capacity", u64::from(config.cluster.camera_capacity), 0, 100_000),
         ("storage.flush_interval_ms", config.storage.flush_interval_ms, 10, 10_000),
         ("storage.segment_seconds", config.storage.segment_seconds, 1, 86_400),
         ("storage.segment_bytes_max", config.storage.segment_bytes_max.0, SEGMENT_BYTES_MIN, 1 << 40),
@@ -123,7 +94,7 @@ fn ranges(config: &Config, found: &mut Vec<Problem>) {
 }
 
 fn relations(config: &Config, found: &mut Vec<Problem>) {
-    let Config { storage, ingest, cluster, .. } = config;
+    let Config { storage, ingest, .. } = config;
     if ingest.stall_after_ms <= ingest.chunk_ms + ingest.tick_ms {
         found.push(Problem::of_key(
             "ingest.stall_after_ms",
@@ -161,20 +132,13 @@ fn relations(config: &Config, found: &mut Vec<Problem>) {
             ),
         ));
     }
-    if cluster.role == Role::Recorder && cluster.camera_capacity == 0 {
-        found.push(Problem::of_key(
-            "cluster.camera_capacity",
-            "is 0 on a recorder; raise it, or set role = \"witness\"",
-        ));
-    }
 }
 
-/// As the replicated state checks them when the node reports for duty.
-fn traits(config: &Config, found: &mut Vec<Problem>) {
-    let Cluster { bitrate_capacity_bps, labels, .. } = config.cluster.clone();
-    if let Err(rejection) = node_traits(&NodeTraits { labels, bitrate_capacity_bps }) {
-        found.push(Problem::of_key("cluster", rejection.to_string()));
-    }
+fn member(config: &Config, found: &mut Vec<Problem>) {
+    let cluster = &config.cluster;
+    found.extend(problem("cluster.labels", Labels::try_from(cluster.labels.clone())));
+    let capacity = check_capacity(cluster.role, cluster.camera_capacity, cluster.bitrate_capacity_bps);
+    found.extend(capacity.err().map(|error| Problem::of_key(format!("cluster.{}", error.field), error.why)));
 }
 
 fn volumes(config: &Config, found: &mut Vec<Problem>) {
@@ -207,18 +171,10 @@ fn volumes(config: &Config, found: &mut Vec<Problem>) {
 fn retention(config: &Config, found: &mut Vec<Problem>) {
     let mut seen = BTreeSet::new();
     for class in &config.retention {
-        if let Err(message) = check_name(&class.class) {
-            found.push(Problem::of_key("retention.class", message));
-        }
+        found.extend(problem("retention.class", class.class.parse::<RetentionClassName>()));
         if !seen.insert(class.class.as_str()) {
             found
                 .push(Problem::of_key("retention.class", format!("`{}` is defined twice; merge the two", class.class)));
-        }
-        if class.class == HOLD_CLASS {
-            found.push(Problem::of_key(
-                "retention.class",
-                format!("`{HOLD_CLASS}` is taken: held footage is kept under it; choose another name"),
-            ));
         }
         if class.age_days == Some(0) {
             found.push(Problem::of_key(
@@ -235,6 +191,11 @@ fn retention(config: &Config, found: &mut Vec<Problem>) {
                 format!("of class `{}` is below segment_bytes_max = {}, the least that can be deleted at once; raise it or lower that", class.class, config.storage.segment_bytes_max),
             ));
         }
+    }
+    // Their names were found wrong one by one already.
+    let is_named = config.retention.iter().all(|class| class.class.parse::<RetentionClassName>().is_ok());
+    if is_named && found.is_empty() {
+        found.extend(problem("retention", config.retention_classes()));
     }
     if !seen.contains(DEFAULT_RETENTION_CLASS) {
         found.push(Problem::of_key(

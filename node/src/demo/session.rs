@@ -10,7 +10,6 @@ use super::{DemoArgs, Kill, footage};
 use crate::cli::{Api, CliError, monotonic_now, print_line, wall_now};
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
-use holdfast_consensus::model::{Protection, Transport};
 use holdfast_control_api::wire::{Camera, Cluster as ClusterState, NewCamera, NewSource, Timeline};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
@@ -327,16 +326,7 @@ async fn start_cameras(count: u32) -> Result<Handle, CliError> {
 }
 
 async fn add_camera(api: &Api, number: u32, url: String) -> Result<Camera, CliError> {
-    let camera = NewCamera {
-        name: format!("cam{number:02}"),
-        source: NewSource { url, username: None, password: None, transport: Transport::Tcp },
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: crate::config::DEFAULT_RETENTION_CLASS.to_owned(),
-        labels: BTreeMap::new(),
-        node_labels: BTreeMap::new(),
-        preferred_node: None,
-    };
+    let camera = NewCamera::new(format!("cam{number:02}"), NewSource::new(url));
     let answer = api.call(Method::POST, &["cameras"], Some(&camera)).await?;
     serde_json::from_value(answer).map_err(|error| CliError::failed(format!("cannot read the added camera: {error}")))
 }

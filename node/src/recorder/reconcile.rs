@@ -39,7 +39,7 @@ pub fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -
                 rank: desired.rank,
                 revision: desired.revision,
                 source: camera.spec.source.clone(),
-                retention_class: camera.spec.retention_class.clone(),
+                retention_class: camera.spec.retention_class.to_string(),
                 priority: camera.spec.priority,
             };
             (camera.id, recording)
@@ -148,7 +148,6 @@ fn order(action: Action, desired: &BTreeMap<CameraId, DesiredRecording>) -> (u8,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::model::Transport;
     use proptest::prelude::*;
 
     fn want(epoch: u64, path: u8, priority: u8) -> DesiredRecording {
@@ -157,7 +156,7 @@ mod tests {
             epoch: Epoch(epoch),
             rank: Rank::Owner,
             revision: 1,
-            source: Source { url, username: None, password: None, transport: Transport::Tcp },
+            source: Source::new(&url).unwrap(),
             retention_class: "default".to_owned(),
             priority,
         }

@@ -252,7 +252,7 @@ impl Recorder {
         let now = now();
         self.count(|counters| &counters.failures);
         self.keeper.pipeline.session_lost(error.gap_cause(), now);
-        let login_refused = matches!(error, SessionError::AuthFailed(_)) && self.source.username.is_some();
+        let login_refused = matches!(error, SessionError::AuthFailed(_)) && self.source.credentials.is_some();
         let delay = match error {
             _ if login_refused => self.backoff.next_delay_refused(random()),
             SessionError::OverBudget { .. } => self.backoff.next_delay_over_budget(random()),

@@ -8,12 +8,11 @@ use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
-use holdfast_consensus::model::{Duty, Hold, HoldSpec, PlacementRules};
-use holdfast_consensus::policy::{HeadroomRule, PolicyChange};
+use holdfast_consensus::model::{Duty, HeadroomRule, Hold, HoldSpec, Invalid, SettingsChange};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::{Payload, Result};
-use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
+use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
@@ -52,7 +51,7 @@ impl NodeBackend {
     async fn check_headroom(&self, member: &Member, command: &Command) -> Result<Option<String>> {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
-        let is_strict = state.policy.headroom == HeadroomRule::Strict;
+        let is_strict = state.settings.headroom == HeadroomRule::Strict;
         match forecast(state, sight, command.clone()).await {
             Some(cost) if is_strict => {
                 let detail =
@@ -101,17 +100,16 @@ impl Backend for NodeBackend {
     }
 
     async fn patch_settings(&self, patch: wire::SettingsPatch) -> Result<wire::Settings> {
-        let wire::SettingsPatch { headroom, headroom_over_domains, failback, failback_after_s, drill_every_s } = patch;
-        let changes = [
-            headroom.map(PolicyChange::Headroom),
-            headroom_over_domains.map(PolicyChange::HeadroomOverDomains),
-            failback.map(PolicyChange::Failback),
-            failback_after_s.map(PolicyChange::FailbackAfterS),
-            drill_every_s.map(PolicyChange::DrillEveryS),
-        ];
-        let changes: Vec<PolicyChange> = changes.into_iter().flatten().collect();
-        if !changes.is_empty() {
-            self.write(Command::ChangePolicy(changes)).await?;
+        let change = SettingsChange {
+            headroom: patch.headroom,
+            headroom_over_domains: patch.headroom_over_domains,
+            failback: patch.failback,
+            failback_after_s: patch.failback_after_s,
+            drill_every_s: patch.drill_every_s,
+            retention_classes: None,
+        };
+        if change != SettingsChange::default() {
+            self.write(Command::ChangeSettings(change)).await?;
         }
         self.settings().await
     }
@@ -158,14 +156,11 @@ impl Backend for NodeBackend {
         let mut tries = 0;
         loop {
             let state = member.consensus.state();
-            let rules = PlacementRules {
-                node_labels: camera.node_labels.clone(),
-                preferred_node: preferred_node(&state, camera.preferred_node.as_ref())?,
-            };
-            let spec = validate::camera_spec(camera.clone())?;
+            let preferred_node = preferred_node(&state, camera.preferred_node.as_ref())?;
+            let spec = camera.clone().into_spec(preferred_node)?;
             // Two that each would fit alone must not be taken at once.
-            let only_after = (state.policy.headroom == HeadroomRule::Strict).then(|| state.camera_last());
-            let command = Command::AddCamera { spec, rules, only_after };
+            let only_after = (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
+            let command = Command::CreateCamera { spec, only_after };
             let warning = self.check_headroom(member, &command).await?;
             tries += 1;
             match member.consensus.write(command).await {
@@ -185,11 +180,12 @@ impl Backend for NodeBackend {
         let member = self.member()?;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
-        let expect_rules = state.rules(id).clone();
-        let rules = patched_rules(&state, expect_rules.clone(), &patch)?;
-        let spec = validate::patched_spec(camera.spec.clone(), patch)?;
-        let expect_revision = camera.revision;
-        let command = Command::ChangeCamera { camera: id, spec, rules, expect_revision, expect_rules };
+        let preferred_node = match &patch.preferred_node {
+            None => camera.spec.preferred_node,
+            changed => preferred_node(&state, changed.as_ref())?,
+        };
+        let spec = patch.onto(camera.spec.clone(), preferred_node)?;
+        let command = Command::UpdateCamera { camera: id, spec, expect_revision: camera.revision };
         let warning = self.check_headroom(member, &command).await?;
         self.write(command).await?;
         let view = self.camera_view(member, id).await?;
@@ -212,6 +208,7 @@ impl Backend for NodeBackend {
 
     async fn create_hold(&self, hold: wire::NewHold) -> Result<wire::Hold> {
         let wire::NewHold { reason, camera, from, to } = hold;
+        let reason = reason.try_into().map_err(|error: Invalid| rejected(&error.into()))?;
         let (spec, at) = (HoldSpec { reason, camera, from, to }, self.host.clock.now());
         match self.write(Command::CreateHold { spec: spec.clone(), at }).await? {
             // What this node knows may be a moment behind.
@@ -341,14 +338,6 @@ fn named_node(state: &ClusterState, node: &wire::NodeRef) -> Result<NodeId> {
     }
 }
 
-fn patched_rules(state: &ClusterState, rules: PlacementRules, patch: &wire::CameraPatch) -> Result<PlacementRules> {
-    let preferred_node = match &patch.preferred_node {
-        None => rules.preferred_node,
-        changed => preferred_node(state, changed.as_ref())?,
-    };
-    Ok(PlacementRules { node_labels: patch.node_labels.clone().unwrap_or(rules.node_labels), preferred_node })
-}
-
 fn no_camera(id: CameraId) -> ApiError {
     ApiError::not_found(format!("there is no camera {id}; GET /api/v1/cameras lists them")).code("unknown-camera")
 }
@@ -379,7 +368,7 @@ fn write_error(error: WriteError) -> ApiError {
 fn rejected(rejection: &Rejection) -> ApiError {
     let kind = match rejection {
         Rejection::UnknownNode(_) | Rejection::UnknownCamera(_) | Rejection::UnknownHold(_) => ErrorKind::NotFound,
-        Rejection::Invalid { .. } | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
+        Rejection::Invalid(_) | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
         _ => ErrorKind::Conflict,
     };
     ApiError::new(kind, rejection.to_string()).code(rejection.code())
@@ -395,7 +384,9 @@ fn become_error(error: BecomeError) -> ApiError {
         BecomeError::Join(JoinError::Rejected(rejection)) => rejected(&rejection),
         BecomeError::Join(_) => ApiError::unavailable(detail).code("cannot-join"),
         BecomeError::Initialize(_) => ApiError::unavailable(detail).code("cannot-initialize"),
-        BecomeError::Identity(_) | BecomeError::Start(_) | BecomeError::Bug(_) => ApiError::internal(detail),
+        BecomeError::Config(_) | BecomeError::Identity(_) | BecomeError::Start(_) | BecomeError::Bug(_) => {
+            ApiError::internal(detail)
+        }
     }
 }
 

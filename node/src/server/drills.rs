@@ -5,10 +5,9 @@ use super::pilot::Sight;
 use super::view::View;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::command::Command;
-use holdfast_consensus::drill::{
-    Drill, DrillResult, Look, Outcome, Phase, QUIET_BEFORE, RunningDrill, due, start, starts_of_node,
-};
+use holdfast_consensus::drill::{Look, QUIET_BEFORE, due, start, starts_of_node};
 use holdfast_consensus::headroom::Headroom;
+use holdfast_consensus::model::{Drill, DrillResult, Outcome, Phase, RunningDrill};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};

@@ -126,7 +126,7 @@ impl Drive {
 
     fn connect(&mut self, state: &ClusterState) {
         let others = state.nodes.values().filter(|node| node.id != self.options.me);
-        let peers: Vec<_> = others.map(|node| (node.id, node.spec.peer_addr.clone())).collect();
+        let peers: Vec<_> = others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect();
         if peers != self.peers {
             self.options.links.set_peers(peers.clone());
             self.peers = peers;

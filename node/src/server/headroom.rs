@@ -86,7 +86,8 @@ pub(super) async fn forecast(state: Arc<ClusterState>, sight: Arc<Sight>, comman
 /// What the worst loss would cost.
 fn describe(state: &ClusterState, headroom: &Headroom) -> String {
     let Some((victim, lost)) = &headroom.worst else { return "every camera would be recorded".to_owned() };
-    let name = |node: &NodeId| state.nodes.get(*node).map_or_else(|| node.to_string(), |node| node.spec.name.clone());
+    let name =
+        |node: &NodeId| state.nodes.get(*node).map_or_else(|| node.to_string(), |node| node.spec.name.to_string());
     let cameras = if lost.len() == 1 { "1 camera".to_owned() } else { format!("{} cameras", lost.len()) };
     match victim {
         Victim::Nobody => format!("{cameras} of the cluster cannot be recorded: no node that may has room"),

@@ -2,14 +2,15 @@
 
 use super::clock::Clock;
 use super::identity::{self, Identity, IdentityError};
-use super::member::{Member, StartError, node_spec};
+use super::member::{Member, StartError};
 use crate::config::{Config, Secrets};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use holdfast_consensus::command::{Command, Settings};
-use holdfast_consensus::{InitializeFailure, JoinError, command};
+use holdfast_consensus::command::Command;
+use holdfast_consensus::model::{Invalid, SettingsChange};
+use holdfast_consensus::{InitializeFailure, JoinError};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::volume_cluster;
 use std::path::PathBuf;
@@ -18,8 +19,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 use tower::ServiceExt;
 use uuid::Uuid;
-
-const SECONDS_PER_DAY: u64 = 24 * 3600;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BecomeError {
@@ -37,6 +36,8 @@ pub(crate) enum BecomeError {
         path.display()
     )]
     LostIdentity { path: PathBuf },
+    #[error("the configuration: {0}")]
+    Config(#[from] Invalid),
     #[error("{0}")]
     Identity(#[from] IdentityError),
     #[error("{0}")]
@@ -126,8 +127,10 @@ impl Host {
                 self.enter(self.start(identity).await?)
             }
         };
-        member.consensus.initialize(node_spec(&self.config)).await?;
-        if let Err(error) = member.consensus.write(Command::SetSettings(self.settings())).await {
+        member.consensus.initialize(self.config.node_spec()?).await?;
+        let retention_classes = Some(self.config.retention_classes()?);
+        let change = SettingsChange { retention_classes, ..SettingsChange::default() };
+        if let Err(error) = member.consensus.write(Command::ChangeSettings(change)).await {
             tracing::warn!(%error, "the cluster keeps its default retention classes");
         }
         Ok(())
@@ -152,7 +155,7 @@ impl Host {
         let secret = self.secrets.cluster.clone();
         self.check_data(holdfast_consensus::cluster_of(peer, secret.clone()).await?)?;
         let attempt = identity::join_attempt(data_dir)?;
-        let joined = holdfast_consensus::join(peer, node_spec(&self.config), secret, attempt).await?;
+        let joined = holdfast_consensus::join(peer, self.config.node_spec()?, secret, attempt).await?;
         let identity = Identity { cluster: joined.cluster, node: joined.node };
         identity.save(data_dir)?;
         Ok(identity)
@@ -196,16 +199,6 @@ impl Host {
         let member = self.member.get_or_init(|| member);
         self.became.notify_waiters();
         member
-    }
-
-    /// The classes that cameras of a new cluster may be in: those of its founder's configuration.
-    fn settings(&self) -> Settings {
-        let classes = self.config.retention.iter().map(|class| command::RetentionClass {
-            name: class.class.clone(),
-            age_max_s: class.age_days.map(|days| u64::from(days) * SECONDS_PER_DAY),
-            bytes_max: class.bytes_max.map(|bytes| bytes.0),
-        });
-        Settings { retention_classes: classes.collect() }
     }
 }
 

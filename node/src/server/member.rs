@@ -27,7 +27,7 @@ use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::Headroom;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
-use holdfast_consensus::model::{Duty, Node, NodeSpec, NodeTraits, Role, Secret};
+use holdfast_consensus::model::{Duty, Invalid, Node, NodeSpec, Role, Secret};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
@@ -62,6 +62,8 @@ const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
+    #[error("the configuration: {0}")]
+    Config(#[from] Invalid),
     #[error("{0}")]
     Volume(#[from] holdfast_storage::Error),
     #[error("{0}")]
@@ -97,24 +99,6 @@ pub(crate) struct Member {
     _ingest: IngestRuntime,
 }
 
-/// What this node says of itself.
-pub(crate) fn node_spec(config: &Config) -> NodeSpec {
-    NodeSpec {
-        name: config.name.clone(),
-        peer_addr: config.advertised_peer(),
-        api_addr: config.advertised_api(),
-        role: config.cluster.role,
-        failure_domain: config.cluster.failure_domain.clone(),
-        camera_capacity: config.cluster.camera_capacity,
-    }
-}
-
-/// What this node says of itself beside that.
-fn node_traits(config: &Config) -> NodeTraits {
-    let cluster = &config.cluster;
-    NodeTraits { labels: cluster.labels.clone(), bitrate_capacity_bps: cluster.bitrate_capacity_bps }
-}
-
 impl Member {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
@@ -125,6 +109,7 @@ impl Member {
         clock: Clock,
         raft: &Handle,
     ) -> Result<Self, StartError> {
+        let spec = config.node_spec()?;
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
         let consensus =
             raft.spawn(open_consensus(config.data_dir.clone(), secrets.cluster.clone(), identity)).await??;
@@ -181,8 +166,8 @@ impl Member {
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
         let (stopping, stops) = watch::channel(false);
-        let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, node_spec(config));
-        let duty = report_for_duty(consensus.clone(), identity, (node_spec(config), node_traits(config)), stops);
+        let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, spec.clone());
+        let duty = report_for_duty(consensus.clone(), identity, spec, stops);
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
@@ -390,22 +375,18 @@ fn spawn_part(
 async fn report_for_duty(
     consensus: Consensus,
     identity: Identity,
-    (spec, traits): (NodeSpec, NodeTraits),
+    spec: NodeSpec,
     mut stopping: watch::Receiver<bool>,
 ) {
     let me = identity.node;
     let is_outdated = |state: &ClusterState| {
-        let has_others = |node: &Node| node.spec != spec || node.duty == Duty::Stopping || *state.traits(me) != traits;
+        let has_others = |node: &Node| node.spec != spec || node.duty == Duty::Stopping;
         state.nodes.get(me).is_some_and(has_others)
-    };
-    let outdated = |state: &ClusterState| match *state.traits(me) == traits {
-        true => Command::ReportForDuty { node: me, spec: spec.clone() },
-        false => Command::ReportTraits { node: me, traits: traits.clone() },
     };
     let report = async {
         let mut state = consensus.subscribe();
-        while let Ok(report) = state.wait_for(|state| is_outdated(state)).await.map(|state| outdated(&state)) {
-            match consensus.write(report).await {
+        while state.wait_for(|state| is_outdated(state)).await.is_ok() {
+            match consensus.write(Command::ReportForDuty { node: me, spec: spec.clone() }).await {
                 Ok(_) => {}
                 Err(WriteError::Rejected(rejection)) => {
                     tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");

@@ -168,7 +168,7 @@ impl View {
         if meta.node == self.me {
             return Ok(self.volumes.read(location.volume, locations).await?);
         }
-        let addr = self.state.borrow().nodes.get(meta.node).map(|node| node.spec.peer_addr.clone());
+        let addr = self.state.borrow().nodes.get(meta.node).map(|node| node.spec.peer_addr.to_string());
         let addr = addr.ok_or(ViewError::Gone(meta.node))?;
         let reads = locations.into_iter().map(|location| self.read_at(meta.node, addr.clone(), location));
         stream::iter(reads).buffered(PEER_READS_AT_ONCE).try_collect().await
@@ -213,7 +213,7 @@ impl View {
         if node == self.me {
             return Ok(self.volumes.wire());
         }
-        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.clone());
+        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.to_string());
         let addr = addr.ok_or(ViewError::Gone(node))?;
         Ok(self.client.call(&addr, VOLUMES_PATH, &(), ANSWER_DEADLINE).await?)
     }
@@ -221,7 +221,7 @@ impl View {
     fn peers(&self) -> Vec<(NodeId, String)> {
         let state = self.state.borrow();
         let others = state.nodes.values().filter(|node| node.id != self.me);
-        others.map(|node| (node.id, node.spec.peer_addr.clone())).collect()
+        others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect()
     }
 
     fn is_alive(&self, node: NodeId) -> bool {

@@ -7,7 +7,6 @@ use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::headroom::{Headroom, Victim};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::model::{Assignment, Camera, Hold};
-use holdfast_consensus::policy::Policy;
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -72,9 +71,14 @@ fn failover_headroom(headroom: &Headroom) -> wire::FailoverHeadroom {
 }
 
 pub(crate) fn settings(state: &ClusterState) -> wire::Settings {
-    let Policy { headroom, headroom_over_domains, failback, failback_after_s } = state.policy;
-    let drill_every_s = state.drills.every_s;
-    wire::Settings { headroom, headroom_over_domains, failback, failback_after_s, drill_every_s }
+    let settings = &state.settings;
+    wire::Settings {
+        headroom: settings.headroom,
+        headroom_over_domains: settings.headroom_over_domains,
+        failback: settings.failback,
+        failback_after_s: settings.failback_after_s,
+        drill_every_s: settings.drill_every_s,
+    }
 }
 
 pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
@@ -83,17 +87,17 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
     let bitrates = Bitrates::of_reports(&sight.progress);
     let nodes = state.nodes.values().map(|node| wire::Node {
         id: node.id,
-        name: node.spec.name.clone(),
+        name: node.spec.name.to_string(),
         role: node.spec.role,
         duty: node.duty,
         voter: voters.contains(&node.id),
         alive: sight.is_alive(node.id),
-        peer_addr: node.spec.peer_addr.clone(),
-        api_addr: node.spec.api_addr.clone(),
-        failure_domain: node.spec.failure_domain.clone(),
+        peer_addr: node.spec.peer_addr.to_string(),
+        api_addr: node.spec.api_addr.to_string(),
+        failure_domain: node.spec.failure_domain.to_string(),
         camera_capacity: node.spec.camera_capacity,
-        bitrate_capacity_bps: state.traits(node.id).bitrate_capacity_bps,
-        labels: state.traits(node.id).labels.clone(),
+        bitrate_capacity_bps: node.spec.bitrate_capacity_bps,
+        labels: node.spec.labels.as_map().clone(),
         cameras: state.owned_by(node.id).count(),
         clock_offset_ms: sight
             .clocks
@@ -111,24 +115,18 @@ pub(crate) fn camera(
     sight: &Sight,
     headroom: Option<&Headroom>,
 ) -> wire::Camera {
-    let rules = state.rules(camera.id);
     let assignment = state.assignments.get(camera.id).cloned().unwrap_or_default();
     let spec = &camera.spec;
     wire::Camera {
         id: camera.id,
-        name: spec.name.clone(),
-        source: wire::Source {
-            url: spec.source.url.clone(),
-            username: spec.source.username.clone(),
-            has_password: spec.source.password.is_some(),
-            transport: spec.source.transport,
-        },
+        name: spec.name.to_string(),
+        source: wire::Source::of(&spec.source),
         protection: spec.protection,
         priority: spec.priority,
-        retention_class: spec.retention_class.clone(),
-        labels: spec.labels.clone(),
-        node_labels: rules.node_labels.clone(),
-        preferred_node: rules.preferred_node,
+        retention_class: spec.retention_class.to_string(),
+        labels: spec.labels.as_map().clone(),
+        node_labels: spec.node_labels.as_map().clone(),
+        preferred_node: spec.preferred_node,
         recording: recording(camera.id, &assignment, sight, headroom),
         assignment: wire::Assignment {
             epoch: assignment.epoch,
@@ -146,7 +144,7 @@ pub(crate) fn hold(hold: &Hold) -> wire::Hold {
     let spec = &hold.spec;
     wire::Hold {
         id: hold.id,
-        reason: spec.reason.clone(),
+        reason: spec.reason.to_string(),
         camera: spec.camera,
         from: spec.from,
         to: spec.to,

@@ -7,7 +7,7 @@ use holdfast_chaos::oracle::{count_all, expect_one_gap, expect_whole};
 use holdfast_chaos::process::{Ended, run};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site};
 use holdfast_chaos::{Result, prometheus, wait};
-use holdfast_consensus::drill::Outcome;
+use holdfast_consensus::model::Outcome;
 use holdfast_control_api::wire::{self, Drill, DrillPhase, NewDrill};
 use holdfast_node::cli::wall_now;
 use holdfast_storage::ids::NodeId;

@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::command::Command;
-use crate::drill::{DrillOp, DrillStart, DrillStep, Outcome};
-use crate::model::{CameraSpec, NodeSpec, Protection, Role, Source};
-use crate::policy::PolicyChange;
+use crate::model::{CameraSpec, DrillOp, DrillStart, DrillStep, NodeSpec, Outcome, Protection, SettingsChange};
 use holdfast_storage::ids::{DrillId, NodeId};
 use uuid::Uuid;
 
@@ -14,29 +12,13 @@ const PERIOD_S: u32 = 4 * 3600;
 /// Two nodes and cameras that the first owns, the last of them gapless; all assigned at 0.
 fn site(cameras: u32) -> ClusterState {
     let mut state = ClusterState::default();
-    let node = |name: &str| NodeSpec {
-        name: name.into(),
-        peer_addr: format!("{name}:1"),
-        api_addr: format!("{name}:2"),
-        role: Role::Recorder,
-        failure_domain: String::new(),
-        camera_capacity: 10,
-    };
+    let node = |name: &str| NodeSpec::new(name, &format!("{name}:1"), &format!("{name}:2")).unwrap();
     state.apply(Command::Initialize { cluster: Uuid::nil(), node: node("n1") }).unwrap();
     state.apply(Command::JoinNode { spec: node("n2"), attempt: Uuid::nil() }).unwrap();
     for camera in 1..=cameras {
         let protection = if camera == cameras { Protection::Gapless } else { Protection::Standard };
-        let source =
-            Source { url: "rtsp://camera/".into(), username: None, password: None, transport: Default::default() };
-        let spec = CameraSpec {
-            name: camera.to_string(),
-            source,
-            protection,
-            priority: 100,
-            retention_class: "default".into(),
-            labels: Default::default(),
-        };
-        state.apply(Command::CreateCamera(spec)).unwrap();
+        let spec = CameraSpec { protection, ..CameraSpec::new(&camera.to_string(), "rtsp://camera/").unwrap() };
+        state.apply(Command::CreateCamera { spec, only_after: None }).unwrap();
         let (owner, successor) = (NodeId(1), Some(NodeId(2)));
         let op = crate::command::AssignmentOp::Place { owner, mirror: None, successor };
         let changes =
@@ -47,7 +29,8 @@ fn site(cameras: u32) -> ClusterState {
 }
 
 fn every(state: &mut ClusterState, seconds: u32) {
-    state.apply(Command::ChangePolicy(vec![PolicyChange::DrillEveryS(seconds)])).unwrap();
+    let change = SettingsChange { drill_every_s: Some(seconds), ..SettingsChange::default() };
+    state.apply(Command::ChangeSettings(change)).unwrap();
 }
 
 /// A drill of `camera`, over at once.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role};
 use holdfast_control_api::backend::{Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
-use holdfast_control_api::{ApiError, Backend, ErrorKind, validate, wire};
+use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::ids::{
     CameraId, DrillId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
@@ -138,20 +138,14 @@ impl State {
 
     fn camera(&self, id: CameraId) -> Result<wire::Camera> {
         let spec = self.cameras.get(&id).ok_or_else(|| ApiError::not_found(format!("camera {id}")))?.clone();
-        let source = wire::Source {
-            url: spec.source.url,
-            username: spec.source.username,
-            has_password: spec.source.password.is_some(),
-            transport: spec.source.transport,
-        };
         Ok(wire::Camera {
             id,
-            name: spec.name,
-            source,
+            name: spec.name.to_string(),
+            source: wire::Source::of(&spec.source),
             protection: spec.protection,
             priority: spec.priority,
-            retention_class: spec.retention_class,
-            labels: spec.labels,
+            retention_class: spec.retention_class.to_string(),
+            labels: spec.labels.as_map().clone(),
             node_labels: Default::default(),
             preferred_node: None,
             last_drill: None,
@@ -306,7 +300,7 @@ impl Backend for Fake {
     }
 
     async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
-        let spec = validate::camera_spec(camera)?;
+        let spec = camera.into_spec(None)?;
         self.write(|state| {
             let id = CameraId(state.cameras.keys().max().map_or(1, |id| id.0 + 1));
             state.cameras.insert(id, spec);
@@ -318,7 +312,7 @@ impl Backend for Fake {
     async fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch) -> Result<wire::Camera> {
         self.write(|state| {
             state.camera(id)?;
-            let spec = validate::patched_spec(state.cameras[&id].clone(), patch)?;
+            let spec = patch.onto(state.cameras[&id].clone(), None)?;
             state.cameras.insert(id, spec);
             state.camera(id)
         })

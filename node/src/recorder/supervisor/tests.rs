@@ -12,7 +12,7 @@ use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
 use crate::recorder::sink::RecordSink;
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{Source, Transport};
+use holdfast_consensus::model::Source;
 use holdfast_storage::ids::{Epoch, Rank, TrackKind};
 use std::sync::atomic::AtomicBool;
 use tokio::task::JoinHandle;
@@ -46,12 +46,11 @@ fn site(mux: Arc<dyn Mux>) -> Site {
 }
 
 fn want(camera: &ScriptedCamera, epoch: u64) -> DesiredRecording {
-    let transport = Transport::Tcp;
     DesiredRecording {
         epoch: Epoch(epoch),
         rank: Rank::Owner,
         revision: 1,
-        source: Source { url: camera.url(), username: None, password: None, transport },
+        source: Source::new(&camera.url()).unwrap(),
         retention_class: "default".to_owned(),
         priority: 100,
     }

@@ -3,7 +3,7 @@
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp};
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{CameraSpec, NodeSpec};
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
 
@@ -11,14 +11,7 @@ const CAMERA: CameraId = CameraId(1);
 const WALL: Timestamp = Timestamp(1_795_341_600_000_000);
 
 fn node(name: &str) -> NodeSpec {
-    NodeSpec {
-        name: name.to_owned(),
-        peer_addr: format!("{name}.example:8481"),
-        api_addr: format!("{name}.example:8480"),
-        role: Role::Recorder,
-        failure_domain: String::new(),
-        camera_capacity: 10,
-    }
+    NodeSpec::new(name, &format!("{name}.example:8481"), &format!("{name}.example:8480")).unwrap()
 }
 
 /// Nodes 1 to 3; node 2 owns the camera, node 1 succeeds.
@@ -28,19 +21,8 @@ fn state() -> Arc<ClusterState> {
     apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node("a") });
     apply(Command::JoinNode { spec: node("b"), attempt: Uuid::from_u128(2) });
     apply(Command::JoinNode { spec: node("c"), attempt: Uuid::from_u128(3) });
-    apply(Command::CreateCamera(CameraSpec {
-        name: "gate".to_owned(),
-        source: Source {
-            url: "rtsp://camera.example/1".to_owned(),
-            username: None,
-            password: None,
-            transport: Transport::Tcp,
-        },
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: "default".to_owned(),
-        labels: BTreeMap::new(),
-    }));
+    let spec = CameraSpec::new("gate", "rtsp://camera.example/1").unwrap();
+    apply(Command::CreateCamera { spec, only_after: None });
     let op = AssignmentOp::Place { owner: NodeId(2), mirror: None, successor: Some(NodeId(1)) };
     apply(Command::Assign { at: WALL, changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] });
     Arc::new(state)

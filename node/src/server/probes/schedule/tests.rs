@@ -4,7 +4,7 @@ use super::*;
 use crate::ingest::backoff::{DELAY_MAX, REFUSED_DELAY_MIN};
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::liveness::Verdict;
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role, Source, Transport};
+use holdfast_consensus::model::{CameraSpec, NodeSpec};
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
 
@@ -13,26 +13,7 @@ const ME: NodeId = NodeId(2);
 const OWNER: NodeId = NodeId(1);
 
 fn node(name: &str) -> NodeSpec {
-    NodeSpec {
-        name: name.to_owned(),
-        peer_addr: format!("{name}.example:8481"),
-        api_addr: format!("{name}.example:8480"),
-        role: Role::Recorder,
-        failure_domain: String::new(),
-        camera_capacity: 10,
-    }
-}
-
-fn camera() -> CameraSpec {
-    let url = "rtsp://camera.example/1".to_owned();
-    CameraSpec {
-        name: "gate".to_owned(),
-        source: Source { url, username: None, password: None, transport: Transport::Tcp },
-        protection: Protection::Standard,
-        priority: 100,
-        retention_class: "default".to_owned(),
-        labels: BTreeMap::new(),
-    }
+    NodeSpec::new(name, &format!("{name}.example:8481"), &format!("{name}.example:8480")).unwrap()
 }
 
 /// Node 1 owns the camera, node 2 succeeds.
@@ -42,7 +23,7 @@ fn state() -> ClusterState {
     for command in [
         Command::Initialize { cluster: Uuid::from_u128(1), node: node("a") },
         Command::JoinNode { spec: node("b"), attempt: Uuid::from_u128(2) },
-        Command::CreateCamera(camera()),
+        Command::CreateCamera { spec: CameraSpec::new("gate", "rtsp://camera.example/1").unwrap(), only_after: None },
         Command::Assign { at: Timestamp(0), changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] },
     ] {
         state.apply(command).unwrap();

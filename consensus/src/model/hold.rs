@@ -1,0 +1,62 @@
+//! A hold: footage that no retention may delete.
+
+use super::text::{Invalid, checked_text, for_people};
+use holdfast_storage::ids::{CameraId, HoldId};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub const HOLDS_MAX: usize = 1_000;
+const REASON_CHARS_MAX: usize = 512;
+
+checked_text!(
+    /// For people: whose wish a hold is, and why. 1 to 512 characters, not only blanks, without control characters.
+    HoldReason,
+    "reason",
+    |text| for_people(text, REASON_CHARS_MAX)
+);
+
+/// Footage that no retention may delete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldSpec {
+    pub reason: HoldReason,
+    /// May be a camera that was deleted.
+    pub camera: CameraId,
+    pub from: Timestamp,
+    /// `None`: all that comes, until the hold is removed.
+    pub to: Option<Timestamp>,
+}
+
+impl HoldSpec {
+    /// # Errors
+    /// It ends before it begins.
+    pub fn check(&self) -> Result<(), Invalid> {
+        match self.to {
+            Some(to) if to <= self.from => {
+                let why = format!("is {to}, which is not after `from` ({}); leave it out for no end", self.from);
+                Err(Invalid::new("to", why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub id: HoldId,
+    pub spec: HoldSpec,
+    pub created_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_ends_after_it_begins() {
+        let reason = "case 7".parse().unwrap();
+        let hold = HoldSpec { reason, camera: CameraId(1), from: Timestamp(5), to: Some(Timestamp(6)) };
+        assert_eq!(hold.check(), Ok(()));
+        assert_eq!(HoldSpec { to: None, ..hold.clone() }.check(), Ok(()));
+        assert_eq!(HoldSpec { to: Some(Timestamp(5)), ..hold }.check().unwrap_err().field, "to");
+    }
+}

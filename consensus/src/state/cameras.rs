@@ -1,0 +1,102 @@
+//! Cameras: added, changed, deleted.
+
+use super::{ClusterState, History};
+use crate::command::{Rejection, Response};
+use crate::model::{Assignment, CAMERAS_MAX, Camera, CameraSpec, HeadroomRule};
+use holdfast_storage::ids::{CameraId, NodeId};
+
+impl ClusterState {
+    /// Whether `node` has every label that `camera` asks for.
+    #[must_use]
+    pub fn reaches(&self, node: NodeId, camera: CameraId) -> bool {
+        let Some(camera) = self.cameras.get(camera) else { return true };
+        let asked = &camera.spec.node_labels;
+        asked.as_map().is_empty() || self.nodes.get(node).is_some_and(|node| node.spec.labels.have(asked))
+    }
+
+    /// The node that should record `camera` wherever it is able to.
+    #[must_use]
+    pub fn preferred_node(&self, camera: CameraId) -> Option<NodeId> {
+        self.cameras.get(camera)?.spec.preferred_node
+    }
+
+    /// The camera that was added last, deleted ones included.
+    #[must_use]
+    pub fn camera_last(&self) -> CameraId {
+        self.camera_last
+    }
+
+    pub(super) fn create_camera(
+        &mut self,
+        spec: CameraSpec,
+        only_after: Option<CameraId>,
+    ) -> Result<Response, Rejection> {
+        match only_after {
+            Some(last) if last != self.camera_last => return Err(Rejection::CamerasChanged(last)),
+            // The node that asked had not heard of the rule yet.
+            None if self.settings.headroom == HeadroomRule::Strict => return Err(Rejection::HeadroomUnchecked),
+            Some(_) | None => {}
+        }
+        self.check_camera(&spec, None)?;
+        if self.cameras.len() >= CAMERAS_MAX {
+            return Err(Rejection::too_many("cameras", CAMERAS_MAX));
+        }
+        self.camera_last = CameraId(self.camera_last.0 + 1);
+        let id = self.camera_last;
+        self.cameras.insert(id, Camera { id, spec, revision: 1 });
+        self.assignments.insert(id, Assignment::default());
+        self.histories.insert(id, History::default());
+        Ok(Response::Camera { camera: id, revision: 1 })
+    }
+
+    /// What the camera cannot know of itself: the others' names, the classes, the nodes.
+    fn check_camera(&self, spec: &CameraSpec, but: Option<CameraId>) -> Result<(), Rejection> {
+        if self.cameras.values().any(|other| other.spec.name == spec.name && Some(other.id) != but) {
+            return Err(Rejection::DuplicateCameraName(spec.name.clone()));
+        }
+        if self.settings.retention_classes.get(&spec.retention_class).is_none() {
+            return Err(Rejection::UnknownRetentionClass(spec.retention_class.clone()));
+        }
+        match spec.preferred_node {
+            Some(node) if !self.nodes.contains(node) => Err(Rejection::UnknownNode(node)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn update_camera(
+        &mut self,
+        id: CameraId,
+        spec: CameraSpec,
+        expect_revision: u64,
+    ) -> Result<Response, Rejection> {
+        let camera = self.cameras.get(id).ok_or(Rejection::UnknownCamera(id))?;
+        let revision = camera.revision;
+        if expect_revision != revision {
+            return Err(Rejection::StaleRevision { camera: id, expected: expect_revision, actual: revision });
+        }
+        if camera.spec == spec {
+            return Ok(Response::Camera { camera: id, revision });
+        }
+        self.check_camera(&spec, Some(id))?;
+        self.set_spec(id, spec);
+        Ok(Response::Camera { camera: id, revision: revision + 1 })
+    }
+
+    pub(super) fn set_spec(&mut self, id: CameraId, spec: CameraSpec) {
+        if let Some(camera) = self.cameras.get_mut(id) {
+            camera.spec = spec;
+            camera.revision += 1;
+        }
+    }
+
+    pub(super) fn delete_camera(&mut self, id: CameraId) -> Result<Response, Rejection> {
+        if !self.cameras.contains(id) {
+            return Err(Rejection::UnknownCamera(id));
+        }
+        self.cameras.remove(id);
+        self.assignments.remove(id);
+        self.histories.remove(id);
+        self.forget_drills_of(id);
+        Ok(Response::Done)
+    }
+}

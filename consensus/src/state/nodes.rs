@@ -1,0 +1,96 @@
+//! Members: joining, reporting for duty, leaving.
+
+use super::{ClusterState, assign};
+use crate::command::{Rejection, Response};
+use crate::model::{CameraSpec, Duty, NODES_MAX, Node, NodeName, NodeSpec};
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
+use uuid::Uuid;
+
+impl ClusterState {
+    pub(super) fn join(&mut self, spec: NodeSpec, attempt: Uuid) -> Result<Response, Rejection> {
+        if let Some(node) = self.attempts.get(attempt) {
+            return Ok(Response::Node(*node));
+        }
+        spec.check()?;
+        self.check_node_name(&spec.name, None)?;
+        if self.nodes.len() >= NODES_MAX {
+            return Err(Rejection::too_many("nodes", NODES_MAX));
+        }
+        let node = self.add_node(spec);
+        self.attempts.insert(attempt, node);
+        Ok(Response::Node(node))
+    }
+
+    pub(super) fn add_node(&mut self, spec: NodeSpec) -> NodeId {
+        self.node_last = NodeId(self.node_last.0 + 1);
+        let id = self.node_last;
+        self.nodes.insert(id, Node { id, spec, duty: Duty::Active });
+        id
+    }
+
+    fn check_node_name(&self, name: &NodeName, but: Option<NodeId>) -> Result<(), Rejection> {
+        match self.node_named(name.as_str()) {
+            Some(other) if Some(other.id) != but => Err(Rejection::DuplicateNodeName(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn report_for_duty(&mut self, id: NodeId, spec: NodeSpec) -> Result<Response, Rejection> {
+        spec.check()?;
+        self.check_node_name(&spec.name, Some(id))?;
+        let node = self.node_mut(id)?;
+        node.spec = spec;
+        if node.duty == Duty::Stopping {
+            node.duty = Duty::Active;
+        }
+        Ok(Response::Done)
+    }
+
+    pub(super) fn set_duty(&mut self, id: NodeId, duty: Duty) -> Result<Response, Rejection> {
+        let node = self.node_mut(id)?;
+        match (node.duty, duty) {
+            // Whoever drains has nothing to hand over by stopping, and `Stopping` would end with the restart.
+            (Duty::Draining, Duty::Stopping) => {}
+            // Only its next process may say that it takes cameras again: one that hands them over must not be given more.
+            (Duty::Stopping, Duty::Active) => {}
+            _ => node.duty = duty,
+        }
+        Ok(Response::Done)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, Rejection> {
+        if !self.nodes.contains(id) {
+            return Err(Rejection::UnknownNode(id));
+        }
+        self.nodes.get_mut(id).ok_or(Rejection::UnknownNode(id))
+    }
+
+    pub(super) fn remove_node(&mut self, node: NodeId, force: bool, at: Timestamp) -> Result<Response, Rejection> {
+        if !self.nodes.contains(node) {
+            return Err(Rejection::UnknownNode(node));
+        }
+        if self.nodes.len() == 1 {
+            return Err(Rejection::LastNode(node));
+        }
+        let cameras = self.assignments.values().filter(|assignment| assign::records(assignment, node)).count();
+        if cameras > 0 && !force {
+            return Err(Rejection::NodeHoldsCameras { node, cameras });
+        }
+        self.release_all(node, at);
+        self.nodes.remove(node);
+        self.forget_node(node);
+        let attempts: Vec<Uuid> =
+            self.attempts.iter().filter(|(_, id)| **id == node).map(|(attempt, _)| attempt).collect();
+        attempts.into_iter().for_each(|attempt| self.attempts.remove(attempt));
+        Ok(Response::Done)
+    }
+
+    /// No camera prefers a node that left; one that joins later under its name has another id.
+    fn forget_node(&mut self, node: NodeId) {
+        let preferring = self.cameras.values().filter(|camera| camera.spec.preferred_node == Some(node));
+        let preferring: Vec<(CameraId, CameraSpec)> =
+            preferring.map(|camera| (camera.id, CameraSpec { preferred_node: None, ..camera.spec.clone() })).collect();
+        preferring.into_iter().for_each(|(camera, spec)| self.set_spec(camera, spec));
+    }
+}

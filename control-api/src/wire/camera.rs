@@ -1,0 +1,347 @@
+//! Cameras in JSON, and how a body becomes the replicated [`CameraSpec`]. What a camera may look like is the model's to say.
+
+use super::{CameraDrill, NodeRef, present};
+use crate::error::ApiError;
+use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::model::{
+    self, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT, Secret,
+    Transport,
+};
+use holdfast_consensus::placement::Lack;
+use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+fn default_priority() -> u8 {
+    PRIORITY_DEFAULT
+}
+
+fn default_retention_class() -> String {
+    RETENTION_CLASS_DEFAULT.to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    /// `rtsp://host[:port]/path` or `rtsps://…`, without credentials.
+    pub url: String,
+    #[serde(default)]
+    pub username: Option<String>,
+    #[serde(default)]
+    pub password: Option<String>,
+    #[serde(default)]
+    pub transport: Transport,
+}
+
+/// Body of `POST /cameras`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewCamera {
+    pub name: String,
+    pub source: NewSource,
+    #[serde(default)]
+    pub protection: Protection,
+    #[serde(default = "default_priority")]
+    pub priority: u8,
+    #[serde(default = "default_retention_class")]
+    pub retention_class: String,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Only nodes with all of these labels may record it.
+    #[serde(default)]
+    pub node_labels: BTreeMap<String, String>,
+    /// Preferred node; used whenever it is able to record this camera.
+    #[serde(default)]
+    pub preferred_node: Option<NodeRef>,
+}
+
+/// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are replaced as a whole. `null` is refused: no field
+/// can be taken away but `username`, `password` and `preferred_node`, which an empty string removes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CameraPatch {
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourcePatch>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub retention_class: Option<String>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub node_labels: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub preferred_node: Option<NodeRef>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcePatch {
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+}
+
+/// A camera as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Camera {
+    pub id: CameraId,
+    pub name: String,
+    pub source: Source,
+    pub protection: Protection,
+    pub priority: u8,
+    pub retention_class: String,
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub node_labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub preferred_node: Option<NodeId>,
+    pub assignment: Assignment,
+    pub recording: Recording,
+    /// The last that passed or failed; `None` where there was none.
+    #[serde(default)]
+    pub last_drill: Option<CameraDrill>,
+    /// What the change that this answers would cost in a failure; only in answers to changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub url: String,
+    pub username: Option<String>,
+    pub has_password: bool,
+    pub transport: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    pub epoch: Epoch,
+    pub owner: Option<NodeId>,
+    pub mirror: Option<NodeId>,
+    pub successor: Option<NodeId>,
+    /// The node that is taking over while the owner still records.
+    pub moving_to: Option<NodeId>,
+}
+
+/// How the camera's recording stands, as the answering node knows it from heartbeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// `None` where nobody is known to record it.
+    pub state: Option<RecorderState>,
+    pub node: Option<NodeId>,
+    /// Everything up to here is durable, with `node` or with those that recorded before it. While the same node records in the same epoch it never goes back,
+    /// also where the answering node was started anew.
+    pub watermark: Option<Timestamp>,
+    pub error: Option<String>,
+    /// Why nobody records it, where that is so for longer than a moment.
+    #[serde(default)]
+    pub waits_for: Option<Lack>,
+}
+
+impl NewSource {
+    /// `url` without a login, and the defaults.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), username: None, password: None, transport: Transport::default() }
+    }
+
+    fn into_source(self) -> Result<model::Source, Invalid> {
+        Ok(model::Source {
+            url: self.url.try_into()?,
+            credentials: credentials(filled(self.username), filled(self.password).map(Secret))?,
+            transport: self.transport,
+        })
+    }
+}
+
+impl NewCamera {
+    /// A camera with the defaults in all but its name and source.
+    pub fn new(name: impl Into<String>, source: NewSource) -> Self {
+        Self {
+            name: name.into(),
+            source,
+            protection: Protection::default(),
+            priority: default_priority(),
+            retention_class: default_retention_class(),
+            labels: BTreeMap::new(),
+            node_labels: BTreeMap::new(),
+            preferred_node: None,
+        }
+    }
+
+    /// What is replicated of it; `preferred_node` is the node that it names.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorKind::Invalid`], naming the field, its value and the limit.
+    pub fn into_spec(self, preferred_node: Option<NodeId>) -> Result<CameraSpec, ApiError> {
+        Ok(CameraSpec {
+            name: self.name.try_into().map_err(invalid)?,
+            source: self.source.into_source().map_err(invalid_source)?,
+            protection: self.protection,
+            priority: self.priority,
+            retention_class: self.retention_class.try_into().map_err(invalid)?,
+            labels: self.labels.try_into().map_err(invalid)?,
+            node_labels: node_labels(self.node_labels)?,
+            preferred_node,
+        })
+    }
+}
+
+impl CameraPatch {
+    /// `spec` with the fields of this patch; `preferred_node` is the node that is preferred then.
+    ///
+    /// # Errors
+    /// As [`NewCamera::into_spec`].
+    pub fn onto(self, spec: CameraSpec, preferred_node: Option<NodeId>) -> Result<CameraSpec, ApiError> {
+        Ok(CameraSpec {
+            name: parsed(self.name, spec.name).map_err(invalid)?,
+            source: match self.source {
+                Some(patch) => patch.onto(spec.source).map_err(invalid_source)?,
+                None => spec.source,
+            },
+            protection: self.protection.unwrap_or(spec.protection),
+            priority: self.priority.unwrap_or(spec.priority),
+            retention_class: parsed(self.retention_class, spec.retention_class).map_err(invalid)?,
+            labels: parsed(self.labels, spec.labels).map_err(invalid)?,
+            node_labels: self.node_labels.map_or(Ok(spec.node_labels), node_labels)?,
+            preferred_node,
+        })
+    }
+}
+
+impl SourcePatch {
+    /// A user name or password that is absent stays; an empty one is removed.
+    fn onto(self, source: model::Source) -> Result<model::Source, Invalid> {
+        let known = source.credentials.as_ref();
+        let known_password = known.filter(|known| known.has_password()).map(|known| known.password().to_owned());
+        let username = self.username.map_or_else(|| known.map(|known| known.username().to_owned()), given);
+        let password = self.password.map_or(known_password, given);
+        Ok(model::Source {
+            url: parsed(self.url, source.url)?,
+            credentials: credentials(username, password.map(Secret))?,
+            transport: self.transport.unwrap_or(source.transport),
+        })
+    }
+}
+
+impl Source {
+    /// As it is shown: without the password.
+    #[must_use]
+    pub fn of(source: &model::Source) -> Self {
+        let credentials = source.credentials.as_ref();
+        Self {
+            url: source.url.to_string(),
+            username: credentials.map(|credentials| credentials.username().to_owned()),
+            has_password: credentials.is_some_and(Credentials::has_password),
+            transport: source.transport,
+        }
+    }
+}
+
+fn invalid(error: Invalid) -> ApiError {
+    ApiError::invalid(error.to_string()).code("camera-invalid")
+}
+
+fn invalid_source(error: Invalid) -> ApiError {
+    invalid(error.within("source"))
+}
+
+fn parsed<F, T: TryFrom<F>>(given: Option<F>, known: T) -> Result<T, T::Error> {
+    given.map_or(Ok(known), T::try_from)
+}
+
+fn node_labels(labels: BTreeMap<String, String>) -> Result<Labels, ApiError> {
+    labels.try_into().map_err(|error: Invalid| invalid(error.named("node_labels")))
+}
+
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn filled(text: Option<String>) -> Option<String> {
+    text.and_then(given)
+}
+
+fn credentials(username: Option<String>, password: Option<Secret>) -> Result<Option<Credentials>, Invalid> {
+    match (username, password) {
+        (None, None) => Ok(None),
+        (username, password) => Credentials::new(username.unwrap_or_default(), password).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(change: impl FnOnce(&mut NewCamera)) -> Result<CameraSpec, ApiError> {
+        let json = r#"{"name":"gate","source":{"url":"rtsp://cam.local:554/main","username":"u","password":"p"}}"#;
+        let mut camera: NewCamera = serde_json::from_str(json).unwrap();
+        change(&mut camera);
+        camera.into_spec(None)
+    }
+
+    fn patched(spec: &CameraSpec, patch: &str) -> Result<CameraSpec, ApiError> {
+        serde_json::from_str::<CameraPatch>(patch).unwrap().onto(spec.clone(), spec.preferred_node)
+    }
+
+    #[test]
+    fn a_camera_has_the_same_defaults_in_json_and_in_the_model() {
+        let spec = new(|camera| (camera.source.username, camera.source.password) = (None, None)).unwrap();
+        assert_eq!(spec, CameraSpec::new("gate", "rtsp://cam.local:554/main").unwrap());
+        let built = NewCamera::new("gate", NewSource::new("rtsp://cam.local:554/main"));
+        assert_eq!(built.into_spec(None).unwrap(), spec);
+    }
+
+    #[test]
+    fn each_bad_field_is_named() {
+        type Change = fn(&mut NewCamera);
+        let cases: [(&str, Change); 9] = [
+            ("`name`", |c| c.name = " ".to_owned()),
+            ("`source.url`", |c| c.source.url = "cam.local/main".to_owned()),
+            ("`source.url`", |c| c.source.url = "rtsp://admin:hunter2@cam.local/".to_owned()),
+            ("`source.username`", |c| c.source.username = None),
+            ("`source.username`", |c| c.source.username = Some("u\t".to_owned())),
+            ("`source.password`", |c| c.source.password = Some("hunter2\r\n".to_owned())),
+            ("`retention_class`", |c| c.retention_class = "a b".to_owned()),
+            ("`labels`", |c| c.labels = BTreeMap::from([(String::new(), String::new())])),
+            ("`node_labels`", |c| c.node_labels = BTreeMap::from([(String::new(), String::new())])),
+        ];
+        for (field, change) in cases {
+            let error = new(change).unwrap_err();
+            assert_eq!(error.code, "camera-invalid");
+            assert!(error.detail.starts_with(field) && !error.detail.contains("hunter2"), "{field}: {}", error.detail);
+        }
+    }
+
+    #[test]
+    fn an_absent_password_stays_and_an_empty_one_is_removed() {
+        let spec = new(|_| {}).unwrap();
+        let renamed = patched(&spec, r#"{"name":"yard","source":{"transport":"udp"}}"#).unwrap();
+        assert_eq!((renamed.name.as_str(), &renamed.source.credentials), ("yard", &spec.source.credentials));
+        let open = patched(&spec, r#"{"source":{"username":"","password":""}}"#).unwrap();
+        assert_eq!(open.source.credentials, None);
+        let user_only = patched(&spec, r#"{"source":{"password":""}}"#).unwrap().source.credentials.unwrap();
+        assert_eq!((user_only.username(), user_only.has_password()), ("u", false));
+        assert!(patched(&spec, r#"{"source":{"username":""}}"#).is_err(), "a password without its user name");
+    }
+
+    #[test]
+    fn a_patch_is_held_to_the_same_rules_and_keeps_what_it_does_not_name() {
+        let spec = new(|camera| camera.priority = 7).unwrap();
+        assert_eq!(patched(&spec, "{}").unwrap(), spec);
+        let refused = patched(&spec, r#"{"source":{"url":"http://x/"}}"#).unwrap_err();
+        assert_eq!(refused, new(|camera| camera.source.url = "http://x/".to_owned()).unwrap_err());
+        let changed = patched(&spec, r#"{"labels":{"site":"north"},"node_labels":{"zone":"a"}}"#).unwrap();
+        assert_eq!((changed.labels.as_map().len(), changed.node_labels.as_map().len(), changed.priority), (1, 1, 7));
+    }
+}
