@@ -32,7 +32,7 @@ pub use settings::{
     Failback, HeadroomRule, RETENTION_CLASS_DEFAULT, RetentionClass, RetentionClassName, RetentionClasses, Settings,
     SettingsChange,
 };
-pub use source::{Credentials, RtspUrl, Source, Transport};
+pub use source::{Audio, Credentials, Fingerprint, RtspUrl, Source, Tls, Transport};
 pub use text::Invalid;
 
 pub(crate) use drill::bounded;

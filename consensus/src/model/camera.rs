@@ -60,6 +60,12 @@ impl CameraSpec {
             preferred_node: None,
         })
     }
+
+    /// # Errors
+    /// Of its source.
+    pub fn check(&self) -> Result<(), Invalid> {
+        self.source.check().map_err(|error| error.within("source"))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

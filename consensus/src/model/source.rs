@@ -1,13 +1,18 @@
 //! Where a camera's stream comes from, and how it is fetched.
 
 use super::Secret;
-use super::text::{Invalid, printable};
+use super::text::{Invalid, printable, shown};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 const URL_BYTES_MAX: usize = 2_048;
 const CREDENTIAL_BYTES_MAX: usize = 256;
+/// Milliseconds.
+const STALL_AFTER_MS: RangeInclusive<u64> = 1_000..=600_000;
+/// Bits per second.
+const BUDGET_BPS: RangeInclusive<u64> = 1_000_000..=10_000_000_000;
 
 /// `rtsp://` or `rtsps://` with a host, without credentials: those are kept apart, where they are secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,9 +161,112 @@ impl TryFrom<Unchecked> for Credentials {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
+    /// What the camera offers.
     #[default]
+    Auto,
     Tcp,
     Udp,
+}
+
+/// Whether sound is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audio {
+    /// Where the camera has a track that can be.
+    #[default]
+    Auto,
+    Off,
+}
+
+/// The SHA-256 of a certificate in DER.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What proves that an `rtsps://` camera is the right one. As text: `system`, `insecure`, or `sha256:` and 64
+/// hexadecimal digits, with or without colons between the bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Tls {
+    /// A certificate for the URL's host that an authority of the node's system has signed.
+    #[default]
+    System,
+    /// Nothing: any certificate is taken.
+    Insecure,
+    /// This certificate, whoever signed it.
+    Pinned(Fingerprint),
+}
+
+const PINNED_PREFIX: &str = "sha256:";
+
+impl fmt::Display for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::Insecure => f.write_str("insecure"),
+            Self::Pinned(fingerprint) => write!(f, "{PINNED_PREFIX}{fingerprint}"),
+        }
+    }
+}
+
+impl FromStr for Tls {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let pinned = || Some(Self::Pinned(Fingerprint(digest(text.strip_prefix(PINNED_PREFIX)?)?)));
+        match text {
+            "system" => Ok(Self::System),
+            "insecure" => Ok(Self::Insecure),
+            text => pinned().ok_or_else(|| {
+                let forms =
+                    "use system, insecure, or sha256: and the 64 hexadecimal digits of the certificate's SHA-256";
+                Invalid::new("tls", format!("is {}; {forms}", shown(text)))
+            }),
+        }
+    }
+}
+
+/// 32 bytes in hexadecimal, with or without colons between them.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let is_colon = |at: usize| at % 3 == 2;
+    let digits: Vec<u8> = match text.len() {
+        64 => text.bytes().collect(),
+        95 if text.bytes().enumerate().all(|(at, byte)| is_colon(at) == (byte == b':')) => {
+            text.bytes().filter(|byte| *byte != b':').collect()
+        }
+        _ => return None,
+    };
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(bytes)
+}
+
+impl TryFrom<String> for Tls {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Tls> for String {
+    fn from(tls: Tls) -> Self {
+        tls.to_string()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +274,13 @@ pub struct Source {
     pub url: RtspUrl,
     pub credentials: Option<Credentials>,
     pub transport: Transport,
+    pub audio: Audio,
+    /// Milliseconds without a frame after which a session counts as stalled; `None`: by the camera's own rhythm.
+    pub stall_after_ms: Option<u32>,
+    /// Of an `rtsps://` camera.
+    pub tls: Tls,
+    /// Bits per second above which the session is closed; `None`: by what the camera usually sends.
+    pub budget_bps: Option<u64>,
 }
 
 impl Source {
@@ -174,7 +289,37 @@ impl Source {
     /// # Errors
     /// The URL is not one of RTSP.
     pub fn new(url: &str) -> Result<Self, Invalid> {
-        Ok(Self { url: url.parse()?, credentials: None, transport: Transport::default() })
+        Ok(Self {
+            url: url.parse()?,
+            credentials: None,
+            transport: Transport::default(),
+            audio: Audio::default(),
+            stall_after_ms: None,
+            tls: Tls::default(),
+            budget_bps: None,
+        })
+    }
+
+    /// # Errors
+    /// A number is out of range, or `tls` is set of a camera without TLS.
+    pub fn check(&self) -> Result<(), Invalid> {
+        in_range("stall_after_ms", self.stall_after_ms.map(u64::from), STALL_AFTER_MS)?;
+        in_range("budget_bps", self.budget_bps, BUDGET_BPS)?;
+        if self.tls != Tls::System && !self.url.is_tls() {
+            let why = format!("is {}, which is for rtsps:// only; set it to system, or use an rtsps:// URL", self.tls);
+            return Err(Invalid::new("tls", why));
+        }
+        Ok(())
+    }
+}
+
+fn in_range(field: &str, value: Option<u64>, range: RangeInclusive<u64>) -> Result<(), Invalid> {
+    match value {
+        Some(value) if !range.contains(&value) => {
+            let (min, max) = range.into_inner();
+            Err(Invalid::new(field, format!("is {value}; {min} to {max} are supported, and 0 or none for automatic")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -215,5 +360,41 @@ mod tests {
         let wrong = postcard::to_allocvec(&("", Some("p"))).unwrap();
         assert!(postcard::from_bytes::<Credentials>(&wrong).is_err(), "decoding checks too");
         assert_eq!(postcard::from_bytes::<Credentials>(&postcard::to_allocvec(&good).unwrap()).unwrap(), good);
+    }
+
+    #[test]
+    fn a_certificate_is_pinned_by_its_digest_in_either_notation() {
+        let (plain, colons) = ("ab".repeat(32), vec!["AB"; 32].join(":"));
+        let pinned = Tls::Pinned(Fingerprint([0xab; 32]));
+        for digits in [&plain, &colons] {
+            assert_eq!(format!("sha256:{digits}").parse(), Ok(pinned));
+        }
+        for tls in [Tls::System, Tls::Insecure, pinned] {
+            assert_eq!(tls.to_string().parse(), Ok(tls));
+        }
+        for bad in
+            ["", "sha256:", "sha256:ab", &plain, &format!("sha256:{}", "xy".repeat(32)), &format!("sha1:{plain}")]
+        {
+            assert_eq!(bad.parse::<Tls>().unwrap_err().field, "tls", "{bad}");
+        }
+        let shifted = format!("sha256:A:{}", &colons[..93]);
+        assert!(shifted.parse::<Tls>().is_err(), "{shifted}");
+    }
+
+    #[test]
+    fn numbers_have_ranges_and_tls_needs_rtsps() {
+        let plain = Source::new("rtsp://h/").unwrap();
+        let field = |source: Source| source.check().err().map(|error| error.field);
+        let stall = |stall_after_ms| field(Source { stall_after_ms, ..plain.clone() });
+        assert_eq!((stall(None), stall(Some(1_000)), stall(Some(600_000))), (None, None, None));
+        let wrong = Some("stall_after_ms".to_owned());
+        assert_eq!((stall(Some(999)), stall(Some(600_001))), (wrong.clone(), wrong));
+        let budget = |budget_bps| field(Source { budget_bps, ..plain.clone() });
+        assert_eq!((budget(Some(1_000_000)), budget(Some(10_000_000_000))), (None, None));
+        assert_eq!((budget(Some(999_999)), budget(Some(10_000_000_001))).0.as_deref(), Some("budget_bps"));
+        assert!(budget(Some(10_000_000_001)).is_some());
+        let insecure = Source { tls: Tls::Insecure, ..plain.clone() };
+        assert_eq!(field(insecure.clone()).as_deref(), Some("tls"));
+        assert_eq!(field(Source { url: "rtsps://h/".parse().unwrap(), ..insecure }), None);
     }
 }

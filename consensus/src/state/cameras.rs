@@ -49,8 +49,8 @@ impl ClusterState {
         Ok(Response::Camera { camera: id, revision: 1 })
     }
 
-    /// What the camera cannot know of itself: the others' names, the classes, the nodes.
     fn check_camera(&self, spec: &CameraSpec, but: Option<CameraId>) -> Result<(), Rejection> {
+        spec.check()?;
         if self.cameras.values().any(|other| other.spec.name == spec.name && Some(other.id) != but) {
             return Err(Rejection::DuplicateCameraName(spec.name.clone()));
         }

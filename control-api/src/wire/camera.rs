@@ -4,8 +4,8 @@ use super::{CameraDrill, NodeRef, present};
 use crate::error::ApiError;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{
-    self, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT, Secret,
-    Transport,
+    self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT,
+    Secret, Tls, Transport,
 };
 use holdfast_consensus::placement::Lack;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -32,6 +32,17 @@ pub struct NewSource {
     pub password: Option<String>,
     #[serde(default)]
     pub transport: Transport,
+    #[serde(default)]
+    pub audio: Audio,
+    /// Milliseconds without a frame after which it counts as stalled; `None` or 0: by the camera's own rhythm.
+    #[serde(default)]
+    pub stall_after_ms: Option<u32>,
+    /// `system`, `insecure` or `sha256:…`, for `rtsps://`.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Bits per second; `None` or 0: by what it usually sends.
+    #[serde(default)]
+    pub budget_bps: Option<u64>,
 }
 
 /// Body of `POST /cameras`.
@@ -90,6 +101,14 @@ pub struct SourcePatch {
     pub password: Option<String>,
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub audio: Option<Audio>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub stall_after_ms: Option<u32>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub budget_bps: Option<u64>,
 }
 
 /// A camera as it is read.
@@ -122,6 +141,16 @@ pub struct Source {
     pub username: Option<String>,
     pub has_password: bool,
     pub transport: Transport,
+    #[serde(default)]
+    pub audio: Audio,
+    /// `None`: by the camera's own rhythm.
+    #[serde(default)]
+    pub stall_after_ms: Option<u32>,
+    #[serde(default)]
+    pub tls: Tls,
+    /// `None`: by what it usually sends.
+    #[serde(default)]
+    pub budget_bps: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +181,16 @@ pub struct Recording {
 impl NewSource {
     /// `url` without a login, and the defaults.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), username: None, password: None, transport: Transport::default() }
+        Self {
+            url: url.into(),
+            username: None,
+            password: None,
+            transport: Transport::default(),
+            audio: Audio::default(),
+            stall_after_ms: None,
+            tls: Tls::default(),
+            budget_bps: None,
+        }
     }
 
     fn into_source(self) -> Result<model::Source, Invalid> {
@@ -160,6 +198,10 @@ impl NewSource {
             url: self.url.try_into()?,
             credentials: credentials(filled(self.username), filled(self.password).map(Secret))?,
             transport: self.transport,
+            audio: self.audio,
+            stall_after_ms: self.stall_after_ms.filter(|ms| *ms != 0),
+            tls: self.tls,
+            budget_bps: self.budget_bps.filter(|bps| *bps != 0),
         })
     }
 }
@@ -184,7 +226,7 @@ impl NewCamera {
     /// # Errors
     /// [`crate::error::ErrorKind::Invalid`], naming the field, its value and the limit.
     pub fn into_spec(self, preferred_node: Option<NodeId>) -> Result<CameraSpec, ApiError> {
-        Ok(CameraSpec {
+        checked(CameraSpec {
             name: self.name.try_into().map_err(invalid)?,
             source: self.source.into_source().map_err(invalid_source)?,
             protection: self.protection,
@@ -203,7 +245,7 @@ impl CameraPatch {
     /// # Errors
     /// As [`NewCamera::into_spec`].
     pub fn onto(self, spec: CameraSpec, preferred_node: Option<NodeId>) -> Result<CameraSpec, ApiError> {
-        Ok(CameraSpec {
+        checked(CameraSpec {
             name: parsed(self.name, spec.name).map_err(invalid)?,
             source: match self.source {
                 Some(patch) => patch.onto(spec.source).map_err(invalid_source)?,
@@ -230,6 +272,10 @@ impl SourcePatch {
             url: parsed(self.url, source.url)?,
             credentials: credentials(username, password.map(Secret))?,
             transport: self.transport.unwrap_or(source.transport),
+            audio: self.audio.unwrap_or(source.audio),
+            stall_after_ms: self.stall_after_ms.or(source.stall_after_ms).filter(|ms| *ms != 0),
+            tls: self.tls.unwrap_or(source.tls),
+            budget_bps: self.budget_bps.or(source.budget_bps).filter(|bps| *bps != 0),
         })
     }
 }
@@ -244,12 +290,20 @@ impl Source {
             username: credentials.map(|credentials| credentials.username().to_owned()),
             has_password: credentials.is_some_and(Credentials::has_password),
             transport: source.transport,
+            audio: source.audio,
+            stall_after_ms: source.stall_after_ms,
+            tls: source.tls,
+            budget_bps: source.budget_bps,
         }
     }
 }
 
 fn invalid(error: Invalid) -> ApiError {
     ApiError::invalid(error.to_string()).code("camera-invalid")
+}
+
+fn checked(spec: CameraSpec) -> Result<CameraSpec, ApiError> {
+    spec.check().map(|()| spec).map_err(invalid)
 }
 
 fn invalid_source(error: Invalid) -> ApiError {
@@ -305,13 +359,16 @@ mod tests {
     #[test]
     fn each_bad_field_is_named() {
         type Change = fn(&mut NewCamera);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 12] = [
             ("`name`", |c| c.name = " ".to_owned()),
             ("`source.url`", |c| c.source.url = "cam.local/main".to_owned()),
             ("`source.url`", |c| c.source.url = "rtsp://admin:hunter2@cam.local/".to_owned()),
             ("`source.username`", |c| c.source.username = None),
             ("`source.username`", |c| c.source.username = Some("u\t".to_owned())),
             ("`source.password`", |c| c.source.password = Some("hunter2\r\n".to_owned())),
+            ("`source.stall_after_ms`", |c| c.source.stall_after_ms = Some(999)),
+            ("`source.budget_bps`", |c| c.source.budget_bps = Some(7)),
+            ("`source.tls`", |c| c.source.tls = Tls::Insecure),
             ("`retention_class`", |c| c.retention_class = "a b".to_owned()),
             ("`labels`", |c| c.labels = BTreeMap::from([(String::new(), String::new())])),
             ("`node_labels`", |c| c.node_labels = BTreeMap::from([(String::new(), String::new())])),
@@ -341,6 +398,12 @@ mod tests {
         assert_eq!(patched(&spec, "{}").unwrap(), spec);
         let refused = patched(&spec, r#"{"source":{"url":"http://x/"}}"#).unwrap_err();
         assert_eq!(refused, new(|camera| camera.source.url = "http://x/".to_owned()).unwrap_err());
+        let set = r#"{"source":{"transport":"udp","audio":"off","stall_after_ms":20000,"budget_bps":8000000}}"#;
+        let set = patched(&spec, set).unwrap();
+        assert_eq!((set.source.audio, set.source.stall_after_ms), (Audio::Off, Some(20_000)));
+        assert_eq!(patched(&set, r#"{"source":{"audio":"off"}}"#).unwrap(), set);
+        let unset = patched(&set, r#"{"source":{"stall_after_ms":0,"budget_bps":0}}"#).unwrap().source;
+        assert_eq!((unset.stall_after_ms, unset.budget_bps), (None, None));
         let changed = patched(&spec, r#"{"labels":{"site":"north"},"node_labels":{"zone":"a"}}"#).unwrap();
         assert_eq!((changed.labels.as_map().len(), changed.node_labels.as_map().len(), changed.priority), (1, 1, 7));
     }

@@ -1,15 +1,15 @@
-//! `holdfast camera`: add, list, show, remove.
+//! `holdfast camera`: add, set, list, show, remove.
 
-use super::args::{CameraAddArgs, CameraCommand, ProtectionArg, TransportArg};
+use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraFields, CameraSetArgs, ProtectionArg, TransportArg};
 use super::client::{Api, ApiOptions};
 use super::error::CliError;
 use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash, printable};
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{Invalid, Protection, RtspUrl, Transport};
+use holdfast_consensus::model::{Audio, Invalid, Protection, RtspUrl, Transport};
 use holdfast_consensus::placement::Lack;
-use holdfast_control_api::wire::{Camera, NewCamera, NewSource, Node, NodeRef};
+use holdfast_control_api::wire::{Camera, CameraPatch, NewCamera, NewSource, Node, NodeRef, SourcePatch};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
     let api = Api::new(&options)?;
     match command {
         CameraCommand::Add(args) => add(&api, args, out).await,
+        CameraCommand::Set(args) => set(&api, args, out).await,
         CameraCommand::List => list(&api, out).await,
         CameraCommand::Show { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
@@ -45,39 +46,100 @@ async fn add(api: &Api, args: CameraAddArgs, out: Output) -> Result<(), CliError
     let answer = api.call(Method::POST, &["cameras"], Some(&camera)).await?;
     let created: Camera = serde_json::from_value(answer)
         .map_err(|error| CliError::failed(format!("the camera was added, but the answer cannot be read: {error}")))?;
-    out.print(&created, |camera| {
-        let warnings = camera.warnings.iter().map(|warning| format!("\nwarning: {}", printable(warning)));
-        format!("added camera {} ({}){}", camera.id, printable(&camera.name), warnings.collect::<String>())
+    out.print(&created, |camera| said_of("added", camera))
+}
+
+async fn set(api: &Api, args: CameraSetArgs, out: Output) -> Result<(), CliError> {
+    let camera = resolve::camera(api, &args.camera).await?;
+    let path = ["cameras", &camera.id.to_string()];
+    let answer = api.call(Method::PATCH, &path, Some(&patch(args)?)).await?;
+    let changed: Camera = serde_json::from_value(answer)
+        .map_err(|error| CliError::failed(format!("the camera was changed, but the answer cannot be read: {error}")))?;
+    out.print(&changed, |camera| said_of("changed", camera))
+}
+
+fn said_of(what: &str, camera: &Camera) -> String {
+    let warnings = camera.warnings.iter().map(|warning| format!("\nwarning: {}", printable(warning)));
+    format!("{what} camera {} ({}){}", camera.id, printable(&camera.name), warnings.collect::<String>())
+}
+
+fn new_camera(CameraAddArgs { name, url, fields }: CameraAddArgs) -> Result<NewCamera, CliError> {
+    check_url(&url)?;
+    let CameraPatch { source, protection, priority, retention_class, labels, node_labels, preferred_node, .. } =
+        changes(fields)?;
+    let plain = NewCamera::new(name, NewSource::new(url));
+    let source = source.unwrap_or_default();
+    Ok(NewCamera {
+        source: NewSource {
+            username: source.username,
+            password: source.password,
+            transport: source.transport.unwrap_or_default(),
+            audio: source.audio.unwrap_or_default(),
+            stall_after_ms: source.stall_after_ms,
+            tls: source.tls.unwrap_or_default(),
+            budget_bps: source.budget_bps,
+            ..plain.source
+        },
+        protection: protection.unwrap_or(plain.protection),
+        priority: priority.unwrap_or(plain.priority),
+        retention_class: retention_class.unwrap_or(plain.retention_class),
+        labels: labels.unwrap_or_default(),
+        node_labels: node_labels.unwrap_or_default(),
+        preferred_node,
+        name: plain.name,
     })
 }
 
-fn new_camera(args: CameraAddArgs) -> Result<NewCamera, CliError> {
-    check_url(&args.url)?;
-    let password = match &args.username {
-        Some(_) => password(args.password_file.as_deref())?,
-        None => None,
+fn patch(CameraSetArgs { name, url, fields, .. }: CameraSetArgs) -> Result<CameraPatch, CliError> {
+    url.as_deref().map_or(Ok(()), check_url)?;
+    let changes = changes(fields)?;
+    let source = match (url, changes.source) {
+        (None, source) => source,
+        (url, source) => Some(SourcePatch { url, ..source.unwrap_or_default() }),
     };
-    Ok(NewCamera {
-        name: args.name,
-        source: NewSource {
-            url: args.url,
-            username: args.username,
-            password,
-            transport: match args.transport {
-                TransportArg::Tcp => Transport::Tcp,
-                TransportArg::Udp => Transport::Udp,
-            },
-        },
-        protection: match args.protection {
+    Ok(CameraPatch { name, source, ..changes })
+}
+
+/// The fields that were given.
+fn changes(fields: CameraFields) -> Result<CameraPatch, CliError> {
+    let password = match (&fields.username, &fields.password_file) {
+        (None, None) => None,
+        (_, file) => password(file.as_deref())?,
+    };
+    let source = SourcePatch {
+        url: None,
+        username: fields.username,
+        password,
+        transport: fields.transport.map(|transport| match transport {
+            TransportArg::Auto => Transport::Auto,
+            TransportArg::Tcp => Transport::Tcp,
+            TransportArg::Udp => Transport::Udp,
+        }),
+        audio: fields.audio.map(|audio| match audio {
+            AudioArg::Auto => Audio::Auto,
+            AudioArg::Off => Audio::Off,
+        }),
+        stall_after_ms: fields.stall_after_ms,
+        tls: fields.tls,
+        budget_bps: fields.budget_bps,
+    };
+    Ok(CameraPatch {
+        name: None,
+        source: (source != SourcePatch::default()).then_some(source),
+        protection: fields.protection.map(|protection| match protection {
             ProtectionArg::Standard => Protection::Standard,
             ProtectionArg::Gapless => Protection::Gapless,
-        },
-        priority: args.priority,
-        retention_class: args.retention_class,
-        labels: args.labels.into_iter().collect(),
-        node_labels: args.node_labels.into_iter().collect(),
-        preferred_node: args.preferred_node.map(node_ref),
+        }),
+        priority: fields.priority,
+        retention_class: fields.retention_class,
+        labels: given(fields.labels),
+        node_labels: given(fields.node_labels),
+        preferred_node: fields.preferred_node.map(node_ref),
     })
+}
+
+fn given(labels: Vec<(String, String)>) -> Option<BTreeMap<String, String>> {
+    (!labels.is_empty()).then(|| labels.into_iter().collect())
 }
 
 /// A number goes before a name that looks like one, as everywhere.
@@ -177,6 +239,10 @@ fn describe(camera: &Camera, names: &NodeNames) -> String {
         ("user", or_dash(camera.source.username.clone())),
         ("password", if camera.source.has_password { "set" } else { "none" }.to_owned()),
         ("transport", format!("{:?}", camera.source.transport).to_lowercase()),
+        ("audio", format!("{:?}", camera.source.audio).to_lowercase()),
+        ("stall after", camera.source.stall_after_ms.map_or("automatic".to_owned(), |ms| format!("{ms} ms"))),
+        ("tls", camera.source.tls.to_string()),
+        ("budget", camera.source.budget_bps.map_or("automatic".to_owned(), |bps| format!("{bps} bit/s"))),
         ("protection", format!("{:?}", camera.protection).to_lowercase()),
         ("priority", camera.priority.to_string()),
         ("retention", camera.retention_class.clone()),
@@ -199,12 +265,34 @@ fn describe(camera: &Camera, names: &NodeNames) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_consensus::model::Tls;
 
     #[test]
     fn a_url_that_the_cluster_would_refuse_is_refused() {
         assert!(check_url("rtsp://cam/1").is_ok());
         assert!(check_url("rtsp://u:p@cam/1").unwrap_err().hint.unwrap().contains("--password-file"));
         assert!(check_url("rtsps://cam/1").is_ok() && check_url("http://cam/1").is_err() && check_url("cam").is_err());
+    }
+
+    #[test]
+    fn what_is_given_is_added_or_changed_and_nothing_else() {
+        let fields = || CameraFields {
+            transport: Some(TransportArg::Udp),
+            stall_after_ms: Some(20_000),
+            tls: Some(Tls::Insecure),
+            labels: vec![("site".to_owned(), "north".to_owned())],
+            ..CameraFields::default()
+        };
+        let (name, url) = ("gate".to_owned(), "rtsps://cam/1".to_owned());
+        let added = new_camera(CameraAddArgs { name, url: url.clone(), fields: fields() }).unwrap();
+        assert_eq!((added.source.transport, added.source.tls, added.priority), (Transport::Udp, Tls::Insecure, 100));
+        let args = CameraSetArgs { camera: "1".to_owned(), name: None, url: Some(url), fields: fields() };
+        let changed = patch(args).unwrap();
+        assert_eq!(changed.source.as_ref().unwrap().stall_after_ms, Some(20_000));
+        let json = serde_json::to_value(&changed).unwrap();
+        assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["labels", "source"], "{json}");
+        let nothing = CameraSetArgs { camera: "1".to_owned(), name: None, url: None, fields: CameraFields::default() };
+        assert_eq!(patch(nothing).unwrap(), CameraPatch::default());
     }
 
     #[test]

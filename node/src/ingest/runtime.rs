@@ -142,7 +142,7 @@ impl IngestHandle {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let lane = match transport {
-            Transport::Tcp => self.tcp.iter().min_by_key(|lane| lane.sessions()).unwrap_or(&self.udp),
+            Transport::Auto | Transport::Tcp => self.tcp.iter().min_by_key(|lane| lane.sessions()).unwrap_or(&self.udp),
             Transport::Udp => &self.udp,
         };
         if lane.shared.sessions.fetch_add(1, Ordering::AcqRel) >= SESSIONS_PER_LANE_MAX {
