@@ -1,6 +1,6 @@
 //! Why a session could not be opened or ended, in classes that say what to do next. Never holds credentials.
 
-use holdfast_consensus::model::Transport;
+use super::runtime::Carrier;
 use holdfast_storage::chunk::GapCause;
 
 /// The longest text taken over from a camera or a library, in characters.
@@ -48,8 +48,8 @@ pub enum SessionError {
     #[error("{}", redirected(.0.as_deref()))]
     Redirect(Option<String>),
     /// Fix the transport.
-    #[error("the camera refuses {}: set transport to {} or auto", transport_name(*.0), transport_name(other(*.0)))]
-    TransportRefused(Transport),
+    #[error("the camera refuses {}: set transport to {} or auto", carrier_name(*.0), carrier_name(other(*.0)))]
+    TransportRefused(Carrier),
     /// Fix the path of the URL.
     #[error("the camera does not know this path (RTSP {0}); check the URL")]
     NotFound(u16),
@@ -137,17 +137,17 @@ pub fn classify(stage: Stage, status: u16) -> SessionError {
     }
 }
 
-fn transport_name(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
+fn carrier_name(carrier: Carrier) -> &'static str {
+    match carrier {
+        Carrier::Tcp => "tcp",
+        Carrier::Udp => "udp",
     }
 }
 
-fn other(transport: Transport) -> Transport {
-    match transport {
-        Transport::Tcp => Transport::Udp,
-        Transport::Udp => Transport::Tcp,
+fn other(carrier: Carrier) -> Carrier {
+    match carrier {
+        Carrier::Tcp => Carrier::Udp,
+        Carrier::Udp => Carrier::Tcp,
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn messages_say_what_to_do() {
-        let udp = SessionError::TransportRefused(Transport::Tcp).to_string();
+        let udp = SessionError::TransportRefused(Carrier::Tcp).to_string();
         assert_eq!(udp, "the camera refuses tcp: set transport to udp or auto");
         let elsewhere = SessionError::Redirect(Some("rtsp://other/1".to_owned())).to_string();
         assert!(elsewhere.contains("rtsp://other/1"), "{elsewhere}");

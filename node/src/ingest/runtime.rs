@@ -7,7 +7,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
-use holdfast_consensus::model::Transport;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -42,6 +41,13 @@ impl Default for Options {
     fn default() -> Self {
         Self { tick: Duration::from_millis(50), tcp_lanes: 1 }
     }
+}
+
+/// What carries a session's packets: the RTSP connection itself, or UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    Tcp,
+    Udp,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -132,18 +138,18 @@ impl IngestRuntime {
 }
 
 impl IngestHandle {
-    /// Runs what `make` returns on the lane with the fewest sessions that fits the transport. A panic in it ends it alone and is
+    /// Runs what `make` returns on the lane with the fewest sessions that fits the carrier. A panic in it ends it alone and is
     /// in the join handle.
     ///
     /// # Errors
     /// [`Error::Full`].
-    pub fn spawn<F>(&self, transport: Transport, make: impl FnOnce(Lane) -> F) -> Result<JoinHandle<F::Output>, Error>
+    pub fn spawn<F>(&self, carrier: Carrier, make: impl FnOnce(Lane) -> F) -> Result<JoinHandle<F::Output>, Error>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let lane = match transport {
-            Transport::Auto | Transport::Tcp => self.tcp.iter().min_by_key(|lane| lane.sessions()).unwrap_or(&self.udp),
-            Transport::Udp => &self.udp,
+        let lane = match carrier {
+            Carrier::Tcp => self.tcp.iter().min_by_key(|lane| lane.sessions()).unwrap_or(&self.udp),
+            Carrier::Udp => &self.udp,
         };
         if lane.shared.sessions.fetch_add(1, Ordering::AcqRel) >= SESSIONS_PER_LANE_MAX {
             lane.shared.sessions.fetch_sub(1, Ordering::AcqRel);

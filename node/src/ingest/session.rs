@@ -5,7 +5,7 @@
 mod media;
 mod open;
 
-pub use open::{Prepared, SessionOptions};
+use self::open::SetUpSession;
 
 use self::media::{Asked, Media, TurnError};
 use super::budget::Budget;
@@ -14,7 +14,6 @@ use super::error::SessionError;
 use super::media::SessionItem;
 use super::rtsp::connection::Connection;
 use super::rtsp::login::LoginMemory;
-use super::rtsp::tls::Trust;
 use holdfast_consensus::model::Source;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
@@ -73,12 +72,22 @@ pub struct CameraMemory {
     pub(crate) mean_bps: Arc<AtomicU64>,
 }
 
+impl CameraMemory {
+    /// The camera refuses interleaved data.
+    #[must_use]
+    pub fn needs_udp(&self) -> bool {
+        self.needs_udp.load(Relaxed)
+    }
+}
+
 /// A session that plays. What it holds is bounded: by [`crate::ingest::rtsp::framing`]'s bounds, one access unit in the making for
 /// each track, and what one read brings.
 pub struct Session {
     connection: Connection,
     media: Media,
     deadlines: Deadlines,
+    /// How long no frame may come, where the camera's settings say so.
+    stall_after: Option<Duration>,
     memory: CameraMemory,
     keepalive: Keepalive,
     /// What PLAY was sent to.
@@ -111,13 +120,8 @@ impl Session {
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`.
-    pub async fn open(
-        source: &Source,
-        deadlines: Deadlines,
-        options: &SessionOptions,
-        memory: &CameraMemory,
-    ) -> Result<Self, SessionError> {
-        Prepared::open(source, deadlines, options, memory).await?.play(deadlines.play).await
+    pub async fn open(source: &Source, deadlines: Deadlines, memory: &CameraMemory) -> Result<Self, SessionError> {
+        SetUpSession::open(source, deadlines, memory).await?.play().await
     }
 
     /// Whether the camera answers with a stream that could be recorded; nothing is set up at it.
@@ -176,7 +180,8 @@ impl Session {
     fn look(&mut self, now: Instant) -> Result<(), SessionError> {
         self.media.idle(now);
         let answers = self.keepalive.answered.is_some_and(|answered| answered > self.media.last_video);
-        let patience = self.media.rhythm.patience(self.deadlines.stall, answers);
+        let by_rhythm = || self.media.rhythm.patience(self.deadlines.stall, answers);
+        let patience = self.stall_after.unwrap_or_else(by_rhythm);
         let silent = now.saturating_duration_since(self.media.last_video);
         if silent >= patience {
             return Err(SessionError::Stalled(patience));
@@ -304,15 +309,10 @@ fn ended(error: TurnError) -> SessionError {
 }
 
 impl Session {
-    fn new(
-        connection: Connection,
-        media: Media,
-        deadlines: Deadlines,
-        memory: CameraMemory,
-        url: String,
-        has_get_parameter: bool,
-    ) -> Self {
+    /// `url`: what PLAY was sent to.
+    fn new(set_up: SetUpSession, media: Media, url: String) -> Self {
         let now = Instant::now();
+        let SetUpSession { connection, deadlines, memory, settings, has_get_parameter, .. } = set_up;
         let every = (connection.timeout / 2).min(KEEPALIVE_MAX);
         let method = if has_get_parameter { "GET_PARAMETER" } else { "OPTIONS" };
         let mean_bps = memory.mean_bps.load(Relaxed);
@@ -321,13 +321,14 @@ impl Session {
             connection,
             media,
             deadlines,
+            stall_after: settings.stall_after,
             memory,
             url,
             end: None,
             alarm: Box::pin(sleep(Duration::ZERO)),
             alarm_at: now,
             spent_bytes: 0,
-            budget: Budget::new(None, mean_bps, now),
+            budget: Budget::new(settings.budget_bps, mean_bps, now),
         }
     }
 
@@ -336,11 +337,6 @@ impl Session {
     pub fn has_audio(&self) -> bool {
         self.media.has(TrackKind::Audio)
     }
-}
-
-/// What is left of [`Trust`] for now: the source does not say.
-pub(crate) fn trust(_source: &Source) -> Trust {
-    Trust::System
 }
 
 #[cfg(test)]

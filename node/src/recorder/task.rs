@@ -10,9 +10,9 @@ use super::status::{Counters, Identity, StatusCell};
 use crate::ingest::admission::Admission;
 use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
-use crate::ingest::runtime::{self, IngestHandle, Lane};
-use crate::ingest::session::{CameraMemory, Deadlines, Session, SessionOptions};
-use holdfast_consensus::model::Source;
+use crate::ingest::runtime::{self, Carrier, IngestHandle, Lane};
+use crate::ingest::session::{CameraMemory, Deadlines, Session};
+use holdfast_consensus::model::{Source, Transport};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
@@ -88,6 +88,10 @@ struct Recorder {
     source: Source,
     deadlines: Deadlines,
     lane: Lane,
+    /// What the lane is for.
+    carrier: Carrier,
+    /// The camera has refused one carrier, and the other was tried.
+    has_switched: bool,
     admission: Admission,
     totals: Arc<Counters>,
     status: Arc<StatusCell>,
@@ -121,10 +125,31 @@ pub fn start(
     let initial = Control { identity: config.identity, priority: config.priority, stop: false };
     let (sender, control) = watch::channel(initial);
     let handle = RecorderHandle { control: Arc::new(sender), status: Arc::clone(&status) };
-    let (task_services, options, transport) = (services.clone(), *options, config.source.transport);
-    let make = |lane| async move { Recorder::new(config, task_services, options, lane, control, status).run().await };
-    let task = services.ingest.spawn(transport, make)?;
+    let (task_services, options) = (services.clone(), *options);
+    let carrier = if config.source.transport == Transport::Udp { Carrier::Udp } else { Carrier::Tcp };
+    let ingest = services.ingest.clone();
+    let make = move |lane| async move {
+        let recorder = Recorder::new(config, task_services, options, lane, carrier, control, status);
+        if let Some(recorder) = recorder.run().await {
+            go_on_over_udp(recorder, &ingest).await;
+        }
+    };
+    let task = services.ingest.spawn(carrier, make)?;
     Ok((handle, task))
+}
+
+/// Runs a recorder whose camera refuses interleaved data on the lane for UDP; a panic there is one here.
+async fn go_on_over_udp(recorder: Recorder, ingest: &IngestHandle) {
+    match ingest.spawn(Carrier::Udp, |lane| recorder.moved(lane).run()) {
+        Ok(task) => {
+            if let Err(error) = task.await
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        Err(error) => tracing::error!(%error, "a camera that refuses TCP cannot be recorded"),
+    }
 }
 
 impl RecorderHandle {
@@ -155,6 +180,7 @@ impl Recorder {
         services: Services,
         options: Options,
         lane: Lane,
+        carrier: Carrier,
         control: watch::Receiver<Control>,
         status: Arc<StatusCell>,
     ) -> Self {
@@ -170,26 +196,40 @@ impl Recorder {
             totals: Arc::clone(&services.totals),
         };
         let pipeline = Pipeline::new(context, config.identity, config.before, now());
-        let mut housekeeping = tokio::time::interval(options.housekeeping);
-        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             source: config.source,
             deadlines: options.deadlines,
             lane,
+            carrier,
+            has_switched: false,
             admission: services.admission,
             totals: services.totals,
             status,
             backoff: Backoff::default(),
             memory: CameraMemory::default(),
             logged: None,
-            keeper: Keeper { pipeline, control, housekeeping },
+            keeper: Keeper { pipeline, control, housekeeping: every(options.housekeeping) },
         }
     }
 
+    /// Until it is stopped; or until it is to go on over UDP, which its lane is not for.
     #[tracing::instrument(name = "recorder", skip_all, fields(camera = %self.status.camera()))]
-    async fn run(mut self) {
-        while let Ok(()) = self.attempt().await {}
+    async fn run(mut self) -> Option<Self> {
+        while let Ok(()) = self.attempt().await {
+            if self.carrier == Carrier::Tcp && self.memory.needs_udp() {
+                return Some(self);
+            }
+        }
         self.keeper.pipeline.finish(now());
+        None
+    }
+
+    /// Goes on on the lane for UDP.
+    fn moved(mut self, lane: Lane) -> Self {
+        (self.lane, self.carrier) = (lane, Carrier::Udp);
+        // A timer belongs to the lane where it was made.
+        self.keeper.housekeeping = every(self.keeper.housekeeping.period());
+        self
     }
 
     /// One session and the pause after it.
@@ -198,6 +238,11 @@ impl Recorder {
             Ok(session) => self.play(session).await?,
             Err(error) => error,
         };
+        let is_refused = matches!(error, SessionError::TransportRefused(_));
+        if is_refused && self.source.transport == Transport::Auto && !std::mem::replace(&mut self.has_switched, true) {
+            // The next session asks for the other.
+            return Ok(());
+        }
         let delay = self.failed(&error);
         self.keeper.until(tokio::time::sleep(delay)).await
     }
@@ -209,8 +254,7 @@ impl Recorder {
         if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
             self.lane.wake_at_once(AT_ONCE);
         }
-        let options = SessionOptions::default();
-        self.keeper.until(Session::open(&self.source, self.deadlines, &options, &self.memory)).await
+        self.keeper.until(Session::open(&self.source, self.deadlines, &self.memory)).await
     }
 
     /// Records until the session fails.
@@ -317,6 +361,12 @@ fn told(error: &SessionError, now: Timestamp, delay: Duration) -> String {
     let next_second = now.plus(delay).micros() / 1_000_000;
     let next = Timestamp(next_second * 1_000_000);
     format!("{error}; the next attempt is at {next}, or at once when the camera is changed here")
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 fn now() -> Now {

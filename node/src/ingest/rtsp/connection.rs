@@ -3,11 +3,12 @@
 use super::framing::{Event, Framing, FramingError, PENDING_BYTES_MAX};
 use super::head::Head;
 use super::login::{Login, LoginMemory, Refusal};
-use super::tls::{self, Trust};
+use super::tls;
 use super::transport;
 use super::url::{host_and_port, is_tls};
 use crate::ingest::error::{SessionError, detail};
 use bytes::{Buf, Bytes, BytesMut};
+use holdfast_consensus::model::Tls;
 use retina::rtsp::msg::Headers;
 use rustls::pki_types::ServerName;
 use std::cell::RefCell;
@@ -98,14 +99,14 @@ impl Connection {
         url: &Url,
         user: Option<(String, String)>,
         memory: LoginMemory,
-        trust: Trust,
+        tls: Tls,
     ) -> Result<Self, SessionError> {
         let (host, port) = host_and_port(url);
         let unreachable = |error: io::Error| SessionError::Unreachable(detail(&error.to_string()));
         let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
         let (local, peer) = (tcp.local_addr().map_err(unreachable)?, tcp.peer_addr().map_err(unreachable)?);
-        let stream = if is_tls(url) { secured(tcp, host, trust).await? } else { Stream::Plain(tcp) };
+        let stream = if is_tls(url) { secured(tcp, host, tls).await? } else { Stream::Plain(tcp) };
         Ok(Self {
             stream,
             local,
@@ -295,7 +296,7 @@ impl Stream {
     }
 }
 
-async fn secured(tcp: TcpStream, host: String, trust: Trust) -> Result<Stream, SessionError> {
+async fn secured(tcp: TcpStream, host: String, trust: Tls) -> Result<Stream, SessionError> {
     let bad_name = || SessionError::BadUrl("its host is no name that a certificate can have".to_owned());
     let name = ServerName::try_from(host).map_err(|_| bad_name())?;
     let connector = TlsConnector::from(tls::config(trust));

@@ -1,5 +1,6 @@
 //! TLS towards cameras (`rtsps://`): by the system's certificate authorities, by a pinned certificate, or unchecked.
 
+use holdfast_consensus::model::{Fingerprint, Tls};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -7,25 +8,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::{Arc, OnceLock};
 
-/// Whom to believe that it is the camera.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// A certificate for the camera's name, by an authority that the system trusts.
-    #[default]
-    System,
-    /// The certificate with this SHA-256 fingerprint, whatever name and dates it has.
-    Pinned([u8; 32]),
-    /// Anything: encrypted, but not protected against someone in between.
-    Insecure,
-}
-
 /// The configuration for connections to one camera.
-pub(crate) fn config(trust: Trust) -> Arc<ClientConfig> {
+pub(crate) fn config(tls: Tls) -> Arc<ClientConfig> {
     static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    match trust {
-        Trust::System => Arc::clone(SYSTEM.get_or_init(|| with(system_verifier()))),
-        Trust::Pinned(fingerprint) => with(Arc::new(ByFingerprint(Some(fingerprint)))),
-        Trust::Insecure => with(Arc::new(ByFingerprint(None))),
+    match tls {
+        Tls::System => Arc::clone(SYSTEM.get_or_init(|| with(system_verifier()))),
+        Tls::Pinned(Fingerprint(digest)) => with(Arc::new(ByFingerprint(Some(digest)))),
+        Tls::Insecure => with(Arc::new(ByFingerprint(None))),
     }
 }
 

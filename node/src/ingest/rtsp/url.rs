@@ -1,31 +1,10 @@
-//! The addresses of a camera: the one that the user gave, those of its tracks, and where it redirects to. Pure.
+//! The addresses of a camera: of its tracks, and where it redirects to. Pure.
 
-use crate::ingest::error::SessionError;
 use url::Url;
 
 /// RFC 2326, 3.2, and RFC 7826, 4.2 for `rtsps`.
 const PORT: u16 = 554;
 const TLS_PORT: u16 = 322;
-
-/// Accepts `rtsp` and `rtsps` URLs without credentials: those belong in the source's own fields, where they are kept
-/// secret.
-///
-/// # Errors
-/// `BadUrl`, which repeats nothing of the URL but its scheme.
-pub(crate) fn parse(text: &str) -> Result<Url, SessionError> {
-    let url = Url::parse(text).map_err(|error| SessionError::BadUrl(error.to_string()))?;
-    if !matches!(url.scheme(), "rtsp" | "rtsps") {
-        return Err(SessionError::BadUrl(format!("scheme {} is not supported", url.scheme())));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        let why = "it holds credentials; set them as username and password";
-        return Err(SessionError::BadUrl(why.to_owned()));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(SessionError::BadUrl("it names no host".to_owned()));
-    }
-    Ok(url)
-}
 
 pub(crate) fn is_tls(url: &Url) -> bool {
     url.scheme() == "rtsps"
@@ -79,7 +58,7 @@ mod tests {
     use super::*;
 
     fn url(text: &str) -> Url {
-        parse(text).unwrap()
+        Url::parse(text).unwrap()
     }
 
     #[test]

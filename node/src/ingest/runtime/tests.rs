@@ -18,11 +18,11 @@ fn wait<T: Send + 'static>(task: JoinHandle<T>) -> Result<T, tokio::task::JoinEr
 fn a_panic_ends_one_session_alone() {
     let ingest = start(5);
     let handle = ingest.handle();
-    let other = handle.spawn(Transport::Tcp, |_| async {
+    let other = handle.spawn(Carrier::Tcp, |_| async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         7
     });
-    let bad = handle.spawn(Transport::Tcp, |_| async { panic!("garbage from a camera") }).unwrap();
+    let bad = handle.spawn(Carrier::Tcp, |_| async { panic!("garbage from a camera") }).unwrap();
     assert!(wait(bad).unwrap_err().is_panic());
     assert_eq!(wait(other.unwrap()).unwrap(), 7);
     assert_eq!(handle.tcp[0].sessions(), 0, "both are counted out");
@@ -30,7 +30,7 @@ fn a_panic_ends_one_session_alone() {
 }
 
 /// Sends `messages` of one byte, one each 5 ms, and returns how often the lane woke until a session there had read them all.
-fn turns_for(messages: u32, tick_ms: u64, transport: Transport) -> u64 {
+fn turns_for(messages: u32, tick_ms: u64, carrier: Carrier) -> u64 {
     let ingest = start(tick_ms);
     let handle = ingest.handle();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -43,7 +43,7 @@ fn turns_for(messages: u32, tick_ms: u64, transport: Transport) -> u64 {
         }
     });
     let before = handle.turns();
-    let reader = handle.spawn(transport, |_| async move {
+    let reader = handle.spawn(carrier, |_| async move {
         let mut socket = tokio::net::TcpStream::connect(addr).await.unwrap();
         let mut all = Vec::new();
         socket.read_to_end(&mut all).await.unwrap();
@@ -58,13 +58,13 @@ fn turns_for(messages: u32, tick_ms: u64, transport: Transport) -> u64 {
 
 #[test]
 fn a_ticked_lane_wakes_once_a_tick_whatever_arrives() {
-    let turns = turns_for(100, 50, Transport::Tcp);
+    let turns = turns_for(100, 50, Carrier::Tcp);
     assert!((5..=40).contains(&turns), "100 arrivals in 0.5 s woke it {turns} times");
 }
 
 #[test]
 fn an_at_once_lane_does_not_wait_for_ticks() {
-    let turns = turns_for(20, 1000, Transport::Udp);
+    let turns = turns_for(20, 1000, Carrier::Udp);
     assert!(turns <= 2, "the ticked lane beside it woke {turns} times");
 }
 
@@ -82,7 +82,7 @@ fn ten_round_trips(at_once: bool) -> Duration {
             std::io::Write::write_all(&mut socket, &byte).unwrap();
         }
     });
-    let task = ingest.handle().spawn(Transport::Tcp, |lane| async move {
+    let task = ingest.handle().spawn(Carrier::Tcp, |lane| async move {
         if at_once {
             lane.wake_at_once(Duration::from_secs(5));
         }

@@ -44,10 +44,10 @@ pub(super) struct Media {
 /// A track and where its packets come from.
 pub(super) struct MediaTrack {
     pub(super) rtp: RtpTrack,
-    pub(super) from: From,
+    pub(super) route: Route,
 }
 
-pub(super) enum From {
+pub(super) enum Route {
     /// The channels of RTP and RTCP.
     Channels(u8, u8),
     Udp(UdpPair),
@@ -74,13 +74,13 @@ pub(super) enum TurnError {
     Connection(ConnectionError),
 }
 
-impl std::convert::From<ConnectionError> for TurnError {
+impl From<ConnectionError> for TurnError {
     fn from(error: ConnectionError) -> Self {
         Self::Connection(error)
     }
 }
 
-impl std::convert::From<FramingError> for TurnError {
+impl From<FramingError> for TurnError {
     fn from(error: FramingError) -> Self {
         Self::Connection(error.into())
     }
@@ -88,7 +88,7 @@ impl std::convert::From<FramingError> for TurnError {
 
 impl Media {
     pub(super) fn new(tracks: Vec<MediaTrack>, rhythm: Rhythm, arrival: Arrival) -> Self {
-        let has_udp = tracks.iter().any(|track| matches!(track.from, From::Udp(_)));
+        let has_udp = tracks.iter().any(|track| matches!(track.route, Route::Udp(_)));
         Self {
             tracks,
             ready: VecDeque::new(),
@@ -121,9 +121,9 @@ impl Media {
         if payload.is_empty() {
             return;
         }
-        let of = |track: &MediaTrack| match track.from {
-            From::Channels(rtp, _) if rtp == channel => Some(false),
-            From::Channels(_, rtcp) if rtcp == channel => Some(true),
+        let of = |track: &MediaTrack| match track.route {
+            Route::Channels(rtp, _) if rtp == channel => Some(false),
+            Route::Channels(_, rtcp) if rtcp == channel => Some(true),
             _ => None,
         };
         let found = self.tracks.iter().enumerate().find_map(|(at, track)| Some((at, of(track)?)));
@@ -140,7 +140,7 @@ impl Media {
         for at in 0..self.tracks.len() {
             for is_rtcp in [false, true] {
                 for _ in 0..PACKETS_PER_TURN {
-                    let From::Udp(pair) = &self.tracks[at].from else { break };
+                    let Route::Udp(pair) = &self.tracks[at].route else { break };
                     let mut strangers = 0;
                     let polled = pair.poll(context, is_rtcp, &mut buffer, &mut strangers);
                     (0..strangers).for_each(|_| self.count(Fault::Source));

@@ -2,7 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
-use super::media::{From as Way, Media, MediaTrack};
+use super::media::{Media, MediaTrack, Route};
 use super::{CameraMemory, Deadlines, Session, trust};
 use crate::ingest::codec::Arrival;
 use crate::ingest::codec::audio::{AudioDepacketizer, AudioOffer};
@@ -17,9 +17,10 @@ use crate::ingest::rtsp::framing::FramingError;
 use crate::ingest::rtsp::login::Refusal;
 use crate::ingest::rtsp::sdp::{self, Description, Media as Described};
 use crate::ingest::rtsp::transport::{Asked, Granted};
-use crate::ingest::rtsp::url::{controlled, is_tls, parse, redirected};
+use crate::ingest::rtsp::url::{controlled, is_tls, redirected};
+use crate::ingest::runtime::Carrier;
 use crate::ingest::tracks::{self, Chosen};
-use holdfast_consensus::model::{Source, Transport};
+use holdfast_consensus::model::{Audio, Source, Transport};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,29 +35,24 @@ const CHANNEL_FIRST: u8 = 0;
 /// Interleaved data that comes before PLAY is answered and is kept, in packets.
 const EARLY_PACKETS_MAX: usize = 4096;
 
-/// What a session is to record.
+/// What the camera's settings say of a session that plays.
 #[derive(Clone, Copy, Debug)]
-pub struct SessionOptions {
-    /// Sound, where the camera has it.
-    pub audio: bool,
+pub(super) struct Settings {
+    pub(super) stall_after: Option<Duration>,
+    pub(super) budget_bps: Option<u64>,
 }
 
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self { audio: true }
-    }
-}
-
-/// A session that is described and set up, and does not play: no frame comes. Nothing keeps it alive.
-pub struct Prepared {
-    connection: Connection,
+/// A session that is described and set up, and does not play yet.
+pub(super) struct SetUpSession {
+    pub(super) connection: Connection,
     tracks: Vec<MediaTrack>,
     rhythm: Rhythm,
-    deadlines: Deadlines,
-    memory: CameraMemory,
+    pub(super) deadlines: Deadlines,
+    pub(super) memory: CameraMemory,
+    pub(super) settings: Settings,
     /// What to play, and what else it may be called.
     urls: Vec<String>,
-    has_get_parameter: bool,
+    pub(super) has_get_parameter: bool,
 }
 
 /// A camera that has described itself.
@@ -69,34 +65,35 @@ struct Introduced {
     is_encrypted: bool,
 }
 
-impl Prepared {
+impl SetUpSession {
     /// Connects, describes and sets up.
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`.
-    pub async fn open(
+    pub(super) async fn open(
         source: &Source,
         deadlines: Deadlines,
-        options: &SessionOptions,
         memory: &CameraMemory,
     ) -> Result<Self, SessionError> {
         let introduced = within(deadlines.describe, introduce(source, memory)).await?;
         let Introduced { mut connection, description, bases, has_get_parameter, is_encrypted } = introduced;
         let video = tracks::video(&description)?;
-        let udp_only = memory.needs_udp.load(Relaxed);
+        let needs_udp = memory.needs_udp.load(Relaxed);
         let mut setup = SetUp {
             connection: &mut connection,
             bases: &bases,
             deadline: deadlines.setup,
-            transports: transports(source.transport, udp_only, is_encrypted),
+            carrier: carrier(source.transport, needs_udp, is_encrypted),
             channel: CHANNEL_FIRST,
         };
-        let mut tracks = vec![setup.video(&video).await?];
-        if options.audio {
-            tracks.extend(setup.audio(&description).await);
+        let set_up = setup.video(&video).await;
+        if let (Err(SessionError::TransportRefused(carrier)), Transport::Auto) = (&set_up, source.transport) {
+            // The next session asks for the other.
+            memory.needs_udp.store(*carrier == Carrier::Tcp && !is_encrypted, Relaxed);
         }
-        if setup.transports == [Transport::Udp] && source.transport != Transport::Udp {
-            memory.needs_udp.store(true, Relaxed);
+        let mut tracks = vec![set_up?];
+        if source.audio == Audio::Auto {
+            tracks.extend(setup.audio(&description).await);
         }
         let before = Some(memory.rhythm_ms.load(Relaxed)).filter(|ms| *ms > 0).map(Duration::from_millis);
         let rhythm = Rhythm::new(video.media.frame_rate, before);
@@ -104,26 +101,20 @@ impl Prepared {
         let urls = bases.iter().map(|base| controlled(base, control)).chain(bases.clone());
         let mut urls: Vec<String> = urls.collect();
         urls.dedup();
-        Ok(Self { connection, tracks, rhythm, deadlines, memory: memory.clone(), urls, has_get_parameter })
+        let settings = Settings {
+            stall_after: source.stall_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
+            budget_bps: source.budget_bps,
+        };
+        let memory = memory.clone();
+        Ok(Self { connection, tracks, rhythm, deadlines, memory, settings, urls, has_get_parameter })
     }
 
-    /// Has the camera send, within `deadline`.
+    /// Has the camera send.
     ///
     /// # Errors
     /// Every class of [`SessionError`] but `Stalled`; the session is gone then.
-    pub async fn play(self, deadline: Duration) -> Result<Session, SessionError> {
-        within(deadline, self.play_in_time()).await
-    }
-
-    /// As [`Session::close`].
-    pub async fn close(mut self) {
-        let Some(url) = self.urls.first() else { return };
-        let torn_down = self.connection.request("TEARDOWN", url, &[], |_, _| {});
-        match timeout(self.deadlines.teardown, torn_down).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "TEARDOWN failed; the camera's own timeout ends the session"),
-            Err(_) => tracing::debug!("TEARDOWN was not answered; the camera's own timeout ends the session"),
-        }
+    pub(super) async fn play(self) -> Result<Session, SessionError> {
+        within(self.deadlines.play, self.play_in_time()).await
     }
 
     async fn play_in_time(mut self) -> Result<Session, SessionError> {
@@ -153,11 +144,11 @@ impl Prepared {
         Err(refused.unwrap_or(SessionError::Ended))
     }
 
-    fn playing(self, url: String, early: &[(u8, Vec<u8>)]) -> Session {
+    fn playing(mut self, url: String, early: &[(u8, Vec<u8>)]) -> Session {
         let arrival = Arrival { instant: Instant::now(), wall: Timestamp::from_system(SystemTime::now()) };
-        let mut media = Media::new(self.tracks, self.rhythm, arrival);
+        let mut media = Media::new(std::mem::take(&mut self.tracks), self.rhythm, arrival);
         early.iter().for_each(|(channel, payload)| media.interleaved(*channel, payload));
-        Session::new(self.connection, media, self.deadlines, self.memory, url, self.has_get_parameter)
+        Session::new(self, media, url)
     }
 }
 
@@ -169,7 +160,7 @@ pub(super) async fn probe(source: &Source, deadline: Duration) -> Result<(), Ses
 
 /// DESCRIBE, at the address where the camera wants to be asked.
 async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced, SessionError> {
-    let mut url = parse(&source.url)?;
+    let mut url = source.url.url().clone();
     for _ in 0..=REDIRECTS_MAX {
         let user = source
             .username
@@ -198,12 +189,13 @@ async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced,
     Err(SessionError::Redirect(None))
 }
 
-/// The transports to try, the first first. Packets over UDP would not be encrypted.
-fn transports(asked: Transport, udp_only: bool, is_encrypted: bool) -> Vec<Transport> {
+/// How to ask for RTP. Packets over UDP would not be encrypted.
+fn carrier(asked: Transport, needs_udp: bool, is_encrypted: bool) -> Carrier {
     match asked {
-        _ if is_encrypted => vec![Transport::Tcp],
-        Transport::Tcp if udp_only => vec![Transport::Udp],
-        asked => vec![asked],
+        _ if is_encrypted => Carrier::Tcp,
+        Transport::Udp => Carrier::Udp,
+        Transport::Auto if needs_udp => Carrier::Udp,
+        Transport::Auto | Transport::Tcp => Carrier::Tcp,
     }
 }
 
@@ -212,17 +204,16 @@ struct SetUp<'a> {
     connection: &'a mut Connection,
     bases: &'a [String],
     deadline: Duration,
-    /// Those that the camera has not refused.
-    transports: Vec<Transport>,
+    carrier: Carrier,
     channel: u8,
 }
 
 impl SetUp<'_> {
     async fn video(&mut self, video: &Chosen<'_, VideoCodec>) -> Result<MediaTrack, SessionError> {
-        let way = self.track(video.media).await?;
+        let route = self.track(video.media).await?;
         let clock_hz = tracks::video_clock_hz(video.format);
         let depacketizer = VideoDepacketizer::new(video.codec, clock_hz, video.format.fmtp.as_deref());
-        Ok(received(video.format.payload_type, Depacketizer::Video(depacketizer), way))
+        Ok(received(video.format.payload_type, Depacketizer::Video(depacketizer), route))
     }
 
     /// The first audio track that can be recorded and that the camera sets up; video is recorded without it, too.
@@ -249,69 +240,66 @@ impl SetUp<'_> {
             channels: offer.format.channels,
             fmtp: offer.format.fmtp.as_deref(),
         })?;
-        let way = self.track(offer.media).await.map_err(|error| error.to_string())?;
-        Ok(received(offer.format.payload_type, Depacketizer::Audio(depacketizer), way))
+        let route = self.track(offer.media).await.map_err(|error| error.to_string())?;
+        Ok(received(offer.format.payload_type, Depacketizer::Audio(depacketizer), route))
     }
 
-    /// SETUP of a track by each transport and each address that it may have, until one is accepted.
-    async fn track(&mut self, media: &Described) -> Result<Way, SessionError> {
+    /// SETUP of a track at each address that it may have, until one is accepted.
+    async fn track(&mut self, media: &Described) -> Result<Route, SessionError> {
         let mut urls: Vec<_> = self.bases.iter().map(|base| controlled(base, media.control.as_deref())).collect();
         urls.dedup();
         let mut refused = None;
-        for transport in self.transports.clone() {
-            for url in &urls {
-                let (reply, way) = within(self.deadline, self.request(url, transport)).await?;
-                if reply.is_success() {
-                    self.transports = vec![transport];
-                    return Ok(way);
-                }
-                let error = match reply.status {
-                    461 => SessionError::TransportRefused(transport),
-                    _ => refusal(Stage::Setup, &reply),
-                };
-                let is_final = !matches!(reply.status, 400 | 404 | 451 | 454..=461 | 500..=599);
-                if is_final {
-                    return Err(error);
-                }
-                refused.get_or_insert(error);
+        for url in urls {
+            let (reply, route) = within(self.deadline, self.request(&url)).await?;
+            if reply.is_success() {
+                return Ok(route);
             }
+            let error = match reply.status {
+                461 => return Err(SessionError::TransportRefused(self.carrier)),
+                _ => refusal(Stage::Setup, &reply),
+            };
+            // Another address, or a camera that has no better words: RFC 2326, 7.1.1.
+            if !matches!(reply.status, 400 | 404 | 451 | 454..=460 | 500..=599) {
+                return Err(error);
+            }
+            refused.get_or_insert(error);
         }
         Err(refused.unwrap_or(SessionError::Ended))
     }
 
-    async fn request(&mut self, url: &str, transport: Transport) -> Result<(Reply, Way), SessionError> {
+    async fn request(&mut self, url: &str) -> Result<(Reply, Route), SessionError> {
         let (local, peer) = (self.connection.local.ip(), self.connection.peer.ip());
-        let pair = match transport {
-            Transport::Udp => Some(UdpPair::bind(local, peer).map_err(|error| {
+        let pair = match self.carrier {
+            Carrier::Udp => Some(UdpPair::bind(local, peer).map_err(|error| {
                 SessionError::Unreachable(format!("no UDP ports for the camera's packets: {error}"))
             })?),
-            Transport::Tcp => None,
+            Carrier::Tcp => None,
         };
         let asked = pair.as_ref().map_or(Asked::Interleaved(self.channel), |pair| Asked::Udp(pair.port));
         let header = [("Transport", asked.header())];
         let reply = self.connection.request("SETUP", url, &header, |_, _| {}).await;
         let reply = reply.map_err(|error| lost(Stage::Setup, error))?;
         let granted = reply.header("transport").map(Granted::of).unwrap_or_default();
-        let way = match pair {
+        let route = match pair {
             Some(pair) => {
                 if let Some(ports) = granted.server_ports {
                     pair.punch(ports);
                 }
-                Way::Udp(pair)
+                Route::Udp(pair)
             }
             None => {
                 let (rtp, rtcp) = granted.channels.unwrap_or((self.channel, self.channel + 1));
                 self.channel = self.channel.saturating_add(2);
-                Way::Channels(rtp, rtcp)
+                Route::Channels(rtp, rtcp)
             }
         };
-        Ok((reply, way))
+        Ok((reply, route))
     }
 }
 
-fn received(payload_type: u8, depacketizer: Depacketizer, from: Way) -> MediaTrack {
-    let reorders = matches!(from, Way::Udp(_));
-    MediaTrack { rtp: RtpTrack::new(payload_type, reorders, depacketizer), from }
+fn received(payload_type: u8, depacketizer: Depacketizer, route: Route) -> MediaTrack {
+    let reorders = matches!(route, Route::Udp(_));
+    MediaTrack { rtp: RtpTrack::new(payload_type, reorders, depacketizer), route }
 }
 
 fn refusal(stage: Stage, reply: &Reply) -> SessionError {

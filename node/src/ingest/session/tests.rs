@@ -23,7 +23,7 @@ async fn open(script: Script) -> Result<Session, SessionError> {
 }
 
 async fn open_source(source: &Source) -> Result<Session, SessionError> {
-    Session::open(source, deadlines(), &SessionOptions::default(), &CameraMemory::default()).await
+    Session::open(source, deadlines(), &CameraMemory::default()).await
 }
 
 async fn error_of(script: Script) -> SessionError {
