@@ -1,6 +1,6 @@
 //! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
 
-use crate::model::{CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
+use crate::model::{Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
 use crate::model::{RetentionClassName, SettingsChange};
 use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -11,7 +11,29 @@ use uuid::Uuid;
 /// Steps of drills that a log line tells.
 const STEPS_TOLD_MAX: usize = 8;
 
-/// One entry of the Raft log. Times are the leader's wall clock, so that every replica applies the same. New kinds come last: logs hold the number of a kind.
+/// One entry of the Raft log: who wanted what, and when by the wall clock of the node that asked. Every replica applies the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub at: Timestamp,
+    pub actor: Actor,
+    pub command: Command,
+}
+
+impl fmt::Display for LogEntry {
+    /// As of the command.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.command.fmt(f)
+    }
+}
+
+impl Command {
+    #[must_use]
+    pub fn by(self, actor: Actor, at: Timestamp) -> LogEntry {
+        LogEntry { at, actor, command: self }
+    }
+}
+
+/// What is asked of the replicated state. New kinds come last: logs hold the number of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// First entry of a new cluster: names it and makes its first member.
@@ -39,7 +61,6 @@ pub enum Command {
     RemoveNode {
         node: NodeId,
         force: bool,
-        at: Timestamp,
     },
     /// `only_after`: refuse where a camera was added after this one, because room was looked for without it; without it, refuse where room must be
     /// looked for.
@@ -59,20 +80,16 @@ pub enum Command {
     ChangeSettings(SettingsChange),
     /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the others apply.
     Assign {
-        at: Timestamp,
         changes: Vec<AssignmentChange>,
     },
     CreateHold {
         spec: HoldSpec,
-        at: Timestamp,
     },
     DeleteHold {
         hold: HoldId,
     },
     /// Cameras are to spread evenly over the nodes again; asked twice, it begins anew.
-    BeginRebalance {
-        at: Timestamp,
-    },
+    BeginRebalance,
     /// The rebalance that began at `since` is over.
     EndRebalance {
         since: Timestamp,
@@ -83,12 +100,10 @@ pub enum Command {
         node: Option<NodeId>,
         /// The cluster's schedule asked for it.
         is_scheduled: bool,
-        at: Timestamp,
         starts: Vec<DrillStart>,
     },
     /// What becomes of running drills. Each step stands alone, as with `Assign`.
     StepDrills {
-        at: Timestamp,
         steps: Vec<DrillStep>,
     },
 }
@@ -252,7 +267,7 @@ impl fmt::Display for Command {
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
             Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),
             Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
-            Self::BeginRebalance { .. } => write!(f, "begin rebalance"),
+            Self::BeginRebalance => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
             Self::BeginDrill { node: Some(node), starts, .. } => {
                 write!(f, "drill node {node} ({} cameras)", starts.len())

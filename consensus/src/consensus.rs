@@ -8,9 +8,9 @@ pub(crate) use write::Proposal;
 pub use write::{WRITE_DEADLINE, WriteError};
 
 use crate::Boxed;
-use crate::command::{Command, Rejection, Response};
+use crate::command::{Command, Rejection};
 use crate::membership;
-use crate::model::{NodeSpec, Secret};
+use crate::model::{Actor, NodeSpec, Secret};
 use crate::peer::PeerClient;
 use crate::raft::fatal::FatalSignal;
 use crate::raft::log_store::LogStore;
@@ -20,6 +20,7 @@ use crate::raft::{Raft, TypeConfig};
 use crate::routes;
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::metrics::RaftMetrics;
@@ -195,15 +196,15 @@ impl Consensus {
         })))
     }
 
-    /// Makes a new cluster with this node as its only member.
+    /// Makes a new cluster with this node as its only member. `at`: the wall clock.
     ///
     /// # Errors
     /// See [`InitializeFailure`].
-    pub fn initialize(&self, spec: NodeSpec) -> Boxed<'_, Result<(), InitializeFailure>> {
-        Box::pin(self.initialize_here(spec))
+    pub fn initialize(&self, spec: NodeSpec, at: Timestamp) -> Boxed<'_, Result<(), InitializeFailure>> {
+        Box::pin(self.initialize_here(spec, at))
     }
 
-    async fn initialize_here(&self, spec: NodeSpec) -> Result<(), InitializeFailure> {
+    async fn initialize_here(&self, spec: NodeSpec, at: Timestamp) -> Result<(), InitializeFailure> {
         if self.node() != NodeId(1) {
             return Err(InitializeFailure::WrongId(self.node()));
         }
@@ -215,8 +216,8 @@ impl Consensus {
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => return Err(InitializeFailure::AlreadyMember),
             Err(error) => return Err(InitializeFailure::Raft(error.to_string())),
         }
-        let command = Command::Initialize { cluster: self.cluster(), node: spec };
-        match self.write_by(command, Instant::now() + INITIALIZE_DEADLINE).await {
+        let entry = Command::Initialize { cluster: self.cluster(), node: spec }.by(Actor::System, at);
+        match self.write_by(entry, Instant::now() + INITIALIZE_DEADLINE).await {
             Ok(_) => Ok(()),
             Err(WriteError::Rejected(Rejection::AlreadyInitialized)) => Err(InitializeFailure::AlreadyMember),
             Err(error) => Err(InitializeFailure::Write(error)),
@@ -254,19 +255,6 @@ impl Consensus {
     #[must_use]
     pub fn fatal(&self) -> watch::Receiver<Option<String>> {
         self.0.fatal.subscribe()
-    }
-
-    /// Takes `node` out of the cluster; its cameras must be elsewhere unless `force`. `at`: the wall clock.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub async fn remove(
-        &self,
-        node: NodeId,
-        force: bool,
-        at: holdfast_storage::time::Timestamp,
-    ) -> Result<Response, WriteError> {
-        self.write(Command::RemoveNode { node, force, at }).await
     }
 
     /// On an orderly stop: hands leadership to the voter that is furthest. Whether another node leads (or this one never did).
@@ -421,8 +409,13 @@ fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::LogEntry;
     use crate::model::SettingsChange;
     use std::sync::atomic::Ordering;
+
+    fn change() -> LogEntry {
+        Command::ChangeSettings(SettingsChange::default()).by(Actor::System, Timestamp(0))
+    }
 
     async fn open(dir: &tempfile::TempDir) -> Consensus {
         let secret = Secret("only for tests".into());
@@ -457,14 +450,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let consensus = open(&dir).await;
         let spec = NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap();
-        consensus.initialize(spec).await.unwrap();
+        consensus.initialize(spec, Timestamp(0)).await.unwrap();
         let mut fatal = consensus.fatal();
         assert_eq!(*fatal.borrow(), None);
         consensus.fault().armed.store(true, Ordering::SeqCst);
-        let lost = consensus.write(Command::ChangeSettings(SettingsChange::default())).await.unwrap_err();
+        let lost = consensus.write(change()).await.unwrap_err();
         assert!(matches!(lost, WriteError::Fatal(_) | WriteError::Unknown), "{lost}");
         timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
-        let after = consensus.write(Command::ChangeSettings(SettingsChange::default())).await.unwrap_err();
+        let after = consensus.write(change()).await.unwrap_err();
         assert!(matches!(&after, WriteError::Fatal(why) if why.contains("fsync failed")), "{after}");
     }
 }

@@ -7,6 +7,7 @@ use crate::model::{NodeSpec, Secret};
 use crate::peer::{PeerClient, PeerError};
 use crate::routes::{CLUSTER, JOIN, JoinAnswer, JoinRequest};
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -49,22 +50,27 @@ pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
 
 /// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same question until [`JOIN_DEADLINE`].
 /// `attempt` is to be made durable before it is used: asked again with it, after a crash too, the cluster gives the same id instead of
-/// refusing the name that it gave away already.
+/// refusing the name that it gave away already. `at`: the wall clock.
 ///
 /// # Errors
 /// See [`JoinError`].
-pub async fn join(peer: &str, spec: NodeSpec, secret: Secret, attempt: Uuid) -> Result<Joined, JoinError> {
+pub async fn join(
+    peer: &str,
+    spec: NodeSpec,
+    secret: Secret,
+    (attempt, at): (Uuid, Timestamp),
+) -> Result<Joined, JoinError> {
     let client = PeerClient::new(secret).map_err(JoinError::Client)?;
-    join_through(&client, peer, spec, attempt).await
+    join_through(&client, peer, spec, (attempt, at)).await
 }
 
 pub(crate) async fn join_through(
     client: &PeerClient,
     peer: &str,
     spec: NodeSpec,
-    attempt: Uuid,
+    (attempt, at): (Uuid, Timestamp),
 ) -> Result<Joined, JoinError> {
-    let request = JoinRequest { spec, attempt };
+    let request = JoinRequest { spec, attempt, at };
     ask(client, peer, JOIN, &request, |answer| match answer {
         JoinAnswer::Joined { node, cluster } => Ok(Joined { node, cluster }),
         JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),

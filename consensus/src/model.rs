@@ -4,6 +4,7 @@
 //! API, the command line, the log and other members pass through the same check. What only a whole can get wrong, two
 //! fields against each other, is the whole's `check`, which `state` calls before it takes anything in.
 
+mod actor;
 mod assignment;
 mod camera;
 mod drill;
@@ -15,6 +16,7 @@ mod settings;
 mod source;
 mod text;
 
+pub use actor::{Actor, OperatorName};
 pub use assignment::{Assignment, Handoff, Tenure};
 pub use camera::{CAMERAS_MAX, Camera, CameraName, CameraSpec, PRIORITY_DEFAULT, Protection};
 pub use drill::{

@@ -14,7 +14,7 @@ pub(crate) mod state_machine;
 #[cfg(test)]
 mod tests;
 
-use crate::command::{Command, Rejection, Response};
+use crate::command::{LogEntry, Rejection, Response};
 use openraft::BasicNode;
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ use std::path::Path;
 
 openraft::declare_raft_types!(
     /// Node ids are those of [`holdfast_storage::ids::NodeId`], its number alone.
-    pub(crate) TypeConfig: D = Command, R = Outcome, NodeId = u64, Node = BasicNode, AsyncRuntime = Runtime
+    pub(crate) TypeConfig: D = LogEntry, R = Outcome, NodeId = u64, Node = BasicNode, AsyncRuntime = Runtime
 );
 
 #[cfg(not(feature = "simulation"))]

@@ -3,9 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
 use crate::auth::peer_auth;
-use crate::command::{Command, Rejection};
+use crate::command::{Command, LogEntry, Rejection};
 use crate::consensus::{Consensus, Proposal, WriteError};
-use crate::model::{NodeSpec, Secret};
+use crate::model::{Actor, NodeSpec, Secret};
 use crate::raft::snapshot_file::SnapshotImage;
 use crate::raft::{Outcome, TypeConfig, Vote};
 use axum::Router;
@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use openraft::storage::Snapshot;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -54,7 +55,7 @@ pub(crate) struct SnapshotRequest {
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct WriteRequest {
-    pub(crate) command: Command,
+    pub(crate) entry: LogEntry,
     /// Milliseconds that the asking node still waits.
     pub(crate) deadline_ms: u64,
 }
@@ -77,6 +78,8 @@ pub(crate) enum WriteAnswer {
 pub(crate) struct JoinRequest {
     pub(crate) spec: NodeSpec,
     pub(crate) attempt: Uuid,
+    /// The newcomer's wall clock.
+    pub(crate) at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -177,12 +180,12 @@ async fn transfer_leader(State(consensus): State<Consensus>, body: Bytes) -> Ans
 }
 
 async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let WriteRequest { command, deadline_ms } = open(&consensus, &body)?;
+    let WriteRequest { entry, deadline_ms } = open(&consensus, &body)?;
     if let Some(why) = consensus.stopped() {
         return Err(stopped(why));
     }
     let deadline = Instant::now() + Duration::from_millis(deadline_ms);
-    answer(&match consensus.propose(command, deadline).await {
+    answer(&match consensus.propose(entry, deadline).await {
         Ok(Proposal::Applied { outcome, index }) => WriteAnswer::Applied { outcome, index },
         Ok(Proposal::NotTaken { leader }) => WriteAnswer::NotLeader { leader },
         // Also where Raft stopped meanwhile: the entry may be in its log.
@@ -192,8 +195,8 @@ async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 
 /// Any member answers: the leader's log gives out the id, wherever the question arrived.
 async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let JoinRequest { spec, attempt } = decode(&body)?;
-    answer(&match consensus.write(Command::JoinNode { spec, attempt }).await {
+    let JoinRequest { spec, attempt, at } = decode(&body)?;
+    answer(&match consensus.write(Command::JoinNode { spec, attempt }.by(Actor::System, at)).await {
         Ok(crate::command::Response::Node(node)) => JoinAnswer::Joined { node, cluster: consensus.cluster() },
         Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
         Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),

@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
 use crate::Boxed;
-use crate::command::Command;
+use crate::command::LogEntry;
 use crate::consensus::{Consensus, OpenError, Options, Pace};
 use crate::join::{JoinError, Joined, join_through};
 use crate::model::{NodeSpec, Secret};
@@ -21,6 +21,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use axum::http::header::AUTHORIZATION;
 use holdfast_storage::random::Random;
+use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -73,7 +74,7 @@ pub struct Applied<'a> {
     pub term: u64,
     pub index: u64,
     /// `None`: an entry of Raft's own.
-    pub command: Option<&'a Command>,
+    pub entry: Option<&'a LogEntry>,
     /// With the entry.
     pub state: &'a ClusterState,
 }
@@ -263,7 +264,7 @@ pub async fn join(
     peer: &str,
     spec: NodeSpec,
     secret: Secret,
-    attempt: Uuid,
+    (attempt, at): (Uuid, Timestamp),
 ) -> Result<Joined, JoinError> {
-    join_through(&PeerClient::over(transport, secret), peer, spec, attempt).await
+    join_through(&PeerClient::over(transport, secret), peer, spec, (attempt, at)).await
 }

@@ -5,7 +5,7 @@ mod cameras;
 mod drills;
 mod nodes;
 
-use crate::command::{Command, Rejection, Response};
+use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::{
     Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange, Tenure,
 };
@@ -80,7 +80,8 @@ impl ClusterState {
     ///
     /// # Errors
     /// The command is refused and the state is as it was.
-    pub fn apply(&mut self, command: Command) -> Result<Response, Rejection> {
+    pub fn apply(&mut self, entry: LogEntry) -> Result<Response, Rejection> {
+        let LogEntry { at, command, .. } = entry;
         if self.cluster.is_none() && !matches!(command, Command::Initialize { .. }) {
             return Err(Rejection::NotInitialized);
         }
@@ -89,20 +90,20 @@ impl ClusterState {
             Command::JoinNode { spec, attempt } => self.join(spec, attempt),
             Command::ReportForDuty { node, spec } => self.report_for_duty(node, spec),
             Command::SetDuty { node, duty } => self.set_duty(node, duty),
-            Command::RemoveNode { node, force, at } => self.remove_node(node, force, at),
+            Command::RemoveNode { node, force } => self.remove_node(node, force, at),
             Command::CreateCamera { spec, only_after } => self.create_camera(spec, only_after),
             Command::UpdateCamera { camera, spec, expect_revision } => {
                 self.update_camera(camera, spec, expect_revision)
             }
             Command::DeleteCamera { camera } => self.delete_camera(camera),
             Command::ChangeSettings(change) => self.change_settings(change),
-            Command::Assign { at, changes } => Ok(self.assign(at, changes)),
-            Command::CreateHold { spec, at } => self.create_hold(spec, at),
+            Command::Assign { changes } => Ok(self.assign(at, changes)),
+            Command::CreateHold { spec } => self.create_hold(spec, at),
             Command::DeleteHold { hold } => self.delete_hold(hold),
-            Command::BeginRebalance { at } => Ok(self.begin_rebalance(at)),
+            Command::BeginRebalance => Ok(self.begin_rebalance(at)),
             Command::EndRebalance { since } => Ok(self.end_rebalance(since)),
-            Command::BeginDrill { node, is_scheduled, at, starts } => self.begin_drill(node, is_scheduled, at, starts),
-            Command::StepDrills { at, steps } => Ok(self.step_drills(at, steps)),
+            Command::BeginDrill { node, is_scheduled, starts } => self.begin_drill(node, is_scheduled, at, starts),
+            Command::StepDrills { steps } => Ok(self.step_drills(at, steps)),
         }
     }
 

@@ -110,9 +110,9 @@ impl Steward {
         let is_quiet = bridged == 0 && round.changes.is_empty() && round.steps.is_empty();
         let is_over = is_quiet && round.move_freely(&others);
         let steps = round.steps.chunks(CHANGES_PER_COMMAND_MAX);
-        let steps = steps.map(|steps| Command::StepDrills { at: input.now, steps: steps.to_vec() });
+        let steps = steps.map(|steps| Command::StepDrills { steps: steps.to_vec() });
         let assign = round.changes.chunks(CHANGES_PER_COMMAND_MAX);
-        let assign = assign.map(|changes| Command::Assign { at: input.now, changes: changes.to_vec() });
+        let assign = assign.map(|changes| Command::Assign { changes: changes.to_vec() });
         let end = input.state.rebalancing_since.filter(|_| is_over).map(|since| Command::EndRebalance { since });
         (assign.chain(steps).chain(end).collect(), round.unsettled)
     }

@@ -3,13 +3,14 @@
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
-use holdfast_consensus::command::{Command, Rejection, Response};
-use holdfast_consensus::model::{CameraSpec, NodeSpec, Secret, SettingsChange};
+use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret, SettingsChange};
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::{
     Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
 };
 use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -28,6 +29,8 @@ struct TestNode {
     server: JoinHandle<()>,
 }
 
+const AT: Timestamp = Timestamp(1_795_341_600_000_000);
+
 fn secret() -> Secret {
     Secret("only for tests".into())
 }
@@ -36,9 +39,9 @@ fn node_spec(name: &str, addr: &str) -> NodeSpec {
     NodeSpec { failure_domain: name.parse().unwrap(), ..NodeSpec::new(name, addr, addr).unwrap() }
 }
 
-fn camera(name: &str) -> Command {
+fn camera(name: &str) -> LogEntry {
     let spec = CameraSpec::new(name, &format!("rtsp://10.0.0.1/{name}")).unwrap();
-    Command::CreateCamera { spec, only_after: None }
+    Command::CreateCamera { spec, only_after: None }.by(Actor::System, AT)
 }
 
 async fn open(dir: &Path, node: NodeId, cluster: Uuid) -> Consensus {
@@ -66,14 +69,14 @@ impl TestNode {
         let spec = node_spec("n1", &listener.local_addr().unwrap().to_string());
         let consensus = open(dir.path(), NodeId(1), Uuid::new_v4()).await;
         let server = serve(&consensus, listener);
-        consensus.initialize(spec.clone()).await.unwrap();
+        consensus.initialize(spec.clone(), AT).await.unwrap();
         Self { consensus, dir, spec, server }
     }
 
     async fn joining(name: &str, through: &Self) -> Self {
         let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
-        let joined = join(through.spec.peer_addr.as_str(), spec.clone(), secret(), Uuid::new_v4()).await.unwrap();
+        let joined = join(through.spec.peer_addr.as_str(), spec.clone(), secret(), (Uuid::new_v4(), AT)).await.unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
         let consensus = open(dir.path(), joined.node, joined.cluster).await;
         let server = serve(&consensus, listener);
@@ -132,10 +135,10 @@ async fn three() -> Vec<TestNode> {
 }
 
 /// Writes until it is taken: a new leader may need an election first.
-async fn write_soon(node: &TestNode, command: Command) -> Response {
+async fn write_soon(node: &TestNode, entry: LogEntry) -> Response {
     let started = Instant::now();
     loop {
-        match node.consensus.write(command.clone()).await {
+        match node.consensus.write(entry.clone()).await {
             Ok(response) => return response,
             Err(WriteError::Rejected(Rejection::DuplicateCameraName(_))) => return Response::Done,
             Err(error) if started.elapsed() > PATIENCE => panic!("{error}"),
@@ -164,7 +167,10 @@ async fn writes_go_through_any_node_and_outlive_the_leader() {
 
     let at = nodes.iter().position(TestNode::is_leader).unwrap();
     for (n, node) in nodes.iter().enumerate() {
-        let proposed = node.consensus.propose_as_leader(Command::ChangeSettings(SettingsChange::default())).await;
+        let proposed = node
+            .consensus
+            .propose_as_leader(Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT))
+            .await;
         assert_eq!(proposed, if n == at { Ok(Response::Done) } else { Err(WriteError::NoLeader) });
     }
     let dead = nodes.remove(at).kill().await;
@@ -211,8 +217,7 @@ async fn a_stopping_leader_hands_over_and_a_removed_node_leaves_the_vote() {
     let now = leader.consensus.leadership().borrow().leader;
     assert!(now.is_some_and(|now| now != before), "{now:?}");
 
-    let at = holdfast_storage::time::Timestamp(1);
-    let remove = Command::RemoveNode { node: before, force: false, at };
+    let remove = Command::RemoveNode { node: before, force: false }.by(Actor::System, AT);
     let other = nodes.iter().find(|node| node.consensus.node() != before).unwrap();
     assert_eq!(write_soon(other, remove).await, Response::Done);
     other.voters(2).await;
@@ -251,9 +256,9 @@ async fn strangers_and_namesakes_do_not_join() {
     let first = TestNode::first().await;
     let spec = node_spec("n2", "127.0.0.1:9");
     let stranger =
-        join(first.spec.peer_addr.as_str(), spec, Secret("guessed".into()), Uuid::new_v4()).await.unwrap_err();
+        join(first.spec.peer_addr.as_str(), spec, Secret("guessed".into()), (Uuid::new_v4(), AT)).await.unwrap_err();
     assert!(stranger.to_string().contains("401"), "{stranger}");
-    let namesake = join(first.spec.peer_addr.as_str(), node_spec("n1", "127.0.0.1:9"), secret(), Uuid::new_v4())
+    let namesake = join(first.spec.peer_addr.as_str(), node_spec("n1", "127.0.0.1:9"), secret(), (Uuid::new_v4(), AT))
         .await
         .unwrap_err();
     assert!(matches!(namesake, JoinError::Rejected(Rejection::DuplicateNodeName(_))), "{namesake}");
@@ -264,9 +269,9 @@ async fn strangers_and_namesakes_do_not_join() {
 async fn a_member_that_never_starts_does_not_block_writes() {
     let first = TestNode::first().await;
     let (spec, attempt) = (node_spec("ghost", "127.0.0.1:9"), Uuid::new_v4());
-    let joined = join(first.spec.peer_addr.as_str(), spec.clone(), secret(), attempt).await.unwrap();
+    let joined = join(first.spec.peer_addr.as_str(), spec.clone(), secret(), (attempt, AT)).await.unwrap();
     assert_eq!(joined.node, NodeId(2));
-    let again = join(first.spec.peer_addr.as_str(), spec, secret(), attempt).await.unwrap();
+    let again = join(first.spec.peer_addr.as_str(), spec, secret(), (attempt, AT)).await.unwrap();
     assert_eq!(again, joined, "a crash before the id was stored does not lose it");
     sleep(Duration::from_secs(1)).await;
     first.consensus.write(camera("front")).await.unwrap();
@@ -279,7 +284,7 @@ async fn a_restart_starts_from_snapshot_and_log() {
     first.consensus.write(camera("front")).await.unwrap();
     // More entries than a snapshot's interval, so that the log's beginning is purged.
     for _ in 0..1_300 {
-        first.consensus.write(Command::ChangeSettings(SettingsChange::default())).await.unwrap();
+        first.consensus.write(Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT)).await.unwrap();
     }
     first.consensus.write(camera("back")).await.unwrap();
     let before = first.consensus.state();
@@ -310,6 +315,7 @@ async fn a_node_that_was_away_reports_its_new_address_to_a_leader_it_never_met()
     away.spec.peer_addr = moved.parse().unwrap();
     let returned = away.restart().await;
     let report = Command::ReportForDuty { node: returned.consensus.node(), spec: returned.spec.clone() };
+    let report = report.by(Actor::Node(returned.consensus.node()), AT);
     assert_eq!(write_soon(&returned, report).await, Response::Done);
     eventually("the leader finds it at its new address", || returned.cameras().len() == 1).await;
 }
@@ -340,7 +346,9 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let client = PeerClient::new(secret()).unwrap();
     let deadline = Duration::from_secs(5);
     // As a forwarded write is laid out: cluster, node, (command, milliseconds).
-    let write = |cluster, node| (cluster, node, (Command::ChangeSettings(SettingsChange::default()), 1_000_u64));
+    let write = |cluster, node| {
+        (cluster, node, (Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT), 1_000_u64))
+    };
     let cluster = first.consensus.cluster();
     for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
         let sent = client.call::<_, ()>(first.spec.peer_addr.as_str(), "/write", &write(cluster, node), deadline).await;

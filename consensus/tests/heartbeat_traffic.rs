@@ -5,7 +5,7 @@
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
-use holdfast_consensus::model::{CameraSpec, NodeSpec};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
@@ -33,19 +33,24 @@ fn camera(number: u32) -> CameraSpec {
 /// The successors of a node's cameras are all other nodes, by turns.
 fn site() -> ClusterState {
     let mut state = ClusterState::default();
-    state.apply(Command::Initialize { cluster: Uuid::nil(), node: node(1) }).unwrap();
+    state.apply(Command::Initialize { cluster: Uuid::nil(), node: node(1) }.by(Actor::System, NOW)).unwrap();
     for number in 2..=NODES {
-        state.apply(Command::JoinNode { spec: node(number), attempt: Uuid::from_u128(number.into()) }).unwrap();
+        state
+            .apply(
+                Command::JoinNode { spec: node(number), attempt: Uuid::from_u128(number.into()) }
+                    .by(Actor::System, NOW),
+            )
+            .unwrap();
     }
     let mut changes = Vec::new();
     for (owner, turn) in OWNERS.into_iter().flat_map(|owner| (0..CAMERAS_PER_NODE).map(move |turn| (owner, turn))) {
         let number = u32::try_from(changes.len()).unwrap() + 1;
-        state.apply(Command::CreateCamera { spec: camera(number), only_after: None }).unwrap();
+        state.apply(Command::CreateCamera { spec: camera(number), only_after: None }.by(Actor::System, NOW)).unwrap();
         let successor = Some(NodeId((owner + u64::from(turn) % (NODES - 1)) % NODES + 1));
         let op = AssignmentOp::Place { owner: NodeId(owner), mirror: None, successor };
         changes.push(AssignmentChange { camera: CameraId(number), expect: Epoch(0), op });
     }
-    state.apply(Command::Assign { at: NOW, changes }).unwrap();
+    state.apply(Command::Assign { changes }.by(Actor::System, NOW)).unwrap();
     state
 }
 
@@ -107,7 +112,7 @@ fn voters_are_told_of_everything_and_others_of_what_concerns_them() {
     let heir = NodeId(100);
     let op = AssignmentOp::TakeOver { owner: heir, mirror: None, successor: None, watermark: None };
     let changes = vec![AssignmentChange { camera, expect: state.assignments.get(camera).unwrap().epoch, op }];
-    state.apply(Command::Assign { at: NOW, changes }).unwrap();
+    state.apply(Command::Assign { changes }.by(Actor::System, NOW)).unwrap();
     let audience = told(&state, heir);
     assert!(audience(owner) && !audience(NodeId(70)));
 }

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 use holdfast_consensus::bitrate::{BITRATE_UNKNOWN_BPS, Bitrates};
-use holdfast_consensus::command::{AssignmentOp, Command, Response};
+use holdfast_consensus::command::{AssignmentOp, Command, Rejection, Response};
 use holdfast_consensus::desired::{Provisionals, View, desired};
 use holdfast_consensus::headroom::survives_loss_of;
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
-use holdfast_consensus::model::{CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange};
+use holdfast_consensus::model::{Actor, CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange};
 use holdfast_consensus::placement::Planner;
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
@@ -132,12 +132,12 @@ impl Simulation {
                 0 => Command::Initialize { cluster: Uuid::nil(), node: spec },
                 _ => Command::JoinNode { spec, attempt: Uuid::from_u128(n as u128) },
             };
-            state.apply(command).unwrap();
+            state.apply(command.by(Actor::System, Timestamp(0))).unwrap();
         }
         let failback = if plan.failback { Failback::Prefer } else { Failback::Stay };
         let change =
             SettingsChange { failback: Some(failback), failback_after_s: Some(10), ..SettingsChange::default() };
-        state.apply(Command::ChangeSettings(change)).unwrap();
+        state.apply(Command::ChangeSettings(change).by(Actor::System, Timestamp(0))).unwrap();
         Self {
             state,
             steward: Steward::default(),
@@ -159,6 +159,11 @@ impl Simulation {
         Timestamp((self.wall_ms + self.now.as_millis() as i64) * 1_000)
     }
 
+    fn apply(&mut self, command: Command) -> Result<Response, Rejection> {
+        let entry = command.by(Actor::System, self.wall());
+        self.state.apply(entry)
+    }
+
     fn verdicts(&self) -> BTreeMap<NodeId, Verdict> {
         let suspect = Verdict::Suspect { since: Duration::ZERO, why: Why::Silence };
         let verdict = |node| if self.dead.contains(&node) { suspect } else { Verdict::Alive };
@@ -170,18 +175,18 @@ impl Simulation {
         match event {
             Event::Die(n) => _ = self.dead.insert(node(n)),
             Event::Return(n) => _ = self.dead.remove(&node(n)),
-            Event::Drain(n) => _ = self.state.apply(Command::SetDuty { node: node(n), duty: Duty::Draining }),
-            Event::Serve(n) => _ = self.state.apply(Command::SetDuty { node: node(n), duty: Duty::Active }),
+            Event::Drain(n) => _ = self.apply(Command::SetDuty { node: node(n), duty: Duty::Draining }),
+            Event::Serve(n) => _ = self.apply(Command::SetDuty { node: node(n), duty: Duty::Active }),
             Event::Break(n, camera) => _ = self.broken.insert((node(n), CameraId(*camera))),
             Event::Mend(n, camera) => _ = self.broken.remove(&(node(n), CameraId(*camera))),
             Event::AddCamera(camera) => self.add_camera(camera),
-            Event::DropCamera(camera) => _ = self.state.apply(Command::DeleteCamera { camera: CameraId(*camera) }),
+            Event::DropCamera(camera) => _ = self.apply(Command::DeleteCamera { camera: CameraId(*camera) }),
             Event::NewLeader => (self.steward, self.thorough) = (Steward::default(), Steward::default()),
             Event::StepClock(ms) => {
                 self.wall_ms += i64::from(*ms);
                 self.moved = None;
             }
-            Event::Rebalance => _ = self.state.apply(Command::BeginRebalance { at: self.wall() }).unwrap(),
+            Event::Rebalance => _ = self.apply(Command::BeginRebalance).unwrap(),
             Event::Wait(rounds) => (0..*rounds).for_each(|_| _ = self.round()),
         }
         self.round();
@@ -198,7 +203,7 @@ impl Simulation {
             preferred_node: new.prefers.map(NodeId).filter(|node| self.state.nodes.contains(*node)),
             ..CameraSpec::new(&name, "rtsp://h/").unwrap()
         };
-        self.state.apply(Command::CreateCamera { spec, only_after: None }).unwrap();
+        self.apply(Command::CreateCamera { spec, only_after: None }).unwrap();
         self.bitrates.insert(self.state.camera_last(), new.bps);
     }
 
@@ -225,7 +230,7 @@ impl Simulation {
         let count = commands.len();
         for command in commands {
             self.check_patience(&command);
-            match self.state.apply(command).unwrap() {
+            match self.apply(command).unwrap() {
                 Response::Assigned { skipped, .. } => {
                     assert!(skipped.is_empty(), "the steward proposed what does not apply: {skipped:?}");
                 }
@@ -261,7 +266,7 @@ impl Simulation {
 
     /// Nobody moves a camera that is well twice in a minute.
     fn check_patience(&self, command: &Command) {
-        let (Command::Assign { changes, .. }, Some(moved)) = (command, &self.moved) else { return };
+        let (Command::Assign { changes }, Some(moved)) = (command, &self.moved) else { return };
         for change in changes.iter().filter(|change| matches!(change.op, AssignmentOp::BeginHandoff { .. })) {
             let camera = change.camera;
             let owner = self.state.assignments.get(camera).unwrap().owner.unwrap();

@@ -15,7 +15,7 @@ use holdfast_benches::process::own_thread;
 use holdfast_consensus::Leadership;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
-use holdfast_consensus::model::{CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source};
+use holdfast_consensus::model::{Actor, CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::link::LinkEvent;
 use holdfast_node::server::pilot::{Event, Own, Pilot, TICK};
@@ -191,12 +191,13 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
 fn site(nodes: u64, cameras: u32) -> Outcome<ClusterState> {
     let mut state = ClusterState::default();
     let room = cameras * ROOM / u32::try_from(nodes)? + 1;
-    state.apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node(1, room)? })?;
+    state.apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node(1, room)? }.by(Actor::System, WALL))?;
     for number in 2..=nodes {
-        state.apply(Command::JoinNode { spec: node(number, room)?, attempt: Uuid::from_u128(number.into()) })?;
+        let join = Command::JoinNode { spec: node(number, room)?, attempt: Uuid::from_u128(number.into()) };
+        state.apply(join.by(Actor::System, WALL))?;
     }
     for number in 1..=cameras {
-        state.apply(Command::CreateCamera { spec: camera(number)?, only_after: None })?;
+        state.apply(Command::CreateCamera { spec: camera(number)?, only_after: None }.by(Actor::System, WALL))?;
     }
     Ok(state)
 }
@@ -233,7 +234,8 @@ impl Leader {
         let decision = self.pilot.apply(event, self.now, self.wall());
         let entries = decision.proposals.len();
         for command in decision.proposals {
-            drop(Arc::make_mut(&mut self.state).apply(command));
+            let entry = command.by(Actor::System, self.wall());
+            drop(Arc::make_mut(&mut self.state).apply(entry));
         }
         if entries > 0 {
             self.pilot.apply(Event::State(Arc::clone(&self.state)), self.now, self.wall());

@@ -107,8 +107,8 @@ impl Witness for LifeWitness {
         let entry = Entry {
             term: applied.term,
             index: applied.index,
-            command: digest(&applied.command),
-            number: applied.command.and_then(load::number_of),
+            command: digest(&applied.entry),
+            number: applied.entry.and_then(load::number_of),
             state: digest(applied.state),
             epochs: epochs.collect(),
         };

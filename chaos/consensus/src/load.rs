@@ -2,8 +2,8 @@
 
 use super::invariants::Seen;
 use super::node::Site;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::model::{CameraSpec, RetentionClass, RetentionClassName, SettingsChange};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, LogEntry};
+use holdfast_consensus::model::{Actor, CameraSpec, RetentionClass, RetentionClassName, SettingsChange};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -29,18 +29,27 @@ impl Numbers {
 }
 
 /// Which of the clients' writes this is; deletions have no room for a number.
-pub(super) fn number_of(command: &Command) -> Option<u64> {
-    match command {
+pub(super) fn number_of(entry: &LogEntry) -> Option<u64> {
+    match &entry.command {
         Command::CreateCamera { spec, .. } | Command::UpdateCamera { spec, .. } => {
             spec.source.url.as_str().rsplit('/').next()?.parse().ok()
         }
         Command::ChangeSettings(change) => change.retention_classes.as_ref()?.iter().next()?.age_max_s,
-        Command::Assign { at, .. } => u64::try_from(at.0).ok(),
+        Command::Assign { .. } => u64::try_from(entry.at.0).ok(),
         _ => None,
     }
 }
 
-pub(super) fn settings(number: u64) -> Command {
+pub(super) fn settings(number: u64) -> LogEntry {
+    change_settings(number).by(Actor::System, at(number))
+}
+
+/// Of the write that has this number.
+fn at(number: u64) -> Timestamp {
+    Timestamp(number as i64)
+}
+
+fn change_settings(number: u64) -> Command {
     let class = RetentionClass { name: RetentionClassName::default(), age_max_s: Some(number), bytes_max: None };
     let retention_classes = Some(vec![class].try_into().expect("valid"));
     Command::ChangeSettings(SettingsChange { retention_classes, ..SettingsChange::default() })
@@ -53,10 +62,10 @@ pub(super) async fn client(site: Site, numbers: Numbers, mut random: Random) {
         let Some((consensus, is_alive, turn)) = some_life(&site, &mut random) else { continue };
         let begun = turn.lock().await;
         let number = numbers.next();
-        let command = draw(&consensus.state(), number, &mut random);
-        let is_numbered = number_of(&command).is_some();
+        let entry = draw(&consensus.state(), number, &mut random).by(Actor::System, at(number));
+        let is_numbered = number_of(&entry).is_some();
         let answer =
-            if random.one_in(8) { consensus.propose_as_leader(command).await } else { consensus.write(command).await };
+            if random.one_in(8) { consensus.propose_as_leader(entry).await } else { consensus.write(entry).await };
         drop(begun);
         // Nobody hears what a dead process says.
         if !is_numbered || !is_alive.load(Ordering::Relaxed) {
@@ -89,10 +98,8 @@ fn draw(state: &ClusterState, number: u64, random: &mut Random) -> Command {
     match random.below(10) {
         0..2 if cameras.len() < CAMERAS_MAX => Command::CreateCamera { spec: camera(number), only_after: None },
         2 => Command::DeleteCamera { camera: some },
-        3..5 => settings(number),
-        5..8 => {
-            Command::Assign { at: Timestamp(number as i64), changes: vec![change(state, some, *random.pick(&nodes))] }
-        }
+        3..5 => change_settings(number),
+        5..8 => Command::Assign { changes: vec![change(state, some, *random.pick(&nodes))] },
         _ => {
             let expect_revision = state.cameras.get(some).map_or(1, |known| known.revision);
             Command::UpdateCamera { camera: some, spec: camera(number), expect_revision }

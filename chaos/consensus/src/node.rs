@@ -6,11 +6,12 @@ use super::history::{History, LifeWitness};
 use super::invariants::Seen;
 use super::wires::{Wire, Wires, addr_of};
 use holdfast_consensus::command::Command;
-use holdfast_consensus::model::{NodeSpec, Secret};
+use holdfast_consensus::model::{Actor, NodeSpec, Secret};
 use holdfast_consensus::simulation::{self, Disk, Twist};
 use holdfast_consensus::{Consensus, InitializeFailure, Joined, Options, Timing};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::random::Random;
+use holdfast_storage::time::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +63,9 @@ impl Life {
         handler
     }
 }
+
+/// What members' clocks show; nothing here goes by it.
+const AT: Timestamp = Timestamp(0);
 
 fn secret() -> Secret {
     Secret("of this simulation".to_owned())
@@ -116,7 +120,7 @@ impl Node {
         let peer = addr_of(*self.random.pick(&peers));
         let (is_alive, wires) = (Arc::new(AtomicBool::new(true)), self.site.wires.clone());
         let wire = Arc::new(Wire { node: self.number, is_alive, wires });
-        simulation::join(wire, &peer, spec(self.number), secret(), attempt).await.ok()
+        simulation::join(wire, &peer, spec(self.number), secret(), (attempt, AT)).await.ok()
     }
 
     /// One life of its process, until its power is cut.
@@ -182,7 +186,7 @@ impl Node {
 async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
     let begun = turn.lock().await;
     if node == 1 {
-        while let Err(failure) = consensus.initialize(spec(node)).await {
+        while let Err(failure) = consensus.initialize(spec(node), AT).await {
             if matches!(failure, InitializeFailure::AlreadyMember) {
                 break;
             }
@@ -190,6 +194,7 @@ async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
         }
     }
     let report = Command::ReportForDuty { node: consensus.node(), spec: spec(node) };
+    let report = report.by(Actor::Node(consensus.node()), AT);
     // As a node does on its start; whoever was removed is refused.
     drop(timeout(END_DEADLINE, consensus.write(report)).await);
     drop(begun);

@@ -217,9 +217,8 @@ impl World {
 
     fn remove(&mut self, node: NodeId) {
         if self.machines.len() > 1 && self.random.one_in(2) {
-            let at = self.machine_wall();
             self.trouble.begin(node);
-            self.write(Command::RemoveNode { node, force: true, at });
+            self.write(Command::RemoveNode { node, force: true });
         }
     }
 

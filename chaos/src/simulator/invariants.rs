@@ -13,7 +13,7 @@ mod recorded_again;
 mod watermark;
 
 use super::world::World;
-use holdfast_consensus::command::Command;
+use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::heartbeat::Progress;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::ChunkMeta;
@@ -27,7 +27,7 @@ pub(super) enum Seen<'a> {
     /// A node's parts were told of the state up to this entry.
     Published { node: NodeId, index: u64, state: &'a ClusterState },
     /// Whoever asked for a change was told that it was made.
-    Acknowledged { index: u64, command: &'a Command },
+    Acknowledged { index: u64, entry: &'a LogEntry },
     /// How far a node's process says that its recorders are.
     Reported { node: NodeId, progress: &'a [Progress] },
     /// A chunk is durable.

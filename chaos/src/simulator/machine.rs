@@ -6,9 +6,10 @@ use super::recorder::{Recorder, Session, Start};
 use super::twist::Twist;
 use super::volume::{Stored, Volume};
 use holdfast_consensus::Leadership;
-use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat, Progress};
+use holdfast_consensus::model::Actor;
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::link::LinkEvent;
@@ -60,7 +61,7 @@ pub(super) enum Input {
     /// A client asks this node for a change.
     Ask {
         write: u64,
-        command: Box<Command>,
+        entry: Box<LogEntry>,
     },
 }
 
@@ -71,7 +72,7 @@ pub(super) enum Message {
     /// A change for the leader, from the node that a client asked.
     Write {
         write: u64,
-        command: Box<Command>,
+        entry: Box<LogEntry>,
     },
     /// Decided at this entry.
     Written {
@@ -153,7 +154,7 @@ pub(super) struct Process {
     desired: BTreeMap<CameraId, Desired>,
     volume: Arc<Volume>,
     totals: Arc<Counters>,
-    proposals: VecDeque<Command>,
+    proposals: VecDeque<LogEntry>,
     /// Where the proposal under way is in the log, by index and term, and until when it is waited for.
     proposal: Option<(u64, u64, Duration)>,
     is_proposing: bool,
@@ -323,7 +324,7 @@ impl Machine {
                 let answer = if reached { Answer::Reached } else { Answer::Silent };
                 process.probes.answered(uptime, camera, revision, answer, cx.random.next() as u32);
             }
-            Input::Ask { write, command } => self.ask(write, command, cx),
+            Input::Ask { write, entry } => self.ask(write, entry, cx),
         }
     }
 
@@ -376,7 +377,7 @@ impl Machine {
         if !proposals.is_empty() {
             process.is_proposing = true;
             let told = proposals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            process.proposals.extend(proposals);
+            process.proposals.extend(proposals.into_iter().map(|command| command.by(Actor::Node(me), wall)));
             cx.effects.push(Effect::Fact(Fact::Proposed(told)));
         }
         if let Some(desired) = desired.filter(|desired| *desired != process.desired) {
@@ -501,7 +502,7 @@ impl Machine {
         match message {
             Message::Raft(message) => self.raft(cx, |raft, now| raft.receive(now, from, message)),
             Message::Heartbeat(heartbeat) => self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)), cx),
-            Message::Write { write, command } => self.write(write, command, from, cx),
+            Message::Write { write, entry } => self.write(write, entry, from, cx),
             Message::Written { write, index, outcome } => {
                 cx.effects.push(Effect::Fact(Fact::Acknowledged { write, index, outcome }));
             }
@@ -509,17 +510,17 @@ impl Machine {
     }
 
     /// A client's change: this node proposes it if it leads, else the leader that it knows.
-    fn ask(&mut self, write: u64, command: Box<Command>, cx: &mut Context<'_>) {
+    fn ask(&mut self, write: u64, entry: Box<LogEntry>, cx: &mut Context<'_>) {
         let me = self.id;
         match self.process().raft.leader() {
-            Some(leader) if leader == me => self.write(write, command, me, cx),
-            Some(leader) => cx.effects.push(Effect::Send(leader, Message::Write { write, command })),
+            Some(leader) if leader == me => self.write(write, entry, me, cx),
+            Some(leader) => cx.effects.push(Effect::Send(leader, Message::Write { write, entry })),
             None => {}
         }
     }
 
-    fn write(&mut self, write: u64, command: Box<Command>, asker: NodeId, cx: &mut Context<'_>) {
-        let proposed = self.process().raft.propose(cx.now, Payload::Command(command));
+    fn write(&mut self, write: u64, entry: Box<LogEntry>, asker: NodeId, cx: &mut Context<'_>) {
+        let proposed = self.process().raft.propose(cx.now, Payload::Entry(entry));
         if let Some((index, term)) = proposed {
             self.process().writes.push((index, term, write, asker));
         }
@@ -587,8 +588,8 @@ impl Machine {
             }
             process.proposal = None;
         }
-        if let Some(command) = process.proposals.pop_front() {
-            let proposed = process.raft.propose(cx.now, Payload::Command(Box::new(command)));
+        if let Some(entry) = process.proposals.pop_front() {
+            let proposed = process.raft.propose(cx.now, Payload::Entry(Box::new(entry)));
             process.proposal = proposed.map(|(index, term)| (index, term, cx.now + PROPOSAL_DEADLINE));
             return self.raft(cx, |_, _| ());
         }

@@ -5,7 +5,7 @@
 //! and jump, leaders that are deposed and do not know it, proposals whose fate is not known.
 
 use holdfast_consensus::Leadership;
-use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::command::{LogEntry, Rejection, Response};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::random::Random;
@@ -30,7 +30,7 @@ const LAG_MAX: u64 = 4;
 pub(super) enum Payload {
     /// A new leader's first.
     Nothing,
-    Command(Box<Command>),
+    Entry(Box<LogEntry>),
     Voters(BTreeSet<NodeId>),
 }
 
@@ -506,7 +506,7 @@ impl Raft {
             let index = self.applied + 1;
             let Some(entry) = self.durable.entry(index).cloned() else { return };
             let outcome = match &entry.payload {
-                Payload::Command(command) => Some(Arc::make_mut(&mut self.state).apply((**command).clone())),
+                Payload::Entry(entry) => Some(Arc::make_mut(&mut self.state).apply((**entry).clone())),
                 Payload::Nothing | Payload::Voters(_) => None,
             };
             self.applied = index;
@@ -524,8 +524,8 @@ impl Raft {
         let mut state = decode(&self.durable.snapshot.state);
         let count = usize::try_from(index - self.durable.snapshot.index).unwrap_or(usize::MAX);
         for entry in self.durable.log.drain(..count) {
-            if let Payload::Command(command) = &entry.payload {
-                drop(state.apply((**command).clone()));
+            if let Payload::Entry(logged) = &entry.payload {
+                drop(state.apply((**logged).clone()));
             }
         }
         self.durable.snapshot = Snapshot { index, term, voters, state: Arc::new(encode(&state)) };

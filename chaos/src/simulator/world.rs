@@ -11,7 +11,8 @@ use super::recorder::{FRAME_INTERVAL, Session};
 use super::story::Story;
 use super::twist::Twist;
 use super::{BUDGET, EPOCH};
-use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
+use holdfast_consensus::model::{Actor, OperatorName};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
@@ -120,7 +121,7 @@ pub(super) struct World {
     truths: Vec<Arc<ClusterState>>,
     decided: Vec<Arc<Entry>>,
     writes: u64,
-    asked: BTreeMap<u64, Command>,
+    asked: BTreeMap<u64, LogEntry>,
     cameras_made: u64,
     filmed: BTreeSet<CameraId>,
     /// Of each camera, the frames that are durable somewhere.
@@ -358,10 +359,10 @@ impl World {
             Fact::Applied { index, entry } => self.apply(node, index, &entry),
             Fact::Published { index, state } => self.show(&Seen::Published { node, index, state: &state }),
             Fact::Acknowledged { write, index, outcome } => {
-                let Some(command) = self.asked.remove(&write) else { return };
+                let Some(entry) = self.asked.remove(&write) else { return };
                 self.outcome.acknowledged += 1;
                 if outcome.is_ok() {
-                    self.show(&Seen::Acknowledged { index, command: &command });
+                    self.show(&Seen::Acknowledged { index, entry: &entry });
                 }
             }
             Fact::Reported(progress) => {
@@ -389,12 +390,12 @@ impl World {
         self.decided.push(Arc::clone(entry));
         let before = Arc::clone(&self.truth);
         let response = match &entry.payload {
-            Payload::Command(command) => Some(Arc::make_mut(&mut self.truth).apply((**command).clone())),
+            Payload::Entry(logged) => Some(Arc::make_mut(&mut self.truth).apply((**logged).clone())),
             Payload::Nothing | Payload::Voters(_) => None,
         };
         self.truths.push(Arc::clone(&self.truth));
         match &entry.payload {
-            Payload::Command(command) => self.decide(command, &before, response.as_ref()),
+            Payload::Entry(logged) => self.decide(&logged.command, &before, response.as_ref()),
             Payload::Voters(voters) => self.say(format!("entry {index}: {voters:?} vote")),
             Payload::Nothing => self.say(format!("entry {index}: node {node} sees term {}", entry.term)),
         }
@@ -445,10 +446,10 @@ impl World {
         &self.truth
     }
 
-    /// The command that is entry `index` of the log.
-    pub(super) fn decided(&self, index: u64) -> Option<&Command> {
+    /// What is entry `index` of the log, but for Raft's own.
+    pub(super) fn decided(&self, index: u64) -> Option<&LogEntry> {
         match &self.decided.get(usize::try_from(index).ok()?.checked_sub(1)?)?.payload {
-            Payload::Command(command) => Some(command),
+            Payload::Entry(logged) => Some(logged),
             Payload::Nothing | Payload::Voters(_) => None,
         }
     }
@@ -517,8 +518,9 @@ impl World {
         self.writes += 1;
         let write = self.writes;
         self.say(format!("asks node {node}: {command}"));
-        self.asked.insert(write, command.clone());
-        self.later(Duration::ZERO, node, Input::Ask { write, command: Box::new(command) });
+        let entry = command.by(Actor::Operator(OperatorName::admin()), self.machine_wall());
+        self.asked.insert(write, entry.clone());
+        self.later(Duration::ZERO, node, Input::Ask { write, entry: Box::new(entry) });
     }
 
     pub(super) fn say(&mut self, what: String) {

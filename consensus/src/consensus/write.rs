@@ -4,7 +4,7 @@
 
 use super::Consensus;
 use crate::Boxed;
-use crate::command::{Command, Rejection, Response};
+use crate::command::{LogEntry, Rejection, Response};
 use crate::peer::PeerError;
 use crate::raft::Outcome;
 use crate::routes::{Envelope, WRITE, WriteAnswer, WriteRequest};
@@ -73,43 +73,43 @@ impl Route {
 }
 
 impl Consensus {
-    /// Carries out `command`, through the leader wherever it is; answers within [`WRITE_DEADLINE`]. What was written is in
+    /// Carries out the command of `entry`, through the leader wherever it is; answers within [`WRITE_DEADLINE`]. What was written is in
     /// [`Self::state`] of this node when it returns, unless this node lags by more than the deadline.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn write(&self, command: Command) -> Result<Response, WriteError> {
-        self.write_by(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
+    pub async fn write(&self, entry: LogEntry) -> Result<Response, WriteError> {
+        self.write_by(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await
     }
 
-    /// Carries out `command` if this node leads, and never asks another: what a leader decides from its own view of who lives is worth
+    /// Carries out the command of `entry` if this node leads, and never asks another: what a leader decides from its own view of who lives is worth
     /// nothing once another leads. Answers within [`WRITE_DEADLINE`].
     ///
     /// # Errors
     /// [`WriteError::NoLeader`]: this node does not lead, nothing was changed; else see [`WriteError`].
-    pub async fn propose_as_leader(&self, command: Command) -> Result<Response, WriteError> {
-        match self.propose(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await? {
+    pub async fn propose_as_leader(&self, entry: LogEntry) -> Result<Response, WriteError> {
+        match self.propose(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await? {
             Proposal::Applied { outcome, .. } => outcome.0.map_err(WriteError::Rejected),
             Proposal::NotTaken { .. } => Err(WriteError::NoLeader),
         }
     }
 
-    /// Carries out `command` as [`Self::write`] does. Whether it was, and this node has applied it, and with it all that was committed before.
-    pub async fn write_and_see(&self, command: Command) -> bool {
-        let written = self.write_there(command, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await;
+    /// Carries out the command of `entry` as [`Self::write`] does. Whether it was, and this node has applied it, and with it all that was committed before.
+    pub async fn write_and_see(&self, entry: LogEntry) -> bool {
+        let written = self.write_there(entry, Instant::now() + WRITE_DEADLINE - ANSWER_MARGIN).await;
         written.is_ok_and(|(_, is_seen)| is_seen)
     }
 
-    pub(super) async fn write_by(&self, command: Command, deadline: Instant) -> Result<Response, WriteError> {
-        self.write_there(command, deadline).await.map(|(response, _)| response)
+    pub(super) async fn write_by(&self, entry: LogEntry, deadline: Instant) -> Result<Response, WriteError> {
+        self.write_there(entry, deadline).await.map(|(response, _)| response)
     }
 
     /// The answer, and whether this node has applied the command.
-    fn write_there(&self, command: Command, deadline: Instant) -> Boxed<'_, Result<(Response, bool), WriteError>> {
-        Box::pin(self.write_somewhere(command, deadline))
+    fn write_there(&self, entry: LogEntry, deadline: Instant) -> Boxed<'_, Result<(Response, bool), WriteError>> {
+        Box::pin(self.write_somewhere(entry, deadline))
     }
 
-    async fn write_somewhere(&self, command: Command, deadline: Instant) -> Result<(Response, bool), WriteError> {
+    async fn write_somewhere(&self, entry: LogEntry, deadline: Instant) -> Result<(Response, bool), WriteError> {
         let mut leadership = self.leadership();
         let mut route = Route::default();
         loop {
@@ -120,8 +120,8 @@ impl Consensus {
                 route.next(now.leader, self.node(), self.state().nodes.keys())
             };
             let proposal = match target {
-                Some(target) if target == self.node() => self.propose(command.clone(), deadline).await?,
-                Some(target) => self.forward(target, command.clone(), deadline).await?,
+                Some(target) if target == self.node() => self.propose(entry.clone(), deadline).await?,
+                Some(target) => self.forward(target, entry.clone(), deadline).await?,
                 None => Proposal::NotTaken { leader: None },
             };
             match proposal {
@@ -148,12 +148,12 @@ impl Consensus {
     }
 
     /// Proposes as the leader.
-    pub(crate) fn propose(&self, command: Command, deadline: Instant) -> Boxed<'_, Result<Proposal, WriteError>> {
-        Box::pin(self.propose_here(command, deadline))
+    pub(crate) fn propose(&self, entry: LogEntry, deadline: Instant) -> Boxed<'_, Result<Proposal, WriteError>> {
+        Box::pin(self.propose_here(entry, deadline))
     }
 
-    async fn propose_here(&self, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
-        match timeout_at(deadline, self.raft().client_write(command)).await {
+    async fn propose_here(&self, entry: LogEntry, deadline: Instant) -> Result<Proposal, WriteError> {
+        match timeout_at(deadline, self.raft().client_write(entry)).await {
             Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
                 Ok(Proposal::NotTaken { leader: to.leader_id.map(NodeId) })
@@ -165,11 +165,11 @@ impl Consensus {
         }
     }
 
-    async fn forward(&self, leader: NodeId, command: Command, deadline: Instant) -> Result<Proposal, WriteError> {
+    async fn forward(&self, leader: NodeId, entry: LogEntry, deadline: Instant) -> Result<Proposal, WriteError> {
         let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken { leader: None }) };
         let left = deadline.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let request = Envelope { cluster: self.cluster(), to: leader, body: WriteRequest { command, deadline_ms } };
+        let request = Envelope { cluster: self.cluster(), to: leader, body: WriteRequest { entry, deadline_ms } };
         match self.0.client.call(&addr, WRITE, &request, left).await {
             Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
             Ok(WriteAnswer::NotLeader { leader }) => Ok(Proposal::NotTaken { leader }),

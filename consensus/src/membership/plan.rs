@@ -103,7 +103,8 @@ fn count(could: usize, alive: usize) -> usize {
 mod tests {
     use super::*;
     use crate::command::Command;
-    use crate::model::NodeSpec;
+    use crate::model::{Actor, NodeSpec};
+    use holdfast_storage::time::Timestamp;
     use uuid::Uuid;
 
     /// A recorder that fails alone; as `"w"` a witness, else in that failure domain.
@@ -118,9 +119,18 @@ mod tests {
 
     fn state(domains: &[&str]) -> ClusterState {
         let mut state = ClusterState::default();
-        state.apply(Command::Initialize { cluster: Uuid::nil(), node: spec(1, domains[0]) }).unwrap();
+        state
+            .apply(
+                Command::Initialize { cluster: Uuid::nil(), node: spec(1, domains[0]) }.by(Actor::System, Timestamp(0)),
+            )
+            .unwrap();
         for (n, domain) in domains.iter().enumerate().skip(1) {
-            state.apply(Command::JoinNode { spec: spec(n + 1, domain), attempt: Uuid::from_u128(n as u128) }).unwrap();
+            state
+                .apply(
+                    Command::JoinNode { spec: spec(n + 1, domain), attempt: Uuid::from_u128(n as u128) }
+                        .by(Actor::System, Timestamp(0)),
+                )
+                .unwrap();
         }
         state
     }
@@ -168,8 +178,7 @@ mod tests {
     fn a_removed_voter_leaves_an_odd_number() {
         let four = {
             let mut state = state(&[""; 5]);
-            let at = holdfast_storage::time::Timestamp(1);
-            state.apply(Command::RemoveNode { node: NodeId(5), force: false, at }).unwrap();
+            state.apply(Command::RemoveNode { node: NodeId(5), force: false }.by(Actor::System, Timestamp(0))).unwrap();
             state
         };
         let five = members(&[1, 2, 3, 4, 5], &[]);
@@ -182,8 +191,7 @@ mod tests {
     #[test]
     fn a_leader_that_is_no_member_any_more_changes_nothing() {
         let mut state = state(&["", "", ""]);
-        let at = holdfast_storage::time::Timestamp(1);
-        state.apply(Command::RemoveNode { node: NodeId(1), force: true, at }).unwrap();
+        state.apply(Command::RemoveNode { node: NodeId(1), force: true }.by(Actor::System, Timestamp(0))).unwrap();
         let demoted = members(&[2], &[1, 3]);
         assert_eq!(plan(&state, &demoted, &ids(&[])), Some(Step::Remove(NodeId(1))));
         let out = members(&[2], &[3]);

@@ -28,7 +28,7 @@ const REPLAY_BUFFER_BYTES: usize = 1 << 20;
 /// ((term, node), index)
 type StoredId = ((u64, u64), u64);
 type Record = (StoredId, Vec<u8>);
-type Payload = EntryPayload<crate::command::Command, u64, BasicNode>;
+type Payload = EntryPayload<crate::command::LogEntry, u64, BasicNode>;
 
 /// What `raft-log` stores for us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -83,7 +83,7 @@ impl StateMachine {
         let told = entry.clone();
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome(Ok(Response::Done)),
-            EntryPayload::Normal(command) => Outcome(self.state.apply(command)),
+            EntryPayload::Normal(entry) => Outcome(self.state.apply(entry)),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
                 Outcome(Ok(Response::Done))
@@ -96,8 +96,8 @@ impl StateMachine {
 
     #[cfg(feature = "simulation")]
     fn tell_applied(&self, entry: &Entry) {
-        let command = match &entry.payload {
-            EntryPayload::Normal(command) => Some(command),
+        let logged = match &entry.payload {
+            EntryPayload::Normal(logged) => Some(logged),
             EntryPayload::Blank | EntryPayload::Membership(_) => None,
         };
         if let Some(witness) = &self.witness {
@@ -105,7 +105,7 @@ impl StateMachine {
             witness.applied(crate::simulation::Applied {
                 term: id.leader_id.term,
                 index: id.index,
-                command,
+                entry: logged,
                 state: &self.state,
             });
         }

@@ -6,7 +6,8 @@ use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::state_machine::StateMachine;
 use super::{Entry, LogId, SnapshotMeta, TypeConfig, Vote};
 use crate::command::Command;
-use crate::model::{RetentionClasses, SettingsChange};
+use crate::model::{Actor, RetentionClasses, SettingsChange};
+use holdfast_storage::time::Timestamp;
 use openraft::StorageError;
 use openraft::entry::{EntryPayload, RaftEntry};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -43,7 +44,7 @@ fn log_id(index: u64) -> LogId {
 
 fn entry(index: u64) -> Entry {
     let change = SettingsChange { retention_classes: Some(RetentionClasses::default()), ..SettingsChange::default() };
-    Entry::new(log_id(index), EntryPayload::Normal(Command::ChangeSettings(change)))
+    Entry::new(log_id(index), EntryPayload::Normal(Command::ChangeSettings(change).by(Actor::System, Timestamp(0))))
 }
 
 fn vote() -> Vote {

@@ -9,7 +9,8 @@ use holdfast_consensus::headroom::{Survival, headroom, survives_loss_of};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::liveness::{Verdict, Why};
 use holdfast_consensus::model::{
-    Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec, Protection, Role, SettingsChange,
+    Actor, Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec, Protection, Role,
+    SettingsChange,
 };
 use holdfast_consensus::placement::Planner;
 use holdfast_consensus::reports::Reports;
@@ -160,7 +161,7 @@ impl Site {
 
     fn write(&mut self, write: Write) -> Anyhow<String> {
         let before = self.state.clone();
-        match self.state.apply(write) {
+        match self.state.apply(write.by(Actor::System, self.wall())) {
             Ok(Response::Assigned { applied: _, skipped }) => {
                 let mut text = self.changed(&before);
                 skipped
@@ -271,7 +272,7 @@ impl Site {
 
     fn assign(&mut self, camera: CameraId, args: &mut ArgumentConsumer<'_>, op: AssignmentOp) -> Anyhow<String> {
         let expect = take(args, "epoch")?.unwrap_or_default();
-        self.write(Write::Assign { at: self.wall(), changes: vec![AssignmentChange { camera, expect, op }] })
+        self.write(Write::Assign { changes: vec![AssignmentChange { camera, expect, op }] })
     }
 
     fn assignment_op(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
@@ -400,7 +401,7 @@ impl Site {
             Some(node) => drill::starts_of_node(&look, node),
             None => vec![drill::start(&look, next(args)?)],
         };
-        self.write(Write::BeginDrill { node, is_scheduled: false, at, starts })
+        self.write(Write::BeginDrill { node, is_scheduled: false, starts })
     }
 
     fn show_drills(&self) -> String {
@@ -425,9 +426,7 @@ impl Site {
             "join" => Write::JoinNode { attempt: self.attempt(args)?, spec: node_spec(args)? },
             "report" => Write::ReportForDuty { node: next(args)?, spec: node_spec(args)? },
             "duty" => Write::SetDuty { node: next(args)?, duty: duty(args)? },
-            "remove" => {
-                Write::RemoveNode { node: next(args)?, force: args.next_pos() == Some("force"), at: self.wall() }
-            }
+            "remove" => Write::RemoveNode { node: next(args)?, force: args.next_pos() == Some("force") },
             "camera" => {
                 let only_after = take(args, "only-after")?;
                 Write::CreateCamera { spec: camera_spec(next(args)?, args)?, only_after }
@@ -435,10 +434,10 @@ impl Site {
             "rules" => self.change_rules(next(args)?, args)?,
             "traits" => self.change_traits(next(args)?, args)?,
             "settings" => Write::ChangeSettings(settings_change(args)?),
-            "rebalance" => Write::BeginRebalance { at: self.wall() },
+            "rebalance" => Write::BeginRebalance,
             "update" => self.update(args)?,
             "delete" => Write::DeleteCamera { camera: next(args)? },
-            "hold" => Write::CreateHold { spec: hold_spec(args)?, at: self.wall() },
+            "hold" => Write::CreateHold { spec: hold_spec(args)? },
             "release" => Write::DeleteHold { hold: next(args)? },
             _ => return self.assignment_op(name, args),
         };

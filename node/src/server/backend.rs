@@ -8,7 +8,7 @@ use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
-use holdfast_consensus::model::{Duty, HeadroomRule, Hold, HoldSpec, Invalid, SettingsChange};
+use holdfast_consensus::model::{Actor, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, SettingsChange};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::{Payload, Result};
@@ -37,7 +37,18 @@ impl NodeBackend {
     }
 
     async fn write(&self, command: Command) -> Result<Response> {
-        self.member()?.consensus.write(command).await.map_err(write_error)
+        self.submit(self.member()?, command).await.map_err(write_error)
+    }
+
+    /// A change that the API's user asks for.
+    async fn submit(&self, member: &Member, command: Command) -> std::result::Result<Response, WriteError> {
+        let entry = command.by(Actor::Operator(OperatorName::admin()), self.host.clock.now());
+        let (actor, what) = (entry.actor.to_string(), entry.to_string());
+        let written = member.consensus.write(entry).await;
+        if written.is_ok() {
+            tracing::info!(actor, what, "changed");
+        }
+        written
     }
 
     async fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
@@ -52,7 +63,7 @@ impl NodeBackend {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let is_strict = state.settings.headroom == HeadroomRule::Strict;
-        match forecast(state, sight, command.clone()).await {
+        match forecast(state, sight, command.clone(), self.host.clock.now()).await {
             Some(cost) if is_strict => {
                 let detail =
                     format!("{cost}, and the settings refuse that; add nodes or capacity, or set `headroom` to `warn`");
@@ -91,7 +102,7 @@ impl Backend for NodeBackend {
     }
 
     async fn rebalance(&self) -> Result<wire::Cluster> {
-        self.write(Command::BeginRebalance { at: self.host.clock.now() }).await?;
+        self.write(Command::BeginRebalance).await?;
         self.cluster().await
     }
 
@@ -121,7 +132,7 @@ impl Backend for NodeBackend {
     }
 
     async fn remove_node(&self, node: NodeId, force: bool) -> Result<()> {
-        self.write(Command::RemoveNode { node, force, at: self.host.clock.now() }).await.map(drop)
+        self.write(Command::RemoveNode { node, force }).await.map(drop)
     }
 
     async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>> {
@@ -163,7 +174,7 @@ impl Backend for NodeBackend {
             let command = Command::CreateCamera { spec, only_after };
             let warning = self.check_headroom(member, &command).await?;
             tries += 1;
-            match member.consensus.write(command).await {
+            match self.submit(member, command).await {
                 Ok(Response::Camera { camera, .. }) => {
                     let view = self.camera_view(member, camera).await?;
                     return Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view });
@@ -210,7 +221,7 @@ impl Backend for NodeBackend {
         let wire::NewHold { reason, camera, from, to } = hold;
         let reason = reason.try_into().map_err(|error: Invalid| rejected(&error.into()))?;
         let (spec, at) = (HoldSpec { reason, camera, from, to }, self.host.clock.now());
-        match self.write(Command::CreateHold { spec: spec.clone(), at }).await? {
+        match self.write(Command::CreateHold { spec: spec.clone() }).await? {
             // What this node knows may be a moment behind.
             Response::Hold(id) => Ok(wire_views::hold(&Hold { id, spec, created_at: at })),
             other => Err(ApiError::internal(format!("creating a hold was answered with {other:?}"))),

@@ -7,7 +7,7 @@ use holdfast_consensus::Consensus;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::drill::{Look, QUIET_BEFORE, due, start, starts_of_node};
 use holdfast_consensus::headroom::Headroom;
-use holdfast_consensus::model::{Drill, DrillResult, Outcome, Phase, RunningDrill};
+use holdfast_consensus::model::{Actor, Drill, DrillResult, Outcome, Phase, RunningDrill};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -50,7 +50,7 @@ pub fn begin(
         Who::Camera(camera) => (None, vec![start(&look, camera)]),
         Who::Node(node) => (Some(node), starts_of_node(&look, node)),
     };
-    Command::BeginDrill { node, is_scheduled, at, starts }
+    Command::BeginDrill { node, is_scheduled, starts }
 }
 
 /// Begins scheduled drills while this node leads and all is well; runs as long as the node does.
@@ -84,7 +84,8 @@ pub(super) async fn keep_schedule(
         let begun = tried.map(|camera| begin(Who::Camera(camera), true, (&state, &sight, view.me), clock.now()));
         let Some(command) = begun.into_iter().find(can_begin) else { continue };
         let what = command.to_string();
-        if let Err(error) = consensus.propose_as_leader(command).await {
+        let entry = command.by(Actor::Node(view.me), clock.now());
+        if let Err(error) = consensus.propose_as_leader(entry).await {
             tracing::warn!(%what, %error, "a scheduled drill was not begun");
         }
     }

@@ -4,12 +4,14 @@ use super::clock::Clock;
 use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
 use crate::link::{LinkEvent, Links, Outgoing};
 use crate::recorder::reconcile::{DesiredRecording, recordings};
-use holdfast_consensus::command::Command;
+use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+use holdfast_consensus::model::Actor;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -39,7 +41,7 @@ pub(crate) struct Drive {
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
     tick: Interval,
-    proposals: mpsc::Sender<Vec<Command>>,
+    proposals: mpsc::Sender<Vec<LogEntry>>,
     proposed: mpsc::Receiver<()>,
     last_desired: BTreeMap<CameraId, Desired>,
     peers: Vec<(NodeId, String)>,
@@ -78,7 +80,7 @@ impl Drive {
             self.prepare(&event);
             let (now, wall) = (self.options.clock.elapsed(), self.options.clock.now());
             let decision = self.pilot.apply(event, now, wall);
-            self.carry_out(decision);
+            self.carry_out(decision, wall);
         }
     }
 
@@ -133,7 +135,7 @@ impl Drive {
         }
     }
 
-    fn carry_out(&mut self, decision: Decision) {
+    fn carry_out(&mut self, decision: Decision, wall: Timestamp) {
         if let Some(sight) = decision.sight {
             self.options.sight.send_replace(sight);
         }
@@ -143,18 +145,21 @@ impl Drive {
             self.last_desired = desired;
         }
         // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the drive.
-        if !decision.proposals.is_empty() && self.proposals.try_send(decision.proposals).is_err() {
+        let me = Actor::Node(self.options.me);
+        let proposals: Vec<LogEntry> =
+            decision.proposals.into_iter().map(|command| command.by(me.clone(), wall)).collect();
+        if !proposals.is_empty() && self.proposals.try_send(proposals).is_err() {
             tracing::error!("a round of proposals was not taken");
         }
     }
 }
 
 /// Proposes round after round, as the leader that decided them or not at all. A proposal has a deadline; one whose outcome is unknown is decided anew from the state.
-async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<Command>>, done: mpsc::Sender<()>) {
-    while let Some(commands) = rounds.recv().await {
-        for command in commands {
-            let what = command.to_string();
-            match consensus.propose_as_leader(command).await {
+async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<LogEntry>>, done: mpsc::Sender<()>) {
+    while let Some(entries) = rounds.recv().await {
+        for entry in entries {
+            let what = entry.to_string();
+            match consensus.propose_as_leader(entry).await {
                 Ok(response) => tracing::info!(%what, ?response, "decided"),
                 Err(error) => tracing::warn!(%what, %error, "not decided"),
             }

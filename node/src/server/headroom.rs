@@ -6,8 +6,10 @@ use holdfast_consensus::Consensus;
 use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::{Headroom, Victim, headroom};
+use holdfast_consensus::model::Actor;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,10 +69,15 @@ fn assess(state: &ClusterState, sight: &Sight) -> Headroom {
 }
 
 /// What `command` would cost in a failure, beyond what a failure would cost already; `None` where nothing, or where the command is refused.
-pub(super) async fn forecast(state: Arc<ClusterState>, sight: Arc<Sight>, command: Command) -> Option<String> {
+pub(super) async fn forecast(
+    state: Arc<ClusterState>,
+    sight: Arc<Sight>,
+    command: Command,
+    now: Timestamp,
+) -> Option<String> {
     let found = spawn_blocking(move || {
         let mut changed = ClusterState::clone(&state);
-        changed.apply(command).ok()?;
+        changed.apply(command.by(Actor::System, now)).ok()?;
         let (before, after) = (assess(&state, &sight), assess(&changed, &sight));
         (after.cameras_lost() > before.cameras_lost()).then(|| describe(&state, &after))
     });

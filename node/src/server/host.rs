@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use holdfast_consensus::command::Command;
-use holdfast_consensus::model::{Invalid, SettingsChange};
+use holdfast_consensus::model::{Actor, Invalid, SettingsChange};
 use holdfast_consensus::{InitializeFailure, JoinError};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::volume_cluster;
@@ -127,10 +127,12 @@ impl Host {
                 self.enter(self.start(identity).await?)
             }
         };
-        member.consensus.initialize(self.config.node_spec()?).await?;
+        member.consensus.initialize(self.config.node_spec()?, self.clock.now()).await?;
         let retention_classes = Some(self.config.retention_classes()?);
         let change = SettingsChange { retention_classes, ..SettingsChange::default() };
-        if let Err(error) = member.consensus.write(Command::ChangeSettings(change)).await {
+        if let Err(error) =
+            member.consensus.write(Command::ChangeSettings(change).by(Actor::System, self.clock.now())).await
+        {
             tracing::warn!(%error, "the cluster keeps its default retention classes");
         }
         Ok(())
@@ -155,7 +157,8 @@ impl Host {
         let secret = self.secrets.cluster.clone();
         self.check_data(holdfast_consensus::cluster_of(peer, secret.clone()).await?)?;
         let attempt = identity::join_attempt(data_dir)?;
-        let joined = holdfast_consensus::join(peer, self.config.node_spec()?, secret, attempt).await?;
+        let joined =
+            holdfast_consensus::join(peer, self.config.node_spec()?, secret, (attempt, self.clock.now())).await?;
         let identity = Identity { cluster: joined.cluster, node: joined.node };
         identity.save(data_dir)?;
         Ok(identity)

@@ -27,7 +27,7 @@ use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::Headroom;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
-use holdfast_consensus::model::{Duty, Invalid, Node, NodeSpec, Role, Secret};
+use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secret};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
@@ -79,6 +79,7 @@ pub(crate) enum StartError {
 /// The parts of a running member.
 pub(crate) struct Member {
     pub(crate) identity: Identity,
+    clock: Clock,
     pub(crate) consensus: Consensus,
     pub(crate) volumes: Volumes,
     pub(crate) view: View,
@@ -166,8 +167,8 @@ impl Member {
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
         let (stopping, stops) = watch::channel(false);
-        let holds = tell_holds(consensus.clone(), volumes.clone(), identity.node, spec.clone());
-        let duty = report_for_duty(consensus.clone(), identity, spec, stops);
+        let holds = tell_holds(consensus.clone(), volumes.clone(), (identity.node, clock), spec.clone());
+        let duty = report_for_duty(consensus.clone(), (identity.node, clock), spec, stops);
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
@@ -183,6 +184,7 @@ impl Member {
         ];
         Ok(Self {
             identity,
+            clock,
             consensus,
             volumes,
             view,
@@ -251,6 +253,7 @@ impl Member {
             }
             if state.nodes.get(me).is_some_and(|node| node.duty == Duty::Active) {
                 let stopping = Command::SetDuty { node: me, duty: Duty::Stopping };
+                let stopping = stopping.by(Actor::Node(me), self.clock.now());
                 if let Err(error) = self.consensus.write(stopping).await {
                     tracing::warn!(%error, "cannot announce the stop yet");
                 }
@@ -374,11 +377,10 @@ fn spawn_part(
 /// an earlier process' stop is decided only now.
 async fn report_for_duty(
     consensus: Consensus,
-    identity: Identity,
+    (me, clock): (NodeId, Clock),
     spec: NodeSpec,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let me = identity.node;
     let is_outdated = |state: &ClusterState| {
         let has_others = |node: &Node| node.spec != spec || node.duty == Duty::Stopping;
         state.nodes.get(me).is_some_and(has_others)
@@ -386,7 +388,8 @@ async fn report_for_duty(
     let report = async {
         let mut state = consensus.subscribe();
         while state.wait_for(|state| is_outdated(state)).await.is_ok() {
-            match consensus.write(Command::ReportForDuty { node: me, spec: spec.clone() }).await {
+            let report = Command::ReportForDuty { node: me, spec: spec.clone() }.by(Actor::Node(me), clock.now());
+            match consensus.write(report).await {
                 Ok(_) => {}
                 Err(WriteError::Rejected(rejection)) => {
                     tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");

@@ -1,7 +1,7 @@
 //! No acknowledged command is lost: what a client was told is in the log, at that place, and every node's state is what the log makes of it.
 
 use super::{Invariant, Seen, Site};
-use holdfast_consensus::command::Command;
+use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 
@@ -14,17 +14,17 @@ impl Invariant for Acknowledged {
 
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Acknowledged { index, command } => acknowledged(site, *index, command),
+            Seen::Acknowledged { index, entry } => acknowledged(site, *index, entry),
             Seen::Published { node, index, state } => published(site, *node, *index, state),
             _ => Ok(()),
         }
     }
 }
 
-fn acknowledged(site: &Site<'_>, index: u64, command: &Command) -> Result<(), String> {
+fn acknowledged(site: &Site<'_>, index: u64, entry: &LogEntry) -> Result<(), String> {
     match site.world.decided(index) {
-        Some(decided) if decided == command => Ok(()),
-        other => Err(format!("\"{command}\" was acknowledged as entry {index}, which is {other:?}")),
+        Some(decided) if decided == entry => Ok(()),
+        other => Err(format!("\"{entry}\" was acknowledged as entry {index}, which is {other:?}")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::Command;
-use crate::model::{CameraSpec, DrillOp, DrillStart, DrillStep, NodeSpec, Outcome, Protection, SettingsChange};
+use crate::model::{Actor, CameraSpec, DrillOp, DrillStart, DrillStep, NodeSpec, Outcome, Protection, SettingsChange};
 use holdfast_storage::ids::{DrillId, NodeId};
 use uuid::Uuid;
 
@@ -13,34 +13,38 @@ const PERIOD_S: u32 = 4 * 3600;
 fn site(cameras: u32) -> ClusterState {
     let mut state = ClusterState::default();
     let node = |name: &str| NodeSpec::new(name, &format!("{name}:1"), &format!("{name}:2")).unwrap();
-    state.apply(Command::Initialize { cluster: Uuid::nil(), node: node("n1") }).unwrap();
-    state.apply(Command::JoinNode { spec: node("n2"), attempt: Uuid::nil() }).unwrap();
+    state
+        .apply(Command::Initialize { cluster: Uuid::nil(), node: node("n1") }.by(Actor::System, Timestamp(0)))
+        .unwrap();
+    state.apply(Command::JoinNode { spec: node("n2"), attempt: Uuid::nil() }.by(Actor::System, Timestamp(0))).unwrap();
     for camera in 1..=cameras {
         let protection = if camera == cameras { Protection::Gapless } else { Protection::Standard };
         let spec = CameraSpec { protection, ..CameraSpec::new(&camera.to_string(), "rtsp://camera/").unwrap() };
-        state.apply(Command::CreateCamera { spec, only_after: None }).unwrap();
+        state.apply(Command::CreateCamera { spec, only_after: None }.by(Actor::System, Timestamp(0))).unwrap();
         let (owner, successor) = (NodeId(1), Some(NodeId(2)));
         let op = crate::command::AssignmentOp::Place { owner, mirror: None, successor };
         let changes =
             vec![crate::command::AssignmentChange { camera: CameraId(camera), expect: Default::default(), op }];
-        state.apply(Command::Assign { at: Timestamp(0), changes }).unwrap();
+        state.apply(Command::Assign { changes }.by(Actor::System, Timestamp(0))).unwrap();
     }
     state
 }
 
 fn every(state: &mut ClusterState, seconds: u32) {
     let change = SettingsChange { drill_every_s: Some(seconds), ..SettingsChange::default() };
-    state.apply(Command::ChangeSettings(change)).unwrap();
+    state.apply(Command::ChangeSettings(change).by(Actor::System, Timestamp(0))).unwrap();
 }
 
 /// A drill of `camera`, over at once.
 fn drill(state: &mut ClusterState, camera: CameraId, at: Timestamp, outcome: Outcome) {
     let expect = state.assignments.get(camera).unwrap().epoch;
     let start = DrillStart { camera, expect, successor: Some(NodeId(2)), began_at: at, refusal: None };
-    state.apply(Command::BeginDrill { node: None, is_scheduled: true, at, starts: vec![start] }).unwrap();
+    state
+        .apply(Command::BeginDrill { node: None, is_scheduled: true, starts: vec![start] }.by(Actor::System, at))
+        .unwrap();
     let drill = state.drills.log.keys().last().unwrap();
     let op = DrillOp::End { outcome, reason: None, is_handed_back: true };
-    state.apply(Command::StepDrills { at, steps: vec![DrillStep { camera, drill, op }] }).unwrap();
+    state.apply(Command::StepDrills { steps: vec![DrillStep { camera, drill, op }] }.by(Actor::System, at)).unwrap();
     assert!(state.drills.running.is_empty());
 }
 
@@ -99,13 +103,13 @@ fn where_something_moves_or_did_a_moment_ago_nothing_is_drilled() {
     assert_eq!(due(&state, later), [CameraId(1)]);
 
     let mut rebalancing = state.clone();
-    rebalancing.apply(Command::BeginRebalance { at: later }).unwrap();
+    rebalancing.apply(Command::BeginRebalance.by(Actor::System, later)).unwrap();
     assert_eq!(due(&rebalancing, later), []);
 
     let op = crate::command::AssignmentOp::BeginHandoff { to: NodeId(2) };
     let expect = state.assignments.get(CameraId(2)).unwrap().epoch;
     let changes = vec![crate::command::AssignmentChange { camera: CameraId(2), expect, op }];
-    state.apply(Command::Assign { at: later, changes }).unwrap();
+    state.apply(Command::Assign { changes }.by(Actor::System, later)).unwrap();
     assert_eq!(due(&state, later), []);
 }
 
@@ -116,7 +120,7 @@ fn one_at_a_time() {
     let (camera, at) = (CameraId(1), Timestamp(HOUR_US));
     let expect = state.assignments.get(camera).unwrap().epoch;
     let start = DrillStart { camera, expect, successor: Some(NodeId(2)), began_at: at, refusal: None };
-    let begin = Command::BeginDrill { node: None, is_scheduled: false, at, starts: vec![start] };
+    let begin = Command::BeginDrill { node: None, is_scheduled: false, starts: vec![start] }.by(Actor::System, at);
     state.apply(begin).unwrap();
     assert_eq!(state.drills.log.keys().last(), Some(DrillId(1)));
     assert_eq!(due(&state, Timestamp(20 * HOUR_US)), []);

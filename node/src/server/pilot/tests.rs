@@ -3,7 +3,7 @@
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp};
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{CameraSpec, NodeSpec};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
 
@@ -17,14 +17,14 @@ fn node(name: &str) -> NodeSpec {
 /// Nodes 1 to 3; node 2 owns the camera, node 1 succeeds.
 fn state() -> Arc<ClusterState> {
     let mut state = ClusterState::default();
-    let mut apply = |command| drop(state.apply(command).unwrap());
+    let mut apply = |command: Command| drop(state.apply(command.by(Actor::System, WALL)).unwrap());
     apply(Command::Initialize { cluster: Uuid::from_u128(1), node: node("a") });
     apply(Command::JoinNode { spec: node("b"), attempt: Uuid::from_u128(2) });
     apply(Command::JoinNode { spec: node("c"), attempt: Uuid::from_u128(3) });
     let spec = CameraSpec::new("gate", "rtsp://camera.example/1").unwrap();
     apply(Command::CreateCamera { spec, only_after: None });
     let op = AssignmentOp::Place { owner: NodeId(2), mirror: None, successor: Some(NodeId(1)) };
-    apply(Command::Assign { at: WALL, changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] });
+    apply(Command::Assign { changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] });
     Arc::new(state)
 }
 
@@ -106,7 +106,7 @@ fn a_leader_proposes_once_and_waits_for_the_outcome() {
     let mut story = Story::begin(true);
     let refused = || Event::Link(LinkEvent::Refused(NodeId(2)));
     let decision = story.tell(1_050, refused());
-    assert!(matches!(decision.proposals.as_slice(), [Command::Assign { changes, .. }] if changes.len() == 1));
+    assert!(matches!(decision.proposals.as_slice(), [Command::Assign { changes }] if changes.len() == 1));
     assert!(story.tell(1_500, tick()).proposals.is_empty());
     story.tell(1_550, Event::Proposed);
     assert!(!story.tell(1_800, tick()).proposals.is_empty(), "the state is as it was: it proposes again");

@@ -4,7 +4,7 @@ use super::*;
 use crate::ingest::backoff::{DELAY_MAX, REFUSED_DELAY_MIN};
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::liveness::Verdict;
-use holdfast_consensus::model::{CameraSpec, NodeSpec};
+use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
 
@@ -24,9 +24,9 @@ fn state() -> ClusterState {
         Command::Initialize { cluster: Uuid::from_u128(1), node: node("a") },
         Command::JoinNode { spec: node("b"), attempt: Uuid::from_u128(2) },
         Command::CreateCamera { spec: CameraSpec::new("gate", "rtsp://camera.example/1").unwrap(), only_after: None },
-        Command::Assign { at: Timestamp(0), changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] },
+        Command::Assign { changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] },
     ] {
-        state.apply(command).unwrap();
+        state.apply(command.by(Actor::System, Timestamp(0))).unwrap();
     }
     state
 }
