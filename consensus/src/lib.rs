@@ -28,7 +28,7 @@ pub mod state;
 pub mod steward;
 pub mod table;
 
-pub use auth::peer_auth;
+pub use auth::{OnAuthorised, peer_auth};
 pub use consensus::{Consensus, InitializeFailure, Leadership, OpenError, Options, Timing, WRITE_DEADLINE, WriteError};
 pub use join::{JOIN_DEADLINE, JoinError, Joined, cluster_of, join};
 pub use membership::VOTERS_MAX;
