@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod disk;
 pub mod faulty;
 pub mod ffmpeg;
+mod files;
 pub mod gate;
 pub mod history;
 pub mod invariants;

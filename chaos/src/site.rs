@@ -2,7 +2,7 @@
 //!
 //! Few run at the same time in one process: each is several processes that record, and tests must not starve each other.
 
-use crate::{Error, Result, io_error, prometheus, wait, wall, web};
+use crate::{Error, Result, files, io_error, prometheus, wait, wall, web};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Transport};
@@ -106,6 +106,16 @@ impl Site {
             site.set_wall_clock(index, 0)?;
         }
         Ok(Some(site))
+    }
+
+    /// As [`Site::prepare`], with nodes that may have at most so many files and sockets open.
+    ///
+    /// # Errors
+    /// As [`Site::prepare`].
+    pub async fn prepare_with_files(options: SiteOptions, files_max: u64) -> Result<Self> {
+        let dir = directory()?;
+        let binary = files::wrap(&binary()?, dir.path(), files_max)?;
+        Self::prepare_in(options, dir, binary).await
     }
 
     async fn prepare_in(options: SiteOptions, dir: TempDir, binary: PathBuf) -> Result<Self> {

@@ -8,6 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use holdfast_consensus::OnAuthorised;
 use holdfast_consensus::model::Secret;
 
 /// Routes that take the token in the query.
@@ -16,6 +17,7 @@ const PLAYBACK_ROUTES: [&str; 2] = ["/api/v1/cameras/{id}/hls/", "/api/v1/camera
 /// Lets a request pass that carries the admin token.
 pub(crate) async fn authorise(State(token): State<Secret>, request: Request, next: Next) -> Response {
     match check(&token, &request) {
+        Ok(_) if !OnAuthorised::has_room(&request) => no_room().into_response(),
         Ok(Carrier::Header) => next.run(request).await,
         Ok(Carrier::Query) => without_referrer(next.run(request).await),
         Err(error) => error.into_response(),
@@ -49,6 +51,12 @@ fn check(token: &Secret, request: &Request) -> Result<Carrier, ApiError> {
 
 fn refused(why: &str) -> ApiError {
     ApiError::new(ErrorKind::Unauthorised, why)
+}
+
+fn no_room() -> ApiError {
+    let detail = "all of this node's connections for clients with the token are taken; close some, ask another node, or \
+                  raise listen.api_connections_max";
+    ApiError::unavailable(detail).code("overloaded")
 }
 
 fn bearer(value: &str) -> Option<&str> {

@@ -15,9 +15,8 @@ pub mod range;
 mod routes;
 mod server;
 pub mod wire;
-mod write_deadline;
 
 pub use backend::Backend;
 pub use error::{ApiError, ErrorKind};
 pub use routes::{Options, SetupError, router};
-pub use server::serve;
+pub use server::{ConnectionLimits, PortMetrics, ServerMetrics, ServerOptions, serve};

@@ -12,8 +12,25 @@ pub const READ_DEADLINE: Duration = Duration::from_secs(30);
 /// For `/readyz` to find out.
 pub const READY_DEADLINE: Duration = Duration::from_secs(1);
 
-/// For a client to send a request's head, first byte to last, and between requests of one connection.
-pub const HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// For a client to send a request's whole head: since its first byte where the connection has carried an
+/// authorised request, else since the connection was accepted, or the answer before was given.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For the next request on a connection that has carried an authorised one. Members keep theirs for 30 s.
+pub const IDLE_MAX: Duration = Duration::from_secs(75);
+
+/// A connection in a burst is left so long to send its head before it goes for others of its address, where
+/// the port is not full.
+pub const BURST_GRACE: Duration = Duration::from_millis(500);
+
+/// For an answer to who has shown no token, before its connection may go for a newcomer.
+pub const STRANGER_WORK_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of a request's head.
+pub const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// For a client to send one piece of a body, on either port.
+pub const READ_BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// For a client to take one piece of a body before its connection is given up.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(60);
@@ -21,11 +38,14 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(60);
 /// For open connections to end when the server stops.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// Connections that are open at once; more wait in the listener's backlog.
-pub const CONNECTIONS_MAX: usize = 1024;
+/// Connections of a port that are closed and not gone yet, while others have their places already.
+pub const CLOSING_MAX: usize = 64;
 
-/// Requests that are being answered at once.
+/// Authorised requests that are being answered at once.
 pub const REQUESTS_MAX: usize = 256;
+
+/// Requests of routes that are open to all (`/healthz`, `/readyz`, `/metrics`) that are being answered at once.
+pub const OPEN_REQUESTS_MAX: usize = 64;
 
 /// Exports that run at once; each holds its list of chunks in memory.
 pub const EXPORTS_MAX: usize = 4;
@@ -65,6 +85,8 @@ const CHUNKS_PER_SECOND: usize = 4;
 
 /// What the lists of all running exports may take together, in bytes.
 const EXPORT_LISTS_BYTES_MAX: usize = 48 << 20;
+
+const _: () = assert!(BURST_GRACE.as_millis() < HEAD_DEADLINE.as_millis());
 
 const _: () = assert!(
     PLAYBACK_RANGE_MAX.as_secs() as usize * CHUNKS_PER_SECOND * size_of::<ChunkEntry>() * EXPORTS_MAX

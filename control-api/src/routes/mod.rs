@@ -17,7 +17,7 @@ mod timeline;
 use crate::auth;
 use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
+use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, OPEN_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
 use crate::metrics::{self, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -69,15 +69,17 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
     let open = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready::<B>))
-        .route("/metrics", get(health::metrics::<B>));
-    let guarded = api::<B>().route_layer(from_fn_with_state(options.admin_token, auth::authorise));
-    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+        .route("/metrics", get(health::metrics::<B>))
+        .route_layer(from_fn_with_state(Arc::new(Semaphore::new(OPEN_REQUESTS_MAX)), bound));
+    // Bounded once they are authorised: strangers take no client's place, nor clients that of health and metrics.
+    let guarded = api::<B>()
+        .route_layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), bound))
+        .route_layer(from_fn_with_state(options.admin_token, auth::authorise));
     Ok(open
         .merge(guarded)
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(requests, bound))
         .layer(from_fn_with_state(request_metrics, metrics::observe))
         .with_state(app))
 }
@@ -113,7 +115,7 @@ fn api<B: Backend>() -> Router<App<B>> {
 /// Bounds the number of requests in work and the time that each may take.
 async fn bound(State(requests): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
     let Ok(_permit) = requests.try_acquire() else {
-        let detail = format!("this node is answering {REQUESTS_MAX} requests; try again, or ask another node");
+        let detail = "this node is answering as many requests as it may; try again, or ask another node";
         return ApiError::unavailable(detail).code("overloaded").into_response();
     };
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);

@@ -3,14 +3,26 @@
 use crate::support::client::{TOKEN, options};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
-use holdfast_control_api::{router, serve};
+use holdfast_control_api::{Backend, ConnectionLimits, ServerMetrics, ServerOptions, router, serve};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+const ROOMY: ConnectionLimits = ConnectionLimits { max: 1024, per_address_max: 64 };
+
 async fn start(fake: &Fake) -> (u16, oneshot::Sender<()>, JoinHandle<()>) {
+    start_with(fake, ROOMY, || false).await
+}
+
+async fn start_with(
+    fake: &Fake,
+    limits: ConnectionLimits,
+    files_short: fn() -> bool,
+) -> (u16, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (stop, stopped) = oneshot::channel();
@@ -18,7 +30,30 @@ async fn start(fake: &Fake) -> (u16, oneshot::Sender<()>, JoinHandle<()>) {
     let shutdown = async {
         let _ = stopped.await;
     };
-    (port, stop, tokio::spawn(serve(listener, app, shutdown)))
+    let metrics = ServerMetrics::register(&fake.metrics()).unwrap().of_port("api");
+    let options = ServerOptions { limits, files_short: Arc::new(files_short), metrics };
+    (port, stop, tokio::spawn(serve(listener, app, options, shutdown)))
+}
+
+/// From an address of its own, on a connection that stays open.
+async fn ask(client: &mut TcpStream, path: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64 << 10];
+    let count = client.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+async fn connect(port: u16, last: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap()
+}
+
+/// Whether the server closes the connection soon, without a word.
+async fn is_closed(client: &mut TcpStream) -> bool {
+    let read = tokio::time::timeout(Duration::from_millis(200), client.read(&mut [0; 64])).await;
+    matches!(read, Ok(Ok(0) | Err(_)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -83,4 +118,65 @@ async fn a_stopping_server_closes_idle_connections_at_once() {
     stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(1), server).await.unwrap().unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
+}
+
+#[tokio::test]
+async fn strangers_make_room_in_their_order_and_clients_never_do() {
+    let fake = Fake::new();
+    let limits = ConnectionLimits { max: 16, per_address_max: 8 };
+    let (port, _stop, _server) = start_with(&fake, limits, || false).await;
+    let mut clients = Vec::new();
+    for last in 1..=15 {
+        let mut client = connect(port, last).await;
+        assert!(ask(&mut client, "/api/v1/cameras").await.starts_with("HTTP/1.1 200"), "{last}");
+        clients.push(client);
+    }
+    let mut half = connect(port, 100).await;
+    half.write_all(b"GET /healthz HTTP/1.1\r\nhost").await.unwrap();
+    // The last place is for who has no token, by turns: one more client is told so.
+    let mut late = connect(port, 101).await;
+    assert!(is_closed(&mut half).await, "it makes room for the next");
+    let refused = ask(&mut late, "/api/v1/cameras").await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"), "{refused}");
+    assert!(is_closed(&mut late).await, "what there is no room for is closed after its answer");
+    let mut scraper = connect(port, 102).await;
+    let page = ask(&mut scraper, "/metrics").await;
+    for line in [
+        "holdfast_accepted_connections_total{port=\"api\"} 18",
+        "holdfast_evicted_connections_total{port=\"api\",reason=\"port_full\"} 1",
+        "holdfast_open_connections{port=\"api\",state=\"authorised\"} 15",
+        "holdfast_open_connections{port=\"api\",state=\"stranger\"} 1",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not in:\n{page}");
+    }
+    for client in &mut clients {
+        assert!(ask(client, "/api/v1/cameras").await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn where_files_are_short_a_few_are_answered_and_no_more_is_let_in() {
+    let fake = Fake::new();
+    let (port, _stop, _server) = start_with(&fake, ROOMY, || true).await;
+    let mut clients = Vec::new();
+    for last in 1..=8 {
+        let mut client = connect(port, last).await;
+        assert!(ask(&mut client, "/api/v1/cameras").await.starts_with("HTTP/1.1 200"), "{last}");
+        clients.push(client);
+    }
+    assert!(is_closed(&mut connect(port, 9).await).await);
+    clients.pop();
+    let mut next = connect(port, 10).await;
+    assert!(ask(&mut next, "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let (port, _stop, _server) = start(&Fake::new()).await;
+    let mut client = connect(port, 1).await;
+    let head = [b"GET /healthz HTTP/1.1\r\nx: ".as_slice(), &[b'x'; 32 << 10], b"\r\n"].concat();
+    client.write_all(&head).await.unwrap();
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 431");
 }

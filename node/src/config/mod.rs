@@ -54,6 +54,13 @@ pub struct Listen {
     pub api: SocketAddr,
     /// Where other members reach this node.
     pub peer: SocketAddr,
+    /// Connections of the API's port that are open at once.
+    pub api_connections_max: usize,
+    /// Of these, those of one address that have carried no authorised request.
+    pub api_connections_per_address_max: usize,
+    /// The same of the members' port.
+    pub peer_connections_max: usize,
+    pub peer_connections_per_address_max: usize,
 }
 
 /// `host:port` at which others reach this node; where absent, the listening address.
@@ -302,7 +309,14 @@ fn default_retention() -> Vec<RetentionClass> {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { api: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)), peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 8481)) }
+        Self {
+            api: SocketAddr::from((Ipv4Addr::LOCALHOST, 8480)),
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 8481)),
+            api_connections_max: 1024,
+            api_connections_per_address_max: 64,
+            peer_connections_max: 1024,
+            peer_connections_per_address_max: 64,
+        }
     }
 }
 

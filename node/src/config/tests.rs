@@ -124,6 +124,16 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
         ("[listen]\napi = \"0.0.0.0:8480\"", "advertise.api: is needed"),
         ("[listen]\npeer = \"127.0.0.1:0\"", "listen.peer: has port 0"),
         ("[listen]\npeer = \"127.0.0.1:8480\"", "listen.peer: is the same address"),
+        ("[listen]\napi_connections_max = 63", "listen.api_connections_max: 63 is outside 64 to 65536"),
+        ("[listen]\npeer_connections_max = 70_000", "listen.peer_connections_max: 70000 is outside"),
+        (
+            "[listen]\napi_connections_per_address_max = 0",
+            "listen.api_connections_per_address_max: 0 is outside 1 to api_connections_max = 1024",
+        ),
+        (
+            "[listen]\npeer_connections_max = 100\npeer_connections_per_address_max = 101",
+            "listen.peer_connections_per_address_max: 101 is outside 1 to peer_connections_max = 100",
+        ),
         ("[advertise]\npeer = \"nvr1\"", "advertise.peer: is \"nvr1\", which is not host:port"),
         ("[advertise]\npeer = \"0.0.0.0:1\"", "advertise.peer: is \"0.0.0.0:1\", which is not host:port"),
         ("[ingest]\ntick_ms = 0", "ingest.tick_ms: 0 is outside 1 to 500"),

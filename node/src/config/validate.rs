@@ -15,6 +15,10 @@ const SEGMENT_BYTES_MIN: u64 = 16 << 20;
 /// The smallest `buffer_bytes_max`, in bytes: the largest single frame fits twice.
 const BUFFER_BYTES_MIN: u64 = 2 * FRAME_BYTES_MAX as u64;
 
+/// The least and the most that `connections_max` of a port may be.
+const CONNECTIONS_MIN: u64 = 64;
+const CONNECTIONS_MAX: u64 = 65_536;
+
 /// Everything that is wrong, not only the first.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -72,7 +76,10 @@ fn address(side: &str, listen: SocketAddr, advertise: Option<&str>, found: &mut 
 }
 
 fn ranges(config: &Config, found: &mut Vec<Problem>) {
+    let listen = &config.listen;
     let checks = [
+        ("listen.api_connections_max", listen.api_connections_max as u64, CONNECTIONS_MIN, CONNECTIONS_MAX),
+        ("listen.peer_connections_max", listen.peer_connections_max as u64, CONNECTIONS_MIN, CONNECTIONS_MAX),
         ("storage.flush_interval_ms", config.storage.flush_interval_ms, 10, 10_000),
         ("storage.segment_seconds", config.storage.segment_seconds, 1, 86_400),
         ("storage.segment_bytes_max", config.storage.segment_bytes_max.0, SEGMENT_BYTES_MIN, 1 << 40),
@@ -94,7 +101,19 @@ fn ranges(config: &Config, found: &mut Vec<Problem>) {
 }
 
 fn relations(config: &Config, found: &mut Vec<Problem>) {
-    let Config { storage, ingest, .. } = config;
+    let Config { listen, storage, ingest, .. } = config;
+    let per_address = [
+        ("api", listen.api_connections_per_address_max, listen.api_connections_max),
+        ("peer", listen.peer_connections_per_address_max, listen.peer_connections_max),
+    ];
+    for (port, per_address_max, max) in per_address {
+        if !(1..=max).contains(&per_address_max) {
+            found.push(Problem::of_key(
+                format!("listen.{port}_connections_per_address_max"),
+                format!("{per_address_max} is outside 1 to {port}_connections_max = {max}; choose a value within"),
+            ));
+        }
+    }
     if ingest.stall_after_ms <= ingest.chunk_ms + ingest.tick_ms {
         found.push(Problem::of_key(
             "ingest.stall_after_ms",

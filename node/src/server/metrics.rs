@@ -1,5 +1,6 @@
 //! What Prometheus reads of this node, gathered when it asks.
 
+use super::descriptors;
 use super::host::Host;
 use super::member::Member;
 use super::volumes::VolumeStatus;
@@ -38,6 +39,10 @@ impl Collector for NodeCollector {
         let member = self.host.member();
         self.up.set(i64::from(member.is_some()));
         let mut families = self.up.collect();
+        match files() {
+            Ok(files) => families.extend(files),
+            Err(error) => tracing::error!(%error, "a metric cannot be made"),
+        }
         if let Some(member) = member {
             let now = self.host.clock.now();
             let parts = [
@@ -65,6 +70,23 @@ impl Collector for NodeCollector {
 }
 
 type Families = Result<Vec<MetricFamily>, prometheus::Error>;
+
+/// Of the process; where they cannot be counted, nothing.
+fn files() -> Families {
+    let gauges = [
+        ("holdfast_open_files", "Files and sockets that the process has open.", descriptors::open().ok()),
+        ("holdfast_allowed_files", "Files and sockets that it may have open.", descriptors::limit()),
+    ];
+    let mut families = Vec::new();
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            let gauge = IntGauge::new(name, help)?;
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            families.extend(gauge.collect());
+        }
+    }
+    Ok(families)
+}
 
 fn recorders(member: &Member) -> Families {
     let gauge =

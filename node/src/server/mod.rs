@@ -24,14 +24,14 @@ mod view;
 mod volumes;
 mod wire_views;
 
-use crate::config::{Config, Secrets};
-use axum::Router;
+use crate::config::{Config, Listen, Secrets};
 use backend::NodeBackend;
 use clock::{Clock, wall_clock};
+use descriptors::Reserve;
+use holdfast_control_api::{ConnectionLimits, ServerMetrics, ServerOptions};
 use host::{Host, Runtimes};
 use own_thread::OwnThread;
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ enum Reason {
 /// See [`ServeError`].
 pub fn serve(config: Config, secrets: Secrets, path: &Path) -> Result<(), ServeError> {
     let setup = |error: io::Error| ServeError::Setup(error.to_string());
-    descriptors::raise_limit();
+    descriptors::raise_limit(&config);
     let serving = Builder::new_multi_thread().enable_all().thread_name("holdfast-serve").build().map_err(setup)?;
     let control = Builder::new_current_thread().enable_all().build().map_err(setup)?;
     let raft = OwnThread::start("holdfast-raft").map_err(setup)?;
@@ -100,18 +100,21 @@ async fn run(config: Config, secrets: Secrets, path: &Path, serving: &Handle, ra
     let host = Host::new(config, secrets, clock, Runtimes { control: Handle::current(), raft });
     let registry = prometheus::Registry::new();
     metrics::register(&registry, Arc::clone(&host)).map_err(|error| ServeError::Setup(error.to_string()))?;
+    let ports_metrics = ServerMetrics::register(&registry).map_err(|error| ServeError::Setup(error.to_string()))?;
     let backend = NodeBackend { host: Arc::clone(&host), metrics: registry };
     let options = holdfast_control_api::Options { admin_token: host.secrets.admin_token.clone(), now: wall_clock };
     let router =
         holdfast_control_api::router(backend, options).map_err(|error| ServeError::Setup(error.to_string()))?;
+    let (for_peers, for_clients) = ports(&host.config, ports_metrics);
 
     let (stop, stopping) = watch::channel(false);
-    let peers = serving.spawn(serve_peers(peer, host::peer_router(Arc::clone(&host)), told(stopping.clone())));
+    let peer_router = host::peer_router(Arc::clone(&host));
+    let peers = serving.spawn(holdfast_control_api::serve(peer, peer_router, for_peers, told(stopping.clone())));
     tokio::select! {
         resumed = host.resume() => resumed.map_err(|error| ServeError::Member(error.to_string()))?,
         name = signals.ends.next() => return Err(ServeError::Stop(format!("{name} while it was starting"))),
     }
-    let clients = serving.spawn(holdfast_control_api::serve(api, router, told(stopping)));
+    let clients = serving.spawn(holdfast_control_api::serve(api, router, for_clients, told(stopping)));
     announce(&host);
 
     let reason = wait(&host, &mut signals, path).await;
@@ -190,10 +193,21 @@ async fn listen(serving: &Handle, addr: SocketAddr, key: &'static str) -> Result
     bound.map_err(|source| ServeError::Listen { addr, key, source })
 }
 
-async fn serve_peers(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "the server for peers ended");
-    }
+/// How the ports for members and for clients are served. What is kept in reserve is kept from both.
+fn ports(config: &Config, metrics: ServerMetrics) -> (ServerOptions, ServerOptions) {
+    let reserve = Arc::new(Reserve::of(config));
+    let files_short: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || reserve.is_short());
+    let port = |port, max, per_address_max| ServerOptions {
+        limits: ConnectionLimits { max, per_address_max },
+        files_short: Arc::clone(&files_short),
+        metrics: metrics.of_port(port),
+    };
+    let Listen { api_connections_max, peer_connections_max, .. } = config.listen;
+    let Listen { api_connections_per_address_max, peer_connections_per_address_max, .. } = config.listen;
+    (
+        port("peer", peer_connections_max, peer_connections_per_address_max),
+        port("api", api_connections_max, api_connections_per_address_max),
+    )
 }
 
 async fn told(mut stopping: watch::Receiver<bool>) {

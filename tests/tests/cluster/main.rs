@@ -17,4 +17,5 @@ mod quorum;
 mod replacement;
 mod rot;
 mod steady;
+mod strangers;
 mod witness;

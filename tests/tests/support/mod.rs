@@ -1,6 +1,7 @@
 //! What tests of both binaries do with exports.
 
 pub(crate) mod rot;
+pub(crate) mod strangers;
 
 use holdfast_chaos::site::Site;
 use holdfast_chaos::{Error, Result, ffmpeg};

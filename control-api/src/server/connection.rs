@@ -1,0 +1,208 @@
+//! One connection: speaks HTTP/1.1, and says to the port's table how far its client has come.
+
+use super::Port;
+use super::read_deadline::ReadDeadline;
+use super::table::ConnectionId;
+use super::write_deadline::WriteDeadline;
+use crate::limits::{HEAD_BYTES_MAX, READ_BODY_DEADLINE, WRITE_DEADLINE};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Request, Response, header};
+use holdfast_consensus::OnAuthorised;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+
+/// Ends when the client or `evicted`'s sender is gone, or, with the answer under way, when `stopping`'s is.
+pub(super) async fn serve(
+    stream: TcpStream,
+    standing: Arc<Standing>,
+    router: Router,
+    evicted: oneshot::Receiver<Infallible>,
+    mut stopping: watch::Receiver<()>,
+) {
+    // Before the stream, so that it is dropped after it: the table never counts fewer connections than are open.
+    let _place = Place(Arc::clone(&standing));
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("TCP_NODELAY: {error}");
+    }
+    let stream =
+        TokioIo::new(Heads { stream: WriteDeadline::new(stream, WRITE_DEADLINE), standing: Arc::clone(&standing) });
+    let mut http = http1::Builder::new();
+    // The table has the deadlines: they differ by what the client has shown.
+    http.header_read_timeout(None).max_header_size(HEAD_BYTES_MAX);
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |request| answer(&standing, &service, request));
+    let mut connection = pin!(http.serve_connection(stream, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = evicted => return,
+        // The sender is dropped, nothing is ever sent.
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection broke: {error}");
+    }
+}
+
+fn answer(
+    standing: &Arc<Standing>,
+    service: &TowerToHyperService<Router>,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
+    let work = Work::begin(Arc::clone(standing));
+    let own = Arc::clone(standing);
+    request.extensions_mut().insert(OnAuthorised::new(move || own.authorise()));
+    let response = service.call(request.map(|body| ReadDeadline::new(body, READ_BODY_DEADLINE)));
+    async move {
+        let mut response = response.await?;
+        if work.0.is_in_excess.load(Relaxed) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| Answer { body, _work: work }))
+    }
+}
+
+/// What the table knows of this connection, from the connection's side.
+pub(super) struct Standing {
+    port: Arc<Port>,
+    id: ConnectionId,
+    /// No request is being answered.
+    awaits_head: AtomicBool,
+    /// Something of a head has come.
+    reads_head: AtomicBool,
+    is_authorised: AtomicBool,
+    /// It carried an authorised request, and there was no room for it.
+    is_in_excess: AtomicBool,
+}
+
+impl Standing {
+    pub(super) fn new(port: Arc<Port>, id: ConnectionId) -> Self {
+        let no = || AtomicBool::new(false);
+        let (awaits_head, reads_head, is_authorised, is_in_excess) = (AtomicBool::new(true), no(), no(), no());
+        Self { port, id, awaits_head, reads_head, is_authorised, is_in_excess }
+    }
+
+    fn authorise(&self) -> bool {
+        if !self.is_authorised.load(Relaxed) {
+            let has_room = self.port.table(|table, _| table.authorise(self.id));
+            self.is_authorised.store(has_room, Relaxed);
+            self.is_in_excess.store(!has_room, Relaxed);
+        }
+        self.is_authorised.load(Relaxed)
+    }
+
+    fn reading(&self) {
+        if self.awaits_head.load(Relaxed) && !self.reads_head.swap(true, Relaxed) {
+            self.port.table(|table, now| table.reading(self.id, now));
+        }
+    }
+}
+
+/// Held as long as the connection is open.
+struct Place(Arc<Standing>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.port.table(|table, _| table.remove(self.0.id));
+    }
+}
+
+/// Held while a request is being answered, until its answer is handed to the socket.
+struct Work(Arc<Standing>);
+
+impl Work {
+    fn begin(standing: Arc<Standing>) -> Self {
+        standing.awaits_head.store(false, Relaxed);
+        standing.reads_head.store(false, Relaxed);
+        standing.port.table(|table, now| table.working(standing.id, now));
+        Self(standing)
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.port.table(|table, now| table.answered(self.0.id, now));
+        self.0.awaits_head.store(true, Relaxed);
+    }
+}
+
+/// A body that counts as work until it has ended.
+struct Answer {
+    body: Body,
+    _work: Work,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream that notices the first byte of each head.
+struct Heads<S> {
+    stream: S,
+    standing: Arc<Standing>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heads<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.standing.reading();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heads<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,200 @@
+//! Serves a router on a listener: a bounded number of connections in all and for each address, a deadline for
+//! every head and every write, an orderly stop. Both ports of a node are served by this.
+//!
+//! `table` decides who is let in and who goes; `connection` speaks HTTP; `stats` counts.
+
+#![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
+
+mod connection;
+mod read_deadline;
+mod stats;
+mod table;
+mod write_deadline;
+
+pub use stats::{PortMetrics, ServerMetrics};
+pub use table::ConnectionLimits;
+
+use crate::limits::{CLOSING_MAX, SHUTDOWN_GRACE};
+use axum::Router;
+use connection::Standing;
+use stats::{Event, Throttle};
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use table::ConnectionTable;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+/// Rest after a connection that could not be taken: the cause does not go away at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often connections that are overdue are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a port is served.
+#[derive(Clone)]
+pub struct ServerOptions {
+    pub limits: ConnectionLimits,
+    /// Whether the process should open no more files and sockets than it must. Asked for each newcomer.
+    pub files_short: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub metrics: PortMetrics,
+}
+
+/// What the connections of a port share. The table's handles close connections when they are dropped.
+struct Port {
+    table: Mutex<ConnectionTable<oneshot::Sender<Infallible>>>,
+    metrics: PortMetrics,
+    began: Instant,
+}
+
+impl Port {
+    /// Looks at the table, or changes it, and keeps the metrics true.
+    fn table<T>(&self, act: impl FnOnce(&mut ConnectionTable<oneshot::Sender<Infallible>>, Duration) -> T) -> T {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut table, self.began.elapsed());
+        self.metrics.open(table.len(), table.authorised());
+        result
+    }
+}
+
+/// Serves until `shutdown` is done; then takes no more connections, lets answers that are under way end for
+/// [`SHUTDOWN_GRACE`], and returns. A failing connection or accept is logged and never ends it.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    options: ServerOptions,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let (stop, stopping) = watch::channel(());
+    let mut server = Server::new(router, options, stopping);
+    let mut shutdown = pin!(shutdown);
+    let mut look = interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let has_room = server.connections.len() < server.sockets_max;
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(ended) = server.connections.join_next() => log_panic(ended),
+            _ = look.tick(), if !server.connections.is_empty() => server.look(),
+            accepted = accept(&listener, server.rests_until), if has_room => server.take(accepted),
+        }
+    }
+    drop((listener, stop));
+    server.drain().await;
+}
+
+async fn accept(listener: &TcpListener, not_before: Option<Instant>) -> io::Result<(TcpStream, IpAddr)> {
+    if let Some(not_before) = not_before {
+        sleep_until(not_before.into()).await;
+    }
+    listener.accept().await.map(|(stream, address)| (stream, address.ip()))
+}
+
+struct Server {
+    router: Router,
+    port: Arc<Port>,
+    files_short: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Those of the table, and some that it has closed and whose tasks have not ended yet.
+    connections: JoinSet<()>,
+    sockets_max: usize,
+    stopping: watch::Receiver<()>,
+    rests_until: Option<Instant>,
+    throttle: Throttle,
+}
+
+impl Server {
+    fn new(router: Router, options: ServerOptions, stopping: watch::Receiver<()>) -> Self {
+        let ServerOptions { limits, files_short, metrics } = options;
+        let table = Mutex::new(ConnectionTable::new(limits));
+        Self {
+            router,
+            port: Arc::new(Port { table, metrics, began: Instant::now() }),
+            files_short,
+            connections: JoinSet::new(),
+            sockets_max: limits.max + CLOSING_MAX,
+            stopping,
+            rests_until: None,
+            throttle: Throttle::default(),
+        }
+    }
+
+    /// Lets a newcomer in, or closes it.
+    fn take(&mut self, accepted: io::Result<(TcpStream, IpAddr)>) {
+        self.rests_until = None;
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return self.not_accepted(&error),
+        };
+        self.port.metrics.accepted.inc();
+        let files_short = (self.files_short)();
+        let (held, evicted) = oneshot::channel();
+        match self.port.table(|table, now| table.admit(from, now, files_short, held)) {
+            Ok(admitted) => {
+                if let Some(reason) = admitted.evicted_for {
+                    self.port.metrics.evicted(reason);
+                    self.log(Event::Evicted(reason), &from);
+                }
+                let standing = Arc::new(Standing::new(Arc::clone(&self.port), admitted.id));
+                let (router, stopping) = (self.router.clone(), self.stopping.clone());
+                self.connections.spawn(connection::serve(stream, standing, router, evicted, stopping));
+            }
+            Err(reason) => {
+                drop(stream);
+                self.port.metrics.refused(reason);
+                self.log(Event::Refused(reason), &from);
+                // Where it is one address that has too many, others are not to wait for it.
+                self.rests_until = (reason != table::Shortage::Address).then(|| Instant::now() + ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    fn not_accepted(&mut self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+            return tracing::debug!("a client left before it was let in: {error}");
+        }
+        self.log(Event::NotAccepted, error);
+        self.rests_until = Some(Instant::now() + ACCEPT_PAUSE);
+        self.look();
+    }
+
+    fn look(&mut self) {
+        let files_short = (self.files_short)();
+        let (overdue, useless) =
+            self.port.table(|table, now| (table.close_overdue(now), table.close_useless(now, files_short)));
+        overdue.into_iter().for_each(|reason| self.port.metrics.timed_out(reason));
+        for reason in useless {
+            self.port.metrics.evicted(reason);
+            self.log(Event::Evicted(reason), &"a look at all connections");
+        }
+    }
+
+    fn log(&mut self, event: Event, last: &dyn std::fmt::Display) {
+        if let Some(count) = self.throttle.note(event, self.port.began.elapsed()) {
+            tracing::warn!(port = self.port.metrics.port, count, %last, "{}", event.text());
+        }
+    }
+
+    async fn drain(mut self) {
+        let drained = async { while self.connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_GRACE, drained).await.is_err() {
+            tracing::info!(
+                port = self.port.metrics.port,
+                "connections were still open {} s after the port closed; they are cut off",
+                SHUTDOWN_GRACE.as_secs()
+            );
+        }
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!("a connection ended in a bug: {error}");
+    }
+}
