@@ -28,6 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections to one peer. A heartbeat whose answer is late, because packets were lost, does not hold up the next one: that takes another connection,
 /// as long as one is left: enough for a heartbeat each [`HEARTBEAT_INTERVAL`] until the first is given up.
 const LANES_MAX: usize = 12;
+/// Connections that were not needed for so many heartbeats are closed: 30 s, less than the peer lets them idle.
+const SPARE_BEATS_MAX: u32 = 120;
 /// An answer is two times.
 const ANSWER_BYTES_MAX: usize = 256;
 /// Pause between attempts to connect.
@@ -129,6 +131,7 @@ impl Link {
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut idle = vec![Lane::over(stream, closed.clone()).await?];
         let mut busy = FuturesUnordered::new();
+        let mut spare = Spare::default();
         loop {
             tokio::select! {
                 Some(()) = any_closed.recv() => return Ok(()),
@@ -145,6 +148,9 @@ impl Link {
                     let outgoing = Arc::clone(&heartbeat.borrow_and_update());
                     let body = postcard::to_allocvec(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
                     busy.push(self.send(idle.pop(), closed.clone(), body));
+                    if spare.are_useless(idle.len()) {
+                        idle.clear();
+                    }
                 }
             }
         }
@@ -188,6 +194,21 @@ impl Link {
         }
         let heard: Heard = postcard::from_bytes(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
         Ok(Sample { sent, heard, returned })
+    }
+}
+
+/// Connections that a bad moment of the network left behind. Pure.
+#[derive(Default)]
+struct Spare {
+    /// Heartbeats since all connections were in use.
+    beats: u32,
+}
+
+impl Spare {
+    /// Called at each heartbeat with the number of connections that it left idle: whether to close them.
+    fn are_useless(&mut self, idle: usize) -> bool {
+        self.beats = if idle == 0 { 0 } else { self.beats + 1 };
+        self.beats == SPARE_BEATS_MAX
     }
 }
 
@@ -237,6 +258,10 @@ enum LinkError {
     #[error("heartbeat rejected with status {0}; do both nodes have the same cluster secret?")]
     Rejected(u16),
 }
+
+const _: () = assert!(
+    SPARE_BEATS_MAX as u128 * HEARTBEAT_INTERVAL.as_millis() < holdfast_control_api::limits::IDLE_MAX.as_millis()
+);
 
 #[cfg(test)]
 mod tests {
@@ -294,6 +319,17 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn connections_that_nothing_needs_any_more_are_closed_and_others_are_not() {
+        let mut spare = Spare::default();
+        let beats = |spare: &mut Spare, count: u32, idle| (0..count).filter(|_| spare.are_useless(idle)).count();
+        assert_eq!(beats(&mut spare, SPARE_BEATS_MAX - 1, 1), 0);
+        assert_eq!(beats(&mut spare, 1, 0), 0, "all are in use");
+        assert_eq!(beats(&mut spare, SPARE_BEATS_MAX - 1, 11), 0);
+        assert!(spare.are_useless(11));
+        assert_eq!(beats(&mut spare, 10 * SPARE_BEATS_MAX, 0), 0);
     }
 
     #[tokio::test]
