@@ -1,11 +1,13 @@
 //! One camera: its state, who watches it, and the task that captures its frames on time.
 
-use crate::clip::Clips;
 use crate::clock::{Clock, micros};
 use crate::faults::Faults;
+use crate::film::Films;
 use crate::history::History;
+use crate::microphone::Hearing;
+use crate::oddity::Rhythm;
 use crate::options::CameraOptions;
-use crate::producer::{Frame, Producer, samples_at, ticks_90k};
+use crate::producer::{Frame, Producer, ticks_90k};
 use crate::random::Random;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +23,7 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Camera {
     pub(crate) options: CameraOptions,
-    pub(crate) clips: Clips,
+    pub(crate) films: Films,
     clock: Clock,
     /// Where this camera's RTP clocks start.
     epoch_us: u64,
@@ -64,10 +66,10 @@ pub(crate) struct Reservation {
 }
 
 impl Camera {
-    pub(crate) fn new(options: CameraOptions, clips: Clips, clock: Clock) -> Self {
+    pub(crate) fn new(options: CameraOptions, films: Films, clock: Clock) -> Self {
         Self {
             options,
-            clips,
+            films,
             clock,
             epoch_us: clock.now_us(),
             faults: Mutex::default(),
@@ -115,7 +117,11 @@ impl Camera {
     pub(crate) fn rtp_now(&self) -> (u32, u32) {
         let micros = self.clock.now_us() - self.epoch_us;
         let video = ticks_90k(micros).wrapping_add_signed(self.faults().timestamp_offset_90k);
-        (video as u32, samples_at(micros) as u32)
+        (video as u32, self.hearing().map_or(0, |hearing| hearing.ticks(micros)) as u32)
+    }
+
+    pub(crate) fn hearing(&self) -> Option<Hearing> {
+        Hearing::of(self.options.audio, self.options.oddity)
     }
 
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation, Refusal> {
@@ -183,35 +189,66 @@ impl Drop for Reservation {
     }
 }
 
-/// Captures frames on time for ever. Ends only when its task is ended.
+/// Captures frames on time without end. Ends only when its task is ended.
 pub(crate) async fn run(camera: Arc<Camera>, mut random: Random) {
-    let interval_us = 1_000_000 / u64::from(camera.options.fps);
+    let rhythm = Rhythm::new(camera.options.oddity, camera.options.fps);
+    let (frames, seconds) = rhythm.rate();
+    let interval_us = 1_000_000 * seconds / frames;
     let clip_us = 10_000_000;
     let phase_us = camera.options.phase.map_or_else(|| random.next_u64() % clip_us, micros);
     let start_frame = phase_us / interval_us % u64::from(u16::MAX);
-    let mut producer = Producer::new(&camera.options, camera.clips.clone(), camera.epoch_us, start_frame, random);
-    let mut schedule = Schedule::new(camera.epoch_us + phase_us % interval_us, camera.options.fps);
+    let mut producer = Producer::new(&camera.options, camera.films.clone(), camera.epoch_us, start_frame, random);
+    let mut schedule = Schedule::new(camera.epoch_us + phase_us % interval_us, frames, seconds);
+    let mut held = Held::default();
     loop {
         // Waits for one frame interval at most.
         tokio::time::sleep_until(camera.clock.instant(schedule.due_us())).await;
-        capture(&camera, &mut producer, schedule.due_us());
+        let due_us = schedule.due_us();
+        let elapsed_us = due_us - camera.epoch_us;
+        let frame = if rhythm.rests(elapsed_us) { None } else { capture(&camera, &mut producer, due_us) };
+        held.take(&camera, frame, rhythm.burst(elapsed_us));
         schedule.advance(camera.clock.now_us());
     }
 }
 
-fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) {
-    let Some(plan) = camera.faults().plan() else { return };
+fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) -> Option<Arc<Frame>> {
+    let plan = camera.faults().plan()?;
     let sequence = camera.history().push(captured_us);
     match producer.next(&plan, sequence, captured_us, camera.watched()) {
         Ok(Some(frame)) => {
             let mut faults = camera.faults();
             faults.drop_packets = faults.drop_packets.saturating_sub(frame.packets_dropped);
             drop(faults);
-            camera.publish(&Arc::new(frame));
+            if frame.hurt {
+                camera.history().hurt(sequence);
+            }
+            Some(Arc::new(frame))
         }
-        Ok(None) => {}
+        Ok(None) => None,
         Err(error) => {
-            tracing::error!(camera = camera.options.id, sequence, ?error, "a frame could not be made into RTP packets")
+            tracing::error!(camera = camera.options.id, sequence, %error, "a frame could not be made into RTP packets");
+            None
+        }
+    }
+}
+
+/// Frames that wait for their burst: of one burst at most.
+#[derive(Debug, Default)]
+struct Held {
+    burst: u64,
+    frames: Vec<Arc<Frame>>,
+}
+
+impl Held {
+    /// Publishes the frame at once, or the last burst when the next begins.
+    fn take(&mut self, camera: &Camera, frame: Option<Arc<Frame>>, burst: Option<u64>) {
+        if let Some(burst) = burst.filter(|burst| *burst != self.burst) {
+            self.burst = burst;
+            self.frames.drain(..).for_each(|frame| camera.publish(&frame));
+        }
+        match burst {
+            Some(_) => self.frames.extend(frame),
+            None => frame.iter().for_each(|frame| camera.publish(frame)),
         }
     }
 }
@@ -221,23 +258,24 @@ fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) {
 struct Schedule {
     start_us: u64,
     frames: u64,
-    fps: u64,
+    /// So many frames in so many seconds.
+    rate: (u64, u64),
 }
 
 impl Schedule {
-    fn new(start_us: u64, fps: u32) -> Self {
-        Self { start_us, frames: 0, fps: u64::from(fps) }
+    fn new(start_us: u64, frames: u64, seconds: u64) -> Self {
+        Self { start_us, frames: 0, rate: (frames, seconds) }
     }
 
     fn due_us(&self) -> u64 {
-        self.start_us + self.frames * 1_000_000 / self.fps
+        self.start_us + self.frames * 1_000_000 * self.rate.1 / self.rate.0
     }
 
     /// On to the next frame; past those that are late by more than [`LATE_MAX`].
     fn advance(&mut self, now_us: u64) {
         self.frames += 1;
         if now_us.saturating_sub(self.due_us()) > micros(LATE_MAX) {
-            self.frames = (now_us - self.start_us) * self.fps / 1_000_000 + 1;
+            self.frames = (now_us - self.start_us) * self.rate.0 / (1_000_000 * self.rate.1) + 1;
         }
     }
 }
@@ -253,7 +291,7 @@ mod tests {
 
     #[test]
     fn frames_are_due_without_drift() {
-        let mut schedule = Schedule::new(1_000, 30);
+        let mut schedule = Schedule::new(1_000, 30, 1);
         for _ in 0..30 {
             schedule.advance(0);
         }
@@ -261,8 +299,17 @@ mod tests {
     }
 
     #[test]
+    fn frames_may_be_seconds_apart() {
+        let mut schedule = Schedule::new(0, 1, 4);
+        schedule.advance(0);
+        assert_eq!(schedule.due_us(), 4_000_000);
+        schedule.advance(100_000_000);
+        assert_eq!(schedule.due_us(), 104_000_000);
+    }
+
+    #[test]
     fn a_little_late_catches_up_and_very_late_leaves_out() {
-        let mut schedule = Schedule::new(0, 25);
+        let mut schedule = Schedule::new(0, 25, 1);
         schedule.advance(1_500_000);
         assert_eq!(schedule.due_us(), 40_000);
         schedule.advance(10_000_000);

@@ -56,7 +56,8 @@ pub(crate) async fn serve(stream: TcpStream, cameras: Arc<Cameras>, random: Rand
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     let now = Instant::now();
-    let mut connection = Connection { reader, writer, input: BytesMut::new(), idle_at: now + IDLE_DEADLINE, dialogue };
+    let idle_at = now + IDLE_DEADLINE;
+    let mut connection = Connection { reader, writer, input: BytesMut::new(), idle_at, dialogue, held: None };
     let mut out = Vec::new();
     loop {
         let action = connection.select().await?;
@@ -72,6 +73,8 @@ struct Connection {
     input: BytesMut,
     idle_at: Instant,
     dialogue: Dialogue,
+    /// An answer that is due after so many frames: the oddity of some cameras.
+    held: Option<(Vec<u8>, u32)>,
 }
 
 impl Connection {
@@ -98,13 +101,34 @@ impl Connection {
             Action::Request(request) => {
                 // A camera thinks for no longer than it is told to.
                 sleep(self.dialogue.delay(&request)).await;
-                let response = self.dialogue.answer(&request);
-                response.write(out).map_err(|error| End::Io(io::Error::other(error)))
+                let frames_before = self.dialogue.frames_before_answer(&request);
+                let Some(reply) = self.dialogue.answer(&request) else { return Ok(()) };
+                if frames_before > 0 {
+                    let mut answer = Vec::new();
+                    reply.write(&mut answer);
+                    self.held = Some((answer, frames_before));
+                } else {
+                    reply.write(out);
+                }
+                Ok(())
             }
+            Action::Deliver(_) if self.dialogue.is_login_overdue() => Err(End::Kicked),
             Action::Deliver(frame) => match &mut self.dialogue.session {
-                Some(session) => session.deliver(&frame, out).await.map_err(End::Packet),
+                Some(session) => {
+                    session.deliver(&frame, out).await.map_err(End::Packet)?;
+                    self.release(out);
+                    Ok(())
+                }
                 None => Ok(()),
             },
+        }
+    }
+
+    /// Appends the answer that was held back, once its frames are through.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        match self.held.take() {
+            Some((answer, frames)) if frames <= 1 => out.extend_from_slice(&answer),
+            held => self.held = held.map(|(answer, frames)| (answer, frames - 1)),
         }
     }
 

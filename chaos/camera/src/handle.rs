@@ -1,9 +1,10 @@
-//! Faults and truth of one camera, for whoever runs a test.
+//! Faults and truth of one camera, for those who run a test.
 
 use crate::camera::Camera;
 use crate::clip::Picture;
 use crate::faults::{SdpKind, TimestampKind};
 use crate::history::Sent;
+use crate::oddity::Oddity;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,18 @@ impl CameraHandle {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.camera.options.id
+    }
+
+    /// What is odd about it, if anything.
+    #[must_use]
+    pub fn oddity(&self) -> Option<Oddity> {
+        self.camera.options.oddity
+    }
+
+    /// Whether the camera's oddity has spoiled this frame: who does not have it has lost nothing.
+    #[must_use]
+    pub fn is_hurt(&self, sequence: u64) -> bool {
+        self.camera.history().is_hurt(sequence)
     }
 
     /// No frames from now on; sessions stay open and no sequence numbers are taken.

@@ -1,7 +1,7 @@
 //! Which frames a camera has captured, and when: the truth that recordings are counted against.
 
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// One frame that a camera captured. Frames that a fault dropped are among them: nobody can have recorded those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ const HISTORY_FRAMES_MAX: usize = 100_000;
 pub(crate) struct History {
     first: u64,
     captured_us: VecDeque<u64>,
+    /// Frames that the camera itself spoiled, by their numbers.
+    hurt: BTreeSet<u64>,
 }
 
 impl History {
@@ -38,9 +40,19 @@ impl History {
         if self.captured_us.len() == HISTORY_FRAMES_MAX {
             self.captured_us.pop_front();
             self.first += 1;
+            self.hurt = self.hurt.split_off(&self.first);
         }
         self.captured_us.push_back(captured_us);
         sequence
+    }
+
+    /// Remembers that a frame cannot be whole.
+    pub(crate) fn hurt(&mut self, sequence: u64) {
+        self.hurt.insert(sequence);
+    }
+
+    pub(crate) fn is_hurt(&self, sequence: u64) -> bool {
+        self.hurt.contains(&sequence)
     }
 
     pub(crate) fn captured_us(&self, sequence: u64) -> Option<u64> {

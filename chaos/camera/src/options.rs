@@ -2,6 +2,8 @@
 
 use crate::auth::Credentials;
 use crate::clip::CLIP_GOP_FRAMES;
+use crate::codec::Codec;
+use crate::oddity::Oddity;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -42,6 +44,10 @@ pub struct CameraOptions {
     pub audio: bool,
     /// Sessions start at a keyframe instead of the current frame. Most real cameras start anywhere.
     pub start_at_keyframe: bool,
+    /// Cameras of H.265 play small clips of their own, at 25 fps.
+    pub codec: Codec,
+    /// What is odd about the camera, if anything.
+    pub oddity: Option<Oddity>,
 }
 
 impl CameraOptions {
@@ -57,7 +63,21 @@ impl CameraOptions {
             credentials: Credentials::None,
             audio: false,
             start_at_keyframe: false,
+            codec: Codec::H264,
+            oddity: None,
         }
+    }
+
+    /// A camera with this oddity, and with what the oddity needs: a codec, a login (`user`, `pass`), sound.
+    #[must_use]
+    pub fn odd(id: u32, oddity: Oddity) -> Self {
+        let credentials = match oddity.login() {
+            Some((user, password)) => Credentials::Digest { user: user.to_owned(), password: password.to_owned() },
+            None => Credentials::None,
+        };
+        let audio = oddity.audio().is_some();
+        let codec = oddity.codec().unwrap_or_default();
+        Self { oddity: Some(oddity), audio, codec, credentials, ..Self::new(id) }
     }
 }
 
@@ -71,6 +91,8 @@ pub enum OptionsError {
     Gop { camera: u32, frames: u32 },
     #[error("camera {camera}: {bps} bit/s is not within 1 to {BITRATE_BPS_MAX}")]
     Bitrate { camera: u32, bps: u64 },
+    #[error("camera {camera}: `{oddity}` is an oddity of {only:?} only")]
+    Codec { camera: u32, oddity: Oddity, only: Codec },
 }
 
 impl Options {
@@ -98,6 +120,11 @@ impl CameraOptions {
         if !(1..=BITRATE_BPS_MAX).contains(&self.bitrate_bps) {
             return Err(OptionsError::Bitrate { camera, bps: self.bitrate_bps });
         }
+        if let Some(oddity) = self.oddity
+            && let Some(only) = oddity.codec().filter(|only| *only != self.codec)
+        {
+            return Err(OptionsError::Codec { camera, oddity, only });
+        }
         Ok(())
     }
 }
@@ -119,5 +146,8 @@ mod tests {
         assert_eq!(with(|camera| camera.fps = 0), Err(OptionsError::Fps { camera: 4, fps: 0 }));
         assert_eq!(with(|camera| camera.gop_frames = 26), Err(OptionsError::Gop { camera: 4, frames: 26 }));
         assert_eq!(with(|camera| camera.bitrate_bps = 0), Err(OptionsError::Bitrate { camera: 4, bps: 0 }));
+        let oddity = "two-pps".parse().unwrap();
+        let wrong = with(|camera| (camera.oddity, camera.codec) = (Some(oddity), Codec::H265));
+        assert_eq!(wrong, Err(OptionsError::Codec { camera: 4, oddity, only: Codec::H264 }));
     }
 }

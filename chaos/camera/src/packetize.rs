@@ -1,22 +1,19 @@
-//! Frames as RTP packets (RFC 3550; H.264: RFC 6184, non-interleaved mode), built once a camera and patched for each session.
+//! Frames as RTP packets (RFC 3550), built once a camera and patched for each session.
 
+use crate::codec::Codec;
+use crate::packing::{self, Payload, VIDEO_PAYLOAD_TYPE};
 use crate::random::Random;
 use rtp_types::prelude::*;
 use rtp_types::{RtpPacketBuilder, RtpPacketMut, RtpParseError, RtpWriteError};
 use std::ops::Range;
 
-/// RTP payload bytes of one packet at most, so that it fits an Ethernet frame.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 1400;
-pub(crate) const VIDEO_PAYLOAD_TYPE: u8 = 96;
 /// PCMU at 8 kHz (RFC 3551, table 4).
 pub(crate) const AUDIO_PAYLOAD_TYPE: u8 = 0;
+pub(crate) const AAC_PAYLOAD_TYPE: u8 = 97;
 
 /// `$`, channel and length before each packet on a TCP connection (RFC 2326, 10.12).
 pub(crate) const INTERLEAVED_BYTES: usize = 4;
 const RTP_HEADER_BYTES: usize = 12;
-const FU_A: u8 = 28;
-const FU_START: u8 = 0x80;
-const FU_END: u8 = 0x40;
 
 /// The packets of one frame, one behind the other in the form of an interleaved TCP stream. Channel, SSRC and the bases of sequence number and
 /// timestamp are each session's own, see [`Numbers::patch`].
@@ -40,18 +37,38 @@ pub(crate) struct Numbers {
 
 impl Packets {
     /// One access unit; the last packet has the marker.
-    pub(crate) fn of_access_unit(nals: &[&[u8]], timestamp: u32) -> Result<Self, RtpWriteError> {
+    pub(crate) fn of_access_unit(codec: Codec, nals: &[&[u8]], timestamp: u32) -> Result<Self, RtpWriteError> {
         let mut packets = Self::default();
         for (at, nal) in nals.iter().enumerate() {
-            packets.push_nal(nal, at + 1 == nals.len(), timestamp)?;
+            let is_last = at + 1 == nals.len();
+            let mut pushed = Ok(());
+            packing::for_each_packet(codec, nal, |parts, ends_unit| {
+                if pushed.is_ok() {
+                    pushed = packets.push(VIDEO_PAYLOAD_TYPE, parts, is_last && ends_unit, timestamp);
+                }
+            });
+            pushed?;
         }
         Ok(packets)
     }
 
-    /// One packet of audio samples.
-    pub(crate) fn of_audio(samples: &[u8], timestamp: u32) -> Result<Self, RtpWriteError> {
+    /// What an oddity has made of an access unit. What is lost takes its sequence number.
+    pub(crate) fn of_payloads(payloads: &[Payload]) -> Result<Self, RtpWriteError> {
         let mut packets = Self::default();
-        packets.push(AUDIO_PAYLOAD_TYPE, &[samples], false, timestamp)?;
+        for payload in payloads {
+            if payload.is_lost {
+                packets.sequence_numbers = packets.sequence_numbers.wrapping_add(1);
+            } else {
+                packets.push(payload.kind, &[&payload.bytes], payload.marker, payload.timestamp)?;
+            }
+        }
+        Ok(packets)
+    }
+
+    /// One packet of audio.
+    pub(crate) fn of_audio(kind: u8, payload: &[u8], marker: bool, timestamp: u32) -> Result<Self, RtpWriteError> {
+        let mut packets = Self::default();
+        packets.push(kind, &[payload], marker, timestamp)?;
         Ok(packets)
     }
 
@@ -74,26 +91,21 @@ impl Packets {
         }
     }
 
+    /// The packets of `next` behind these.
+    pub(crate) fn append(&mut self, next: &Self) -> Result<(), RtpParseError> {
+        let numbers = Numbers { channel: 0, ssrc: 0, sequence: self.sequence_numbers, timestamp_offset: 0 };
+        let before = self.buffer.len();
+        { numbers }.patch(next, &mut self.buffer)?;
+        self.ends.extend(next.ends.iter().map(|end| before + end));
+        self.sequence_numbers = self.sequence_numbers.wrapping_add(next.sequence_numbers);
+        self.payload_octets += next.payload_octets;
+        Ok(())
+    }
+
     /// Each packet's place in the buffer, interleaving header included.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(self.ends.iter().copied()).map(|(start, end)| start..end)
-    }
-
-    fn push_nal(&mut self, nal: &[u8], last: bool, timestamp: u32) -> Result<(), RtpWriteError> {
-        let Some((&header, body)) = nal.split_first() else { return Ok(()) };
-        if nal.len() <= PAYLOAD_BYTES_MAX {
-            return self.push(VIDEO_PAYLOAD_TYPE, &[nal], last, timestamp);
-        }
-        let fragments = body.chunks(PAYLOAD_BYTES_MAX - 2);
-        let count = fragments.len();
-        for (at, fragment) in fragments.enumerate() {
-            let start = if at == 0 { FU_START } else { 0 };
-            let end = if at + 1 == count { FU_END } else { 0 };
-            let fu = [header & 0xe0 | FU_A, start | end | header & 0x1f];
-            self.push(VIDEO_PAYLOAD_TYPE, &[&fu, fragment], last && end != 0, timestamp)?;
-        }
-        Ok(())
     }
 
     fn push(&mut self, kind: u8, payload: &[&[u8]], marker: bool, timestamp: u32) -> Result<(), RtpWriteError> {
@@ -142,7 +154,6 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use rtp_types::RtpPacket;
 
     fn numbers() -> Numbers {
@@ -155,46 +166,49 @@ mod tests {
         packets.ranges().map(|range| out[range].to_vec()).collect()
     }
 
-    /// Undoes RFC 6184, 5.6 and 5.8.
-    fn reassemble(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let mut nals: Vec<Vec<u8>> = Vec::new();
-        for bytes in packets {
+    #[test]
+    fn packets_have_the_sessions_numbers_and_fit_their_frames() {
+        let nal = |size: usize| vec![0x65_u8; size];
+        let nals = [nal(3), nal(5000), nal(1401)];
+        let parts: Vec<&[u8]> = nals.iter().map(Vec::as_slice).collect();
+        let packets = patched(&Packets::of_access_unit(Codec::H264, &parts, 1).unwrap());
+        assert_eq!(packets.len(), 1 + 4 + 2);
+        for (at, bytes) in packets.iter().enumerate() {
             let packet = RtpPacket::parse(&bytes[INTERLEAVED_BYTES..]).unwrap();
-            match packet.payload() {
-                [indicator, header, rest @ ..] if indicator & 0x1f == FU_A => {
-                    if header & FU_START != 0 {
-                        nals.push(vec![indicator & 0xe0 | header & 0x1f]);
-                    }
-                    nals.last_mut().unwrap().extend_from_slice(rest);
-                }
-                whole => nals.push(whole.to_vec()),
-            }
+            assert!(packet.payload_len() <= packing::PAYLOAD_BYTES_MAX);
+            assert_eq!(packet.marker_bit(), at + 1 == packets.len());
+            assert_eq!(packet.sequence_number(), u16::MAX.wrapping_add(at as u16));
+            assert_eq!((packet.timestamp(), packet.ssrc(), bytes[1]), (0, 0xabcd, 2));
+            assert_eq!(usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), bytes.len() - INTERLEAVED_BYTES);
         }
-        nals
     }
 
-    proptest! {
-        #[test]
-        fn an_access_unit_survives_its_packets(sizes in prop::collection::vec(1usize..5000, 1..6)) {
-            let nals: Vec<Vec<u8>> = sizes.iter().map(|&size| (0..size).map(|i| if i == 0 { 0x65 } else { i as u8 }).collect()).collect();
-            let parts: Vec<&[u8]> = nals.iter().map(Vec::as_slice).collect();
-            let packets = patched(&Packets::of_access_unit(&parts, 1).unwrap());
-            prop_assert_eq!(reassemble(&packets), nals);
-            for (at, bytes) in packets.iter().enumerate() {
-                let packet = RtpPacket::parse(&bytes[INTERLEAVED_BYTES..]).unwrap();
-                prop_assert!(packet.payload_len() <= PAYLOAD_BYTES_MAX);
-                prop_assert_eq!(packet.marker_bit(), at + 1 == packets.len());
-                prop_assert_eq!(packet.sequence_number(), u16::MAX.wrapping_add(at as u16));
-                prop_assert_eq!((packet.timestamp(), packet.ssrc(), bytes[1]), (0, 0xabcd, 2));
-                prop_assert_eq!(usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), bytes.len() - INTERLEAVED_BYTES);
-            }
-        }
+    #[test]
+    fn payloads_that_are_lost_take_their_numbers() {
+        let payload = |is_lost| Payload { is_lost, ..Payload::new(vec![0x41, 1], 0) };
+        let packets = Packets::of_payloads(&[payload(false), payload(true), payload(false)]).unwrap();
+        assert_eq!((packets.len(), packets.sequence_numbers), (2, 3));
+        let last = patched(&packets).remove(1);
+        assert_eq!(RtpPacket::parse(&last[INTERLEAVED_BYTES..]).unwrap().sequence_number(), 1);
+    }
+
+    #[test]
+    fn packets_are_put_behind_others() {
+        let audio = |timestamp| Packets::of_audio(AUDIO_PAYLOAD_TYPE, &[1, 2], false, timestamp).unwrap();
+        let mut packets = audio(5);
+        packets.append(&audio(9)).unwrap();
+        let seen: Vec<(u16, u32)> = patched(&packets)
+            .iter()
+            .map(|bytes| RtpPacket::parse(&bytes[INTERLEAVED_BYTES..]).unwrap())
+            .map(|packet| (packet.sequence_number(), packet.timestamp().wrapping_add(1)))
+            .collect();
+        assert_eq!(seen, [(u16::MAX, 5), (0, 9)]);
     }
 
     #[test]
     fn dropped_packets_leave_a_hole() {
         let nal = vec![0x41u8; 5000];
-        let mut packets = Packets::of_access_unit(&[&nal], 0).unwrap();
+        let mut packets = Packets::of_access_unit(Codec::H264, &[&nal], 0).unwrap();
         packets.drop_first(2);
         assert_eq!((packets.len(), packets.sequence_numbers), (2, 4));
         let first = patched(&packets).remove(0);
@@ -206,14 +220,12 @@ mod tests {
 
     #[test]
     fn garbage_keeps_the_rtp_headers() {
-        let mut packets = Packets::of_access_unit(&[&[0x41u8; 3000]], 7).unwrap();
-        let before = reassemble(&patched(&packets));
+        let mut packets = Packets::of_access_unit(Codec::H264, &[&[0x41u8; 3000]], 7).unwrap();
         packets.garble(&mut Random::seeded(1));
         let after = patched(&packets);
         assert!(after.iter().all(|bytes| RtpPacket::parse(&bytes[INTERLEAVED_BYTES..]).unwrap().ssrc() == 0xabcd));
         assert_ne!(after.iter().flatten().collect::<Vec<_>>().len(), 0);
         let payloads: Vec<u8> = after.iter().flat_map(|bytes| bytes[16..].to_vec()).collect();
         assert!(payloads.iter().filter(|&&byte| byte == 0x41).count() < payloads.len() / 10);
-        assert_eq!(before.len(), 1);
     }
 }

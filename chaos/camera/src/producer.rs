@@ -1,18 +1,18 @@
-//! Makes a camera's frames: clip, stamp, padding and faults into RTP packets. A function of its inputs; the caller brings times and numbers.
+//! Makes a camera's frames: clip, stamp, padding, faults and oddities into RTP packets. A function of its inputs; the caller brings times and numbers.
 
-use crate::clip::{ClipFrame, Clips, Picture, Playhead};
+use crate::clip::ClipFrame;
+use crate::codec::Codec;
 use crate::faults::{FramePlan, TimestampKind};
+use crate::film::{Film, Films};
+use crate::microphone::{Hearing, Microphone, SoundError};
+use crate::oddity::{AccessUnit, Lossy, Oddity, Rhythm};
 use crate::options::CameraOptions;
 use crate::packetize::Packets;
+use crate::packing;
 use crate::random::Random;
 use crate::rate::RatePlan;
 use crate::stamp::Stamp;
 use rtp_types::RtpWriteError;
-use std::f64::consts::TAU;
-
-const AUDIO_HZ: u64 = 8_000;
-/// A period of the 500 Hz tone.
-const TONE_SAMPLES: u64 = 16;
 
 /// One frame, the same for all sessions of its camera.
 #[derive(Debug)]
@@ -26,40 +26,59 @@ pub(crate) struct Frame {
     /// UDP sessions swap the packets pairwise. TCP cannot reorder.
     pub(crate) reordered: bool,
     pub(crate) packets_dropped: u32,
+    /// It cannot be whole: the camera's oddity is such.
+    pub(crate) hurt: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProduceError {
+    #[error("a packet cannot be written: {0:?}")]
+    Write(RtpWriteError),
+    #[error(transparent)]
+    Sound(#[from] SoundError),
 }
 
 #[derive(Debug)]
 pub(crate) struct Producer {
     camera: u32,
-    gop_frames: usize,
-    clips: Clips,
-    picture: Picture,
-    playhead: Playhead,
+    film: Film,
+    oddity: Option<Oddity>,
+    lossy: Option<Lossy>,
+    /// Frames made so far.
+    number: u64,
+    frame_ticks: i64,
     rate: RatePlan,
     random: Random,
     /// Where the RTP clocks start.
     epoch_us: u64,
-    tone: Option<[u8; TONE_SAMPLES as usize]>,
-    audio_sent_samples: u64,
-    /// What one frame interval has: after a freeze or without a session, what lies further back was never sampled.
-    audio_samples_max: u64,
+    hearing: Option<Hearing>,
+    microphone: Option<Microphone>,
 }
 
 impl Producer {
-    pub(crate) fn new(options: &CameraOptions, clips: Clips, epoch_us: u64, start_frame: u64, random: Random) -> Self {
-        let gop_frames = options.gop_frames as usize;
+    pub(crate) fn new(
+        options: &CameraOptions,
+        films: Films,
+        epoch_us: u64,
+        start_frame: u64,
+        mut random: Random,
+    ) -> Self {
+        let CameraOptions { oddity, fps, .. } = *options;
+        let lossy = Lossy::new(oddity, Random::seeded(random.next_u64()));
+        let hearing = Hearing::of(options.audio, oddity);
+        let (frames, seconds) = Rhythm::new(oddity, fps).rate();
         Self {
             camera: options.id,
-            gop_frames,
-            clips,
-            picture: Picture::Main,
-            playhead: Playhead::at(start_frame, gop_frames),
-            rate: RatePlan::new(options.bitrate_bps, options.fps, options.gop_frames),
+            film: Film::new(films, oddity, options.gop_frames as usize, start_frame),
+            oddity,
+            lossy,
+            number: 0,
+            frame_ticks: (90_000 * seconds / frames).cast_signed(),
+            rate: RatePlan::new(options.bitrate_bps, fps, options.gop_frames),
             random,
             epoch_us,
-            tone: options.audio.then(tone),
-            audio_sent_samples: 0,
-            audio_samples_max: AUDIO_HZ / u64::from(options.fps) + 1,
+            hearing,
+            microphone: hearing.map(|hearing| Microphone::new(hearing, fps)),
         }
     }
 
@@ -70,47 +89,83 @@ impl Producer {
         sequence: u64,
         captured_us: u64,
         wanted: bool,
-    ) -> Result<Option<Frame>, RtpWriteError> {
-        let clip_frame = self.advance(plan.picture);
+    ) -> Result<Option<Frame>, ProduceError> {
+        let seen = self.film.next(plan.picture);
+        let number = self.number;
+        self.number += 1;
         if plan.dropped || !wanted {
             return Ok(None);
         }
-        let video_timestamp = self.video_timestamp(plan, captured_us);
+        let shift = seen.shown_later * self.frame_ticks;
+        let video_timestamp = self.video_timestamp(plan, captured_us).wrapping_add(shift as u32);
         let stamp = Stamp { camera: self.camera, sequence, captured_us };
-        let mut video = self.access_unit(&clip_frame, stamp, video_timestamp)?;
+        let (mut video, hurt) =
+            self.access_unit(&seen.frame, stamp, number, video_timestamp).map_err(ProduceError::Write)?;
         let packets_dropped = video.len().min(plan.packets_dropped_max as usize);
         video.drop_first(packets_dropped);
         if plan.garbage {
             video.garble(&mut self.random);
         }
-        let audio_timestamp = samples_at(captured_us - self.epoch_us) as u32;
+        let micros = captured_us - self.epoch_us;
+        let audio = self.microphone.as_mut().map(|microphone| microphone.hear(micros)).transpose()?.flatten();
         Ok(Some(Frame {
-            keyframe: clip_frame.keyframe,
+            keyframe: seen.frame.keyframe,
             captured_us,
             video,
             video_timestamp,
-            audio: self.audio(captured_us)?,
-            audio_timestamp,
+            audio,
+            audio_timestamp: self.hearing.map_or(0, |hearing| hearing.ticks(micros) as u32),
             reordered: plan.reordered,
             packets_dropped: packets_dropped as u32,
+            hurt,
         }))
     }
 
-    fn advance(&mut self, picture: Picture) -> ClipFrame {
-        if picture != self.picture {
-            self.picture = picture;
-            self.playhead = Playhead::at(0, self.gop_frames);
-        }
-        self.playhead.next(self.clips.of(picture), self.gop_frames).clone()
-    }
-
-    fn access_unit(&mut self, frame: &ClipFrame, stamp: Stamp, timestamp: u32) -> Result<Packets, RtpWriteError> {
-        let bare_bytes = frame.bytes() + stamp.encode(0).len();
-        let sei = stamp.encode(self.rate.padding(frame.keyframe, bare_bytes));
+    /// Its packets, and whether they are not all of it.
+    fn access_unit(
+        &mut self,
+        frame: &ClipFrame,
+        stamp: Stamp,
+        number: u64,
+        timestamp: u32,
+    ) -> Result<(Packets, bool), RtpWriteError> {
+        let codec = self.film.codec();
+        let bare_bytes = frame.bytes() + stamp.encode_as(codec, 0).len();
+        let sei = stamp.encode_as(codec, self.rate.padding(frame.keyframe, bare_bytes));
         let head = frame.head.iter().map(AsRef::as_ref);
         let slices = frame.slices.iter().map(AsRef::as_ref);
         let nals: Vec<&[u8]> = head.chain([sei.as_slice()]).chain(slices).collect();
-        Packets::of_access_unit(&nals, timestamp)
+        match self.oddity {
+            Some(Oddity::Payload(_) | Oddity::Rtp(_) | Oddity::Loss(_)) => {
+                self.odd_access_unit(codec, &nals, frame.keyframe, number, timestamp)
+            }
+            _ => Ok((Packets::of_access_unit(codec, &nals, timestamp)?, false)),
+        }
+    }
+
+    fn odd_access_unit(
+        &mut self,
+        codec: Codec,
+        nals: &[&[u8]],
+        is_keyframe: bool,
+        number: u64,
+        timestamp: u32,
+    ) -> Result<(Packets, bool), RtpWriteError> {
+        let nals = nals.iter().map(|nal| nal.to_vec()).collect();
+        let mut unit = AccessUnit { codec, number, is_keyframe, nals, sets: self.film.sets() };
+        let payload = self.oddity.and_then(Oddity::payload);
+        if let Some(payload) = payload {
+            payload.bend_unit(&mut unit);
+        }
+        let mut payloads = packing::of_access_unit(codec, &unit.nals, timestamp);
+        let mut whole = payload.is_none_or(|payload| payload.bend_payloads(codec, number, &mut payloads));
+        if let Some(rtp) = self.oddity.and_then(Oddity::rtp) {
+            rtp.bend_payloads(number, &mut payloads);
+        }
+        if let Some(lossy) = &mut self.lossy {
+            whole &= !lossy.strike(&mut payloads, is_keyframe);
+        }
+        Ok((Packets::of_payloads(&payloads)?, !whole))
     }
 
     fn video_timestamp(&mut self, plan: &FramePlan, captured_us: u64) -> u32 {
@@ -123,19 +178,6 @@ impl Producer {
         };
         ticks.wrapping_add_signed(plan.timestamp_offset_90k) as u32
     }
-
-    /// The samples since those of the last frame.
-    fn audio(&mut self, captured_us: u64) -> Result<Option<Packets>, RtpWriteError> {
-        let Some(tone) = &self.tone else { return Ok(None) };
-        let to = samples_at(captured_us - self.epoch_us);
-        let from = self.audio_sent_samples.max(to.saturating_sub(self.audio_samples_max));
-        self.audio_sent_samples = to;
-        if to.saturating_sub(from) == 0 {
-            return Ok(None);
-        }
-        let samples: Vec<u8> = (from..to).map(|at| tone[(at % TONE_SAMPLES) as usize]).collect();
-        Packets::of_audio(&samples, from as u32).map(Some)
-    }
 }
 
 /// Ticks of the 90 kHz video clock (RFC 6184, 5.1) in `micros`.
@@ -143,33 +185,22 @@ pub(crate) fn ticks_90k(micros: u64) -> u64 {
     micros * 9 / 100
 }
 
-/// Samples of the 8 kHz audio clock in `micros`.
-pub(crate) fn samples_at(micros: u64) -> u64 {
-    micros * AUDIO_HZ / 1_000_000
-}
-
-fn tone() -> [u8; TONE_SAMPLES as usize] {
-    std::array::from_fn(|at| mu_law((8_000.0 * (TAU * at as f64 / TONE_SAMPLES as f64).sin()) as i16))
-}
-
-/// G.711 mu-law of a 16-bit sample (ITU-T G.711, table 2).
-fn mu_law(sample: i16) -> u8 {
-    let sign = if sample < 0 { 0x80 } else { 0 };
-    let magnitude = (sample.unsigned_abs() >> 2).min(8_158) + 33;
-    let exponent = 10 - magnitude.leading_zeros() as u8;
-    let mantissa = (magnitude >> (exponent + 1)) as u8 & 0x0f;
-    !(sign | exponent << 4 | mantissa)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clip::{Clips, Picture};
     use crate::faults::Faults;
     use crate::packetize::{INTERLEAVED_BYTES, Numbers};
+    use crate::stamp;
 
     fn producer(audio: bool) -> Producer {
         let options = CameraOptions { audio, ..CameraOptions::new(5) };
-        Producer::new(&options, Clips::load().unwrap(), 1_000_000, 0, Random::seeded(1))
+        make(&options)
+    }
+
+    fn make(options: &CameraOptions) -> Producer {
+        let films = Films::load(Clips::load().unwrap(), options.oddity, options.codec).unwrap();
+        Producer::new(options, films, 1_000_000, 0, Random::seeded(1))
     }
 
     fn plan() -> FramePlan {
@@ -237,8 +268,25 @@ mod tests {
         assert!(bytes(frames[3].audio.as_ref().unwrap()).len() == INTERLEAVED_BYTES + 12 + 320);
     }
 
+    /// Whatever its packets are like, each frame that is whole carries its stamp.
     #[test]
-    fn mu_law_is_that_of_g_711() {
-        assert_eq!([0, 32_767, -32_768, 1_000].map(mu_law), [0xff, 0x80, 0x00, 0xce]);
+    fn frames_of_every_oddity_are_stamped_and_said_to_be_hurt_where_they_are() {
+        for oddity in Oddity::all() {
+            for codec in [Codec::H264, Codec::H265] {
+                if oddity.codec().is_some_and(|only| only != codec) {
+                    continue;
+                }
+                let frames = play(&mut make(&CameraOptions { codec, ..CameraOptions::odd(5, oddity) }), plan(), 260);
+                assert_eq!(frames.len(), 260, "{oddity}");
+                let hurt = frames.iter().filter(|frame| frame.hurt).count();
+                let may_hurt = matches!(oddity, Oddity::Loss(_) | Oddity::Payload(_));
+                assert!(hurt < 130 && (hurt == 0 || may_hurt), "{oddity}: {hurt} hurt");
+                assert!(hurt > 0 || !matches!(oddity, Oddity::Loss(_)), "{oddity}");
+                assert!(frames.iter().any(|frame| frame.keyframe), "{oddity}");
+                let plain = frames.iter().find(|frame| !frame.hurt && frame.video.len() > 1).unwrap();
+                assert!(bytes(&plain.video).windows(16).any(|window| window == b"holdfast:stamp-1"), "{oddity}");
+            }
+        }
+        assert!(stamp::find(&[]).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use rtsp_types::headers::{RtpLowerTransport, RtpProfile, RtpTransport, Transport, Transports};
 use rtsp_types::{Method, Request, Response, ResponseBuilder, StatusCode, Url, Version, headers};
 
-use crate::sdp::{AUDIO_CONTROL, VIDEO_CONTROL};
+use crate::sdp::{AUDIO_CONTROL, SILENT_CONTROL, VIDEO_CONTROL};
 
 /// A session without any request from its client for this long is closed; told to clients in the `Session` header.
 pub(crate) const SESSION_TIMEOUT_S: u64 = 60;
@@ -22,6 +22,8 @@ pub(crate) const METHODS: [Method; 7] = [
 pub(crate) enum TrackKind {
     Video,
     Audio,
+    /// Of cameras that describe a track and send nothing on it.
+    Silent,
 }
 
 /// `/cam/<id>` or `/cam/<id>/<track>`.
@@ -32,6 +34,24 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// `described` is the camera that the connection has described: of a URL that leads elsewhere (a wrong `Content-Base`) only the track counts.
+    pub(crate) fn of_connection(url: &Url, described: Option<u32>) -> Option<Self> {
+        let named = Self::of(url);
+        let camera = named.map(|target| target.camera).or(described)?;
+        let last = url.path().rsplit('/').find(|segment| !segment.is_empty());
+        let track = last.and_then(Self::track_of).or(named.and_then(|target| target.track));
+        Some(Self { camera, track })
+    }
+
+    fn track_of(name: &str) -> Option<TrackKind> {
+        match name {
+            VIDEO_CONTROL => Some(TrackKind::Video),
+            AUDIO_CONTROL => Some(TrackKind::Audio),
+            SILENT_CONTROL => Some(TrackKind::Silent),
+            _ => None,
+        }
+    }
+
     pub(crate) fn of(url: &Url) -> Option<Self> {
         let mut segments = url.path().split('/').filter(|segment| !segment.is_empty());
         if segments.next() != Some("cam") {
@@ -40,9 +60,7 @@ impl Target {
         let camera = segments.next()?.parse().ok()?;
         let track = match segments.next() {
             None => None,
-            Some(VIDEO_CONTROL) => Some(TrackKind::Video),
-            Some(AUDIO_CONTROL) => Some(TrackKind::Audio),
-            Some(_) => return None,
+            Some(name) => Some(Self::track_of(name)?),
         };
         segments.next().is_none().then_some(Self { camera, track })
     }
@@ -114,9 +132,20 @@ mod tests {
         assert_eq!(target("/cam/7/?user=x"), Some((7, None)));
         assert_eq!(target("/cam/7/track1"), Some((7, Some(TrackKind::Video))));
         assert_eq!(target("/cam/7/track2"), Some((7, Some(TrackKind::Audio))));
-        for other in ["", "/cam", "/cam/x", "/cam/-1", "/cam/7/track3", "/cam/7/track1/x", "/7"] {
+        for other in ["", "/cam", "/cam/x", "/cam/-1", "/cam/7/track4", "/cam/7/track1/x", "/7"] {
             assert_eq!(target(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_wrong_base_leads_to_the_described_camera() {
+        let of = |url: &str, described| {
+            Target::of_connection(&Url::parse(url).unwrap(), described).map(|target| (target.camera, target.track))
+        };
+        assert_eq!(of("rtsp://192.0.2.9/elsewhere/track2", Some(7)), Some((7, Some(TrackKind::Audio))));
+        assert_eq!(of("rtsp://192.0.2.9/elsewhere/track2", None), None);
+        assert_eq!(of("rtsp://c/cam/3/track1", Some(7)), Some((3, Some(TrackKind::Video))));
+        assert_eq!(of("rtsp://c/cam/3/", Some(7)), Some((3, None)));
     }
 
     #[test]

@@ -5,9 +5,11 @@ use crate::clip::{ClipError, Clips};
 use crate::clock::Clock;
 use crate::connection;
 use crate::dialogue::Cameras;
+use crate::film::Films;
 use crate::handle::CameraHandle;
 use crate::options::{Options, OptionsError};
 use crate::random::Random;
+use crate::reel::ReelError;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub enum Error {
     Options(#[from] OptionsError),
     #[error("a built-in clip is damaged, which is a bug: {0}")]
     Clip(#[from] ClipError),
+    #[error("a built-in clip is damaged, which is a bug: {0}")]
+    Reel(#[from] ReelError),
     #[error("the task of a camera ended, which is a bug: {0}")]
     Camera(String),
 }
@@ -62,9 +66,12 @@ impl CameraServer {
         let listener = TcpListener::bind(options.bind).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let clock = Clock::start();
-        let cameras =
-            options.cameras.into_iter().map(|camera| (camera.id, Arc::new(Camera::new(camera, clips.clone(), clock))));
-        let cameras: Arc<Cameras> = Arc::new(cameras.collect());
+        let mut cameras = Cameras::new();
+        for camera in options.cameras {
+            let films = Films::load(clips.clone(), camera.oddity, camera.codec)?;
+            cameras.insert(camera.id, Arc::new(Camera::new(camera, films, clock)));
+        }
+        let cameras = Arc::new(cameras);
         let random = Random::seeded(options.seed.unwrap_or_else(Random::fresh_seed));
         let (stop_sender, stop) = watch::channel(());
         let (done, done_receiver) = watch::channel(());

@@ -1,6 +1,7 @@
 //! The stamp that every frame carries: one SEI message of type `user_data_unregistered` (ITU-T H.264, D.1.7) under our own UUID.
 
-use crate::annexb::{self, NAL_SEI};
+use crate::annexb;
+use crate::codec::{Codec, Unit};
 use serde::{Deserialize, Serialize};
 
 /// Which frame this is.
@@ -24,11 +25,20 @@ const PADDING_BYTES_MIN: usize = 2 + 16;
 const SEI_SEARCH_BYTES_MAX: usize = 1024;
 
 impl Stamp {
-    /// An SEI NAL unit (without start code) with this stamp and about `padding_bytes` of padding behind it.
+    /// An H.264 SEI NAL unit (without start code) with this stamp and about `padding_bytes` of padding behind it.
     #[must_use]
     pub fn encode(&self, padding_bytes: usize) -> Vec<u8> {
+        self.encode_as(Codec::H264, padding_bytes)
+    }
+
+    /// The same of either codec: the message is alike in both (ITU-T H.265, D.2.7).
+    #[must_use]
+    pub fn encode_as(&self, codec: Codec, padding_bytes: usize) -> Vec<u8> {
         let mut nal = Vec::with_capacity(64 + padding_bytes);
-        nal.push(NAL_SEI);
+        nal.extend_from_slice(match codec {
+            Codec::H264 => &[annexb::NAL_SEI],
+            Codec::H265 => &[39 << 1, 1],
+        });
         annexb::escape_into(&self.message(), &mut nal);
         pad(&mut nal, padding_bytes);
         nal.push(0x80); // rbsp_trailing_bits
@@ -57,7 +67,7 @@ impl Stamp {
     }
 }
 
-/// The stamp of one H.264 sample, whether with 4-byte lengths or in Annex B format; `None` where it carries none.
+/// The stamp of one H.264 or H.265 sample, whether with 4-byte lengths or in Annex B format; `None` where it carries none.
 #[must_use]
 pub fn find(sample: &[u8]) -> Option<Stamp> {
     let by_length = annexb::nals_of_sample(sample).and_then(|nals| nals.into_iter().find_map(find_in_nal));
@@ -79,10 +89,9 @@ fn pad(nal: &mut Vec<u8>, bytes: usize) {
 }
 
 fn find_in_nal(nal: &[u8]) -> Option<Stamp> {
-    if annexb::nal_type(nal) != NAL_SEI {
-        return None;
-    }
-    let rbsp = annexb::unescape(&nal[1..nal.len().min(SEI_SEARCH_BYTES_MAX)]);
+    // No NAL unit is an SEI unit of both codecs.
+    let codec = [Codec::H264, Codec::H265].into_iter().find(|codec| codec.unit(nal) == Unit::Sei)?;
+    let rbsp = annexb::unescape(nal.get(codec.header_bytes()..nal.len().min(SEI_SEARCH_BYTES_MAX))?);
     let mut rest = rbsp.as_slice();
     while let Some((kind, size, tail)) = message_header(rest) {
         let payload = &tail[..size.min(tail.len())];
@@ -159,10 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn is_found_in_h265_too() {
+        let stamp = Stamp { camera: 7, sequence: 3, captured_us: 1 };
+        let sei = stamp.encode_as(Codec::H265, 3000);
+        assert_eq!(find(&sample(&[&[0x46, 1, 0x50], &sei, &[0x26, 1, 9]])), Some(stamp));
+        assert_eq!(find(&byte_stream(&[&[0x46, 1, 0x50], &sei, &[0x26, 1, 9]])), Some(stamp));
+    }
+
+    #[test]
     fn is_found_behind_another_sei_message() {
         let stamp = Stamp { camera: 7, sequence: 0, captured_us: 1 };
         let stamped = stamp.encode(0);
-        let other = [&[NAL_SEI, 6, 1, 0xaa][..], &stamped[1..]].concat();
+        let other = [&[annexb::NAL_SEI, 6, 1, 0xaa][..], &stamped[1..]].concat();
         assert_eq!(find(&sample(&[&other])), Some(stamp));
     }
 

@@ -5,5 +5,6 @@ mod client;
 mod decoding;
 mod faults;
 mod hostile;
+mod oddities;
 mod playing;
 mod program;
