@@ -7,9 +7,11 @@
 //! its encoding, its clock, its rhythm, its losses, its sound. It is data with a name, so that scenarios and command lines can ask for it;
 //! `cargo run -p holdfast-camera --example odd` lists and plays them. What a camera spoils itself it says: [`CameraHandle::is_hurt`].
 //!
+//! Cameras that mean harm are servers of their own, of threads and constant buffers: [`hostile`].
+//!
 //! What decides is apart from what touches the world: `stamp`, `clip`, `reel`, `film`, `microphone`, `rate`, `packing`, `packetize`,
 //! `rtcp`, `sdp`, `auth`, `faults`, `oddity`, `reply`, `producer`, `history` and `count` are functions of their inputs; `clock`,
-//! `camera`, `connection`, `dialogue`, `session` and `server` read the clock and the network.
+//! `camera`, `connection`, `dialogue`, `session`, `server` and `hostile` read the clock and the network.
 
 mod annexb;
 mod auth;
@@ -25,6 +27,7 @@ mod faults;
 mod film;
 mod handle;
 mod history;
+pub mod hostile;
 mod microphone;
 mod oddity;
 mod options;
@@ -50,6 +53,7 @@ pub use count::{Gap, Loss, count};
 pub use faults::{SdpKind, TimestampKind};
 pub use handle::CameraHandle;
 pub use history::Sent;
+pub use hostile::Hostile;
 pub use oddity::{
     AudioOddity, ClockOddity, ControlOddity, DescriptionOddity, LossOddity, Oddity, PayloadOddity, RhythmOddity,
     RtpOddity, UnknownOddity,

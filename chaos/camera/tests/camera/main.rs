@@ -4,6 +4,7 @@
 mod client;
 mod decoding;
 mod faults;
+mod gallery;
 mod hostile;
 mod oddities;
 mod playing;

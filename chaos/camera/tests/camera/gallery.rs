@@ -1,0 +1,61 @@
+//! Hostile cameras are played by a client that knows no better: each sends what it says, within its rate, and ends when it should.
+
+use crate::client::{PATIENCE, until};
+use holdfast_camera::Hostile;
+use holdfast_camera::hostile::{HostileCamera, HostileOptions};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+fn start(hostile: Hostile) -> HostileCamera {
+    HostileCamera::start(&HostileOptions { rate_bps_max: Some(80_000_000), ..HostileOptions::new(hostile) }).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_whole_gallery_plays_and_lets_go() {
+    let cameras: Vec<HostileCamera> = Hostile::ALL.iter().map(|&hostile| start(hostile)).collect();
+    for camera in &cameras {
+        let hostile = camera.hostile();
+        let bytes = visit(camera).await;
+        let is_silent = matches!(hostile, Hostile::NeverReads | Hostile::HangsUp);
+        assert!(is_silent || bytes > 0, "{hostile} sends nothing");
+        until(|| camera.connections() == 0).await;
+        assert_eq!(camera.strayed(), 0, "{hostile}");
+    }
+    let before = std::time::Duration::from_secs(2);
+    let stopping = tokio::task::spawn_blocking(move || drop(cameras));
+    tokio::time::timeout(before * 5, stopping).await.expect("they end when they are dropped").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tiny_units_come_as_fast_as_they_may_and_no_faster() {
+    let camera = start(Hostile::TinyUnits);
+    let bytes = visit(&camera).await;
+    assert!(bytes > 100_000, "{bytes}");
+    assert!(camera.sent_bytes() < 15_000_000, "{}", camera.sent_bytes());
+}
+
+/// Describes, sets up and plays without waiting for answers, reads for a moment, and hangs up.
+async fn visit(camera: &HostileCamera) -> u64 {
+    let mut stream = TcpStream::connect(camera.address()).await.unwrap();
+    let url = camera.url();
+    let transport = if camera.hostile().needs_udp() {
+        "RTP/AVP;unicast;client_port=40000-40001"
+    } else {
+        "RTP/AVP/TCP;unicast;interleaved=0-1"
+    };
+    let requests = format!(
+        "DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\nSETUP {url}/track1 RTSP/1.0\r\nCSeq: 2\r\nTransport: {transport}\r\n\r\n\
+         PLAY {url} RTSP/1.0\r\nCSeq: 3\r\n\r\n"
+    );
+    // A camera that hangs up may do so before it has read all.
+    let _ = stream.write_all(requests.as_bytes()).await;
+    let (mut bytes, mut block) = (0, vec![0; 64 * 1024]);
+    let reading = async {
+        while let Ok(read @ 1..) = stream.read(&mut block).await {
+            bytes += read as u64;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(700).min(PATIENCE), reading).await;
+    bytes
+}
