@@ -165,6 +165,7 @@ impl Recorder {
             data: slice(number, keyframe),
             access: keyframe.then_some(AccessPoint::Sync),
             lost_packets: std::mem::take(&mut self.missed),
+            is_damaged: false,
             length: None,
             parameters: first.then(|| Arc::clone(&PARAMETERS)),
         };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Without a setting, a camera may always send as much, in bits per second.
-pub const FREE_BPS: u64 = 64_000_000;
+const FREE_BPS: u64 = 64_000_000;
 /// Without a setting, a camera may send this many times its mean.
 const MEAN_FACTOR: u64 = 4;
 /// Over how long the mean is taken.

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
 use super::media::{Media, MediaTrack, Route};
-use super::{CameraMemory, Deadlines, Session, trust};
+use super::{CameraMemory, Deadlines, Session};
 use crate::ingest::codec::Arrival;
 use crate::ingest::codec::audio::{AudioDepacketizer, AudioOffer};
 use crate::ingest::codec::video::VideoDepacketizer;
@@ -162,11 +162,8 @@ pub(super) async fn probe(source: &Source, deadline: Duration) -> Result<(), Ses
 async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced, SessionError> {
     let mut url = source.url.url().clone();
     for _ in 0..=REDIRECTS_MAX {
-        let user = source
-            .username
-            .clone()
-            .map(|name| (name, source.password.as_ref().map(|password| password.0.clone()).unwrap_or_default()));
-        let mut connection = Connection::connect(&url, user, memory.login.clone(), trust(source)).await?;
+        let user = source.credentials.as_ref().map(|login| (login.username().to_owned(), login.password().to_owned()));
+        let mut connection = Connection::connect(&url, user, memory.login.clone(), source.tls).await?;
         let accept = [("Accept", "application/sdp".to_owned())];
         let reply = connection.request("DESCRIBE", url.as_str(), &accept, |_, _| {}).await;
         let reply = reply.map_err(|error| lost(Stage::Describe, error))?;

@@ -64,7 +64,7 @@ proptest::proptest! {
         let mut sets = ParameterSets::new(if is_h265 { VideoCodec::H265 } else { VideoCodec::H264 });
         sets.read_fmtp(&fmtp);
         for nal in nals {
-            drop(sets.see(&nal));
+            let _ = sets.see(&nal);
             let is_any = sets.parameters(None, 90_000).is_ok();
             proptest::prop_assert!(!is_any || !sets.sets.is_empty());
         }
