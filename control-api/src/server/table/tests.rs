@@ -137,11 +137,12 @@ fn a_burst_is_let_in_and_what_of_it_stays_silent_goes_within_a_second() {
 #[test]
 fn one_address_has_half_of_the_port_at_most() {
     let mut rig = Rig::new();
+    let _older = rig.stranger("10.0.0.9", 0);
     (0..10).for_each(|_| _ = rig.client("10.0.0.1", 0));
     (0..6).for_each(|_| _ = rig.stranger("10.0.0.1", 1));
     assert_eq!(rig.admit("10.0.0.1", 2, false).unwrap().evicted_for, Some(Shortage::Address));
-    assert_eq!(rig.closed(), [11], "the oldest stranger, young as it is");
-    let strangers: Vec<ConnectionId> = (11..17).collect();
+    assert_eq!(rig.closed(), [12], "its own oldest stranger, young as it is");
+    let strangers: Vec<ConnectionId> = (12..18).collect();
     strangers.iter().for_each(|id| assert!(rig.table.authorise(*id)));
     assert_eq!(rig.admit("10.0.0.1", 3, false), Err(Shortage::Address));
     assert_eq!(rig.admit("10.0.0.2", 3, false).unwrap().evicted_for, None);
