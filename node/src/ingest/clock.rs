@@ -1,52 +1,123 @@
-//! Wall time of frames: when they arrived, smoothed against RTP time, so that neither the reader's tick nor the network's jitter shows. Pure.
+//! Wall time of frames: when they were sent, whatever the network and the camera's RTP clock do.
+//! Pure.
 //!
-//! The rule, per track: a line maps RTP time to wall time. No frame can arrive before it was sent, so the line follows the *earliest* arrivals
-//! (a lower envelope). The frames of a session's first moments anchor it together ([`TrackClock::settle`]); without them the first frame does. Then:
-//! - where a frame arrives more than 5 ms earlier than the line says, the line moves back to it, by at most 0.5 % of the RTP time that passes; by at most 50 %
-//!   for 5 s after a single frame anchored it or while it is more than 1 s late;
-//! - where all frames of 10 s arrived more than 5 ms later, it moves forward to the earliest, by at most 500 ppm (the difference of two crystals).
-//!   Within these 5 ms the spacing of frames is exactly the camera's;
-//! - a new anchor is set where RTP time itself jumps (more than 1 s ahead of the arrivals and of the line, or more than 1 s back), where frames have been more than
-//!   1 s late for 3 s of arrivals, by the same (the camera's clock stood still), and at once where one is more than 60 s late. A network that holds frames back for a moment is none
-//!   of these, nor is a reader that stood still: what had come meanwhile arrives at once, and belongs where it was sent. Nor is a network that carries less than the camera
-//!   sends: there lateness changes from half second to half second, or frames are missing. Once it did, the line stays where it is until frames are less late, or have been
-//!   late by the same for half a minute.
-//!   Where frames keep coming over a jump, the new anchor goes on with the spacing that they had; else it is where the frame arrived.
+//! Per track, a line maps RTP time to wall time (`line.rs`). No frame can arrive before it was sent,
+//! so the line follows the *earliest* arrivals. The frames of a session's first moments anchor it
+//! together ([`TrackClock::settle`]); without them the first frame does. Then:
 //!
-//! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference is the composition offset.
+//! 1. *Slew.* Where a frame arrives more than 5 ms earlier than the line says, the line moves back
+//!    by at most 0.5 % of the time that passes; by at most 50 % for 5 s after a single frame
+//!    anchored it or one came more than 250 ms early. Where all frames of 10 s arrived more than 5
+//!    ms later, it moves forward by at most 500 ppm (the difference of two crystals). Within these
+//!    5 ms the spacing of frames is exactly the camera's. No frame is stamped more than 750 ms
+//!    after its arrival.
+//! 2. *Jump.* Where a step of RTP time is more than twice the usual one and ahead of arrivals and
+//!    line by more than 250 ms (1 s while the line settles), or goes back by more than B-frames do,
+//!    the line begins again: with the spacing that frames had where they keep coming, else up to
+//!    800 ms before the arrival.
+//! 3. *Arrivals.* Where RTP time is of no use (the same for 4 frames, no later for 17, 3 jumps in 5
+//!    s, or a rate beyond 1 to 1,000), frames are counted and follow their arrivals (`counted.rs`),
+//!    until RTP time has agreed with arrivals for 10 s.
+//! 4. *Rate.* Lateness is looked at in stretches of half a second, each for its least late frame
+//!    (`stretches.rs`). The line takes on the rate that arrivals show ([`rate`]), at the least late
+//!    frames,
+//!    - where lateness grows evenly for 4 s, by 0.4 s or more (by 0.3 s, or for 2.5 s by 1.2 s,
+//!      where frames come as a clock says; for 10 s where it drifts and 250 ms are reached; for 2 s
+//!      where sender reports say that RTP time lies), and no network is the reason (6);
+//!    - where it falls evenly below nothing for 3 s: nothing arrives before it was sent;
+//!    - where RTP time has run at the rate of an honest clock for 2 s: a learnt rate is given up.
+//! 5. *Move.* Where frames are late by the same, more than 800 ms, for 3 s (10 s where lateness was
+//!    uneven before, 30 s where a network was the reason), the camera's clock stood still, and the
+//!    line moves to them; also where they are more than 2 s late for 8 s and not less and less; at
+//!    once where one is more than 60 s late (`lateness.rs`).
+//! 6. *Network.* The line stays where it is, for 10 s after a network was last seen to be the
+//!    reason:
+//!    - bytes explain the arrivals of late frames better than RTP time does, as a link that carries
+//!      less than the camera sends delays what follows a keyframe more;
+//!    - proven sender reports say that RTP time runs as the camera's own clock does while both
+//!      arrive late, or they are overdue; the next one is waited for (`reports.rs`). This holds up
+//!      to 12 s of lateness, and not where frames come as RTP time says whatever their size, or as
+//!      often as before though RTP time changed;
+//!    - lateness came by and by, does not grow, and more than one frame in twenty is missing: the
+//!      camera's buffer is full, and it drops frames;
+//!    - the session's other track shows it.
+//!
+//!    What was held back and comes at once is none of 4 and 5 either: it leaves the least lateness
+//!    alone.
+//!
+//! A link that is too slow and shows none of 6 for 4 s (frames of one size, no reports, nothing
+//! dropped) is taken for a clock: its frames are stamped as they arrive, and times are right again
+//! soon after.
+//!
+//! Decode times grow strictly, always. Where RTP time goes back a little (B-frames), the difference
+//! is the composition offset.
+
+mod audio;
+mod counted;
+mod fit;
+mod lateness;
+mod line;
+mod rate;
+mod reports;
+mod steps;
+mod stretches;
 
 use super::media::SenderReport;
+pub use audio::alongside_video;
+use counted::Counted;
 use holdfast_storage::time::Timestamp;
+use lateness::{Known, Lateness, Verdict};
+pub use line::HONEST_PPB;
+use line::Line;
+use rate::Rate;
+use reports::Reports;
+use steps::{Step, Steps};
+use stretches::Sight;
 
-/// Lateness and jumps that call for a new anchor, in microseconds.
+/// Jumps beyond it are jumps always, in microseconds.
 pub const JUMP_US: i64 = 1_000_000;
-/// Over how long the lateness of frames that are late by more than [`JUMP_US`] is looked at, in microseconds of arrival time.
-const LATE_PATIENCE_US: i64 = 1_000_000;
-/// Lateness that moves the anchor at once, in microseconds.
+/// Lateness that must have a reason, in microseconds: recorded times may be off by a second.
+const LATE_US: i64 = 800_000;
+/// Lateness that moves the line at once.
 const LATE_MAX_US: i64 = 60_000_000;
-/// Lateness that differs by more from one half of [`LATE_PATIENCE_US`] to the other is a network's, not a clock's, in microseconds: 10 %.
-const CONGESTED_US: i64 = LATE_PATIENCE_US / 20;
-/// After so many times [`LATE_PATIENCE_US`] of the same lateness it is the clock's: a network that carries too little has steady seconds, too.
-const STEADY_MIN: u32 = 3;
-/// The same, where the network was congested before.
-const STEADY_MIN_CONGESTED: u32 = 30;
-/// A step of RTP time that may be a hole, where frames were closer before, in microseconds.
-const HOLE_US_MIN: i64 = 200_000;
-/// How long after an anchor the line may move fast, in microseconds of arrival time.
-const SETTLING_US: i64 = 5_000_000;
-/// Backward slew: one part in this many of the elapsed RTP time.
-const EARLY_SLEW_DIVISOR: i64 = 200;
-const EARLY_SLEW_DIVISOR_SETTLING: i64 = 2;
-/// Differences that leave the line alone, in microseconds.
-const DEADBAND_US: i64 = 5_000;
-/// Over how long the earliest arrival is looked for before the line moves forward, in microseconds of arrival time.
-const WINDOW_US: i64 = 10_000_000;
-/// Arrivals this far from where the spacing of frames puts them belong to a stream that goes on, in microseconds: two ticks of the reader.
+/// Earliness beyond what jitter makes, in microseconds.
+const EARLY_NOTED_US: i64 = 100_000;
+/// Earliness that the line makes good fast.
+const EARLY_US: i64 = 250_000;
+/// No frame is stamped later than that after its arrival.
+const EARLY_MAX_US: i64 = 750_000;
+/// Arrivals this far from where the spacing of frames puts them belong to a stream that continues,
+/// in
+/// microseconds: two ticks of the reader.
 const CONTINUED_US: i64 = 100_000;
-/// How far the first frames may place the line before the first one's arrival, in microseconds: no camera keeps a longer GOP to begin with.
+/// How far the first frames may place the line before the first one's arrival, in microseconds: no
+/// camera keeps a longer GOP to begin with.
 const BACKLOG_US_MAX: i64 = 20_000_000;
-/// Forward slew: one part in this many.
-const LATE_SLEW_DIVISOR: i64 = 2000;
+
+/// A frame as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    pub rtp: i64,
+    pub at: Timestamp,
+    pub bytes: usize,
+    /// When it was sent, where the other track's reports tell ([`alongside_video`]).
+    pub sent: Option<Timestamp>,
+    /// The session's other track shows that the network delays.
+    pub is_held: bool,
+}
+
+/// What was done about a clock that does not run as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// RTP time jumped.
+    Jumped,
+    /// The camera's clock had stood still: frames were late by as much.
+    StoodStill { by_us: i64 },
+    /// RTP time runs at a rate of its own: wall time per RTP time, in parts per billion.
+    Rate { ppb: i64 },
+    /// RTP time is of no use: arrivals count.
+    Arrivals,
+}
 
 /// When a frame is to be decoded and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,46 +125,20 @@ pub struct Stamp {
     pub decode: Timestamp,
     /// Presentation minus decode time, in microseconds; zero or negative.
     pub composition_us: i32,
-    /// The line was anchored anew.
-    pub anchored: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    anchor_rtp: i64,
-    anchor_us: i64,
-    settled_at_us: i64,
-    /// While frames are late by more than [`JUMP_US`].
-    late: Option<Late>,
-    /// How far the line has yet to move.
-    correction_us: i64,
-    /// The earliest arrival since `window_began_us`, relative to the line.
-    window_min_us: i64,
-    window_began_us: i64,
-    last_rtp: i64,
-    /// From the frame before the last one to the last one, in microseconds of RTP time.
-    last_step_us: i64,
-    last_arrival_us: i64,
-}
-
-/// Lateness over [`LATE_PATIENCE_US`].
-#[derive(Clone, Copy, Debug)]
-struct Late {
-    began_us: i64,
-    /// The least in each half.
-    least_us: [i64; 2],
-    has_holes: bool,
-    /// The network carries less than the camera sends, or did.
-    is_congested: bool,
-    /// How many times in a row nothing has changed.
-    steady: u32,
+    pub correction: Option<Correction>,
 }
 
 /// The clock of one track of one session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TrackClock {
     timescale: u32,
     line: Option<Line>,
+    /// While RTP time is of no use.
+    counted: Option<Counted>,
+    steps: Steps,
+    lateness: Lateness,
+    reports: Reports,
+    last_late_us: i64,
     last_decode_us: i64,
 }
 
@@ -101,7 +146,16 @@ impl TrackClock {
     /// `timescale`: RTP clock rate, in Hz. Nothing is stamped before `floor`.
     #[must_use]
     pub fn new(timescale: u32, floor: Timestamp) -> Self {
-        Self { timescale: timescale.max(1), line: None, last_decode_us: floor.micros() }
+        Self {
+            timescale: timescale.max(1),
+            line: None,
+            counted: None,
+            steps: Steps::begin(0, 0),
+            lateness: Lateness::default(),
+            reports: Reports::default(),
+            last_late_us: 0,
+            last_decode_us: floor.micros(),
+        }
     }
 
     /// The smallest difference of two decode times that is at least one tick, in microseconds.
@@ -116,200 +170,239 @@ impl TrackClock {
         self.line.is_some()
     }
 
-    /// Anchors the line by the first frames together (RTP time and arrival of each, in order): the earliest relative to its RTP time decides,
+    /// Whether the network has been seen to delay frames in the last seconds before `now`.
+    #[must_use]
+    pub fn is_held(&self, now: Timestamp) -> bool {
+        self.lateness.is_networks(now.micros())
+    }
+
+    /// Anchors the line by the first frames together (RTP time and arrival of each, in order): the
+    /// earliest relative to its RTP time decides,
     /// so that neither a late first frame nor a burst of old ones bends the beginning.
     pub fn settle(&mut self, first_frames: &[(i64, Timestamp)]) {
         let Some((rtp, arrival)) = first_frames.first().copied() else { return };
         let arrival_us = arrival.micros();
+        let line = self.line_through(rtp, arrival_us, arrival_us);
         let sent_us =
-            |(at, arrival): &(i64, Timestamp)| arrival.micros().saturating_sub(self.micros(at.saturating_sub(rtp)));
+            |(at, arrival): &(i64, Timestamp)| arrival.micros().saturating_sub(line.micros(at.saturating_sub(rtp)));
         let plausible = |sent: &i64| (-BACKLOG_US_MAX..=0).contains(&sent.saturating_sub(arrival_us));
         let earliest_us = first_frames.iter().map(sent_us).filter(plausible).min().unwrap_or(arrival_us);
-        let mut line = self.anchor(rtp, earliest_us);
-        if line.anchor_us == earliest_us {
-            line.settled_at_us = arrival_us;
-        }
-        line.last_arrival_us = arrival_us;
-        line.window_began_us = arrival_us;
-        self.line = Some(line);
+        let line = self.line_through(rtp, earliest_us, arrival_us);
+        let is_free = line.at(rtp) == earliest_us;
+        self.begin(if is_free { line } else { line.unsettled() }, rtp, arrival_us);
     }
 
-    /// The wall clock was set by `by_us`: the line goes with it. Nothing is stamped before `floor` any more.
+    /// The wall clock was set by `by_us`: the line goes with it. Nothing is stamped before `floor`
+    /// any more.
     pub fn shift(&mut self, by_us: i64, floor: Timestamp) {
         if let Some(line) = &mut self.line {
-            for time_us in
-                [&mut line.anchor_us, &mut line.settled_at_us, &mut line.window_began_us, &mut line.last_arrival_us]
-            {
-                *time_us = time_us.saturating_add(by_us);
-            }
-            if let Some(late) = &mut line.late {
-                late.began_us = late.began_us.saturating_add(by_us);
-            }
+            line.shift(by_us);
         }
+        if let Some(counted) = &mut self.counted {
+            counted.shift(by_us);
+        }
+        self.steps.shift(by_us);
+        self.reports.shift(by_us);
+        self.lateness = Lateness::default();
         // A frame right at the floor is where it belongs.
         self.last_decode_us = floor.micros().saturating_sub(Self::tick_us(self.timescale));
     }
 
-    /// Stamps the frame of RTP time `rtp` that arrived at wall time `arrival`.
-    pub fn stamp(&mut self, rtp: i64, arrival: Timestamp) -> Stamp {
-        let arrival_us = arrival.micros();
-        let kept = self.line.and_then(|line| self.follow(line, rtp, arrival_us));
-        let anchored = kept.is_none();
-        let line = kept.unwrap_or_else(|| self.anchor_behind(self.line, rtp, arrival_us));
-        self.line = Some(line);
-        let shown_us = self.on_line(&line, rtp);
+    /// Takes in what the camera says of its clocks, at wall time `arrival`.
+    pub fn report(&mut self, report: SenderReport, arrival: Timestamp) {
+        let Some(line) = self.line else { return };
+        let honest = line.at_scale(HONEST_PPB);
+        self.reports.take(report, arrival.micros(), self.steps.last_rtp, |ticks| honest.micros(ticks));
+    }
+
+    /// Stamps a frame.
+    pub fn stamp(&mut self, frame: &Arrived) -> Stamp {
+        let arrival_us = frame.at.micros();
+        let correction = self.follow(frame, arrival_us);
+        let shown_us = match (&mut self.counted, &self.line) {
+            (Some(counted), _) => counted.next(arrival_us),
+            (None, Some(line)) => line.at(frame.rtp),
+            (None, None) => arrival_us,
+        };
         let decode_us = shown_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale)));
         self.last_decode_us = decode_us;
         let composition_us = i32::try_from(shown_us.saturating_sub(decode_us)).unwrap_or(i32::MIN);
-        Stamp { decode: Timestamp(decode_us), composition_us, anchored }
+        let composition_us = if self.counted.is_some() { 0 } else { composition_us };
+        Stamp { decode: Timestamp(decode_us), composition_us, correction }
     }
 
-    /// The wall time that the line gives to `rtp`; `None` before the first frame.
+    /// The wall time that the line gives to `rtp`; `None` before the first frame, and where RTP
+    /// time is of no use.
     #[must_use]
     pub fn expected(&self, rtp: i64) -> Option<Timestamp> {
-        self.line.map(|line| Timestamp(self.on_line(&line, rtp)))
+        self.line.filter(|_| self.counted.is_none()).map(|line| Timestamp(line.at(rtp)))
     }
 
     /// When the next frame is, if it comes as the last one did; `None` before the first frame.
     #[must_use]
     pub fn expected_next(&self) -> Option<Timestamp> {
-        self.line.map(|line| Timestamp(self.next_us(&line)))
+        let counted_us = self.counted.map(|counted| counted.expected_next_us());
+        counted_us.or_else(|| self.line.map(|line| self.next_us(&line))).map(Timestamp)
+    }
+
+    /// How long `ticks` of RTP time last, in microseconds.
+    #[must_use]
+    pub fn micros(&self, ticks: i64) -> i64 {
+        self.line.unwrap_or_else(|| Line::through(self.timescale, 0, 0, 0)).micros(ticks)
     }
 
     fn next_us(&self, line: &Line) -> i64 {
-        self.on_line(line, line.last_rtp).saturating_add(line.last_step_us)
+        let step_us = if self.steps.last_us > 0 { Some(self.steps.last_us) } else { self.steps.mean_us };
+        line.at(self.steps.last_rtp).saturating_add(step_us.unwrap_or(0))
     }
 
-    /// Anchors anew behind what was stamped by `before`, with the spacing that its frames had where they keep coming.
-    fn anchor_behind(&self, before: Option<Line>, rtp: i64, arrival_us: i64) -> Line {
-        let next_us = before.map(|line| self.next_us(&line));
-        let is_continued = |next_us: &i64| arrival_us.saturating_sub(*next_us).saturating_abs() <= CONTINUED_US;
-        match next_us.filter(is_continued) {
-            Some(next_us) => Line {
-                settled_at_us: arrival_us,
-                window_began_us: arrival_us,
-                last_arrival_us: arrival_us,
-                ..self.anchor(rtp, next_us)
-            },
-            None => self.anchor(rtp, arrival_us),
+    /// Has the line follow one more frame.
+    fn follow(&mut self, frame: &Arrived, arrival_us: i64) -> Option<Correction> {
+        let Some(line) = self.line else {
+            self.begin(self.line_through(frame.rtp, arrival_us, arrival_us).unsettled(), frame.rtp, arrival_us);
+            return None;
+        };
+        if self.counted.is_some() {
+            return self.leave_counting(frame.rtp, arrival_us);
+        }
+        let step = Step {
+            rtp_us: line.micros(frame.rtp.saturating_sub(self.steps.last_rtp)),
+            arrival_us: arrival_us.saturating_sub(self.steps.last_arrival_us),
+        };
+        let late_us = arrival_us.saturating_sub(line.at(frame.rtp));
+        if self.is_ahead(&line, step, late_us, arrival_us) || self.steps.goes_back(step) {
+            return Some(self.jump(&line, frame.rtp, arrival_us));
+        }
+        let on_time = late_us.saturating_abs() <= EARLY_US;
+        self.steps.advance(frame.rtp, arrival_us, step, on_time);
+        self.last_late_us = late_us;
+        if self.steps.stands_still(arrival_us) {
+            return Some(self.count(frame.rtp, arrival_us));
+        }
+        let sight = Sight {
+            arrival_us,
+            arrival_step_us: step.arrival_us,
+            media_us: line.since_anchor(frame.rtp),
+            late_us,
+            bytes: frame.bytes,
+        };
+        let verdict = self.verdict(&line, sight, frame.is_held);
+        let correction = self.carry_out(line, verdict, frame.rtp, sight);
+        self.slew(frame, step, arrival_us);
+        correction
+    }
+
+    fn verdict(&mut self, line: &Line, sight: Sight, is_held: bool) -> Verdict {
+        if sight.late_us > LATE_MAX_US {
+            return Verdict::Move { by_us: sight.late_us };
+        }
+        let known = Known {
+            line_us: line.offset_us(),
+            scale_ppb: line.scale_ppb(),
+            tick_us: Self::tick_us(self.timescale),
+            mean_us: self.steps.mean_us,
+            is_held,
+        };
+        let reports = self.reports;
+        self.lateness.take(sight, known, |since_us| reports.word(since_us, sight.arrival_us))
+    }
+
+    fn carry_out(&mut self, line: Line, verdict: Verdict, rtp: i64, sight: Sight) -> Option<Correction> {
+        match verdict {
+            Verdict::Keep => None,
+            Verdict::Rate(Rate::Useless) => Some(self.count(rtp, sight.arrival_us)),
+            Verdict::Move { by_us } => {
+                let mut moved = line;
+                moved.move_by(by_us, sight.arrival_us);
+                self.line = Some(moved);
+                self.lateness.restart();
+                Some(Correction::StoodStill { by_us })
+            }
+            Verdict::Rate(Rate::Of { ppb, least_us, is_refined }) => {
+                let shown_us = line.at(rtp);
+                let held_us = sight.arrival_us.saturating_sub(sight.media_us).saturating_sub(least_us);
+                let sent_us = sight.arrival_us.saturating_sub(held_us.clamp(0, JUMP_US));
+                let through_us = if is_refined { shown_us } else { sent_us.max(shown_us) };
+                let scaled = self.line_through(rtp, through_us, sight.arrival_us).at_scale(ppb);
+                self.steps.rescale(line.scale_ppb(), ppb);
+                self.line = Some(if sent_us < shown_us && !is_refined { scaled.unsettled() } else { scaled });
+                self.lateness.restart();
+                let (from, to) = (line.scale_ppb(), ppb);
+                let is_news = from == HONEST_PPB || to == HONEST_PPB || (to - from).abs() > from / 10;
+                is_news.then_some(Correction::Rate { ppb })
+            }
         }
     }
 
-    fn anchor(&self, rtp: i64, arrival_us: i64) -> Line {
-        Line {
-            anchor_rtp: rtp,
-            anchor_us: arrival_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale))),
-            settled_at_us: arrival_us.saturating_add(SETTLING_US),
-            late: None,
-            correction_us: 0,
-            window_min_us: i64::MAX,
-            window_began_us: arrival_us,
-            last_rtp: rtp,
-            last_step_us: 0,
-            last_arrival_us: arrival_us,
+    fn slew(&mut self, frame: &Arrived, step: Step, arrival_us: i64) {
+        let is_networks = self.is_held(frame.at) || frame.is_held;
+        if let Some(line) = &mut self.line {
+            let sent_us = frame.sent.unwrap_or(frame.at).micros();
+            line.correct(sent_us.saturating_sub(line.at(frame.rtp)), step.rtp_us.max(0), arrival_us);
+            if is_networks {
+                line.forget_lateness(arrival_us);
+            }
         }
     }
 
-    /// The line moved by one more frame; `None` where it must be anchored anew.
-    fn follow(&self, mut line: Line, rtp: i64, arrival_us: i64) -> Option<Line> {
-        let rtp_step_us = self.micros(rtp.saturating_sub(line.last_rtp));
-        let arrival_step_us = arrival_us.saturating_sub(line.last_arrival_us);
-        let late_us = arrival_us.saturating_sub(self.on_line(&line, rtp));
-        let is_ahead = rtp_step_us.saturating_sub(arrival_step_us.max(0)) > JUMP_US && late_us < -JUMP_US;
-        if is_ahead || rtp_step_us < -JUMP_US {
+    /// Whether RTP time is ahead of arrivals, and was not before.
+    fn is_ahead(&self, line: &Line, step: Step, late_us: i64, arrival_us: i64) -> bool {
+        let ahead_us = step.rtp_us.saturating_sub(step.arrival_us.max(0));
+        // Steps that are all as long are none: RTP time is fast.
+        let is_usual = self.steps.mean_us.is_none_or(|mean_us| step.rtp_us <= mean_us.saturating_mul(2));
+        let jumps = |us: i64| ahead_us > us && late_us < -us && !is_usual;
+        let was_early = self.last_late_us < -EARLY_NOTED_US || line.is_settling(arrival_us);
+        jumps(if was_early { JUMP_US } else { EARLY_US })
+    }
+
+    /// Begins the line again behind what was stamped, with the spacing that its frames had where
+    /// they keep coming.
+    fn jump(&mut self, line: &Line, rtp: i64, arrival_us: i64) -> Correction {
+        if self.steps.jump(arrival_us) {
+            return self.count(rtp, arrival_us);
+        }
+        let next_us = self.next_us(line);
+        let is_continued = arrival_us.saturating_sub(next_us).saturating_abs() <= CONTINUED_US;
+        let sent_us = next_us.clamp(arrival_us.saturating_sub(LATE_US), arrival_us);
+        let begun = self.line_through(rtp, if is_continued { next_us } else { sent_us }, arrival_us);
+        let begun = begun.at_scale(line.scale_ppb());
+        self.begin(if is_continued { begun } else { begun.unsettled() }, rtp, arrival_us);
+        Correction::Jumped
+    }
+
+    /// From now on arrivals count.
+    fn count(&mut self, rtp: i64, arrival_us: i64) -> Correction {
+        let period_us = self.lateness.period_us(arrival_us);
+        self.counted = Some(Counted::begin(self.last_decode_us, period_us, rtp, arrival_us));
+        self.lateness = Lateness::default();
+        Correction::Arrivals
+    }
+
+    /// Takes RTP time again, where it has been of use for long enough.
+    fn leave_counting(&mut self, rtp: i64, arrival_us: i64) -> Option<Correction> {
+        let honest = Line::through(self.timescale, 0, 0, 0);
+        let counted = self.counted.as_mut()?;
+        if !counted.agrees(rtp, arrival_us, |ticks| honest.micros(ticks)) {
             return None;
         }
-        let is_hole = rtp_step_us > line.last_step_us.saturating_mul(3).max(HOLE_US_MIN);
-        line.late = (late_us > JUMP_US).then(|| line.late.unwrap_or_else(|| Late::begin(arrival_us)));
-        let is_clocks = line.late.as_mut().is_some_and(|late| late.is_clocks(late_us, arrival_us, is_hole));
-        if late_us > LATE_MAX_US || is_clocks {
-            return None;
-        }
-        if late_us < -JUMP_US {
-            line.settled_at_us = arrival_us.saturating_add(SETTLING_US);
-        }
-        if line.late.is_some_and(|late| late.is_congested) {
-            (line.window_min_us, line.window_began_us) = (i64::MAX, arrival_us);
-        } else {
-            line.correct(late_us, rtp_step_us.max(0), arrival_us);
-        }
-        line.last_rtp = rtp;
-        line.last_step_us = rtp_step_us;
-        line.last_arrival_us = arrival_us;
-        Some(line)
+        let next_us = counted.expected_next_us().clamp(arrival_us.saturating_sub(LATE_US), arrival_us);
+        self.counted = None;
+        self.begin(self.line_through(rtp, next_us, arrival_us).unsettled(), rtp, arrival_us);
+        Some(Correction::Rate { ppb: HONEST_PPB })
     }
 
-    fn on_line(&self, line: &Line, rtp: i64) -> i64 {
-        line.anchor_us.saturating_add(self.micros(rtp.saturating_sub(line.anchor_rtp)))
+    fn begin(&mut self, line: Line, rtp: i64, arrival_us: i64) {
+        self.line = Some(line);
+        self.steps.restart(rtp, arrival_us);
+        self.lateness.restart();
+        self.last_late_us = 0;
     }
 
-    fn micros(&self, ticks: i64) -> i64 {
-        let micros = i128::from(ticks) * 1_000_000 / i128::from(self.timescale);
-        i64::try_from(micros).unwrap_or(if ticks < 0 { i64::MIN } else { i64::MAX })
+    /// A line through `rtp` at `wall_us`, or as soon after that as a frame may be stamped.
+    fn line_through(&self, rtp: i64, wall_us: i64, arrival_us: i64) -> Line {
+        let free_us = self.last_decode_us.saturating_add(Self::tick_us(self.timescale));
+        Line::through(self.timescale, rtp, wall_us.max(free_us), arrival_us)
     }
-}
-
-impl Late {
-    fn begin(began_us: i64) -> Self {
-        Self { began_us, least_us: [i64::MAX; 2], has_holes: false, is_congested: false, steady: 0 }
-    }
-
-    /// Takes in a frame. Whether the camera's clock is why they are late: asked at the end of each [`LATE_PATIENCE_US`].
-    fn is_clocks(&mut self, late_us: i64, arrival_us: i64, is_hole: bool) -> bool {
-        let elapsed_us = arrival_us.saturating_sub(self.began_us);
-        let half = usize::from(elapsed_us >= LATE_PATIENCE_US / 2);
-        self.least_us[half] = self.least_us[half].min(late_us);
-        self.has_holes |= is_hole;
-        if elapsed_us < LATE_PATIENCE_US {
-            return false;
-        }
-        let [first_us, second_us] = self.least_us;
-        let changes = second_us.saturating_sub(first_us).saturating_abs() > CONGESTED_US || self.has_holes;
-        let is_congested = self.is_congested || changes;
-        let steady = if changes { 0 } else { self.steady + 1 };
-        *self = Self { is_congested, steady, ..Self::begin(arrival_us) };
-        steady >= if is_congested { STEADY_MIN_CONGESTED } else { STEADY_MIN }
-    }
-}
-
-impl Line {
-    /// Moves the line for a frame that is `late_us` late (negative: early) and `elapsed_us` of RTP time after the one before.
-    fn correct(&mut self, late_us: i64, elapsed_us: i64, arrival_us: i64) {
-        self.window_min_us = self.window_min_us.min(late_us);
-        if late_us < -DEADBAND_US {
-            self.correction_us = late_us;
-        } else if arrival_us.saturating_sub(self.window_began_us) >= WINDOW_US {
-            let late = self.window_min_us > DEADBAND_US;
-            self.correction_us = if late { self.window_min_us } else { self.correction_us.min(0) };
-            (self.window_min_us, self.window_began_us) = (i64::MAX, arrival_us);
-        }
-        let settling = arrival_us < self.settled_at_us;
-        let early_divisor = if settling { EARLY_SLEW_DIVISOR_SETTLING } else { EARLY_SLEW_DIVISOR };
-        let moved_us = self.correction_us.clamp(-(elapsed_us / early_divisor), elapsed_us / LATE_SLEW_DIVISOR);
-        self.correction_us -= moved_us;
-        self.anchor_us = self.anchor_us.saturating_add(moved_us);
-        self.window_min_us = self.window_min_us.saturating_sub(moved_us);
-    }
-}
-
-/// The arrival time to assume for the audio frame of RTP time `rtp` so that it lies beside the video: by both tracks' sender reports and the video's line.
-/// `None` where a report is missing or where it contradicts the real arrival by more than [`JUMP_US`] (some cameras' reports are nonsense).
-#[must_use]
-pub fn beside_video(
-    video: &TrackClock,
-    video_report: Option<SenderReport>,
-    audio_report: Option<SenderReport>,
-    audio_timescale: u32,
-    rtp: i64,
-    arrival: Timestamp,
-) -> Option<Timestamp> {
-    let (video_report, audio_report) = (video_report?, audio_report?);
-    let since_report = i128::from(rtp) - i128::from(audio_report.rtp);
-    let ntp_us = i128::from(audio_report.ntp_us) + since_report * 1_000_000 / i128::from(audio_timescale.max(1));
-    let video_ticks = (ntp_us - i128::from(video_report.ntp_us)) * i128::from(video.timescale) / 1_000_000;
-    let video_rtp = i64::try_from(i128::from(video_report.rtp) + video_ticks).ok()?;
-    let beside = video.expected(video_rtp)?;
-    (beside.micros_since(arrival).saturating_abs() <= JUMP_US).then_some(beside)
 }
 
 #[cfg(test)]

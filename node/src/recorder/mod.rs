@@ -4,6 +4,7 @@
 //! `supervisor` run it.
 
 pub mod chunker;
+mod corrections;
 pub mod gaps;
 pub mod mux;
 

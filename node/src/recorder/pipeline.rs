@@ -6,12 +6,13 @@
 //! keyframe, and what the old volume lost is a gap. A change of identity ends chunks, not the session.
 
 use super::chunker::{Cut, Limits, TimedFrame};
+use super::corrections::Corrections;
 use super::gaps::Ledger;
 use super::mux::Mux;
 use super::sink::{RecordSink, SinkError};
 use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
-use crate::ingest::clock::{JUMP_US, beside_video};
+use crate::ingest::clock::{Arrived, Correction, JUMP_US, alongside_video};
 use crate::ingest::error::SessionError;
 use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
 use crate::ingest::wall::WallClock;
@@ -90,6 +91,9 @@ pub struct Pipeline {
     torn_by: Option<GapCause>,
     video: Option<Track>,
     audio: Option<Track>,
+    /// The latest moment that was brought: reports come without one.
+    latest: Instant,
+    corrections: Corrections,
 }
 
 impl Pipeline {
@@ -119,6 +123,8 @@ impl Pipeline {
             torn_by: None,
             video: None,
             audio: None,
+            latest: now.instant,
+            corrections: Corrections::default(),
         }
     }
 
@@ -129,8 +135,10 @@ impl Pipeline {
     pub fn item(&mut self, item: SessionItem) -> Result<(), SessionError> {
         match item {
             SessionItem::Report(kind, report) => {
+                let time = self.wall.time_of(self.latest);
                 if let Some(track) = self.track(kind) {
                     track.report = Some(report);
+                    track.clock.report(report, time);
                 }
                 Ok(())
             }
@@ -140,6 +148,7 @@ impl Pipeline {
 
     /// Does what is due by time alone: ends idle chunks, writes pieces of an outage, retries.
     pub fn tick(&mut self, now: Now) {
+        self.latest = self.latest.max(now.instant);
         if self.wall.observe(now.instant, now.wall) && self.session.is_none() {
             self.restart_clock(now);
         }
@@ -173,6 +182,8 @@ impl Pipeline {
         self.awaits_access_since = None;
         self.video = None;
         self.audio = None;
+        self.corrections = Corrections::default();
+        self.context.status.set_clock_rate(None);
         let missing_since = self.recorded_until.unwrap_or(self.began);
         self.ledger.open(missing_since, self.wall.time_of(now.instant), cause);
         self.write_gaps();
@@ -196,6 +207,7 @@ impl Pipeline {
     }
 
     fn frame(&mut self, frame: MediaFrame) -> Result<(), SessionError> {
+        self.latest = self.latest.max(frame.received);
         self.count(|counters| &counters.frames, 1);
         self.count(|counters| &counters.frame_bytes, frame.data.len() as u64);
         self.count(|counters| &counters.lost_packets, u64::from(frame.lost_packets));
@@ -240,7 +252,7 @@ impl Pipeline {
             self.discard(frame.track);
             return;
         }
-        let Some(timed) = self.stamp(&frame, arrival) else { return };
+        let Some((timed, correction)) = self.stamp(&frame, arrival) else { return };
         if self.session.is_none() {
             if frame.track != TrackKind::Video || frame.access.is_none() {
                 // Only its arrival counts: the clock has settled somewhat when the keyframe comes.
@@ -249,7 +261,8 @@ impl Pipeline {
             }
             self.begin_session(timed.decode);
         }
-        self.record(frame.track, timed, frame.lost_packets > 0 || frame.is_damaged);
+        let lost = frame.lost_packets > 0 || frame.is_damaged;
+        self.record(frame.track, timed, lost, correction.is_some());
     }
 
     /// Takes note of video that nothing can begin at, and lets recording begin anyway in the end.
@@ -289,13 +302,18 @@ impl Pipeline {
         ));
     }
 
-    fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool) {
+    fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool, corrected: bool) {
         let Some(track) = self.track(kind) else { return };
         let lost = std::mem::take(&mut track.lost) || lost;
         let pushed = track.chunker.push(timed, lost);
         self.emit(kind, pushed.cut);
         if let Some((start, end)) = pushed.hole.filter(|_| kind == TrackKind::Video) {
-            let cause = if lost { GapCause::PacketsLost } else { GapCause::CameraStalled };
+            let cause = match (lost, corrected) {
+                (true, _) => GapCause::PacketsLost,
+                // The camera may have sent, and its frames have earlier times.
+                (false, true) => GapCause::Unknown,
+                (false, false) => GapCause::CameraStalled,
+            };
             self.ledger.note(start, end, cause, pushed.lost_frames);
             self.write_gaps();
         }
@@ -314,22 +332,30 @@ impl Pipeline {
         }
     }
 
-    fn stamp(&mut self, frame: &MediaFrame, arrival: Timestamp) -> Option<TimedFrame> {
-        let expected = match (frame.track, &self.video, &self.audio) {
+    fn stamp(&mut self, frame: &MediaFrame, arrival: Timestamp) -> Option<(TimedFrame, Option<Correction>)> {
+        let (sent, is_held) = match (frame.track, &self.video, &self.audio) {
             (TrackKind::Audio, Some(video), Some(audio)) => {
-                let timescale = frame.timescale;
-                beside_video(&video.clock, video.report, audio.report, timescale, frame.rtp, arrival)
+                let tracks = [(&video.clock, video.report), (&audio.clock, audio.report)];
+                (alongside_video(tracks[0], tracks[1], frame.rtp, arrival), video.clock.is_held(arrival))
             }
-            _ => None,
+            _ => (None, false),
         };
-        let stamp = self.track(frame.track)?.clock.stamp(frame.rtp, expected.unwrap_or(arrival));
-        Some(TimedFrame {
+        let arrived = Arrived { rtp: frame.rtp, at: arrival, bytes: frame.data.len(), sent, is_held };
+        let clock = &mut self.track(frame.track)?.clock;
+        let stamp = clock.stamp(&arrived);
+        let length_us = frame.length.map(|ticks| clock.micros(i64::from(ticks)));
+        if let Some(correction) = stamp.correction {
+            let Context { camera, status, totals, .. } = &self.context;
+            self.corrections.note(*camera, frame.track, correction, frame.received, (status, totals));
+        }
+        let timed = TimedFrame {
             data: frame.data.clone(),
             decode: stamp.decode,
             composition_us: stamp.composition_us,
             access: frame.access,
-            length_us: frame.length.map(|ticks| i64::from(ticks) * 1_000_000 / i64::from(frame.timescale.max(1))),
-        })
+            length_us,
+        };
+        Some((timed, stamp.correction))
     }
 
     fn set_parameters(&mut self, kind: TrackKind, parameters: &TrackParameters) -> Result<(), SessionError> {

@@ -1,5 +1,6 @@
 //! What a recorder tells of itself, for heartbeats and metrics. Counters only grow.
 
+use crate::ingest::clock::HONEST_PPB;
 use crate::ingest::codec::Fault;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
@@ -58,6 +59,14 @@ counters! {
     panics,
     /// Steps of the system's wall clock that began a new recording session.
     clock_steps,
+    /// RTP clocks that jumped.
+    clock_jumps,
+    /// RTP clocks that had stood still.
+    clock_standstills,
+    /// Rates of RTP clocks that were learnt, or given up again.
+    clock_rates,
+    /// RTP clocks that gave way to arrivals.
+    clock_arrivals,
 }
 
 /// What was wrong with what a camera sent, by kind. Only grows.
@@ -94,6 +103,8 @@ pub struct Status {
     pub counts: Counts,
     /// What was wrong with what the camera sent, and how often.
     pub faults: Vec<(Fault, u64)>,
+    /// Wall time per RTP time of video in parts per billion, where that was learnt from arrivals.
+    pub clock_rate_ppb: Option<i64>,
 }
 
 /// The shared side of [`Status`]: one writer, any readers.
@@ -113,13 +124,20 @@ struct Told {
     error: Option<String>,
     first_keyframe: Option<Timestamp>,
     received_until: Option<Timestamp>,
+    clock_rate_ppb: Option<i64>,
 }
 
 impl StatusCell {
     #[must_use]
     pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
-        let told =
-            Told { identity, state: RecorderState::Starting, error: None, first_keyframe: None, received_until: None };
+        let told = Told {
+            identity,
+            state: RecorderState::Starting,
+            error: None,
+            first_keyframe: None,
+            received_until: None,
+            clock_rate_ppb: None,
+        };
         Self { camera, stream, counters: Counters::default(), faults: FaultCounters::default(), told: Mutex::new(told) }
     }
 
@@ -141,6 +159,7 @@ impl StatusCell {
             received_until: told.received_until,
             counts: self.counters.read(),
             faults: self.faults.occurred().collect(),
+            clock_rate_ppb: told.clock_rate_ppb,
         }
     }
 
@@ -157,6 +176,11 @@ impl StatusCell {
             told.first_keyframe = None;
         }
         told.identity = identity;
+    }
+
+    /// The rate that the video's RTP clock is followed at, where that is not its own; `None` where it is.
+    pub fn set_clock_rate(&self, ppb: Option<i64>) {
+        self.told().clock_rate_ppb = ppb.filter(|ppb| *ppb != HONEST_PPB);
     }
 
     /// A chunk was handed over.

@@ -1,0 +1,120 @@
+//! The rate that RTP time runs at, where arrivals or sender reports show that it is not the line's.
+//! Pure.
+
+use super::fit::Trend;
+use super::line::HONEST_PPB;
+use super::reports::Word;
+use super::stretches::{Flow, Stretches};
+use super::{EARLY_NOTED_US, EARLY_US};
+
+/// How long lateness must grow evenly to be the clock's, and by how much, in microseconds.
+pub(super) const GROWING_US: i64 = 4_000_000;
+const GROWTH_US_MIN: f64 = 400_000.0;
+/// The same where how frames come shows that it is the clock's, and where it grows fast then.
+const CLOCK_GROWTH_US_MIN: f64 = 300_000.0;
+const GROWING_FAST_US: i64 = 2_500_000;
+const GROWTH_FAST_US_MIN: f64 = 1_200_000.0;
+/// The same for earliness.
+const EARLY_GROWING_US: i64 = 3_000_000;
+const EARLY_GROWTH_US_MIN: f64 = 200_000.0;
+/// The same where sender reports say that RTP time lies.
+const REPORTED_US: i64 = 2_000_000;
+const REPORTED_GROWTH_US_MIN: f64 = 150_000.0;
+/// The same for a drift, once frames are late by [`EARLY_US`].
+const DRIFTING_US: i64 = 10_000_000;
+const DRIFT_US_MIN: f64 = 40_000.0;
+const EARLY_DRIFT_US_MIN: f64 = 100_000.0;
+/// How long the rate of an honest clock must hold, to be within so much of one.
+const HONEST_AGAIN_US: i64 = 2_000_000;
+const HONEST_WITHIN: f64 = 0.03;
+/// A learnt rate that changes by less is the same, refined.
+const REFINED_WITHIN: f64 = 0.02;
+/// Rates that are followed: beyond, RTP time all but stands still, or a tick of it lasts too long.
+const SCALE_MIN: f64 = 0.001;
+const TICK_US_MAX: f64 = 50_000.0;
+
+/// Why frames may be late, or early.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    /// Arrival minus RTP time where a frame is on the line.
+    pub(super) line_us: i64,
+    /// Of the least late frame of the last stretch, after the line.
+    pub(super) late_us: f64,
+    pub(super) word: Word,
+    /// The network was seen to delay frames.
+    pub(super) is_networks: bool,
+    pub(super) flow: Flow,
+    pub(super) scale_ppb: i64,
+    pub(super) tick_us: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rate {
+    /// Wall time per RTP time in parts per billion, and arrival minus RTP time of the least late
+    /// frames
+    /// at the present rate, now.
+    Of { ppb: i64, least_us: i64, is_refined: bool },
+    /// Beyond what can be followed.
+    Useless,
+}
+
+/// The rate to go on with, where it is another one.
+pub(super) fn learn(seen: &Stretches, now_us: i64, evidence: Evidence) -> Option<Rate> {
+    let scale = evidence.scale_ppb as f64 / HONEST_PPB as f64;
+    let (trend, new) = shown(seen, evidence, scale)?;
+    let is_usable = new.is_finite() && (SCALE_MIN..=TICK_US_MAX / evidence.tick_us.max(1) as f64).contains(&new);
+    if !is_usable {
+        return Some(Rate::Useless);
+    }
+    let since_us = now_us.saturating_sub(seen.last()?.least_at_us) as f64;
+    let least_us = (trend.last + trend.slope * since_us) as i64;
+    let is_refined = evidence.scale_ppb != HONEST_PPB && (new / scale - 1.0).abs() < REFINED_WITHIN;
+    Some(Rate::Of { ppb: (new * HONEST_PPB as f64) as i64, least_us, is_refined })
+}
+
+/// By arrivals.
+fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64)> {
+    let Evidence { late_us, word, is_networks, flow, scale_ppb, .. } = evidence;
+    let even = |us: i64| seen.trend(us).filter(Trend::is_gradual).map(|trend| (us, trend));
+    let is_learnt = scale_ppb != HONEST_PPB;
+    let scale_of = |trend: &Trend| scale / (1.0 - trend.slope);
+    let is_honest = |trend: &Trend| (scale_of(trend) - 1.0).abs() <= HONEST_WITHIN;
+    // What arrives before it was sent is the clock's; what is late may be the network's.
+    let may_be_clocks = !is_networks && word != Word::Awaited;
+
+    let again = is_learnt.then(|| even(HONEST_AGAIN_US)).flatten().filter(|(_, trend)| {
+        trend.slope.abs() > HONEST_WITHIN && is_honest(trend) && (trend.growth < 0.0 || !is_networks)
+    });
+    let early = || {
+        let is_early = late_us <= -(EARLY_NOTED_US as f64) && word != Word::Awaited;
+        even(EARLY_GROWING_US).filter(|(_, trend)| is_early && trend.growth <= -EARLY_GROWTH_US_MIN)
+    };
+    let late = |us: i64, growth_us_min: f64| {
+        let is_late = late_us >= GROWTH_US_MIN && may_be_clocks;
+        even(us).filter(|(_, trend)| is_late && trend.growth >= growth_us_min)
+    };
+    let drift = || {
+        let grows = may_be_clocks && (is_learnt || late_us >= EARLY_US as f64);
+        let falls = late_us <= EARLY_NOTED_US as f64;
+        let is_drift = |trend: &Trend| {
+            let is_steady = trend.growth.abs() >= 4.0 * trend.residual;
+            is_steady && ((grows && trend.growth >= DRIFT_US_MIN) || (falls && trend.growth <= -EARLY_DRIFT_US_MIN))
+        };
+        even(DRIFTING_US).filter(|(_, trend)| is_drift(trend))
+    };
+    let reported =
+        || even(REPORTED_US).filter(|(_, trend)| word == Word::Lies && trend.growth.abs() >= REPORTED_GROWTH_US_MIN);
+    let (us, _) = again
+        .or_else(reported)
+        .or_else(early)
+        .or_else(|| late(GROWING_FAST_US, GROWTH_FAST_US_MIN).filter(|_| flow == Flow::Clock))
+        .or_else(|| late(GROWING_US, if flow == Flow::Clock { CLOCK_GROWTH_US_MIN } else { GROWTH_US_MIN }))
+        .or_else(drift)?;
+    let is_after = |least_us: i64| {
+        let off_us = least_us.saturating_sub(evidence.line_us);
+        late_us < EARLY_US as f64 || off_us > EARLY_US
+    };
+    let (trend, factor) = seen.course(us, is_after)?;
+    let new = scale * factor;
+    Some((trend, if is_learnt && (new - 1.0).abs() <= HONEST_WITHIN { 1.0 } else { new }))
+}
