@@ -27,7 +27,6 @@ pub(super) struct Counted {
     late_us: i64,
     trial_rtp: i64,
     trial_us: i64,
-    trial_last_rtp: i64,
 }
 
 impl Counted {
@@ -42,7 +41,6 @@ impl Counted {
             late_us: 0,
             trial_rtp: rtp,
             trial_us: arrival_us,
-            trial_last_rtp: rtp,
         }
     }
 
@@ -76,9 +74,7 @@ impl Counted {
     pub(super) fn agrees(&mut self, rtp: i64, arrival_us: i64, micros: impl Fn(i64) -> i64) -> bool {
         let elapsed_us = arrival_us.saturating_sub(self.trial_us);
         let off_us = elapsed_us.saturating_sub(micros(rtp.saturating_sub(self.trial_rtp)));
-        let goes_on = rtp > self.trial_last_rtp;
-        self.trial_last_rtp = rtp;
-        if !goes_on || off_us.saturating_abs() > AGREES_US {
+        if off_us.saturating_abs() > AGREES_US {
             (self.trial_rtp, self.trial_us) = (rtp, arrival_us);
             return false;
         }

@@ -24,6 +24,8 @@ const REPORTED_GROWTH_US_MIN: f64 = 150_000.0;
 const DRIFTING_US: i64 = 10_000_000;
 const DRIFT_US_MIN: f64 = 40_000.0;
 const EARLY_DRIFT_US_MIN: f64 = 100_000.0;
+/// Earlier than that is no end of a backlog.
+const DRIFT_EARLY_US: f64 = 20_000.0;
 /// How long the rate of an honest clock must hold, to be within so much of one.
 const HONEST_AGAIN_US: i64 = 2_000_000;
 const HONEST_WITHIN: f64 = 0.03;
@@ -95,7 +97,7 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
     };
     let drift = || {
         let grows = may_be_clocks && (is_learnt || late_us >= EARLY_US as f64);
-        let falls = late_us <= EARLY_NOTED_US as f64;
+        let falls = late_us <= -DRIFT_EARLY_US;
         let is_drift = |trend: &Trend| {
             let is_steady = trend.growth.abs() >= 4.0 * trend.residual;
             is_steady && ((grows && trend.growth >= DRIFT_US_MIN) || (falls && trend.growth <= -EARLY_DRIFT_US_MIN))

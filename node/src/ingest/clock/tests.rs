@@ -4,6 +4,7 @@ mod honest;
 mod lies;
 mod mixtures;
 mod networks;
+mod reported;
 mod world;
 
 use super::*;

@@ -116,6 +116,39 @@ fn a_camera_whose_clock_stood_still_gets_a_new_anchor_after_three_seconds() {
 }
 
 #[test]
+fn frames_that_are_late_by_half_a_second_after_a_worse_moment_move_nothing() {
+    let mut clock = clock();
+    warm_up(&mut clock, 250);
+    for n in 250..1000 {
+        let stamp = frame(&mut clock, n, if n < 275 { 1_100_000 } else { 600_000 });
+        assert_eq!(stamp.correction, None, "frame {n}");
+    }
+}
+
+#[test]
+fn an_encoder_that_restarts_with_fewer_frames_and_leaves_the_pause_out_is_followed() {
+    let mut clock = clock();
+    warm_up(&mut clock, 250);
+    let began_us = START_US + 250 * FRAME_US;
+    let moved = (0..200).find_map(|n| {
+        let arrival_us = began_us + 2_500_000 + n * 80_000;
+        let stamp = clock.stamp(&arrived(1_000_000 + (250 + 2 * n) * FRAME_TICKS, Timestamp(arrival_us)));
+        stamp.correction.map(|correction| (n * 80_000, correction))
+    });
+    let Some((after_us, Correction::StoodStill { by_us: 2_500_000 })) = moved else { panic!("{moved:?}") };
+    assert!(after_us < 4 * SECOND_US, "after {after_us} us");
+}
+
+#[test]
+fn frames_that_are_late_unevenly_without_a_network_to_be_seen_count_as_they_come() {
+    let mut clock = clock();
+    warm_up(&mut clock, 250);
+    let uneven_us = |n: i64| 2_500_000 + (n / 13 * 7919 % 5) * 100_000;
+    let moved = (250..700).find(|n| frame(&mut clock, *n, uneven_us(*n)).correction.is_some());
+    assert!(moved.is_some_and(|n| (250 + 190..250 + 275).contains(&n)), "{moved:?}");
+}
+
+#[test]
 fn a_network_that_carries_half_of_what_the_camera_sends_changes_nothing() {
     let mut clock = clock();
     let mut stamped = |n, delay_us| {

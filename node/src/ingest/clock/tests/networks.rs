@@ -99,6 +99,18 @@ fn spacing_stays_the_cameras_while_a_link_is_too_slow() {
 }
 
 #[test]
+fn a_backlog_that_is_made_good_slowly_changes_nothing() {
+    let mut clock = clock();
+    for n in 0..2000_i64 {
+        // Nothing came for six seconds, and the link carries a quarter more than the camera sends.
+        let late_us = if n < 500 { 0 } else { (6 * SECOND_US - (n - 500) * 8_000).max(0) };
+        let sent_us = START_US + n * 40_000;
+        let stamp = clock.stamp(&arrived(n * 3600, Timestamp(sent_us + late_us)));
+        assert_eq!((stamp.decode.micros() - sent_us, stamp.correction), (0, None), "frame {n}");
+    }
+}
+
+#[test]
 fn networks_that_stand_still_for_a_moment_change_nothing() {
     let every = |us: i64, hold_us: i64| (1..150 * SECOND_US / us).map(move |n| (n * us, n * us + hold_us)).collect();
     for (us, hold_us) in [(1_500_000, 700_000), (4_000_000, 2_000_000), (7_000_000, 3_500_000), (20_000_000, 9_000_000)]
