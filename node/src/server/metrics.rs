@@ -5,6 +5,8 @@ use super::host::Host;
 use super::member::Member;
 use super::volumes::VolumeStatus;
 use super::wire_views::leader;
+use crate::ingest::clock::HONEST_PPB;
+use crate::recorder::status::Counts;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Outcome;
 use holdfast_storage::Stats;
@@ -140,7 +142,29 @@ fn totals(member: &Member) -> Families {
         counter.inc_by(value);
         families.extend(counter.collect());
     }
+    families.extend(rtp_clocks(member, &counts)?);
     Ok(families)
+}
+
+fn rtp_clocks(member: &Member, counts: &Counts) -> Families {
+    let help = "Corrections of recorded times because a camera's RTP clock did not run as it should.";
+    let corrections = IntCounterVec::new(Opts::new("holdfast_rtp_clock_corrections_total", help), &["kind"])?;
+    for (kind, count) in [
+        ("jumped", counts.clock_jumps),
+        ("stood_still", counts.clock_standstills),
+        ("rate", counts.clock_rates),
+        ("arrivals", counts.clock_arrivals),
+    ] {
+        corrections.with_label_values(&[kind]).inc_by(count);
+    }
+    let help = "How fast a camera's RTP clock runs, of those that are corrected for it; 1 is right.";
+    let rate = GaugeVec::new(Opts::new("holdfast_rtp_clock_rate_ratio", help), &["camera"])?;
+    for status in member.supervisor.statuses() {
+        if let Some(ppb) = status.clock_rate_ppb {
+            rate.with_label_values(&[&status.camera.to_string()]).set(HONEST_PPB as f64 / ppb as f64);
+        }
+    }
+    Ok(corrections.collect().into_iter().chain(rate.collect()).collect())
 }
 
 fn faults(member: &Member) -> Families {
