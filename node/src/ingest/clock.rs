@@ -24,7 +24,8 @@
 //!    - where lateness grows evenly for 4 s, by 0.4 s or more (by 0.3 s, or for 2.5 s by 1.2 s,
 //!      where frames come as a clock says; for 10 s where it drifts and 250 ms are reached; for 2 s
 //!      where sender reports say that RTP time lies), and no network is the reason (6);
-//!    - where it falls evenly below nothing for 3 s: nothing arrives before it was sent;
+//!    - where it falls evenly for 3 s, by 0.2 s or more (for 10 s, by 0.1 s), and frames come before the
+//!      line or it moved back for them: nothing arrives before it was sent;
 //!    - where RTP time has run at the rate of an honest clock for 2 s: a learnt rate is given up.
 //! 5. *Move.* Where frames are late by the same, more than 800 ms, for 3 s (10 s where lateness was
 //!    uneven before, 30 s where a network was the reason), the camera's clock stood still, and the
@@ -227,7 +228,9 @@ impl TrackClock {
         let decode_us = shown_us.max(self.last_decode_us.saturating_add(Self::tick_us(self.timescale)));
         self.last_decode_us = decode_us;
         let composition_us = i32::try_from(shown_us.saturating_sub(decode_us)).unwrap_or(i32::MIN);
-        let composition_us = if self.counted.is_some() { 0 } else { composition_us };
+        // A frame that follows in RTP time is shown when it is decoded, also where corrections press frames together.
+        let is_reordered = self.counted.is_none() && frame.rtp < self.steps.highest_rtp;
+        let composition_us = if is_reordered { composition_us } else { 0 };
         Stamp { decode: Timestamp(decode_us), composition_us, correction }
     }
 

@@ -24,8 +24,6 @@ const REPORTED_GROWTH_US_MIN: f64 = 150_000.0;
 const DRIFTING_US: i64 = 10_000_000;
 const DRIFT_US_MIN: f64 = 40_000.0;
 const EARLY_DRIFT_US_MIN: f64 = 100_000.0;
-/// Earlier than that is no end of a backlog.
-const DRIFT_EARLY_US: f64 = 20_000.0;
 /// How long the rate of an honest clock must hold, to be within so much of one.
 const HONEST_AGAIN_US: i64 = 2_000_000;
 const HONEST_WITHIN: f64 = 0.03;
@@ -87,9 +85,14 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
     let again = is_learnt.then(|| even(HONEST_AGAIN_US)).flatten().filter(|(_, trend)| {
         trend.slope.abs() > HONEST_WITHIN && is_honest(trend) && (trend.growth < 0.0 || !is_networks)
     });
+    // A backlog that is made good falls as well, and leaves the line where it is.
+    let is_early = |us: i64, trend: &Trend| {
+        let moved_us = seen.moved_back_us(us, evidence.line_us) as f64;
+        late_us <= -(EARLY_NOTED_US as f64) || moved_us >= trend.growth.abs() / 2.0
+    };
     let early = || {
-        let is_early = late_us <= -(EARLY_NOTED_US as f64) && word != Word::Awaited;
-        even(EARLY_GROWING_US).filter(|(_, trend)| is_early && trend.growth <= -EARLY_GROWTH_US_MIN)
+        let falls = |trend: &Trend| trend.growth <= -EARLY_GROWTH_US_MIN && word != Word::Awaited;
+        even(EARLY_GROWING_US).filter(|(us, trend)| falls(trend) && is_early(*us, trend))
     };
     let late = |us: i64, growth_us_min: f64| {
         let is_late = late_us >= GROWTH_US_MIN && may_be_clocks;
@@ -97,10 +100,10 @@ fn shown(seen: &Stretches, evidence: Evidence, scale: f64) -> Option<(Trend, f64
     };
     let drift = || {
         let grows = may_be_clocks && (is_learnt || late_us >= EARLY_US as f64);
-        let falls = late_us <= -DRIFT_EARLY_US;
         let is_drift = |trend: &Trend| {
             let is_steady = trend.growth.abs() >= 4.0 * trend.residual;
-            is_steady && ((grows && trend.growth >= DRIFT_US_MIN) || (falls && trend.growth <= -EARLY_DRIFT_US_MIN))
+            let falls = trend.growth <= -EARLY_DRIFT_US_MIN && is_early(DRIFTING_US, trend);
+            is_steady && ((grows && trend.growth >= DRIFT_US_MIN) || falls)
         };
         even(DRIFTING_US).filter(|(_, trend)| is_drift(trend))
     };

@@ -33,7 +33,8 @@ pub(super) struct Steps {
     averaged: i64,
     still: u32,
     still_since_us: i64,
-    highest_rtp: i64,
+    /// The latest RTP time so far.
+    pub(super) highest_rtp: i64,
     behind: u32,
     behind_since_us: i64,
     jumped_at_us: [Option<i64>; JUMPS],

@@ -48,6 +48,8 @@ pub(super) struct Stretch {
     /// Of the least late frame: its arrival, and arrival minus RTP time.
     pub(super) least_at_us: i64,
     pub(super) least_us: i64,
+    /// Arrival minus RTP time where a frame was on the line, when it began.
+    line_us: i64,
     frames: i64,
     first_media_us: i64,
     last_media_us: i64,
@@ -142,6 +144,12 @@ impl Stretches {
         suffixes.into_iter().find(|(trend, _)| trend.residual <= EVEN_US).or_else(|| of(points))
     }
 
+    /// How far the line has moved back in the last `us`, to frames that came before it; it is at `line_us`.
+    pub(super) fn moved_back_us(&self, us: i64, line_us: i64) -> i64 {
+        let first = self.window(us).and_then(|mut window| window.next());
+        first.map_or(0, |first| first.line_us.saturating_sub(line_us))
+    }
+
     fn point(&self, stretch: &Stretch) -> (f64, f64) {
         let last_us = self.last().map_or(0, |last| last.least_at_us);
         (stretch.least_at_us.saturating_sub(last_us) as f64, stretch.least_us as f64)
@@ -198,6 +206,7 @@ impl Stretches {
             began_us,
             least_at_us: sight.arrival_us,
             least_us,
+            line_us: least_us.saturating_sub(sight.late_us),
             frames: 0,
             first_media_us: sight.media_us,
             last_media_us: sight.media_us,

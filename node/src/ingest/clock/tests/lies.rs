@@ -32,6 +32,24 @@ fn a_rate_of_its_own_is_followed_from_the_start_and_from_later_on() {
 }
 
 #[test]
+fn a_rate_is_learnt_within_five_seconds_and_frames_are_shown_when_they_are_decoded() {
+    for (fps, percent) in [(25, 50), (25, 84), (40, 160), (25, 250), (25, 1050)] {
+        let period_us = SECOND_US / fps;
+        let frames = camera(20 * fps, period_us, |_, at_us| honest(at_us) * percent / 100);
+        let came = watch(&frames, Says::Nothing, &Network::default());
+        let [(learnt_us, Correction::Rate { ppb })] = corrections(&came)[..] else {
+            panic!("{percent} %: {:?}", corrections(&came))
+        };
+        assert!(learnt_us < 5 * SECOND_US, "{percent} %: after {learnt_us} us");
+        assert!((ppb * percent / 100 - HONEST_PPB).abs() < HONEST_PPB / 50, "{percent} %: {ppb}");
+        assert!(came.iter().all(|one| one.stamp.composition_us == 0), "{percent} %");
+        let later = came.iter().filter(|one| one.sent_us - START_US > 8 * SECOND_US);
+        let off_us = later.map(|one| one.error_us().abs()).max();
+        assert!(off_us < Some(120_000), "{percent} %: {off_us:?}");
+    }
+}
+
+#[test]
 fn a_camera_that_counts_in_other_units_is_followed() {
     for hz in [1_000, 8_000, 1_000_000] {
         for from_us in [0, 30 * SECOND_US] {
