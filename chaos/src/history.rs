@@ -84,6 +84,15 @@ pub enum What {
         resident_kib: u64,
         descriptors: u64,
     },
+    /// A hostile camera was deleted.
+    HostileGone {
+        camera: String,
+        /// Until its last socket was closed; none where one stayed open.
+        closed_after_ms: Option<u64>,
+        accepted: u64,
+        sent_bytes: u64,
+        strayed: u64,
+    },
     Load {
         kind: String,
         asked: u64,

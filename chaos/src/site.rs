@@ -171,6 +171,19 @@ impl Site {
         Ok(camera)
     }
 
+    /// Adds a camera of the server's as its oddity needs it.
+    ///
+    /// # Errors
+    /// As [`Site::add_served`].
+    pub async fn add_odd(&mut self, number: u32, name: &str) -> Result<SiteCamera> {
+        let served = self.server.camera(number);
+        let handle = served.ok_or_else(|| Error::Wrong(format!("there is no camera {number} to add")))?;
+        let id = self.add(name, odd_source(&handle, self.server.url(number))).await?.id;
+        let camera = SiteCamera { handle, id, name: name.to_owned() };
+        self.cameras.push(camera.clone());
+        Ok(camera)
+    }
+
     /// As [`Site::add_served`], with other settings: where the camera seems to be, and how it is protected.
     ///
     /// # Errors
@@ -482,6 +495,16 @@ fn is_settled(camera: &wire::Camera) -> bool {
 #[must_use]
 pub fn source(url: String) -> NewSource {
     NewSource::new(url)
+}
+
+/// As [`source`], with the login and the transport that the camera's oddity needs.
+#[must_use]
+pub fn odd_source(camera: &CameraHandle, url: String) -> NewSource {
+    let login = camera.oddity().and_then(holdfast_camera::Oddity::login);
+    let (username, password) = login.map(|(user, password)| (user.to_owned(), password.to_owned())).unzip();
+    let needs_udp = camera.oddity().is_some_and(holdfast_camera::Oddity::needs_udp);
+    let transport = if needs_udp { Transport::Udp } else { Transport::Tcp };
+    NewSource { username, password, transport, ..source(url) }
 }
 
 /// A camera of the default class and priority.

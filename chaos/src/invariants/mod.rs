@@ -2,6 +2,7 @@
 //!
 //! An invariant that does not hold names the first frame or event that breaks it; the lines of the history around it come with it.
 
+mod containment;
 mod durable_stays;
 mod epochs_grow;
 mod footage_plays;
@@ -57,6 +58,8 @@ pub struct CameraEvidence {
     pub number: u32,
     pub class: Class,
     pub sent: Vec<Sent>,
+    /// By how much later than their capture the camera sends frames, at most.
+    pub held_us: i64,
     /// In the order in which they are served.
     pub found: Vec<Found>,
     /// Frames served without a stamp.
@@ -142,7 +145,7 @@ const INVARIANTS: [(&str, Invariant); 14] = [
 #[must_use]
 pub fn check_all(evidence: &Evidence) -> Vec<Check> {
     let invariants = INVARIANTS.iter().map(|(name, check)| ((*name).to_owned(), check(evidence)));
-    let thresholds = thresholds::check(evidence);
+    let thresholds = thresholds::check(evidence).into_iter().chain(containment::check(evidence));
     invariants.chain(thresholds).map(|(name, outcome)| finish(evidence, name, outcome)).collect()
 }
 

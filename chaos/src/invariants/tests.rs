@@ -61,6 +61,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         class: Class::Standard,
         loss: count(1, &sent, &stamps),
         sent,
+        held_us: 0,
         found,
         unstamped: 0,
         timeline,

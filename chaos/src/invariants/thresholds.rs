@@ -19,6 +19,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
         settled_within_s,
         api_answered_percent_min,
         playback_answered_percent_min,
+        ..
     } = &evidence.expect;
     let at_most = |name: &str, limit: Option<u64>, found: u64, unit: &str| {
         let outcome =

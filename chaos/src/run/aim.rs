@@ -116,20 +116,7 @@ mod tests {
     }
 
     fn aim(target: &str) -> Result<Vec<usize>, String> {
-        let fault = Fault {
-            at: 0.0,
-            action: ActionName::Kill,
-            target: Some(target.parse()?),
-            lasts: None,
-            to: None,
-            percent: None,
-            delay_ms: None,
-            jitter_ms: None,
-            kbps: None,
-            seconds: None,
-            frames: None,
-            optional: false,
-        };
+        let fault = Fault { target: Some(target.parse()?), ..Fault::new(ActionName::Kill, 0.0) };
         let before = Hit { nodes: vec![1], ..Hit::default() };
         view().aim(&fault, &mut Random::new(1), &before).map(|hit| hit.nodes)
     }

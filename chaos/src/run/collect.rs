@@ -93,7 +93,10 @@ async fn of_camera(
         Err(error) => (Footage::default(), Some(error.to_string())),
     };
     let at = |time: Timestamp| u64::try_from(time.micros()).unwrap_or(0);
-    let sent = camera.handle.sent_between(at(from), at(to));
+    let mut sent = camera.handle.sent_between(at(from), at(to));
+    // What the camera spoiled itself cannot have been recorded.
+    sent.retain(|sent| !camera.handle.is_hurt(sent.sequence));
+    let held_us = camera.handle.oddity().map_or(0, holdfast_camera::Oddity::held_us);
     let stamps: Vec<_> = footage.frames.iter().map(|found| found.stamp).collect();
     let loss = count(camera.handle.id(), &sent, &stamps);
     Ok(CameraEvidence {
@@ -101,6 +104,7 @@ async fn of_camera(
         number: camera.handle.id(),
         class,
         sent,
+        held_us: i64::try_from(held_us).unwrap_or(0),
         found: footage.frames,
         unstamped: footage.unstamped,
         loss,

@@ -4,7 +4,7 @@ use holdfast_camera::{Stamp, stamp};
 use holdfast_control_api::fmp4::{self, probe};
 use holdfast_node::cli::{Api, CliError, ExitKind};
 use holdfast_node::demo::footage::export;
-use holdfast_storage::ids::CameraId;
+use holdfast_storage::ids::{CameraId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
 
 /// What was found of one camera.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Footage {
-    pub(crate) frames: Vec<Found>,
+pub struct Footage {
+    pub frames: Vec<Found>,
     /// Frames without a stamp.
-    pub(crate) unstamped: u64,
+    pub unstamped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +32,11 @@ pub struct Found {
     pub wall_us: Option<i64>,
 }
 
+/// Every frame that the cluster serves of a camera between the two instants; none where nothing was recorded.
+///
 /// # Errors
 /// Where the export fails, is too large or damaged.
-pub(super) async fn fetch(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Footage, CliError> {
+pub async fn fetch(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Footage, CliError> {
     let mut footage = Footage::default();
     let mut start = from;
     while start < to {
@@ -60,6 +62,9 @@ impl Footage {
         let mut is_known = known.is_some();
         for range in probe::chunk_ranges(file) {
             let chunk = &file[range?];
+            if track(chunk) == Some(TrackKind::Audio.track_id()) {
+                continue;
+            }
             let wall_us = wall_us(chunk);
             for (number, sample) in probe::samples(chunk)?.into_iter().enumerate() {
                 let Some(stamp) = stamp::find(&chunk[sample.offset..sample.offset + sample.size]) else {
@@ -74,6 +79,12 @@ impl Footage {
         }
         Ok(())
     }
+}
+
+/// The track in a chunk's `prft`.
+fn track(chunk: &[u8]) -> Option<u32> {
+    let is_reference = chunk.get(4..8)? == b"prft";
+    is_reference.then_some(u32::from_be_bytes(chunk.get(12..16)?.try_into().ok()?))
 }
 
 /// The wall time in a chunk's `prft` (ISO/IEC 14496-12, 8.16.5): version and flags, track, NTP time of 64 bits, media time.
@@ -92,7 +103,6 @@ mod tests {
     use super::*;
     use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
     use holdfast_storage::chunk::AccessPoint;
-    use holdfast_storage::ids::TrackKind;
 
     fn chunk(sequences: std::ops::Range<u64>, at_us: i64) -> Vec<u8> {
         let frame = |sequence| {
@@ -120,6 +130,16 @@ mod tests {
         assert_eq!(sequences, [0, 1, 2, 3, 4, 5]);
         assert!((footage.frames[0].wall_us.unwrap() - at_us).abs() <= 1, "{:?}", footage.frames[0]);
         assert_eq!((footage.frames[1].wall_us, footage.unstamped), (None, 0));
+    }
+
+    #[test]
+    fn sound_is_no_frame_without_a_stamp() {
+        let sound =
+            Frame { data: vec![7; 9].into(), decode_time: 0, duration: 9, composition_offset: 0, keyframe: true };
+        let sound = build_chunk(TrackKind::Audio, 1, Timestamp(0), &[sound]).unwrap().concat();
+        let mut footage = Footage::default();
+        footage.add(&[chunk(0..2, 0), sound].concat()).unwrap();
+        assert_eq!((footage.frames.len(), footage.unstamped), (2, 0));
     }
 
     #[test]

@@ -11,13 +11,13 @@ mod resources;
 mod timeline;
 mod watch;
 
-pub use footage::Found;
+pub use footage::{Footage, Found, fetch};
 
 use crate::history::{History, What};
 use crate::invariants::{self, Evidence};
 use crate::report::Report;
 use crate::scenario::{Action, ActionName, Place, Scenario};
-use crate::stage::{Attach, Hit, Namespaces, Stage, StageOptions};
+use crate::stage::{Attach, Gone, Hit, Namespaces, Stage, StageOptions, hostile_name};
 use crate::{Error, Result, io_error};
 use aim::View;
 use holdfast_node::cli::{monotonic_now, wall_now};
@@ -45,6 +45,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often memory and open files of the nodes are looked at.
 const PROCESSES_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The same where hostile cameras may fill the memory within seconds.
+const HOSTILE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a fault that needs a leader waits for nobody: it then takes the cluster as it is.
 const NOBODY_LEADS_FOR: Duration = Duration::from_secs(5);
@@ -216,7 +219,9 @@ impl<'a> Run<'a> {
     }
 
     fn look_at_processes(&mut self) {
-        if self.looked_at_processes.is_some_and(|at| at.elapsed() < PROCESSES_INTERVAL) {
+        let is_hostile = self.scenario.faults.iter().any(|fault| fault.action == ActionName::HostileCamera);
+        let interval = if is_hostile { HOSTILE_INTERVAL } else { PROCESSES_INTERVAL };
+        if self.looked_at_processes.is_some_and(|at| at.elapsed() < interval) {
             return;
         }
         self.looked_at_processes = Some(monotonic_now());
@@ -252,7 +257,13 @@ impl<'a> Run<'a> {
             }
         };
         let nodes = self.names_of(&hit.nodes);
-        let cameras: Vec<String> = hit.cameras.iter().map(|number| format!("cam{number:02}")).collect();
+        let mut cameras: Vec<String> = hit.cameras.iter().map(|number| format!("cam{number:02}")).collect();
+        if let Action::HostileCamera { gallery, .. } = fault.action() {
+            cameras.extend(gallery.into_iter().map(hostile_name));
+            // What they are compared with.
+            self.looked_at_processes = None;
+            self.look_at_processes();
+        }
         let whom = [nodes.clone(), cameras.clone()].concat().join(" ");
         self.tell(&format!("{} {whom} ({} cameras affected)", fault.action.as_str(), affected.len()));
         let action = fault.action();
@@ -281,6 +292,10 @@ impl<'a> Run<'a> {
         self.tell(&format!("{name} ends"));
         let ended = self.stage.end(number, &action, &hit).await;
         self.history.add(What::FaultOff { fault: number, action: name });
+        for Gone { camera, closed_after, accepted, sent_bytes, strayed } in self.stage.taken_down() {
+            let closed_after_ms = closed_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+            self.history.add(What::HostileGone { camera, closed_after_ms, accepted, sent_bytes, strayed });
+        }
         self.went(ended)?;
         self.release();
         Ok(())
@@ -377,6 +392,10 @@ fn describe(action: &Action) -> String {
         Action::DiskSlow { kbps } => format!("disk-slow {kbps} kbit/s"),
         Action::ClockStep { seconds } => format!("clock-step {seconds:+} s"),
         Action::CameraGarbage { frames } => format!("camera-garbage {frames} frames"),
+        Action::HostileCamera { gallery, .. } => match gallery.as_slice() {
+            [one] => format!("hostile-camera {one}"),
+            all => format!("hostile-camera, {} at once", all.len()),
+        },
         other => format!("{other:?}").chars().fold(String::new(), |mut name, c| {
             if c.is_ascii_uppercase() && !name.is_empty() {
                 name.push('-');

@@ -16,6 +16,16 @@ pub struct Expect {
     pub lost_frames_gapless_max: Option<u64>,
     /// Frames lost by cameras that no faulty node recorded when its fault began.
     pub lost_frames_unaffected_max: Option<u64>,
+    /// How far any camera may be behind durable, as its own recorder says.
+    pub behind_ms_max: Option<u64>,
+    /// How often a node that no fault holds may be taken for silent, or not answer.
+    pub suspicions_max: Option<u64>,
+    /// How much more memory a node may hold for each hostile camera.
+    pub hostile_memory_mib_max: Option<u64>,
+    /// How much more memory a node may hold in the end than before the first hostile camera.
+    pub hostile_memory_left_mib_max: Option<u64>,
+    /// How long after its deletion a hostile camera's sockets may be open.
+    pub hostile_closed_within_ms: Option<u64>,
     /// How often a camera may get another owner, over all cameras.
     pub moves_max: Option<u64>,
     /// From the end of the scenario until each camera has one recorder again.
@@ -30,6 +40,6 @@ impl Expect {
     /// The same without the thresholds that depend on how fast the machine is.
     #[must_use]
     pub fn without_timing(self) -> Self {
-        Self { gap_worst_ms: None, gap_median_ms: None, settled_within_s: None, ..self }
+        Self { gap_worst_ms: None, gap_median_ms: None, settled_within_s: None, behind_ms_max: None, ..self }
     }
 }

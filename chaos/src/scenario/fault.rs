@@ -1,6 +1,7 @@
 //! One fault of a scenario: what is done, when, to whom, for how long, and which keys each kind takes.
 
-use super::{Scenario, Target};
+use super::{Scenario, Target, odd};
+use holdfast_camera::Hostile;
 use serde::{Deserialize, Serialize};
 
 /// `do = "..."`.
@@ -31,6 +32,7 @@ pub enum ActionName {
     CameraReboot,
     CameraParameters,
     CameraGarbage,
+    HostileCamera,
 }
 
 /// A `[[fault]]` of the file.
@@ -65,6 +67,9 @@ pub struct Fault {
     /// `camera-garbage`: frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<u32>,
+    /// `hostile-camera`: which, or `each` in turn, or `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostile: Option<String>,
     /// Left out where no node answers when its time has come, instead of counted as trouble.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
@@ -113,6 +118,7 @@ pub enum Action {
     CameraReboot,
     CameraParameters,
     CameraGarbage { frames: u32 },
+    HostileCamera { gallery: Vec<Hostile>, kbps: u64 },
 }
 
 /// Who can be hit by an action.
@@ -159,6 +165,7 @@ impl ActionName {
             Self::CameraReboot => "camera-reboot",
             Self::CameraParameters => "camera-parameters",
             Self::CameraGarbage => "camera-garbage",
+            Self::HostileCamera => "hostile-camera",
         }
     }
 
@@ -166,7 +173,7 @@ impl ActionName {
     pub fn reach(self) -> Reach {
         match self {
             Self::Kill | Self::Stop | Self::Wipe | Self::Pause | Self::RollingRestart => Reach::Processes,
-            Self::Drain => Reach::Api,
+            Self::Drain | Self::HostileCamera => Reach::Api,
             Self::Isolate | Self::Cut | Self::OneWay | Self::Split | Self::Delay | Self::CameraPath => {
                 Reach::Connections
             }
@@ -181,7 +188,7 @@ impl ActionName {
     fn whom(self) -> Whom {
         match self {
             Self::CameraStall | Self::CameraReboot | Self::CameraParameters | Self::CameraGarbage => Whom::Cameras,
-            Self::RollingRestart => Whom::Nobody,
+            Self::RollingRestart | Self::HostileCamera => Whom::Nobody,
             _ => Whom::Nodes,
         }
     }
@@ -196,6 +203,26 @@ impl ActionName {
 }
 
 impl Fault {
+    /// One without a target and figures, to the end of the scenario.
+    #[must_use]
+    pub fn new(action: ActionName, at: f64) -> Self {
+        Self {
+            at,
+            action,
+            target: None,
+            lasts: None,
+            to: None,
+            percent: None,
+            delay_ms: None,
+            jitter_ms: None,
+            kbps: None,
+            seconds: None,
+            frames: None,
+            hostile: None,
+            optional: false,
+        }
+    }
+
     /// The action with its figures; those that are missing were refused by [`Fault::mistakes`].
     #[must_use]
     pub fn action(&self) -> Action {
@@ -226,6 +253,9 @@ impl Fault {
             ActionName::CameraReboot => Action::CameraReboot,
             ActionName::CameraParameters => Action::CameraParameters,
             ActionName::CameraGarbage => Action::CameraGarbage { frames: self.frames.unwrap_or(0) },
+            ActionName::HostileCamera => {
+                Action::HostileCamera { gallery: self.hostiles(), kbps: self.kbps.unwrap_or(0) }
+            }
         }
     }
 
@@ -270,6 +300,9 @@ impl Fault {
             need(!is_set || wanted, format!("does not take `{key}`"));
             need(is_set || !wanted, format!("needs `{key}`"));
         }
+        if let Some(hostile) = &self.hostile {
+            need(odd::hostiles(hostile).is_some(), odd::unknown(hostile));
+        }
         let jitter_fits = self.jitter_ms.is_none_or(|jitter| jitter <= self.delay_ms.unwrap_or(0));
         need(self.jitter_ms.is_none() || self.action == ActionName::Delay, "does not take `jitter_ms`".to_owned());
         need(jitter_fits, "`jitter_ms` is more than `delay_ms`: nothing arrives before it was sent".to_owned());
@@ -281,13 +314,14 @@ impl Fault {
     }
 
     /// Each key that its actions need, whether it is set, and whether the action takes it.
-    fn figures(&self) -> [(&'static str, bool, bool); 6] {
+    fn figures(&self) -> [(&'static str, bool, bool); 7] {
         let is = |names: &[ActionName]| names.contains(&self.action);
         [
             ("to", self.to.is_some(), is(&[ActionName::OneWay])),
             ("percent", self.percent.is_some(), is(&[ActionName::Loss])),
             ("delay_ms", self.delay_ms.is_some(), is(&[ActionName::Delay])),
-            ("kbps", self.kbps.is_some(), is(&[ActionName::SlowLink, ActionName::DiskSlow])),
+            ("kbps", self.kbps.is_some(), is(&[ActionName::SlowLink, ActionName::DiskSlow, ActionName::HostileCamera])),
+            ("hostile", self.hostile.is_some(), is(&[ActionName::HostileCamera])),
             ("seconds", self.seconds.is_some(), is(&[ActionName::ClockStep])),
             ("frames", self.frames.is_some(), is(&[ActionName::CameraGarbage])),
         ]

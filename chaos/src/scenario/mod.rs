@@ -3,6 +3,7 @@
 mod error;
 mod expect;
 mod fault;
+mod odd;
 mod random;
 mod shipped;
 mod target;
@@ -15,6 +16,7 @@ pub use shipped::{SHIPPED, shipped};
 pub use target::Target;
 
 use error::Mistake;
+use holdfast_camera::{Codec, Oddity};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::Spanned;
@@ -99,6 +101,18 @@ pub struct Group {
     pub gop_ms: u32,
     #[serde(default)]
     pub protection: Class,
+    /// Both of the video; H.264 unless said, or unless the oddity has H.265 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codec: Option<Codec>,
+    /// What is odd about each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oddity: Option<Oddity>,
+    /// A group of oddities: `count` cameras for each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oddities: Option<String>,
+    /// No camera of the run's own, but a hostile one from the beginning to the end; `bitrate_kbps` is what it sends at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostile: Option<String>,
 }
 
 /// What asks the nodes for things meanwhile.
@@ -158,8 +172,18 @@ impl Scenario {
         if !mistakes.is_empty() {
             return Err(ScenarioError::wrong(path, text, &mistakes));
         }
-        scenario.faults = std::mem::take(&mut scenario.spanned_faults).into_iter().map(Spanned::into_inner).collect();
+        scenario.write_out();
         Ok(scenario)
+    }
+
+    /// Groups and faults that stand for several, one by one.
+    fn write_out(&mut self) {
+        let seconds = self.seconds;
+        let placed: Vec<Fault> = self.cameras.iter().filter_map(Group::as_fault).collect();
+        self.cameras.retain(|group| group.hostile.is_none());
+        self.cameras = self.cameras.iter().flat_map(Group::spread).collect();
+        let own = std::mem::take(&mut self.spanned_faults).into_iter().map(Spanned::into_inner);
+        self.faults = placed.into_iter().chain(own).flat_map(|fault| fault.spread(seconds)).collect();
     }
 
     /// Chooses the faults of `[random]`.
@@ -201,7 +225,8 @@ impl Scenario {
         need((1.0..=SECONDS_MAX).contains(&self.seconds), format!("`seconds` is not within 1 to {SECONDS_MAX}"));
         need((1..=NODES_MAX).contains(&self.cluster.nodes), format!("`cluster.nodes` is not within 1 to {NODES_MAX}"));
         need(self.nodes_total() <= NODES_MAX, format!("more than {NODES_MAX} nodes, witnesses among them"));
-        need(!self.cameras.is_empty(), "no [[cameras]]: there is nothing to record".to_owned());
+        let own = self.cameras.iter().filter(|group| group.hostile.is_none()).count();
+        need(own > 0, "no [[cameras]]: there is nothing to record".to_owned());
         need(self.cameras_total() <= CAMERAS_MAX, format!("more than {CAMERAS_MAX} cameras"));
         need(self.load.players <= PLAYERS_MAX, format!("more than {PLAYERS_MAX} `load.players`"));
         let api_max = API_PER_SECOND_MAX;
@@ -215,6 +240,7 @@ impl Scenario {
             );
             let steps = (40..=1000).contains(&group.gop_ms) && group.gop_ms % 40 == 0;
             need(steps, format!("{at}: `gop_ms` is not a multiple of 40 within 40 to 1000"));
+            group.mistakes().into_iter().for_each(|what| need(false, format!("{at}: {what}")));
         }
         for what in self.random.iter().flat_map(RandomFaults::mistakes) {
             mistakes.push(Mistake { at: None, what });

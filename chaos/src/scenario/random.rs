@@ -123,18 +123,15 @@ impl RandomFaults {
 fn fault(action: ActionName, target: Target, at: f64, lasts: f64) -> Fault {
     let is = |of: ActionName| action == of;
     Fault {
-        at,
-        action,
         target: Some(target),
         lasts: Some(lasts),
         to: is(ActionName::OneWay).then_some(Target::All),
         percent: is(ActionName::Loss).then_some(3),
         delay_ms: is(ActionName::Delay).then_some(50),
         jitter_ms: is(ActionName::Delay).then_some(50),
-        kbps: None,
         seconds: is(ActionName::ClockStep).then_some(30),
-        frames: None,
         optional: true,
+        ..Fault::new(action, at)
     }
 }
 

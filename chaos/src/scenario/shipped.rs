@@ -1,7 +1,7 @@
 //! The scenarios that are built in: those of `chaos/scenarios`.
 
 /// Name and text, sorted by name.
-pub const SHIPPED: [(&str, &str); 27] = [
+pub const SHIPPED: [(&str, &str); 38] = [
     ("camera-faults", include_str!("../../scenarios/camera-faults.toml")),
     ("camera-path-lost", include_str!("../../scenarios/camera-path-lost.toml")),
     ("clock-step", include_str!("../../scenarios/clock-step.toml")),
@@ -15,12 +15,22 @@ pub const SHIPPED: [(&str, &str); 27] = [
     ("follower-kill", include_str!("../../scenarios/follower-kill.toml")),
     ("gapless", include_str!("../../scenarios/gapless.toml")),
     ("herd", include_str!("../../scenarios/herd.toml")),
+    ("hostile-gallery", include_str!("../../scenarios/hostile-gallery.toml")),
+    ("hostile-gallery-long", include_str!("../../scenarios/hostile-gallery-long.toml")),
     ("kill-all", include_str!("../../scenarios/kill-all.toml")),
     ("leader-kill", include_str!("../../scenarios/leader-kill.toml")),
     ("leader-silent", include_str!("../../scenarios/leader-silent.toml")),
     ("lossy-network", include_str!("../../scenarios/lossy-network.toml")),
     ("node-replaced", include_str!("../../scenarios/node-replaced.toml")),
     ("node-silent", include_str!("../../scenarios/node-silent.toml")),
+    ("odd-audio", include_str!("../../scenarios/odd-audio.toml")),
+    ("odd-clock", include_str!("../../scenarios/odd-clock.toml")),
+    ("odd-control", include_str!("../../scenarios/odd-control.toml")),
+    ("odd-description", include_str!("../../scenarios/odd-description.toml")),
+    ("odd-loss", include_str!("../../scenarios/odd-loss.toml")),
+    ("odd-payload", include_str!("../../scenarios/odd-payload.toml")),
+    ("odd-rhythm", include_str!("../../scenarios/odd-rhythm.toml")),
+    ("odd-rtp", include_str!("../../scenarios/odd-rtp.toml")),
     ("one-way-partition", include_str!("../../scenarios/one-way-partition.toml")),
     ("pause", include_str!("../../scenarios/pause.toml")),
     ("power-cut-all", include_str!("../../scenarios/power-cut-all.toml")),
@@ -28,6 +38,7 @@ pub const SHIPPED: [(&str, &str); 27] = [
     ("rolling-restart", include_str!("../../scenarios/rolling-restart.toml")),
     ("slow-link", include_str!("../../scenarios/slow-link.toml")),
     ("split-brain", include_str!("../../scenarios/split-brain.toml")),
+    ("suspects", include_str!("../../scenarios/suspects.toml")),
     ("two-nodes-and-witness", include_str!("../../scenarios/two-nodes-and-witness.toml")),
 ];
 

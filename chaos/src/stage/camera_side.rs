@@ -2,6 +2,7 @@
 
 use super::namespaces;
 use crate::{Error, Result, io_error};
+use holdfast_camera::hostile::{HostileCamera, HostileOptions};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +43,17 @@ impl CameraSide {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.handle.address()
+    }
+
+    /// Starts a hostile camera in the same place.
+    ///
+    /// # Errors
+    /// Where it finds no address.
+    pub(super) async fn hostile(&self, options: HostileOptions) -> Result<HostileCamera> {
+        let runtime = self.runtime.as_ref().ok_or_else(|| Error::Wrong("the cameras have stopped".to_owned()))?;
+        let started = runtime.spawn(async move { HostileCamera::start(&options) }).await;
+        let started = started.map_err(|error| Error::Wrong(format!("a hostile camera did not start: {error}")))?;
+        started.map_err(io_error("start a hostile camera"))
     }
 
     pub(super) fn cameras(&self) -> impl Iterator<Item = CameraHandle> {

@@ -5,6 +5,7 @@
 mod attached;
 mod camera_side;
 mod disks;
+mod gallery;
 mod lag;
 mod leftovers;
 pub mod namespaces;
@@ -19,6 +20,7 @@ mod wires;
 mod wrapper;
 
 pub use attached::{Attach, AttachedNode};
+pub use gallery::{Gone, hostile_name};
 pub use leftovers::clean;
 pub use namespaces::Namespaces;
 pub use perform::Hit;
@@ -50,6 +52,10 @@ pub struct Stage {
     side: CameraSide,
     cameras: Vec<(SiteCamera, Class)>,
     wires: Wires,
+    /// Hostile cameras that the cluster has.
+    gallery: Vec<gallery::Hung>,
+    /// Those that it had.
+    gone: Vec<Gone>,
     has_wall_clocks: bool,
     /// Nodes that should run now.
     wanted: BTreeSet<usize>,

@@ -58,6 +58,7 @@ impl Stage {
                 self.spoil_disks(action, &hit.nodes, true)
             }
             Action::ClockStep { seconds } => self.set_clocks(&hit.nodes, *seconds),
+            Action::HostileCamera { gallery, kbps } => self.hang(fault, gallery, *kbps).await,
             Action::CameraStall | Action::CameraReboot | Action::CameraParameters | Action::CameraGarbage { .. } => {
                 self.spoil_cameras(action, &hit.cameras, true);
                 Ok(())
@@ -95,6 +96,7 @@ impl Stage {
                 self.spoil_disks(action, &hit.nodes, false)
             }
             Action::ClockStep { .. } => self.set_clocks(&hit.nodes, 0),
+            Action::HostileCamera { .. } => self.take_down(fault).await,
             Action::CameraStall | Action::CameraReboot | Action::CameraParameters | Action::CameraGarbage { .. } => {
                 self.spoil_cameras(action, &hit.cameras, false);
                 Ok(())

@@ -11,7 +11,7 @@ use super::rules::Party;
 use super::wires::{Kind, Wires};
 use super::{Stage, wrapper};
 use crate::scenario::{Class, Place, Reach, Scenario};
-use crate::site::{SiteCamera, new_camera, source};
+use crate::site::{SiteCamera, new_camera, odd_source};
 use crate::{Error, Result, io_error, wall};
 use holdfast_camera::CameraOptions;
 use holdfast_consensus::model::{Protection, Role};
@@ -91,6 +91,8 @@ impl Stage {
             disks: Vec::new(),
             side,
             cameras: Vec::new(),
+            gallery: Vec::new(),
+            gone: Vec::new(),
             has_wall_clocks: false,
             wanted: (0..nodes).collect(),
             folder: options.folder()?,
@@ -115,6 +117,8 @@ impl Stage {
             disks,
             side,
             cameras: Vec::new(),
+            gallery: Vec::new(),
+            gone: Vec::new(),
             wires,
             has_wall_clocks: needs.contains(&Reach::Clocks),
             wanted: BTreeSet::new(),
@@ -178,7 +182,8 @@ impl Stage {
         for (handle, class) in self.side.cameras().zip(classes) {
             let name = format!("cam{:02}", handle.id());
             let known_as = format!("{prefix}{name}");
-            let mut camera = new_camera(&known_as, source(format!("rtsp://{address}/cam/{}", handle.id())));
+            let source = odd_source(&handle, format!("rtsp://{address}/cam/{}", handle.id()));
+            let mut camera = new_camera(&known_as, source);
             camera.protection = match class {
                 Class::Standard => Protection::Standard,
                 Class::Gapless => Protection::Gapless,
@@ -315,7 +320,8 @@ fn cameras(scenario: &Scenario) -> Vec<CameraOptions> {
         bitrate_bps: group.bitrate_kbps * 1000,
         fps: FPS,
         gop_frames: group.gop_ms * FPS / 1000,
-        ..CameraOptions::new(id)
+        codec: group.codec(),
+        ..group.oddity.map_or_else(|| CameraOptions::new(id), |oddity| CameraOptions::odd(id, oddity))
     };
     (1..).zip(groups).map(camera).collect()
 }

@@ -7,6 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// How long a client looks.
+const MOMENT: Duration = Duration::from_millis(500);
+
 fn start(hostile: Hostile) -> HostileCamera {
     HostileCamera::start(&HostileOptions { rate_bps_max: Some(80_000_000), ..HostileOptions::new(hostile) }).unwrap()
 }
@@ -22,9 +25,8 @@ async fn the_whole_gallery_plays_and_lets_go() {
         until(|| camera.connections() == 0).await;
         assert_eq!(camera.strayed(), 0, "{hostile}");
     }
-    let before = std::time::Duration::from_secs(2);
     let stopping = tokio::task::spawn_blocking(move || drop(cameras));
-    tokio::time::timeout(before * 5, stopping).await.expect("they end when they are dropped").unwrap();
+    tokio::time::timeout(PATIENCE, stopping).await.expect("they end when they are dropped").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,12 +52,20 @@ async fn visit(camera: &HostileCamera) -> u64 {
     );
     // A camera that hangs up may do so before it has read all.
     let _ = stream.write_all(requests.as_bytes()).await;
-    let (mut bytes, mut block) = (0, vec![0; 64 * 1024]);
+    let mut block = vec![0; 64 * 1024];
+    // The first bytes may take long on a busy machine; what comes after them does not have to be waited for.
+    let is_silent = matches!(camera.hostile(), Hostile::NeverReads | Hostile::HangsUp);
+    let patience = if is_silent { MOMENT } else { PATIENCE };
+    let mut bytes = match tokio::time::timeout(patience, stream.read(&mut block)).await {
+        Ok(Ok(read)) => read as u64,
+        _ => return 0,
+    };
     let reading = async {
         while let Ok(read @ 1..) = stream.read(&mut block).await {
             bytes += read as u64;
         }
     };
-    let _ = tokio::time::timeout(Duration::from_millis(700).min(PATIENCE), reading).await;
+    // Most send without an end.
+    let _ = tokio::time::timeout(MOMENT, reading).await;
     bytes
 }
