@@ -33,7 +33,7 @@ kinds! {
         DigestSha256: "digest with SHA-256 and qop=auth only", "RFC 7616";
         HeadersMissing: "no headers but CSeq, Session, Transport and those of the body", "minimal servers";
         HeadersWithoutValue: "headers without a value, and a line without a colon", "vendors' servers";
-        HeadersLowerCase: "names of headers in lower case, blanks around the colon", "RFC 2326, 4.2";
+        HeadersLowerCase: "names of headers in lower case, a tab behind the colon", "RFC 2326, 4.2";
         LineFeedsOnly: "head lines end with LF", "a sibling of the odd headers";
         ReasonMissing: "RTSP/1.0 200 without a reason", "a sibling of the odd headers";
         CseqMissing: "no CSeq in any answer", "a sibling of the odd headers";
@@ -193,7 +193,7 @@ impl ControlOddity {
             }
             Self::HeadersLowerCase => {
                 reply.headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
-                reply.colon = " :\t ";
+                reply.colon = ":\t";
             }
             Self::LineFeedsOnly => reply.line_end = "\n",
             Self::ReasonMissing => reply.status.truncate(3),
@@ -275,7 +275,7 @@ mod tests {
         assert!(bent(ControlOddity::SetupWithoutServerPort).contains("unicast;ssrc=00000009\r\n"));
         assert!(bent(ControlOddity::LineFeedsOnly).starts_with("RTSP/1.0 200 OK\nCSeq: 2\n"));
         assert!(bent(ControlOddity::ReasonMissing).starts_with("RTSP/1.0 200\r\n"));
-        assert!(bent(ControlOddity::HeadersLowerCase).contains("cseq :\t 2\r\n"));
+        assert!(bent(ControlOddity::HeadersLowerCase).contains("cseq:\t2\r\n"));
         assert!(!bent(ControlOddity::CseqMissing).contains("CSeq"));
         assert!(bent(ControlOddity::Keepalive454).contains("timeout=10"));
     }

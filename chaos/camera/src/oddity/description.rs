@@ -17,7 +17,7 @@ kinds! {
         PortNegative: "m=video -1353744643", "AlexxIT/go2rtc#2316 (Tuya)";
         PortAbsurd: "m=video 99999999999", "a sibling of the negative port";
         SdpLatin1: "bytes that are no UTF-8 in the session's name", "cameras with names of the user's language";
-        SdpTabs: "tabs and blanks where one blank should be, and behind lines", "a sibling of the odd lines";
+        SdpTabs: "tabs and blanks where one blank should be, and behind a line", "a sibling of the odd lines";
         SdpLineFeeds: "lines end with LF only", "RFC 4566, 5: parsers should accept";
         SdpUnknownLines: "unknown attributes and line types, an empty attribute, b= of kinds that no RFC has",
             "vendors' descriptions";
@@ -97,7 +97,8 @@ impl DescriptionOddity {
             Self::SdpTabs => {
                 exchange(&mut lines, "a=rtpmap:96 ", "a=rtpmap:96\t ");
                 exchange(&mut lines, "packetization-mode=1;", "packetization-mode=1 ;\t");
-                lines.iter_mut().for_each(|line| line.push_str(" \t"));
+                let attributes = lines.iter_mut().filter(|line| line.starts_with("a=rtpmap"));
+                attributes.for_each(|line| line.push_str(" \t"));
             }
             Self::SdpUnknownLines => unknown_lines(&mut lines),
             Self::ControlAbsolute => {
