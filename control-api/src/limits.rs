@@ -44,8 +44,8 @@ pub const CLOSING_MAX: usize = 64;
 /// Authorised requests that are being answered at once.
 pub const REQUESTS_MAX: usize = 256;
 
-/// Requests of routes that are open to all (`/healthz`, `/readyz`, `/metrics`) that are being answered at once.
-pub const OPEN_REQUESTS_MAX: usize = 64;
+/// Requests for `/readyz` that are being answered at once.
+pub const READY_REQUESTS_MAX: usize = 64;
 
 /// Exports that run at once; each holds its list of chunks in memory.
 pub const EXPORTS_MAX: usize = 4;

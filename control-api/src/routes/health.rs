@@ -7,7 +7,6 @@ use crate::limits::READY_DEADLINE;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use prometheus::{Encoder, TextEncoder};
 
 /// The process lives and answers.
 pub(super) async fn alive() -> &'static str {
@@ -25,10 +24,7 @@ pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<&'sta
 
 /// Prometheus text format, version 0.0.4.
 pub(super) async fn metrics<B: Backend>(State(app): State<App<B>>) -> Result<impl IntoResponse> {
-    let (mut page, encoder) = (Vec::new(), TextEncoder::new());
-    let families = app.backend.metrics().gather();
-    encoder
-        .encode(&families, &mut page)
-        .map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, encoder.format_type().to_owned())], page))
+    let page = app.page.of(&app.backend.metrics()).await;
+    let page = page.map_err(|error| ApiError::internal(format!("the metrics cannot be written: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], page))
 }

@@ -17,8 +17,8 @@ mod timeline;
 use crate::auth;
 use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, OPEN_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
-use crate::metrics::{self, RequestMetrics};
+use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
+use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
@@ -54,6 +54,7 @@ pub(crate) struct App<B> {
     pub(crate) backend: B,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) exports: Arc<Semaphore>,
+    pub(crate) page: Page,
 }
 
 /// Every route of a node.
@@ -65,12 +66,15 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         return Err(SetupError::EmptyToken);
     }
     let request_metrics = RequestMetrics::register(&backend.metrics())?;
-    let app = App { backend, now: options.now, exports: Arc::new(Semaphore::new(EXPORTS_MAX)) };
-    let open = Router::new()
-        .route("/healthz", get(health::alive))
+    let app = App { backend, now: options.now, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), page: Page::default() };
+    let ready = Router::new()
         .route("/readyz", get(health::ready::<B>))
+        .route_layer(from_fn_with_state(Arc::new(Semaphore::new(READY_REQUESTS_MAX)), bound));
+    let open = Router::new()
+        // All that ask at one moment have one page: their number is bounded by that of connections.
         .route("/metrics", get(health::metrics::<B>))
-        .route_layer(from_fn_with_state(Arc::new(Semaphore::new(OPEN_REQUESTS_MAX)), bound));
+        .route("/healthz", get(health::alive))
+        .merge(ready);
     // Bounded once they are authorised: strangers take no client's place, nor clients that of health and metrics.
     let guarded = api::<B>()
         .route_layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), bound))
