@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use table::ConnectionTable;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 /// Rest after a connection that could not be taken: the cause does not go away at once.
@@ -82,7 +82,11 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(ended) = server.connections.join_next() => log_panic(ended),
             _ = look.tick(), if !server.connections.is_empty() => server.look(),
-            accepted = accept(&listener, server.rests_until), if has_room => server.take(accepted),
+            accepted = accept(&listener, server.rests_until), if has_room => {
+                server.take(accepted);
+                // A head that has come already is read before others come: its connection is of use then.
+                yield_now().await;
+            }
         }
     }
     drop((listener, stop));

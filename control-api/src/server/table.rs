@@ -15,8 +15,10 @@ const ADDRESS_SHARE: usize = 2;
 /// Of all connections of a port, the part that authorised ones leave to others.
 const OPEN_SHARE: usize = 16;
 
-/// So many connections are let in also while files are short: health and metrics are answered.
-const ALWAYS_ADMITTED: usize = 8;
+/// Of all connections of a port, the part that is let in also while files are short, and how many that are at
+/// least: health and metrics are answered, and a newcomer's head may be on its way while others come.
+const SPARED_SHARE: usize = 32;
+const SPARED_MIN: usize = 8;
 
 /// How many connections a port serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +157,7 @@ impl<H> ConnectionTable<H> {
             Shortage::Address
         } else if self.len() >= max {
             Shortage::Port
-        } else if files_short && self.len() >= ALWAYS_ADMITTED {
+        } else if files_short && self.len() >= self.spared() {
             Shortage::Files
         } else if strangers >= per_address_max {
             // A burst may be clients whose heads are on their way.
@@ -236,7 +238,7 @@ impl<H> ConnectionTable<H> {
     }
 
     /// Closes strangers beyond what an address may have, that came in a burst and did not become clients. Where
-    /// files are short, all that are as old as those.
+    /// files are short, all that are as old as those, down to what is spared.
     pub(crate) fn close_useless(&mut self, now: Duration, files_short: bool) -> Vec<Shortage> {
         let mut closed = Vec::new();
         for client in self.connections.values().map(|connection| connection.client).collect::<BTreeSet<_>>() {
@@ -245,10 +247,14 @@ impl<H> ConnectionTable<H> {
             closed.extend(std::iter::repeat_n(Shortage::Address, gone));
         }
         if files_short {
-            let gone = self.close_oldest(self.len(), now, |_| true);
+            let gone = self.close_oldest(self.len().saturating_sub(self.spared()), now, |_| true);
             closed.extend(std::iter::repeat_n(Shortage::Files, gone));
         }
         closed
+    }
+
+    fn spared(&self) -> usize {
+        (self.limits.max / SPARED_SHARE).max(SPARED_MIN)
     }
 
     /// Returns how many went.

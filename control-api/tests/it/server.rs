@@ -157,7 +157,8 @@ async fn strangers_make_room_in_their_order_and_clients_never_do() {
 #[tokio::test]
 async fn where_files_are_short_a_few_are_answered_and_no_more_is_let_in() {
     let fake = Fake::new();
-    let (port, _stop, _server) = start_with(&fake, ROOMY, || true).await;
+    let limits = ConnectionLimits { max: 256, ..ROOMY };
+    let (port, _stop, _server) = start_with(&fake, limits, || true).await;
     let mut clients = Vec::new();
     for last in 1..=8 {
         let mut client = connect(port, last).await;
