@@ -60,12 +60,37 @@ pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
     String::from_utf8(counted).unwrap().trim().trim_end_matches(',').parse().unwrap()
 }
 
-/// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample.
+/// Frames of video that the decoder gives, and what it says of those that lack something.
+pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), bytes);
+    let args = ["-v", "error", "-i", &path, "-map", "0:v", "-f", "framecrc", "-"];
+    let output = Command::new("ffmpeg").args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let frames = String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.starts_with('#')).count();
+    (frames, said)
+}
+
+/// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample. Without its parser,
+/// which takes every recovery point for a keyframe.
 pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
-    let args =
-        ["-v", "error", "-select_streams", "v:0", "-show_packets", "-show_entries", "packet=flags", "-of", "csv=p=0"];
+    let (parser, entries) = ("nofillin+noparse", "packet=flags");
+    let args = [
+        "-v",
+        "error",
+        "-fflags",
+        parser,
+        "-select_streams",
+        "v:0",
+        "-show_packets",
+        "-show_entries",
+        entries,
+        "-of",
+        "csv=p=0",
+    ];
     let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
     told.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
 }
