@@ -58,6 +58,7 @@ mod tests {
             epoch: Epoch(1),
             rank: Rank::Owner,
             available: true,
+            damaged: false,
         };
         let gap = |&(start, end)| Gap {
             start: at(start),

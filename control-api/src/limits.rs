@@ -80,6 +80,10 @@ pub const TIMELINES_AT_ONCE: usize = 16;
 /// Longest range of one playlist or export.
 pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);
 
+/// Longest time from the access point that decodes a range's beginning to the range's end. Exports
+/// that reach so far count as several.
+pub const PLAYED_MAX: Duration = Duration::from_secs(PLAYBACK_RANGE_MAX.as_secs() * EXPORTS_MAX as u64);
+
 /// Chunks of a stream in a second, both tracks together.
 const CHUNKS_PER_SECOND: usize = 4;
 

@@ -230,6 +230,9 @@ pub struct Span {
     pub rank: Rank,
     /// Whether it can be played now; false while its node is down.
     pub available: bool,
+    /// Its pictures refer to frames that are missing; players conceal what they lack.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 /// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another segment format: what an older release refuses
 /// must not be on its list.
-const CATALOGUE_VERSION: u16 = 4;
+const CATALOGUE_VERSION: u16 = 5;
 
 /// sled's page cache.
 const CACHE_BYTES: u64 = 8 << 20;

@@ -59,6 +59,9 @@ impl Access {
     }
 }
 
+/// The longest that [`ChunkMeta::since_access_ms`] can say: 49 days.
+pub const SINCE_ACCESS_MS_MAX: u32 = u32::MAX - 1;
+
 /// Everything known of a chunk but its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkMeta {
@@ -80,15 +83,28 @@ pub struct ChunkMeta {
     pub frames: u32,
     /// Where the first frame is an access point of video.
     pub access: Option<Access>,
-    /// Frames were lost right before this chunk or, where it does not begin with an access point,
-    /// anywhere since the last one: it cannot be decoded.
+    /// How long before `start` the session's last access point was stored, in milliseconds and
+    /// rounded up; 0 where the chunk begins with it. `None` where none was since the session began
+    /// or its parameters changed, so that nothing of the chunk can be decoded, and for tracks other
+    /// than video.
+    pub since_access_ms: Option<u32>,
+    /// Frames were lost right before this chunk.
     pub after_loss: bool,
+    /// Its pictures refer to frames that were lost since the last access point, or are within a
+    /// gradual refresh that began without whole pictures: a decoder conceals what they lack.
+    pub damaged: bool,
 }
 
 impl ChunkMeta {
     #[must_use]
     pub fn end(&self) -> Timestamp {
         self.start.plus_micros(i64::from(self.duration_us))
+    }
+
+    /// The earliest that the session's last access point can be at; `None` where there is none.
+    #[must_use]
+    pub fn access_start(&self) -> Option<Timestamp> {
+        self.since_access_ms.map(|ms| self.start.plus_micros(-1000 * i64::from(ms)))
     }
 
     /// Whether decoding can begin with this chunk. Of video only: every frame of other tracks
@@ -151,7 +167,8 @@ pub enum GapCause {
     CameraUnreachable = 1,
     /// The session was open and no frame came.
     CameraStalled = 2,
-    /// The camera or the network lost packets within a session. Lasts up to the next keyframe: what lies between refers to what was lost.
+    /// The camera or the network lost packets within a session. What follows up to the next access
+    /// point refers to what was lost: it is recorded, and damaged.
     PacketsLost = 3,
     /// The node that should have recorded was down.
     NodeDown = 4,

@@ -3,6 +3,7 @@
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap, GapCause};
 use crate::ids::{CameraId, NodeId, SegmentId, SessionId, StreamKind, TrackKind};
+use crate::pictures::{Decoding, Shown};
 use crate::range::Range;
 use crate::time::Timestamp;
 use crate::timeline::{HOLE_US_MIN, Span};
@@ -154,37 +155,44 @@ fn place(meta: &ChunkMeta) -> Place {
     Place { node: meta.node, session: meta.session, track: meta.track, sequence: meta.sequence }
 }
 
-/// What of a stream cannot be played because of damage: the chunks that are sound nowhere, and what cannot be decoded after them, up to the next
-/// keyframe or to another loss, which the gap ledger tells itself. `stored` has every place of each chunk, and whether it is damaged there.
-pub(crate) fn unplayable(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
+/// What damage does to a stream: the chunks that are sound nowhere, and, as *damaged*, what refers
+/// to them, up to the next access point. `stored` has every place of each chunk, and whether it is
+/// damaged there.
+pub(crate) fn lost(stored: &[(ChunkMeta, bool)]) -> Vec<Span> {
     let mut chunks: BTreeMap<Place, (&ChunkMeta, bool)> = BTreeMap::new();
     for (meta, is_damaged) in stored.iter().filter(|(meta, _)| meta.track == TrackKind::Video) {
         let chunk = chunks.entry(place(meta)).or_insert((meta, true));
         chunk.1 &= is_damaged;
     }
-    let mut spans: Vec<Span> = Vec::new();
-    let mut torn: Option<SessionId> = None;
+    let (mut gone, mut damaged): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
+    let mut decoding = Decoding::default();
+    let mut after_lost: Option<SessionId> = None;
     for (meta, is_lost) in chunks.into_values() {
-        let is_torn = torn == Some(meta.session);
-        if is_lost || (is_torn && !meta.is_access_point() && !meta.after_loss) {
-            add(&mut spans, meta, is_torn);
-            torn = Some(meta.session);
-        } else {
-            if let Some(span) = spans.last_mut().filter(|span| is_torn && touches(span, meta.start)) {
-                span.end = span.end.max(meta.start);
-            }
-            torn = None;
+        let goes_on = after_lost == Some(meta.session);
+        if is_lost {
+            decoding.miss(meta);
+            add(&mut gone, meta, (goes_on, false));
+            after_lost = Some(meta.session);
+            continue;
         }
+        if let Some(span) = gone.last_mut().filter(|span| goes_on && touches(span, meta.start)) {
+            span.end = span.end.max(meta.start);
+        }
+        if decoding.next(meta) == Shown::Damaged {
+            add(&mut damaged, meta, (true, true));
+        }
+        after_lost = None;
     }
-    spans
+    gone.append(&mut damaged);
+    gone
 }
 
-fn add(spans: &mut Vec<Span>, meta: &ChunkMeta, goes_on: bool) {
+fn add(spans: &mut Vec<Span>, meta: &ChunkMeta, (goes_on, damaged): (bool, bool)) {
     let (start, end) = (meta.start, meta.end());
     let is_same = |span: &&mut Span| (span.node, span.epoch, span.rank) == (meta.node, meta.epoch, meta.rank);
     match spans.last_mut().filter(is_same) {
         Some(span) if goes_on && touches(span, start) => span.end = span.end.max(end),
-        _ => spans.push(Span { start, end, node: meta.node, epoch: meta.epoch, rank: meta.rank }),
+        _ => spans.push(Span { start, end, node: meta.node, epoch: meta.epoch, rank: meta.rank, damaged }),
     }
 }
 
@@ -192,35 +200,38 @@ fn touches(span: &Span, start: Timestamp) -> bool {
     start.micros_since(span.end) <= HOLE_US_MIN
 }
 
-/// Cuts what is lost out of a stream's spans.
+/// Cuts what is gone out of a stream's spans, and marks what is damaged.
 pub(crate) fn cut(spans: Vec<Span>, lost: &[Span]) -> Vec<Span> {
     let cut_one = |spans: Vec<Span>, lost: &Span| spans.into_iter().flat_map(|span| without(span, lost)).collect();
     lost.iter().fold(spans, cut_one)
 }
 
-/// What is lost as entries of the gap ledger.
+/// What is gone as entries of the gap ledger.
 pub(crate) fn gaps(lost: &[Span], range: Range) -> impl Iterator<Item = Gap> {
-    let gap = move |lost: &Span| Gap {
+    let gap = move |gone: &Span| Gap {
         camera: range.camera,
         stream: range.stream,
-        node: lost.node,
-        epoch: lost.epoch,
-        start: lost.start,
-        end: lost.end,
+        node: gone.node,
+        epoch: gone.epoch,
+        start: gone.start,
+        end: gone.end,
         cause: GapCause::Damaged,
         frames_missing: None,
     };
-    lost.iter().filter(move |lost| range.overlaps(lost.start, lost.end)).map(gap)
+    lost.iter().filter(move |lost| !lost.damaged && range.overlaps(lost.start, lost.end)).map(gap)
 }
 
-/// What is left of a span without what the same recorder lost.
+/// What is left of a span without what the same recorder lost, or with it marked.
 fn without(span: Span, lost: &Span) -> impl Iterator<Item = Span> + use<> {
     let is_apart = (span.node, span.epoch, span.rank) != (lost.node, lost.epoch, lost.rank)
         || lost.end <= span.start
         || lost.start >= span.end;
-    let before = Span { end: if is_apart { span.end } else { lost.start }, ..span };
-    let after = Span { start: if is_apart { span.end } else { lost.end }, ..span };
-    [before, after].into_iter().filter(|span| span.start < span.end)
+    let (from, to) = if is_apart { (span.end, span.end) } else { (lost.start, lost.end) };
+    let before = Span { end: from, ..span };
+    let marked = Span { start: from.max(span.start), end: to.min(span.end), damaged: true, ..span };
+    let after = Span { start: to, ..span };
+    let marked = Some(marked).filter(|_| lost.damaged);
+    [Some(before), marked, Some(after)].into_iter().flatten().filter(|span| span.start < span.end)
 }
 
 #[cfg(test)]
@@ -244,7 +255,9 @@ mod tests {
             duration_us: 500_000,
             frames: 12,
             access: None,
+            since_access_ms: (track == TrackKind::Video).then_some(500 * sequence),
             after_loss: false,
+            damaged: false,
         };
         DamagedChunk { segment: SegmentId(1), offset: u64::from(sequence) * 4096, meta }
     }
@@ -256,7 +269,7 @@ mod tests {
 
     fn span(from_ms: i64, to_ms: i64, rank: Rank) -> Span {
         let (start, end) = (Timestamp(from_ms * 1000), Timestamp(to_ms * 1000));
-        Span { start, end, node: NodeId(1), epoch: Epoch(1), rank }
+        Span { start, end, node: NodeId(1), epoch: Epoch(1), rank, damaged: false }
     }
 
     #[test]
@@ -283,29 +296,30 @@ mod tests {
         let told: Vec<_> = entries.iter().map(|entry| (entry.meta.sequence, entry.meta.after_loss)).collect();
         assert_eq!(told, [(1, false), (2, false), (3, false)]);
         let meta = |sequence| chunk(sequence, TrackKind::Video).meta;
-        assert_eq!(unplayable(&[(meta(2), true), (meta(2), false), (meta(3), false)]), []);
+        assert_eq!(lost(&[(meta(2), true), (meta(2), false), (meta(3), false)]), []);
     }
 
     #[test]
-    fn what_cannot_be_decoded_is_lost_up_to_the_next_keyframe_or_the_next_loss() {
+    fn what_refers_to_a_lost_chunk_is_damaged_up_to_the_next_access_point() {
         let video = |sequence: u32, is_keyframe: bool, is_damaged: bool| {
             let meta = chunk(sequence, TrackKind::Video).meta;
             (ChunkMeta { access: is_keyframe.then_some(Access::sync(1)), ..meta }, is_damaged)
         };
-        let lost = |stored: &[(ChunkMeta, bool)]| -> Vec<(i64, i64)> {
-            unplayable(stored).iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000)).collect()
+        let found = |stored: &[(ChunkMeta, bool)]| -> Vec<(i64, i64, bool)> {
+            lost(stored).iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000, span.damaged)).collect()
         };
         let gop = [video(0, true, false), video(1, false, true), video(2, false, false), video(3, true, false)];
-        assert_eq!(lost(&gop), [(500, 1500)]);
-        assert_eq!(lost(&gop[..3]), [(500, 1500)], "as far as it is known");
-        assert_eq!(lost(&[gop[0], gop[1], (ChunkMeta { after_loss: true, ..gop[2].0 }, false), gop[3]]), [(500, 1000)]);
+        assert_eq!(found(&gop), [(500, 1000, false), (1000, 1500, true)]);
+        assert_eq!(found(&[gop[1], gop[2]]), [(500, 1000, false), (1000, 1500, true)], "as far as it is known");
+        assert_eq!(found(&[video(0, true, true), gop[2]]), [(0, 500, false), (1000, 1500, true)]);
         let late = |meta: ChunkMeta| ChunkMeta { start: meta.start.plus_micros(30_000), ..meta };
-        assert_eq!(lost(&[gop[1], (late(gop[3].0), false)]), [(500, 1000)], "another hole lies between");
-        assert_eq!(lost(&[video(1, false, true), (late(video(2, true, false).0), false)]), [(500, 1030)], "a seam");
-        let moved = ChunkMeta { epoch: Epoch(2), ..gop[2].0 };
-        assert_eq!(lost(&[gop[1], (moved, false), gop[3]]), [(500, 1000), (1000, 1500)], "each epoch for itself");
+        assert_eq!(found(&[gop[1], (late(gop[2].0), false)])[0], (500, 1030, false), "a seam");
+        assert_eq!(found(&[gop[1], (late(gop[3].0), false)])[0], (500, 1000, false), "another hole lies between");
+        let moved = ChunkMeta { epoch: Epoch(2), ..video(2, false, true).0 };
+        let each = [(500, 1000, false), (1000, 1500, false)];
+        assert_eq!(found(&[gop[1], (moved, true), gop[3]]), each, "each epoch for itself");
         let other = ChunkMeta { session: SessionId(2), ..gop[2].0 };
-        assert_eq!(lost(&[gop[1], (other, false)]), [(500, 1000)], "another session goes on by itself");
+        assert_eq!(found(&[gop[1], (other, false)]), [(500, 1000, false)], "another session goes on by itself");
     }
 
     #[test]
@@ -314,9 +328,12 @@ mod tests {
         damage.note(chunk(2, TrackKind::Video));
         damage.note(chunk(3, TrackKind::Audio));
         let video = damage.video_of(CameraId(1), StreamKind::Main);
-        let lost = unplayable(&video.iter().map(|meta| (*meta, true)).collect::<Vec<_>>());
+        let mut lost = lost(&video.iter().map(|meta| (*meta, true)).collect::<Vec<_>>());
+        lost.push(Span { damaged: true, ..span(1500, 2000, Rank::Owner) });
         let cut = cut(vec![span(0, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)], &lost);
-        let expected = [span(0, 1000, Rank::Owner), span(1500, 4000, Rank::Owner), span(0, 4000, Rank::Mirror)];
+        let damaged = Span { damaged: true, ..span(1500, 2000, Rank::Owner) };
+        let whole = |from, to| span(from, to, Rank::Owner);
+        let expected = [whole(0, 1000), damaged, whole(2000, 4000), span(0, 4000, Rank::Mirror)];
         assert_eq!(cut, expected);
         let all = Range::all(CameraId(1), StreamKind::Main);
         let told: Vec<_> = gaps(&lost, all).map(|gap| (gap.start.0, gap.end.0, gap.cause)).collect();

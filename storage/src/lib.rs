@@ -1,8 +1,9 @@
 //! The segment store: ids and times, the chunk/batch/segment format, writer, reader, recovery, catalogue, retention and scrub.
 //!
-//! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing in them reads a clock or does I/O, nor does
-//! anything in `format`, `index`, `hold`, `retention`, `damage`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is the only way to the disk, but for the
-//! catalogue, which is sled's and can be deleted at any time.
+//! `ids`, `time`, `chunk` and `timeline` are the vocabulary that every other crate shares; nothing
+//! in them reads a clock or does I/O, nor does anything in `format`, `index`, `hold`, `retention`,
+//! `damage`, `pictures`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is
+//! the only way to the disk, but for the catalogue, which is sled's and can be deleted at any time.
 
 mod catalogue;
 pub mod chunk;
@@ -22,6 +23,7 @@ mod keeper;
 mod layout;
 pub mod offline;
 mod options;
+pub mod pictures;
 pub mod random;
 mod range;
 mod reader;

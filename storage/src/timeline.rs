@@ -1,7 +1,9 @@
 //! What of a camera was recorded when. Pure: merges what several nodes recorded into one continuous view.
 //!
-//! Recorded is what can be played: where a frame was lost, the rest of its GOP cannot be decoded, so a span ends at the loss and the next one begins at
-//! the next keyframe, as playback does. Such holes are in the gap ledger however short they are. Other seams of up to [`HOLE_US_MIN`] are jitter.
+//! Recorded is what can be played. Where frames were lost, a span ends, and the next one begins at
+//! the frame after the loss: *damaged*, because its pictures refer to what was lost, up to the next
+//! access point ([`crate::pictures`]). Such holes are in the gap ledger however short they are.
+//! Other seams of up to [`HOLE_US_MIN`] are jitter. What no access point came before is no span.
 
 mod merge;
 #[cfg(test)]
@@ -11,6 +13,7 @@ pub use merge::merge;
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap};
 use crate::ids::{Epoch, NodeId, Rank, TrackKind};
+use crate::pictures::{Decoding, Shown};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -28,6 +31,8 @@ pub struct Span {
     pub node: NodeId,
     pub epoch: Epoch,
     pub rank: Rank,
+    /// Its pictures lack something: a decoder conceals it.
+    pub damaged: bool,
 }
 
 /// Who recorded a chunk, in the order in which readers prefer them: the higher epoch, then the lower rank, then the lower node id.
@@ -71,42 +76,32 @@ pub(crate) fn spans_of_metas(metas: &[ChunkMeta]) -> Vec<Span> {
 fn fold_spans(mut metas: Vec<ChunkMeta>) -> Vec<Span> {
     metas.sort_by_key(|meta| (meta.start, meta.session, meta.sequence));
     let mut spans: Vec<Span> = Vec::new();
-    let mut previous: Option<Folded> = None;
+    let mut decoding = Decoding::default();
+    let mut previous: Option<ChunkMeta> = None;
     for meta in metas {
-        let is_decodable = is_decodable(previous.as_ref(), &meta);
+        let shown = if meta.track == TrackKind::Video { decoding.next(&meta) } else { Shown::Whole };
+        let damaged = match shown {
+            Shown::Whole => false,
+            Shown::Damaged => true,
+            Shown::Nothing => {
+                previous = None;
+                continue;
+            }
+        };
         match (spans.last_mut(), previous) {
-            _ if !is_decodable => {}
-            (Some(span), Some(before)) if before.is_decodable && continues(&before.meta, span.end, &meta) => {
+            (Some(span), Some(before)) if span.damaged == damaged && continues(&before, span.end, &meta) => {
                 span.end = span.end.max(meta.end());
             }
-            _ => spans.push(Span {
-                start: meta.start,
-                end: meta.end(),
-                node: meta.node,
-                epoch: meta.epoch,
-                rank: meta.rank,
-            }),
+            _ => spans.push(span_of(&meta, damaged)),
         }
-        previous = Some(Folded { meta, is_decodable });
+        previous = Some(meta);
     }
     spans
 }
 
-#[derive(Clone, Copy)]
-struct Folded {
-    meta: ChunkMeta,
-    is_decodable: bool,
-}
-
-/// Whether a chunk can be decoded as far as the chunks before it tell. The first known one of its session goes on what an earlier segment or epoch holds.
-fn is_decodable(before: Option<&Folded>, meta: &ChunkMeta) -> bool {
-    if meta.track != TrackKind::Video || meta.is_access_point() {
-        return true;
-    }
-    match before.filter(|before| before.meta.session == meta.session) {
-        Some(before) => before.is_decodable && before.meta.is_followed_by(meta),
-        None => meta.sequence > 0 && !meta.after_loss,
-    }
+fn span_of(meta: &ChunkMeta, damaged: bool) -> Span {
+    let ChunkMeta { start, node, epoch, rank, .. } = *meta;
+    Span { start, end: meta.end(), node, epoch, rank, damaged }
 }
 
 /// Whether there is no hole between a span that `before` ends and `next`.
@@ -126,17 +121,28 @@ fn join_touching(spans: Vec<Span>) -> Vec<Span> {
 }
 
 fn touches(last: &Span, next: &Span) -> bool {
-    Recorder::of_span(last) == Recorder::of_span(next) && next.start <= last.end
+    Preference::of(last) == Preference::of(next) && next.start <= last.end
+}
+
+/// In which order spans are shown where there are several: whole before damaged ones, whoever
+/// recorded them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Preference(bool, Recorder);
+
+impl Preference {
+    fn of(span: &Span) -> Self {
+        Self(span.damaged, Recorder::of_span(span))
+    }
 }
 
 /// One view of a whole camera from the spans of all its recorders: never two at once, the preferred recorder wherever it recorded,
-/// the others where it did not.
+/// the others where it did not, and what is damaged where nothing else is.
 #[must_use]
 pub fn merge_spans(mut spans: Vec<Span>) -> Vec<Span> {
     spans.retain(|span| span.end > span.start);
-    spans.sort_by_key(|span| (Recorder::of_span(span), span.start));
+    spans.sort_by_key(|span| (Preference::of(span), span.start));
     let mut view: Vec<Span> = Vec::new();
-    for recording in spans.chunk_by(|one, next| Recorder::of_span(one) == Recorder::of_span(next)) {
+    for recording in spans.chunk_by(|one, next| Preference::of(one) == Preference::of(next)) {
         let free = free_parts(&view, recording);
         view.extend(free);
         view.sort_by_key(|span| span.start);
@@ -181,9 +187,7 @@ pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     let mut joined: Vec<Span> = Vec::new();
     for span in spans {
         match joined.last_mut() {
-            Some(last)
-                if Recorder::of_span(last) == Recorder::of_span(&span) && !ledger.is_hole(last.end, span.start) =>
-            {
+            Some(last) if Preference::of(last) == Preference::of(&span) && !ledger.is_hole(last.end, span.start) => {
                 last.end = last.end.max(span.end);
             }
             _ => joined.push(span),

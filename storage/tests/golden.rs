@@ -4,7 +4,7 @@
 
 mod support;
 
-use holdfast_storage::chunk::{Chunk, ChunkMeta, Gap, GapCause, InitId, Record};
+use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Gap, GapCause, InitId, Record};
 use holdfast_storage::clock::Clock;
 use holdfast_storage::disk::{IoChoice, RealDisk};
 use holdfast_storage::format::BLOCK_BYTES;
@@ -77,7 +77,14 @@ fn all_kinds() -> Vec<Record> {
 }
 
 fn variant_of(camera: u32, sequence: u32, (stream, track, rank): (StreamKind, TrackKind, Rank)) -> Record {
-    let meta = ChunkMeta { stream, track, rank, after_loss: true, epoch: Epoch(7), ..meta(camera, sequence) };
+    let point = match sequence {
+        2 => AccessPoint::Recovery { frames: 300 },
+        3 => AccessPoint::Open,
+        _ => AccessPoint::Sync,
+    };
+    let (access, since_access_ms) = (Some(Access { point, slices_crc: 0x1234_5678 }), Some(70_000 * sequence));
+    let meta = ChunkMeta { access, since_access_ms, ..meta(camera, sequence) };
+    let meta = ChunkMeta { stream, track, rank, after_loss: true, damaged: true, epoch: Epoch(7), ..meta };
     Record::Chunk(Chunk { meta, parts: vec![payload(camera, sequence, 300)] })
 }
 

@@ -7,6 +7,7 @@ mod support;
 
 use holdfast_storage::chunk::{Access, GapCause, Record};
 use holdfast_storage::ids::{CameraId, SegmentId, StreamKind};
+use holdfast_storage::timeline::Span;
 use holdfast_storage::{Error, Range, ScrubOptions, Volume, VolumeHandle, VolumeOptions, timeline};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -65,7 +66,8 @@ fn gaps(handle: &VolumeHandle) -> Vec<(i64, i64, GapCause)> {
 
 fn holes(handle: &VolumeHandle) -> Vec<(i64, i64)> {
     let spans = handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap();
-    spans.windows(2).map(|pair| (pair[0].end.0 - T0, pair[1].start.0 - T0)).collect()
+    let seams = spans.windows(2).filter(|pair| pair[0].end < pair[1].start);
+    seams.map(|pair| (pair[0].end.0 - T0, pair[1].start.0 - T0)).collect()
 }
 
 const AT_5: (i64, i64) = (5 * CHUNK_US, 6 * CHUNK_US);
@@ -89,26 +91,30 @@ async fn a_flipped_bit_is_found_told_and_the_rest_served() {
     close(volume, handle).await;
 }
 
-/// A keyframe every fourth chunk, so that the two chunks behind a damaged one cannot be decoded, and the third can.
+/// A keyframe every fourth chunk, so that the two chunks behind a damaged one refer to it, and the
+/// third does not.
 #[tokio::test]
-async fn the_gap_reaches_to_the_next_keyframe_as_playback_does() {
+async fn the_gap_is_the_chunk_and_what_refers_to_it_is_damaged_as_playback_has_it() {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     append(&handle, init(1));
     for sequence in 0..12 {
         let Record::Chunk(mut of_gop) = chunk(1, sequence, 10_000) else { unreachable!() };
         of_gop.meta.access = sequence.is_multiple_of(4).then_some(Access::sync(sequence));
+        of_gop.meta.since_access_ms = Some(500 * (sequence % 4));
         append(&handle, Record::Chunk(of_gop));
     }
     close(volume, handle).await;
     flip(&dir.segments()[0], 5);
     let (volume, handle) = Volume::open(options(&dir, FAST)).unwrap();
     await_pass(&handle);
-    let lost = (5 * CHUNK_US, 8 * CHUNK_US);
+    let lost = (5 * CHUNK_US, 6 * CHUNK_US);
     assert_eq!(gaps(&handle), [(lost.0, lost.1, GapCause::Damaged)]);
     assert_eq!(holes(&handle), [lost]);
     let played = timeline::spans_of(&handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap());
     assert_eq!(played, handle.spans(Range::all(CameraId(1), StreamKind::Main)).unwrap());
+    let at = |span: &Span| ((span.start.0 - T0) / CHUNK_US, (span.end.0 - T0) / CHUNK_US, span.damaged);
+    assert_eq!(played.iter().map(at).collect::<Vec<_>>(), [(0, 5, false), (6, 8, true), (8, 12, false)]);
     close(volume, handle).await;
 }
 

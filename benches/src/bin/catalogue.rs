@@ -311,7 +311,9 @@ fn meta(camera: u32, init: InitId, start: Timestamp, duration_us: i64) -> ChunkM
         duration_us: duration_us as u32,
         frames: 1500,
         access: Some(Access::sync(camera)),
+        since_access_ms: Some(0),
         after_loss: false,
+        damaged: false,
     }
 }
 

@@ -301,7 +301,9 @@ fn chunk(camera: CameraId, node: NodeId, start: Timestamp, init: InitId) -> Reco
         duration_us: 500_000,
         frames: 12,
         access: Some(Access::sync(1)),
+        since_access_ms: Some(0),
         after_loss: false,
+        damaged: false,
     };
     Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; PAYLOAD_BYTES])] })
 }

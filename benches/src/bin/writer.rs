@@ -298,7 +298,9 @@ impl<'a> Feeder<'a> {
             duration_us: CHUNK_US as u32,
             frames: CHUNK_FRAMES as u32,
             access: is_keyframe.then_some(Access::sync(sequence)),
+            since_access_ms: Some(500 * (sequence % 2)),
             after_loss: false,
+            damaged: false,
         };
         Record::Chunk(Chunk { meta, parts: self.parts(is_keyframe) })
     }

@@ -38,6 +38,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         epoch: Epoch(1),
         rank: Rank::Owner,
         available: true,
+        damaged: false,
     };
     for range in lost {
         spans.push(span(from, range.start));

@@ -4,8 +4,8 @@ use super::Error;
 use bytes::Bytes;
 use holdfast_storage::ids::TrackKind;
 use mp4_atom::{
-    Audio, BufMut, Dinf, Dref, DrefEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mvex, Mvhd, Pasp, Smhd, Stco, Stsc,
-    Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
+    Audio, BufMut, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mvex, Mvhd,
+    Pasp, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
 };
 
 /// Ticks per second of every video track.
@@ -61,7 +61,7 @@ pub fn video_init(video: &VideoParameters) -> Result<Bytes, Error> {
         size: (video.width, video.height),
         entries: vec![entry],
     };
-    header(&[track])
+    header(&[track], 0)
 }
 
 /// The init segment of an audio track.
@@ -73,7 +73,8 @@ pub fn audio_init(audio: &AudioParameters) -> Result<Bytes, Error> {
         return Err(Error::unbuildable("audio init", "sample rate and channels must not be 0"));
     }
     let entry = audio_entry(audio)?;
-    header(&[Track { kind: TrackKind::Audio, timescale: audio.sample_rate_hz, size: (0, 0), entries: vec![entry] }])
+    let track = Track { kind: TrackKind::Audio, timescale: audio.sample_rate_hz, size: (0, 0), entries: vec![entry] };
+    header(&[track], 0)
 }
 
 /// A track of a header. Its sample entries are whole boxes, byte for byte, so that parameter sets stay as the camera sent them.
@@ -84,20 +85,21 @@ pub(crate) struct Track {
     pub(crate) entries: Vec<Vec<u8>>,
 }
 
-/// `ftyp` and a `moov` with these tracks, all of whose samples come in fragments.
-pub(crate) fn header(tracks: &[Track]) -> Result<Bytes, Error> {
+/// `ftyp` and a `moov` with these tracks, all of whose samples come in fragments. Players show them
+/// from `shown_from_us` on, in microseconds.
+pub(crate) fn header(tracks: &[Track], shown_from_us: u64) -> Result<Bytes, Error> {
     let mut bytes = Vec::with_capacity(1024);
-    write_header(&mut bytes, tracks).map_err(|error| Error::unbuildable("init", error))?;
+    write_header(&mut bytes, tracks, shown_from_us).map_err(|error| Error::unbuildable("init", error))?;
     Ok(bytes.into())
 }
 
-fn write_header(out: &mut Vec<u8>, tracks: &[Track]) -> mp4_atom::Result<()> {
+fn write_header(out: &mut Vec<u8>, tracks: &[Track], shown_from_us: u64) -> mp4_atom::Result<()> {
     let brands = [b"iso6", b"cmfc", b"mp41"].map(FourCC::new);
     Ftyp { major_brand: brands[0], minor_version: 0, compatible_brands: brands.to_vec() }.encode(out)?;
     out.encode_atom(b"moov", |out| {
         let next_track_id = tracks.iter().map(|track| track.kind.track_id()).max().unwrap_or(0) + 1;
         Mvhd { timescale: 1000, rate: 1.into(), volume: 1.into(), next_track_id, ..Default::default() }.encode(out)?;
-        tracks.iter().try_for_each(|track| write_track(out, track))?;
+        tracks.iter().try_for_each(|track| write_track(out, track, shown_from_us))?;
         Mvex { mehd: None, trex: tracks.iter().map(trex).collect() }.encode(out)
     })
 }
@@ -106,7 +108,7 @@ fn trex(track: &Track) -> Trex {
     Trex { track_id: track.kind.track_id(), default_sample_description_index: 1, ..Default::default() }
 }
 
-fn write_track(out: &mut Vec<u8>, track: &Track) -> mp4_atom::Result<()> {
+fn write_track(out: &mut Vec<u8>, track: &Track, shown_from_us: u64) -> mp4_atom::Result<()> {
     let audible = track.kind == TrackKind::Audio;
     let tkhd = Tkhd {
         track_id: track.kind.track_id(),
@@ -119,8 +121,18 @@ fn write_track(out: &mut Vec<u8>, track: &Track) -> mp4_atom::Result<()> {
     };
     out.encode_atom(b"trak", |out| {
         tkhd.encode(out)?;
+        if shown_from_us > 0 {
+            edit(track.timescale, shown_from_us).encode(out)?;
+        }
         out.encode_atom(b"mdia", |out| write_media(out, track))
     })
+}
+
+/// One edit up to the end: of a fragmented file, its duration is 0 (ISO/IEC 14496-12, 8.6.6.1).
+fn edit(timescale: u32, shown_from_us: u64) -> Edts {
+    let media_time = u128::from(shown_from_us) * u128::from(timescale) / 1_000_000;
+    let entry = ElstEntry { segment_duration: 0, media_time: u64::try_from(media_time).ok(), media_rate: 1.into() };
+    Edts { elst: Some(Elst { entries: vec![entry] }) }
 }
 
 fn write_media(out: &mut Vec<u8>, track: &Track) -> mp4_atom::Result<()> {

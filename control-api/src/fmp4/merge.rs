@@ -59,6 +59,19 @@ pub enum MergeError {
 /// # Errors
 /// See [`MergeError`].
 pub fn merge_inits(video: &[(InitId, Bytes)], audio: &[(InitId, Bytes)]) -> Result<MergedInit, MergeError> {
+    merge_inits_from(video, audio, 0)
+}
+
+/// As [`merge_inits`], of a presentation that players show from `shown_from_us` on, in
+/// microseconds: what lies before is there to be decoded only.
+///
+/// # Errors
+/// See [`MergeError`].
+pub fn merge_inits_from(
+    video: &[(InitId, Bytes)],
+    audio: &[(InitId, Bytes)],
+    shown_from_us: u64,
+) -> Result<MergedInit, MergeError> {
     let mut merged = MergedInit::default();
     let mut tracks = Vec::new();
     for (kind, inits) in [(TrackKind::Video, video), (TrackKind::Audio, audio)] {
@@ -70,7 +83,7 @@ pub fn merge_inits(video: &[(InitId, Bytes)], audio: &[(InitId, Bytes)]) -> Resu
             tracks.push(track);
         }
     }
-    merged.bytes = header(&tracks)?;
+    merged.bytes = header(&tracks, shown_from_us)?;
     Ok(merged)
 }
 

@@ -2,9 +2,10 @@
 
 use super::gate::{Admission, KeyframeGate, from_keyframe_before};
 use super::grid::frame_interval_ns;
-use super::{GAP_MICROS_MIN, Tracks};
+use super::{GAP_MICROS_MIN, LEAD_IN_SHOWN_MAX, Tracks};
 use crate::range::Range;
 use holdfast_storage::chunk::{ChunkEntry, InitId};
+use holdfast_storage::pictures::{Decoding, Shown};
 use holdfast_storage::time::Timestamp;
 
 /// What an export holds.
@@ -23,13 +24,28 @@ pub struct ExportPlan {
     pub gaps: usize,
     /// All of them together, in microseconds.
     pub gap_micros: i64,
+    /// How long pictures lack something that a decoder conceals, in microseconds.
+    pub damaged_micros: i64,
+    /// How long before the asked range the file begins, to be decodable, in microseconds.
+    pub lead_in_micros: i64,
 }
 
-/// The plan for a range, from entries that begin up to [`super::LOOKBACK_MAX`] before it; `None` where nothing of it can be played.
+impl ExportPlan {
+    /// From when on the file is to be shown, in microseconds of its time: what was asked for, where
+    /// the file begins long before that.
+    #[must_use]
+    pub fn shown_from_us(&self) -> u64 {
+        let is_long = self.lead_in_micros >= LEAD_IN_SHOWN_MAX.as_micros() as i64;
+        if is_long { self.lead_in_micros.unsigned_abs() } else { 0 }
+    }
+}
+
+/// The plan for a range, from entries that begin with the access point before it; `None` where
+/// nothing of it can be played. `strict`: what refers to lost frames is left out.
 #[must_use]
-pub fn plan_export(tracks: &Tracks, range: Range) -> Option<ExportPlan> {
-    let mut gate = KeyframeGate::default();
-    let candidates = from_keyframe_before(&tracks.video, range.from).iter();
+pub fn plan_export(tracks: &Tracks, range: Range, strict: bool) -> Option<ExportPlan> {
+    let mut gate = KeyframeGate::new(strict);
+    let candidates = from_keyframe_before(&tracks.video, range.from, strict).iter();
     let video: Vec<_> = candidates
         .filter(|entry| entry.meta.start < range.to && gate.admit(&entry.meta) != Admission::Skip)
         .copied()
@@ -38,10 +54,22 @@ pub fn plan_export(tracks: &Tracks, range: Range) -> Option<ExportPlan> {
     let end = video.iter().map(|entry| entry.meta.end()).max()?;
     let audio: Vec<_> = tracks.audio.iter().filter(|entry| (base..end).contains(&entry.meta.start)).copied().collect();
     let (gaps, gap_micros) = count_gaps(&video, range);
+    let damaged_micros = damaged_micros(&video, range.from);
     let (video_inits, audio_inits) = (first_uses(&video), first_uses(&audio));
     let frame_interval_ns = frame_interval_ns(&video);
     let chunks = interleave(video, audio);
-    Some(ExportPlan { base, chunks, video_inits, audio_inits, frame_interval_ns, gaps, gap_micros })
+    let lead_in_micros = range.from.micros_since(base).max(0);
+    Some(ExportPlan {
+        base,
+        chunks,
+        video_inits,
+        audio_inits,
+        frame_interval_ns,
+        gaps,
+        gap_micros,
+        damaged_micros,
+        lead_in_micros,
+    })
 }
 
 fn count_gaps(video: &[ChunkEntry], range: Range) -> (usize, i64) {
@@ -49,6 +77,12 @@ fn count_gaps(video: &[ChunkEntry], range: Range) -> (usize, i64) {
     let ends = std::iter::once(range.from).chain(video.iter().map(|entry| entry.meta.end()));
     let holes = ends.zip(starts).map(|(end, start)| start.micros_since(end)).filter(|micros| *micros >= GAP_MICROS_MIN);
     holes.fold((0, 0), |(count, sum), micros| (count + 1, sum + micros))
+}
+
+fn damaged_micros(video: &[ChunkEntry], from: Timestamp) -> i64 {
+    let mut decoding = Decoding::default();
+    let damaged = video.iter().map(|entry| entry.meta).filter(|meta| decoding.next(meta) == Shown::Damaged);
+    damaged.map(|meta| meta.end().micros_since(meta.start.max(from)).max(0)).sum()
 }
 
 fn first_uses(entries: &[ChunkEntry]) -> Vec<InitId> {
@@ -81,8 +115,8 @@ mod tests {
     #[test]
     fn tracks_are_interleaved_from_the_first_keyframe_to_the_last_video() {
         let tracks = Tracks { video: session(1, Video, 1, 0, "KdKd"), audio: session(1, Audio, 2, -700, "KKKKKKKK") };
-        let plan = plan_export(&tracks, range(1100, 5000)).unwrap();
-        assert_eq!(plan.base, Timestamp(1_000_000));
+        let plan = plan_export(&tracks, range(1100, 5000), false).unwrap();
+        assert_eq!((plan.base, plan.lead_in_micros), (Timestamp(1_000_000), 100_000));
         assert_eq!(starts_ms(&plan.chunks), [1000, 1300, 1500, 1800]);
         assert_eq!((plan.video_inits, plan.audio_inits), (vec![InitId(1)], vec![InitId(2)]));
         assert_eq!(
@@ -97,7 +131,7 @@ mod tests {
         let video =
             [session(1, Video, 1, 1000, "Kd"), session(2, Video, 3, 4000, "dKd"), session(1, Video, 1, 5600, "K")]
                 .concat();
-        let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, 6100)).unwrap();
+        let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, 6100), true).unwrap();
         assert_eq!((plan.gaps, plan.gap_micros), (2, 1_000_000 + 2_500_000));
         assert_eq!(plan.video_inits, [InitId(1), InitId(3)]);
     }
@@ -105,6 +139,16 @@ mod tests {
     #[test]
     fn nothing_playable_is_no_plan() {
         let tracks = Tracks { video: session(1, Video, 1, 0, "ddd"), audio: session(1, Audio, 2, 0, "KK") };
-        assert_eq!(plan_export(&tracks, range(0, 5000)), None);
+        assert_eq!(plan_export(&tracks, range(0, 5000), false), None);
+    }
+
+    #[test]
+    fn after_a_loss_it_goes_on_with_a_hole_and_says_how_much_is_damaged() {
+        let tracks = Tracks { video: session(1, Video, 1, 0, "Kd.ddK"), audio: vec![] };
+        let plan = |strict| plan_export(&tracks, range(0, 3000), strict).unwrap();
+        assert_eq!(starts_ms(&plan(false).chunks), [0, 500, 1500, 2000, 2500]);
+        assert_eq!((plan(false).gap_micros, plan(false).damaged_micros), (500_000, 1_000_000));
+        assert_eq!(starts_ms(&plan(true).chunks), [0, 500, 2500]);
+        assert_eq!((plan(true).gap_micros, plan(true).damaged_micros), (1_500_000, 0));
     }
 }

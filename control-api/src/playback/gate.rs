@@ -1,16 +1,23 @@
-//! The rule of where playback begins and resumes: at keyframes. After a discontinuity, video before the next keyframe is left out,
-//! because no decoder can show it.
+//! The rule of where playback begins and resumes: at access points. After a loss it goes on with
+//! the next frame, whose pictures a decoder conceals as far as they refer to what is missing; where
+//! that is not wanted (*strict*), video before the next access point is left out.
 
-use holdfast_storage::chunk::{ChunkEntry, ChunkMeta};
+use holdfast_storage::chunk::{AccessPoint, ChunkEntry, ChunkMeta, InitId};
 use holdfast_storage::time::Timestamp;
+
+/// How far before a range playback begins so that a gradual refresh has come to its end there, in
+/// microseconds.
+const REFRESH_US_MAX: i64 = 10_000_000;
 
 /// What becomes of a video chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Played, and not a continuation of what was played before it. Begins with a keyframe.
+    /// Played, and not a continuation of what was played before it. Begins with an access point.
     Begin,
     /// Played right after the one before.
     Continue,
+    /// Played after a hole, though it refers to what is missing there.
+    Resume,
     /// Left out.
     Skip,
 }
@@ -18,66 +25,123 @@ pub enum Admission {
 /// Admits a track's video chunks one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyframeGate {
+    strict: bool,
     last: Option<ChunkMeta>,
     open: bool,
+    /// What decodes the chunk that was played last.
+    played: Option<InitId>,
 }
 
 impl KeyframeGate {
+    #[must_use]
+    pub fn new(strict: bool) -> Self {
+        Self { strict, ..Self::default() }
+    }
+
+    /// What comes goes on chunks of this init that were played elsewhere.
+    #[must_use]
+    pub fn within(self, init: InitId) -> Self {
+        Self { played: Some(init), ..self }
+    }
+
     pub fn admit(&mut self, next: &ChunkMeta) -> Admission {
-        let continues = self.open
-            && self
-                .last
-                .is_some_and(|last| last.is_followed_by(next) && (last.init == next.init || next.is_access_point()));
-        self.last = Some(*next);
-        self.open = continues || next.is_access_point();
-        match (continues, self.open) {
-            (true, _) => Admission::Continue,
-            (false, true) => Admission::Begin,
-            (false, false) => Admission::Skip,
+        let last = self.last.replace(*next).filter(|_| self.open);
+        let continues =
+            last.is_some_and(|last| last.is_followed_by(next) && (last.init == next.init || next.is_access_point()));
+        let resumes = !self.strict && self.played == Some(next.init) && next.since_access_ms.is_some();
+        let admission = match (continues, next.is_access_point(), resumes) {
+            (true, _, _) => Admission::Continue,
+            (false, true, _) => Admission::Begin,
+            (false, false, true) => Admission::Resume,
+            (false, false, false) => Admission::Skip,
+        };
+        self.open = admission != Admission::Skip;
+        if self.open {
+            self.played = Some(next.init);
         }
+        admission
     }
 }
 
-/// The part of sorted video entries that shows everything from `from` on: begins at the keyframe before it where the recording is whole from
-/// there, else at the first chunk that reaches beyond it.
+/// The part of sorted video entries that shows everything from `from` on: begins at the access
+/// point before it where there is one that leads there, else at the first chunk that reaches beyond
+/// it.
 #[must_use]
-pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp) -> &[ChunkEntry] {
-    let (reaches, begin) = walk_back(video, from);
+pub fn from_keyframe_before(video: &[ChunkEntry], from: Timestamp, strict: bool) -> &[ChunkEntry] {
+    let (reaches, begin) = walk_back(video, from, strict);
     let decodable = video.get(begin).is_some_and(|entry| entry.meta.is_access_point());
-    &video[if decodable { begin } else { reaches }..]
+    &video[if decodable { refreshed_from(video, (reaches, begin), strict) } else { reaches }..]
 }
 
-/// Whether the keyframe that decodes `from` may lie before these entries.
+/// From when on entries are needed, where the access point that decodes `from` lies before these:
+/// where its session says that it is.
 #[must_use]
-pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp) -> bool {
-    let (_, begin) = walk_back(video, from);
-    begin == 0
-        && video
-            .first()
-            .is_some_and(|entry| entry.meta.start <= from && !entry.meta.is_access_point() && entry.meta.sequence > 0)
+pub fn needs_earlier(video: &[ChunkEntry], from: Timestamp, strict: bool) -> Option<Timestamp> {
+    let (_, begin) = walk_back(video, from, strict);
+    let first = &video.first().filter(|_| begin == 0)?.meta;
+    let leads_there = !first.is_access_point() && (first.start <= from || !strict);
+    first.access_start().filter(|_| leads_there)
 }
 
-/// The first chunk that reaches beyond `from`, and the keyframe before it or, failing that, where its uninterrupted recording begins.
-fn walk_back(video: &[ChunkEntry], from: Timestamp) -> (usize, usize) {
+/// The first chunk that reaches beyond `from`, and the access point before it or, failing that, the
+/// first chunk that leads there.
+fn walk_back(video: &[ChunkEntry], from: Timestamp, strict: bool) -> (usize, usize) {
     let reaches = video.partition_point(|entry| entry.meta.end() <= from);
     let mut begin = reaches;
-    while video.get(begin).is_some_and(|entry| {
-        !entry.meta.is_access_point() && begin > 0 && video[begin - 1].meta.is_followed_by(&entry.meta)
-    }) {
+    while video.get(begin).is_some_and(|entry| !entry.meta.is_access_point()) && is_led_to(video, begin, strict) {
         begin -= 1;
     }
     (reaches, begin)
+}
+
+/// Where to begin so that pictures are whole at `reaches`, if `begin` is too late for that and it
+/// can be done.
+fn refreshed_from(video: &[ChunkEntry], (reaches, begin): (usize, usize), strict: bool) -> usize {
+    let earliest = video.get(reaches).map_or(Timestamp::MAX, |entry| entry.meta.start.plus_micros(-REFRESH_US_MAX));
+    let (mut at, mut frames) = (begin, 0);
+    frames += video[begin..reaches].iter().map(|entry| u64::from(entry.meta.frames)).sum::<u64>();
+    loop {
+        match video[at].meta.access.map(|access| access.point) {
+            Some(AccessPoint::Recovery { frames: needed }) if frames < u64::from(needed) => {}
+            Some(_) => return at,
+            None => {}
+        }
+        if !is_led_to(video, at, strict) || video[at - 1].meta.start < earliest {
+            return begin;
+        }
+        at -= 1;
+        frames += u64::from(video[at].meta.frames);
+    }
+}
+
+/// Whether what comes right before the chunk at `index` is played before it.
+fn is_led_to(video: &[ChunkEntry], index: usize, strict: bool) -> bool {
+    let (Some(before), Some(next)) = (index.checked_sub(1).and_then(|before| video.get(before)), video.get(index))
+    else {
+        return false;
+    };
+    let (before, next) = (&before.meta, &next.meta);
+    before.is_followed_by(next) || (!strict && before.init == next.init && next.since_access_ms.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::playback::testing::{session, starts_ms};
-    use Admission::{Begin, Continue, Skip};
+    use Admission::{Begin, Continue, Resume, Skip};
+    use holdfast_storage::chunk::Access;
     use holdfast_storage::ids::TrackKind::Video;
 
+    fn strict(entries: &[ChunkEntry]) -> Vec<Admission> {
+        admitted(entries, true)
+    }
+
     fn admissions(entries: &[ChunkEntry]) -> Vec<Admission> {
-        let mut gate = KeyframeGate::default();
+        admitted(entries, false)
+    }
+
+    fn admitted(entries: &[ChunkEntry], strict: bool) -> Vec<Admission> {
+        let mut gate = KeyframeGate::new(strict);
         entries.iter().map(|entry| gate.admit(&entry.meta)).collect()
     }
 
@@ -87,9 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_or_a_missing_chunk_it_resumes_at_the_next_keyframe() {
-        assert_eq!(admissions(&session(1, Video, 1, 0, "KdldKd")), [Begin, Continue, Skip, Skip, Begin, Continue]);
-        assert_eq!(admissions(&session(1, Video, 1, 0, "Kd.dLd")), [Begin, Continue, Skip, Begin, Continue]);
+    fn after_a_loss_or_a_missing_chunk_it_goes_on_at_once_or_at_the_next_keyframe() {
+        let lost = session(1, Video, 1, 0, "KdldKd");
+        assert_eq!(admissions(&lost), [Begin, Continue, Resume, Continue, Continue, Continue]);
+        assert_eq!(strict(&lost), [Begin, Continue, Skip, Skip, Begin, Continue]);
+        let missing = session(1, Video, 1, 0, "Kd.dLd");
+        assert_eq!(admissions(&missing), [Begin, Continue, Resume, Begin, Continue]);
+        assert_eq!(strict(&missing), [Begin, Continue, Skip, Begin, Continue]);
+    }
+
+    #[test]
+    fn what_no_access_point_came_before_is_not_played() {
+        let mut entries = session(1, Video, 1, 0, "Kdldd");
+        entries[3].meta.since_access_ms = None;
+        assert_eq!(admissions(&entries[1..]), [Skip; 4], "its keyframe is not there");
+        entries[3].meta.after_loss = true;
+        assert_eq!(admissions(&entries), [Begin, Continue, Resume, Skip, Resume]);
     }
 
     #[test]
@@ -108,21 +185,54 @@ mod tests {
     #[test]
     fn a_range_begins_at_the_keyframe_before_it() {
         let entries = session(1, Video, 1, 0, "KddKddd");
-        assert_eq!(starts_ms(from_keyframe_before(&entries, Timestamp(2_700_000)))[0], 1500);
-        assert_eq!(starts_ms(from_keyframe_before(&entries, Timestamp(0)))[0], 0);
+        assert_eq!(starts_ms(from_keyframe_before(&entries, Timestamp(2_700_000), false))[0], 1500);
+        assert_eq!(starts_ms(from_keyframe_before(&entries, Timestamp(0), false))[0], 0);
         let torn = session(1, Video, 1, 0, "Kd.dddK");
-        assert_eq!(starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000)))[0], 2000);
-        assert!(from_keyframe_before(&torn, Timestamp(9_000_000)).is_empty());
+        assert_eq!(starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000), true))[0], 2000);
+        assert_eq!(starts_ms(from_keyframe_before(&torn, Timestamp(2_100_000), false))[0], 0);
+        assert!(from_keyframe_before(&torn, Timestamp(9_000_000), false).is_empty());
+    }
+
+    #[test]
+    fn a_range_within_a_gradual_refresh_begins_where_it_is_whole() {
+        let mut entries = session(1, Video, 1, 0, "KdddKdddKddd");
+        let refresh = |frames| Some(Access { point: AccessPoint::Recovery { frames }, slices_crc: 7 });
+        // 12 frames a chunk.
+        (entries[4].meta.access, entries[8].meta.access) = (refresh(20), refresh(20));
+        let begins =
+            |entries: &[ChunkEntry], ms: i64| starts_ms(from_keyframe_before(entries, Timestamp(ms * 1000), false))[0];
+        assert_eq!(begins(&entries, 4100), 2000, "none of the refresh's frames is before it");
+        assert_eq!(begins(&entries, 4600), 2000, "12 frames are");
+        assert_eq!(begins(&entries, 5100), 4000, "24 frames are");
+        assert_eq!(begins(&entries[8..], 4600), 4000, "there is no other");
+        entries[4].meta.access = refresh(u16::MAX);
+        assert_eq!(begins(&entries, 4600), 0);
     }
 
     #[test]
     fn earlier_entries_are_asked_for_only_where_they_can_help() {
         let session = session(1, Video, 1, 0, "KdddKd");
         let at = Timestamp(1_200_000);
-        assert!(needs_earlier(&session[1..], at), "its keyframe lies before");
-        assert!(!needs_earlier(&session, at), "its keyframe is there");
-        assert!(!needs_earlier(&session[3..], at), "nothing was recorded then");
-        assert!(!needs_earlier(&[&session[..1], &session[2..]].concat(), at), "the recording is torn in between");
-        assert!(!needs_earlier(&[], at));
+        let needs = |entries: &[ChunkEntry], strict| needs_earlier(entries, at, strict);
+        let keyframe = Some(Timestamp(0));
+        for strict in [false, true] {
+            assert_eq!(needs(&session[1..], strict), keyframe, "its keyframe lies before");
+            assert_eq!(needs(&session, strict), None, "its keyframe is there");
+            assert_eq!(needs(&[], strict), None);
+        }
+        assert_eq!(
+            [false, true].map(|strict| needs(&session[3..], strict)),
+            [keyframe, None],
+            "nothing was recorded then"
+        );
+        let torn = [&session[1..2], &session[3..]].concat();
+        assert_eq!(
+            [false, true].map(|strict| needs(&torn, strict)),
+            [keyframe, None],
+            "the recording is torn in between"
+        );
+        let mut begun = session[1..].to_vec();
+        begun.iter_mut().for_each(|entry| entry.meta.since_access_ms = None);
+        assert_eq!(needs(&begun, false), None, "there is no keyframe");
     }
 }

@@ -1,13 +1,18 @@
-//! Cuts a range into HLS segments at keyframes, and finds the chunks of one segment again when it is asked for.
+//! Cuts a range into HLS segments at access points, and finds the chunks of one segment again when
+//! it is asked for. A GOP that is too long for one segment is cut, too, and so is one with a hole:
+//! the next segment then goes on within it.
 
 use super::export::interleave;
 use super::gate::{Admission, KeyframeGate, from_keyframe_before};
 use super::{GAP_MICROS_MIN, Tracks};
 use crate::range::Range;
-use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
+use holdfast_storage::chunk::{AccessPoint, ChunkEntry, Gap, InitId};
 
-/// A segment is ended at the first keyframe after this time, in microseconds.
+/// A segment is ended at the first access point after this time, in microseconds.
 pub const SEGMENT_MICROS_TARGET: i64 = 4_000_000;
+
+/// No segment is longer, in microseconds, unless one chunk is.
+pub const SEGMENT_MICROS_MAX: i64 = 10_400_000;
 
 /// The inits that decode a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +21,13 @@ pub struct InitPair {
     pub audio: Option<InitId>,
 }
 
-/// A segment of a playlist: the chunks that begin within `range` and are decoded with `inits`. Begins at a keyframe.
+/// A segment of a playlist: the chunks that begin within `range` and are decoded with `inits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub range: Range,
     pub inits: InitPair,
+    /// What it begins with; `None` where it goes on the segment before, within its GOP.
+    pub access: Option<AccessPoint>,
     /// Not a continuation of the segment before it.
     pub discontinuity: bool,
 }
@@ -33,11 +40,12 @@ pub enum Item {
     Gap(Range),
 }
 
-/// The playlist's items for a range, from entries that begin up to [`super::LOOKBACK_MAX`] before it.
-/// After the last segment only what the gap ledger knows is a gap: the rest may be on its way.
+/// The playlist's items for a range, from entries that begin with the access point before it. After
+/// the last segment only what the gap ledger knows is a gap: the rest may be on its way. `strict`:
+/// what refers to lost frames is left out.
 #[must_use]
-pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range) -> Vec<Item> {
-    let mut segments = cut(&tracks.video, range);
+pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range, strict: bool) -> Vec<Item> {
+    let mut segments = cut(&tracks.video, range, strict);
     assign_audio(&mut segments, &tracks.audio);
     let mut items = Vec::with_capacity(segments.len() + 8);
     let mut at = range.from;
@@ -55,14 +63,26 @@ pub fn plan_playlist(tracks: &Tracks, gaps: &[Gap], range: Range) -> Vec<Item> {
     items
 }
 
+/// Which segment is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub range: Range,
+    pub inits: InitPair,
+    /// It goes on the segment before.
+    pub within_gop: bool,
+    pub strict: bool,
+}
+
 /// The chunks of one segment in the order in which they are sent. What was merged since the playlist was made may differ; chunks that need
 /// other inits than the playlist promised, and video that cannot be decoded, are left out.
 #[must_use]
-pub fn segment_chunks(tracks: &Tracks, range: Range, inits: InitPair) -> Vec<ChunkEntry> {
+pub fn segment_chunks(tracks: &Tracks, wanted: &Wanted) -> Vec<ChunkEntry> {
+    let Wanted { range, inits, within_gop, strict } = *wanted;
     let within = |entry: &&ChunkEntry, init| {
         range.from <= entry.meta.start && entry.meta.start < range.to && Some(entry.meta.init) == init
     };
-    let mut gate = KeyframeGate::default();
+    let gate = KeyframeGate::new(strict);
+    let mut gate = if within_gop { gate.within(inits.video) } else { gate };
     let video = tracks
         .video
         .iter()
@@ -71,14 +91,16 @@ pub fn segment_chunks(tracks: &Tracks, range: Range, inits: InitPair) -> Vec<Chu
     interleave(video.copied().collect(), audio.copied().collect())
 }
 
-fn cut(video: &[ChunkEntry], range: Range) -> Vec<Segment> {
-    let mut gate = KeyframeGate::default();
+fn cut(video: &[ChunkEntry], range: Range, strict: bool) -> Vec<Segment> {
+    let mut gate = KeyframeGate::new(strict);
     let mut segments = Vec::new();
-    for entry in from_keyframe_before(video, range.from).iter().take_while(|entry| entry.meta.start < range.to) {
+    for entry in from_keyframe_before(video, range.from, strict).iter().take_while(|entry| entry.meta.start < range.to)
+    {
         match gate.admit(&entry.meta) {
             Admission::Skip => {}
             Admission::Begin => begin(&mut segments, entry, true),
             Admission::Continue => go_on(&mut segments, entry),
+            Admission::Resume => resume(&mut segments, entry),
         }
     }
     segments
@@ -93,7 +115,8 @@ fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, discontinuity: bool) {
     let discontinuity = discontinuity && !segments.is_empty();
     // A chunk without duration still needs a range that holds it.
     let range = Range { from: meta.start, to: meta.end().max(meta.start.plus_micros(1)) };
-    segments.push(Segment { range, inits: InitPair { video: meta.init, audio: None }, discontinuity });
+    let (inits, access) = (InitPair { video: meta.init, audio: None }, meta.access.map(|access| access.point));
+    segments.push(Segment { range, inits, access, discontinuity });
 }
 
 fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
@@ -101,11 +124,20 @@ fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     let Some(open) = segments.last_mut() else { return begin(segments, entry, true) };
     let other_init = open.inits.video != meta.init;
     let long_enough = meta.start.micros_since(open.range.from) >= SEGMENT_MICROS_TARGET;
-    if meta.is_access_point() && (other_init || long_enough) {
+    let too_long = meta.end().micros_since(open.range.from) > SEGMENT_MICROS_MAX;
+    if too_long || (meta.is_access_point() && (other_init || long_enough)) {
         open.range.to = meta.start;
         begin(segments, entry, other_init);
     } else {
         open.range.to = open.range.to.max(meta.end());
+    }
+}
+
+/// Goes on after a hole: within the segment where it is short, else the playlist has a gap there.
+fn resume(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
+    match segments.last() {
+        Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => begin(segments, entry, false),
+        _ => go_on(segments, entry),
     }
 }
 
@@ -135,11 +167,20 @@ mod tests {
         Range { from: Timestamp(from_ms * 1000), to: Timestamp(to_ms * 1000) }
     }
 
-    /// `from-to` in milliseconds, `!` before a discontinuity, `gap` before a gap.
+    fn wanted(segment: &Segment) -> Wanted {
+        let Segment { range, inits, access, .. } = *segment;
+        Wanted { range, inits, within_gop: access.is_none(), strict: false }
+    }
+
+    /// `from-to` in milliseconds, `!` before a discontinuity, `+` where it goes on within a GOP,
+    /// `gap` before a gap.
     fn sketch(items: &[Item]) -> Vec<String> {
         let ms = |range: &Range| format!("{}-{}", range.from.micros() / 1000, range.to.micros() / 1000);
         let show = |item: &Item| match item {
-            Item::Segment(segment) => format!("{}{}", if segment.discontinuity { "!" } else { "" }, ms(&segment.range)),
+            Item::Segment(segment) => {
+                let within = if segment.access.is_none() { "+" } else { "" };
+                format!("{}{within}{}", if segment.discontinuity { "!" } else { "" }, ms(&segment.range))
+            }
             Item::Gap(range) => format!("gap {}", ms(range)),
         };
         items.iter().map(show).collect()
@@ -148,7 +189,7 @@ mod tests {
     #[test]
     fn segments_are_cut_at_the_first_keyframe_after_the_target() {
         let video = session(1, Video, 1, 0, "KdKdKdKdKdKdKd");
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
         assert_eq!(sketch(&items), ["0-4000", "4000-7000"]);
     }
 
@@ -157,14 +198,39 @@ mod tests {
         let video =
             [session(1, Video, 1, 1000, "Kdld"), session(2, Video, 1, 6000, "dKd"), session(1, Video, 1, 7500, "K")]
                 .concat();
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
-        assert_eq!(sketch(&items), ["gap 0-1000", "1000-2000", "gap 2000-6500", "!6500-7500", "!7500-8000"]);
+        let tracks = Tracks { video, audio: vec![] };
+        let items = |strict| sketch(&plan_playlist(&tracks, &[], range(0, 60_000), strict));
+        assert_eq!(items(false), ["gap 0-1000", "1000-3000", "gap 3000-6500", "!6500-7500", "!7500-8000"]);
+        assert_eq!(items(true), ["gap 0-1000", "1000-2000", "gap 2000-6500", "!6500-7500", "!7500-8000"]);
+    }
+
+    #[test]
+    fn a_hole_within_a_gop_is_a_gap_and_no_discontinuity() {
+        let video = session(1, Video, 1, 0, "Kd.ddK");
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 3000), false);
+        assert_eq!(sketch(&items), ["0-1000", "gap 1000-1500", "+1500-3000"]);
+    }
+
+    #[test]
+    fn a_long_gop_is_cut_and_goes_on_within_it() {
+        let video = session(1, Video, 1, 0, &format!("K{}", "d".repeat(59)));
+        let tracks = Tracks { video, audio: session(1, Audio, 2, 0, &"K".repeat(60)) };
+        let items = plan_playlist(&tracks, &[], range(0, 30_000), false);
+        assert_eq!(sketch(&items), ["0-10000", "+10000-20000", "+20000-30000"]);
+        let chunks = |items: &[Item]| -> Vec<ChunkEntry> {
+            let of = |item: &Item| match item {
+                Item::Segment(segment) => segment_chunks(&tracks, &wanted(segment)),
+                Item::Gap(_) => vec![],
+            };
+            items.iter().flat_map(of).collect()
+        };
+        assert_eq!(chunks(&items), interleave(tracks.video.clone(), tracks.audio.clone()));
     }
 
     #[test]
     fn where_recorders_overlap_a_little_no_instant_is_in_two_segments() {
         let video = [session(1, Video, 1, 0, "Kd"), session(2, Video, 1, 900, "Kd")].concat();
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
         assert_eq!(sketch(&items), ["0-900", "!900-1900"]);
     }
 
@@ -172,7 +238,7 @@ mod tests {
     fn other_parameters_begin_a_segment_with_a_discontinuity() {
         let mut video = session(1, Video, 1, 0, "KdKd");
         video[2..].iter_mut().for_each(|entry| entry.meta.init = InitId(2));
-        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000));
+        let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
         assert_eq!(sketch(&items), ["0-1000", "!1000-2000"]);
     }
 
@@ -180,7 +246,7 @@ mod tests {
     fn a_segment_too_short_for_audio_keeps_its_predecessors() {
         let tracks =
             Tracks { video: session(1, Video, 1, 0, "KdddddddK"), audio: session(1, Audio, 9, 100, "KKKKKKKK") };
-        let items = plan_playlist(&tracks, &[], range(0, 60_000));
+        let items = plan_playlist(&tracks, &[], range(0, 60_000), false);
         assert_eq!(sketch(&items), ["0-4000", "4000-4500"]);
         assert!(
             items.iter().all(|item| matches!(
@@ -195,14 +261,14 @@ mod tests {
         let video = [session(1, Video, 1, 0, "ddKdKdKddlKd"), session(2, Video, 1, 6500, "KdKdKdKdKdKdK")].concat();
         let tracks = Tracks { video, audio: session(1, Audio, 2, 950, "KKKKKKKKKKKKKKKKKKKKKKK") };
         let mut served = Vec::new();
-        for item in plan_playlist(&tracks, &[], range(0, 60_000)) {
+        for item in plan_playlist(&tracks, &[], range(0, 60_000), false) {
             if let Item::Segment(segment) = item {
-                let chunks = segment_chunks(&tracks, segment.range, segment.inits);
+                let chunks = segment_chunks(&tracks, &wanted(&segment));
                 assert!(chunks[0].meta.is_access_point() && chunks[0].meta.track == Video);
                 served.extend(chunks.into_iter().filter(|chunk| chunk.meta.track == Video));
             }
         }
-        let mut gate = KeyframeGate::default();
+        let mut gate = KeyframeGate::new(false);
         let playable: Vec<_> =
             tracks.video.iter().filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
         assert_eq!(starts_ms(&served), starts_ms(&playable));
@@ -226,7 +292,7 @@ mod tests {
             }
             let recorded = holdfast_storage::timeline::spans_of(&entries);
             let video = holdfast_storage::timeline::merge(entries);
-            let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, at + 500));
+            let plan = plan_export(&Tracks { video, audio: vec![] }, range(0, at + 500), false);
             let played = plan.map_or(vec![], |plan| plan.chunks);
             let is_played = |at: Timestamp| played.iter().any(|entry| entry.meta.start <= at && at < entry.meta.end());
             let is_recorded = |at: Timestamp| recorded.iter().any(|span| span.start <= at && at < span.end);
@@ -248,17 +314,18 @@ mod tests {
                 at += chunks.len() as i64 * 500;
             }
             let tracks = Tracks { video, audio: session(1, Audio, 9, 40, "KKKKKKKKKKKK") };
-            let mut gate = KeyframeGate::default();
-            let candidates = from_keyframe_before(&tracks.video, Timestamp(from_ms * 1000)).iter();
+            let mut gate = KeyframeGate::new(false);
+            let candidates = from_keyframe_before(&tracks.video, Timestamp(from_ms * 1000), false).iter();
             let playable: Vec<_> = candidates.filter(|entry| gate.admit(&entry.meta) != Admission::Skip).copied().collect();
             let (mut served, mut end) = (Vec::new(), Timestamp::MIN);
-            for item in plan_playlist(&tracks, &[], range(from_ms, 600_000)) {
+            for item in plan_playlist(&tracks, &[], range(from_ms, 600_000), false) {
                 let (Item::Gap(span) | Item::Segment(Segment { range: span, .. })) = item;
                 prop_assert!(end <= span.from && span.from < span.to);
                 end = span.to;
                 if let Item::Segment(segment) = item {
-                    let chunks = segment_chunks(&tracks, segment.range, segment.inits);
-                    prop_assert!(chunks[0].meta.is_access_point() && chunks[0].meta.track == Video);
+                    let chunks = segment_chunks(&tracks, &wanted(&segment));
+                    let begins = chunks[0].meta.is_access_point() || segment.access.is_none();
+                    prop_assert!(begins && chunks[0].meta.track == Video);
                     served.extend(chunks.into_iter().filter(|chunk| chunk.meta.track == Video));
                 }
             }

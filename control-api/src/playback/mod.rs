@@ -12,12 +12,14 @@ use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;
 use std::time::Duration;
 
-/// How far before the asked range entries are looked for, so that playback can begin at the keyframe before it: one after the other, while
-/// [`gate::needs_earlier`]. The first suffices for cameras with usual GOPs, the last for those that send keyframes on changes only.
-pub const LOOKBACKS: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), LOOKBACK_MAX];
+/// How far before the asked range entries are looked for at first, so that playback can begin at
+/// the access point before it: enough for cameras with usual GOPs. Where it is further back, the
+/// chunks say where it is ([`gate::needs_earlier`]).
+pub const LOOKBACK: Duration = Duration::from_secs(10);
 
-/// The longest of [`LOOKBACKS`].
-pub const LOOKBACK_MAX: Duration = Duration::from_secs(600);
+/// A presentation that begins so long before the asked range, or longer, is to be shown from the
+/// range on.
+pub const LEAD_IN_SHOWN_MAX: Duration = Duration::from_secs(10);
 
 /// Time without video that counts as a gap in what is played, in microseconds: longer than what jitter and a low frame rate leave between two chunks.
 pub const GAP_MICROS_MIN: i64 = 200_000;
@@ -51,7 +53,11 @@ pub(crate) mod testing {
     /// A session's chunks of half a second from `start_ms`; each letter is one: `K` begins with a keyframe, `d` does not, `L` and `l` are the
     /// same after a loss, `.` is a chunk that is not there.
     pub(crate) fn session(node: u64, track: TrackKind, init: u64, start_ms: i64, chunks: &str) -> Vec<ChunkEntry> {
+        let (mut access_at, mut damaged) = (None, false);
         let entry = |(index, letter): (usize, char)| {
+            let (is_access_point, after_loss) = (letter.is_ascii_uppercase(), letter.eq_ignore_ascii_case(&'l'));
+            access_at = if is_access_point { Some(index) } else { access_at };
+            damaged = (damaged || after_loss) && !is_access_point;
             let meta = ChunkMeta {
                 camera: CameraId(1),
                 stream: StreamKind::Main,
@@ -65,8 +71,10 @@ pub(crate) mod testing {
                 start: Timestamp((start_ms + index as i64 * 500) * 1000),
                 duration_us: 500_000,
                 frames: 12,
-                access: letter.is_ascii_uppercase().then_some(Access::sync(7)),
-                after_loss: letter.eq_ignore_ascii_case(&'l'),
+                access: is_access_point.then_some(Access::sync(7)),
+                since_access_ms: access_at.map(|at| 500 * (index - at) as u32),
+                after_loss,
+                damaged,
             };
             let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset: index as u64, payload_bytes: 100 };
             (letter != '.').then_some(ChunkEntry { meta, location })

@@ -1,10 +1,10 @@
 //! Writes an HLS media playlist (RFC 8216; `EXT-X-GAP` from draft-pantos-hls-rfc8216bis, 4.4.4.7). Every URI is relative and says all that
 //! any node needs to answer it.
 
-use super::LOOKBACK_MAX;
+use super::LEAD_IN_SHOWN_MAX;
 use super::hls::{InitPair, Item, Segment};
 use crate::range::Range;
-use holdfast_storage::chunk::InitId;
+use holdfast_storage::chunk::{AccessPoint, InitId};
 use holdfast_storage::ids::StreamKind;
 use holdfast_storage::time::Timestamp;
 use std::fmt::Write;
@@ -22,15 +22,25 @@ pub struct Request<'a> {
     pub stream: StreamKind,
     /// The token that came in the query, to be handed on: players do not send headers, and relative URIs lose the query.
     pub token: Option<&'a str>,
+    /// What refers to lost frames is left out.
+    pub strict: bool,
     /// The range's end has not come yet.
     pub growing: bool,
 }
 
+/// How long before the range a presentation's time 0 is, in microseconds, unless something is
+/// played that was recorded earlier still.
+const BASE_MICROS: i64 = 600_000_000;
+
 impl Request<'_> {
     /// Wall time of the presentation's time 0: the same for every reload and on every node, before anything that is played.
     #[must_use]
-    pub fn base(&self) -> Timestamp {
-        self.range.from.plus_micros(-(LOOKBACK_MAX.as_micros() as i64))
+    pub fn base(&self, items: &[Item]) -> Timestamp {
+        let first = items
+            .iter()
+            .find_map(|item| if let Item::Segment(segment) = item { Some(segment.range.from) } else { None });
+        let usual = self.range.from.plus_micros(-BASE_MICROS);
+        first.map_or(usual, |first| usual.min(first))
     }
 }
 
@@ -41,17 +51,25 @@ pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
     let target_s = target_seconds(items, gap_micros_max, request.growing);
     let mut out = format!("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n");
     out += if request.growing { "#EXT-X-PLAYLIST-TYPE:EVENT\n" } else { "#EXT-X-PLAYLIST-TYPE:VOD\n" };
-    out += "#EXT-X-INDEPENDENT-SEGMENTS\n";
     let segments =
-        items.iter().filter_map(|item| if let Item::Segment(segment) = item { Some(segment.inits) } else { None });
+        || items.iter().filter_map(|item| if let Item::Segment(segment) = item { Some(segment) } else { None });
+    if segments().all(|segment| segment.access == Some(AccessPoint::Sync)) {
+        out += "#EXT-X-INDEPENDENT-SEGMENTS\n";
+    }
+    let lead_in = segments().next().map_or(0, |first| request.range.from.micros_since(first.range.from));
+    if lead_in >= LEAD_IN_SHOWN_MAX.as_micros() as i64 {
+        let (seconds, micros) = (lead_in / 1_000_000, lead_in % 1_000_000);
+        out += &format!("#EXT-X-START:TIME-OFFSET={seconds}.{micros:06},PRECISE=YES\n");
+    }
+    let base = request.base(items);
     // A gap at the beginning stands under the first segment's map.
-    let mut map = segments.clone().next();
+    let mut map = segments().next().map(|segment| segment.inits);
     map.iter().for_each(|inits| write_map(&mut out, inits, request));
     for item in items {
         match item {
             Item::Gap(range) => write_gap(&mut out, *range, gap_micros_max),
             Item::Segment(segment) => {
-                write_segment(&mut out, segment, map.replace(segment.inits) != Some(segment.inits), request);
+                write_segment(&mut out, segment, map.replace(segment.inits) != Some(segment.inits), (base, request));
             }
         }
     }
@@ -103,7 +121,7 @@ fn write_map(out: &mut String, inits: &InitPair, request: &Request<'_>) {
     *out += &format!("#EXT-X-MAP:URI=\"init.mp4?{query}\"\n");
 }
 
-fn write_segment(out: &mut String, segment: &Segment, other_map: bool, request: &Request<'_>) {
+fn write_segment(out: &mut String, segment: &Segment, other_map: bool, (base, request): (Timestamp, &Request<'_>)) {
     if segment.discontinuity {
         *out += "#EXT-X-DISCONTINUITY\n";
     }
@@ -111,9 +129,16 @@ fn write_segment(out: &mut String, segment: &Segment, other_map: bool, request: 
         write_map(out, &segment.inits, request);
     }
     write_times(out, segment.range);
-    let (Range { from, to }, base) = (segment.range, request.base());
+    let Range { from, to } = segment.range;
     let query = query(&segment.inits, request);
-    *out += &format!("segment.m4s?from={}&to={}&base={}&{query}\n", from.micros(), to.micros(), base.micros());
+    let within = if segment.access.is_none() { "&within_gop=true" } else { "" };
+    let strict = if request.strict { "&strict=true" } else { "" };
+    *out += &format!(
+        "segment.m4s?from={}&to={}&base={}&{query}{within}{strict}\n",
+        from.micros(),
+        to.micros(),
+        base.micros()
+    );
 }
 
 fn write_gap(out: &mut String, gap: Range, piece_micros: i64) {
@@ -165,11 +190,12 @@ mod tests {
 
     fn segment(from_ms: i64, to_ms: i64, init: u64, discontinuity: bool) -> Item {
         let inits = InitPair { video: InitId(init), audio: Some(InitId(9)) };
-        Item::Segment(Segment { range: range(from_ms, to_ms), inits, discontinuity })
+        Item::Segment(Segment { range: range(from_ms, to_ms), inits, access: Some(AccessPoint::Sync), discontinuity })
     }
 
     fn parsed(items: &[Item], growing: bool) -> MediaPlaylist {
-        let request = Request { range: range(0, 60_000), stream: StreamKind::Sub, token: Some("a&b"), growing };
+        let request =
+            Request { range: range(0, 60_000), stream: StreamKind::Sub, token: Some("a&b"), strict: false, growing };
         let text = write_playlist(items, &request);
         m3u8_rs::parse_media_playlist_res(text.as_bytes()).unwrap()
     }
@@ -227,5 +253,29 @@ mod tests {
         for bad in ["", "ab", "+00000000000000a", "000000000000000g"] {
             assert_eq!(init_of_name(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn segments_are_independent_only_where_all_are() {
+        let with = |access| {
+            let Item::Segment(segment) = segment(5000, 9000, 1, false) else { unreachable!() };
+            Item::Segment(Segment { access, ..segment })
+        };
+        let is_told = |access| parsed(&[segment(1000, 5000, 1, false), with(access)], false).independent_segments;
+        assert!(is_told(Some(AccessPoint::Sync)));
+        for access in [None, Some(AccessPoint::Open), Some(AccessPoint::Recovery { frames: 9 })] {
+            assert!(!is_told(access), "{access:?}");
+        }
+        let uris: Vec<String> =
+            parsed(&[with(None)], false).segments.iter().map(|segment| segment.uri.clone()).collect();
+        assert!(uris[0].ends_with("&within_gop=true"), "{uris:?}");
+    }
+
+    #[test]
+    fn what_begins_long_before_the_range_is_shown_from_the_range_on() {
+        let early = parsed(&[segment(-700_000, -690_000, 1, false)], false);
+        assert_eq!(early.start.map(|start| (start.time_offset, start.precise)), Some((700.0, Some(true))));
+        assert!(early.segments[0].uri.contains("&base=-700000000&"), "{}", early.segments[0].uri);
+        assert!(parsed(&[segment(-2000, 2000, 1, false)], false).start.is_none());
     }
 }

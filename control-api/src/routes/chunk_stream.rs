@@ -1,17 +1,18 @@
 //! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow with the length of what is sent.
 //!
-//! A chunk that is damaged, or that retention deleted meanwhile, is left out, logged and counted, and video goes on at the next keyframe. A chunk that cannot be
-//! fetched ends the transfer, so that the client sees that it is not whole.
+//! A chunk that is damaged, or that retention deleted meanwhile, is left out, logged and counted,
+//! and video goes on after it; at the next access point where what refers to lost frames is not
+//! wanted, or where nothing was sent yet to begin with. A chunk that cannot be fetched ends the
+//! transfer, so that the client sees that it is not whole.
 
-use super::hls::no_footage;
 use crate::backend::{Backend, Lost, Payload, Result};
 use crate::error::ApiError;
-use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
-use crate::limits::{READ_DEADLINE, RUNS_AHEAD};
+use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits_from};
+use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
 use crate::playback::gate::needs_earlier;
 use crate::playback::rebase::Rebaser;
 use crate::playback::runs::Runs;
-use crate::playback::{LOOKBACKS, Tracks};
+use crate::playback::{LOOKBACK, Tracks};
 use crate::range::Range;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -41,41 +42,83 @@ pub(super) struct ChunkStream {
     /// What is left of the run that is being sent.
     run: IntoIter<Read>,
     rebaser: Rebaser,
-    /// Video is left out until a keyframe comes.
+    /// What refers to lost frames is left out.
+    strict: bool,
+    /// Video is left out until an access point comes.
     torn: bool,
+    /// Video was sent.
+    has_begun: bool,
     damaged: u64,
     deleted: u64,
     ended: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The entries of a range, from the keyframe before it on where there is one.
+/// How often entries are asked for again from further back: once as a rule, more where recordings
+/// are merged otherwise over the longer time.
+const LOOKBACKS_MAX: usize = 4;
+
+/// The entries of a range, from the access point before it on where there is one.
 pub(super) async fn playable_tracks<B: Backend>(
     backend: &B,
     camera: CameraId,
     stream: StreamKind,
     range: Range,
+    strict: bool,
 ) -> Result<Tracks> {
-    let mut tracks = Tracks::default();
-    for lookback in LOOKBACKS {
-        let from = range.from.plus_micros(-(lookback.as_micros() as i64));
-        tracks = Tracks::of(backend.entries(camera, stream, from, range.to).await?);
-        if !needs_earlier(&tracks.video, range.from) {
-            break;
+    let mut from = range.from.plus_micros(-(LOOKBACK.as_micros() as i64));
+    let mut tracks = Tracks::of(backend.entries(camera, stream, from, range.to).await?);
+    for _ in 0..LOOKBACKS_MAX {
+        let earlier = needs_earlier(&tracks.video, range.from, strict).filter(|earlier| *earlier < from);
+        let Some(earlier) = earlier else { break };
+        if range.to.micros_since(earlier) > PLAYED_MAX.as_micros() as i64 {
+            return Err(too_far(camera, range, earlier));
         }
+        from = earlier;
+        tracks = Tracks::of(backend.entries(camera, stream, from, range.to).await?);
     }
     Ok(tracks)
 }
 
-/// Fetches and merges the inits of a presentation, video's and audio's. `first_use` tells when an init begins to be used, for the caller's eyes.
+fn too_far(camera: CameraId, range: Range, keyframe: Timestamp) -> ApiError {
+    let hours = PLAYED_MAX.as_secs() / 3600;
+    let detail = format!(
+        "footage of camera {camera} at {} is decoded from its keyframe on, which is at {keyframe}: ask for a range that ends within {hours} h of it",
+        range.from
+    );
+    ApiError::invalid(detail).code("keyframe-too-far")
+}
+
+/// Why nothing of a range can be played.
+pub(super) fn unplayable(camera: CameraId, range: Range, tracks: &Tracks) -> ApiError {
+    let mut within = tracks.video.iter().filter(|entry| entry.meta.end() > range.from && entry.meta.start < range.to);
+    let Some(keyframe) = within.find_map(|entry| entry.meta.access_start()) else { return no_footage(camera, range) };
+    let detail = format!(
+        "footage of camera {camera} from {} to {} cannot be decoded: its keyframe is at {keyframe}, and is not there any more (retention deleted it, or it is damaged)",
+        range.from, range.to
+    );
+    ApiError::not_found(detail).code("keyframe-gone")
+}
+
+pub(super) fn no_footage(camera: CameraId, range: Range) -> ApiError {
+    let detail = format!(
+        "camera {camera} has nothing that can be played from {} to {}; its timeline shows what there is",
+        range.from, range.to
+    );
+    ApiError::not_found(detail).code("no-footage")
+}
+
+/// Fetches and merges the inits of a presentation that is shown from a time on, video's and
+/// audio's. `first_use` tells when an init begins to be used, for the caller's eyes.
 pub(super) async fn merged_init<B: Backend>(
     backend: &B,
     camera: CameraId,
     (video, audio): (&[InitId], &[InitId]),
+    shown_from_us: u64,
     first_use: impl Fn(InitId) -> Option<Timestamp>,
 ) -> Result<MergedInit> {
     let (video, audio) = (fetch_inits(backend, camera, video).await?, fetch_inits(backend, camera, audio).await?);
-    merge_inits(&video, &audio).map_err(|error| merge_error(&error, first_use))
+    merge_inits_from(&video, &audio, shown_from_us).map_err(|error| merge_error(&error, first_use))
 }
 
 async fn fetch_inits<B: Backend>(backend: &B, camera: CameraId, ids: &[InitId]) -> Result<Vec<(InitId, Bytes)>> {
@@ -106,12 +149,24 @@ impl ChunkStream {
         backend: B,
         chunks: Vec<ChunkEntry>,
         rebaser: Rebaser,
+        strict: bool,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
         let read = move |run: Vec<ChunkEntry>| read_apart(backend.clone(), run);
         let runs = stream::iter(Runs::of(chunks)).map(read).buffered(RUNS_AHEAD).boxed();
         let run = Vec::new().into_iter();
-        Self { runs, run, rebaser, torn: false, damaged: 0, deleted: 0, ended: false, _permit: permit }
+        Self {
+            runs,
+            run,
+            rebaser,
+            strict,
+            torn: false,
+            has_begun: false,
+            damaged: 0,
+            deleted: 0,
+            ended: false,
+            _permit: permit,
+        }
     }
 
     /// The next chunk that can be sent; `None` at the end.
@@ -179,6 +234,7 @@ impl ChunkStream {
         match placed {
             Ok(bytes) => {
                 self.torn &= !video;
+                self.has_begun |= video;
                 return Some(bytes);
             }
             Err(Lost::Damaged(detail)) => {
@@ -190,7 +246,7 @@ impl ChunkStream {
                 self.deleted += 1;
             }
         }
-        self.torn |= video;
+        self.torn |= video && (self.strict || !self.has_begun);
         None
     }
 }

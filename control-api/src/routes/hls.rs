@@ -1,15 +1,15 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
+use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::PLAYBACK_RANGE_MAX;
-use crate::playback::hls::{InitPair, Item, plan_playlist, segment_chunks};
+use crate::limits::{PLAYBACK_RANGE_MAX, PLAYED_MAX};
+use crate::playback::Tracks;
+use crate::playback::hls::{InitPair, Item, Wanted, plan_playlist, segment_chunks};
 use crate::playback::playlist::{Request, init_of_name, write_playlist};
 use crate::playback::rebase::Rebaser;
-use crate::playback::{LOOKBACK_MAX, Tracks};
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::header;
@@ -38,6 +38,9 @@ pub(super) struct PlaylistQuery {
     to: Option<String>,
     #[serde(default = "main_stream")]
     stream: StreamKind,
+    /// Leaves out what refers to lost frames.
+    #[serde(default)]
+    strict: bool,
     token: Option<String>,
 }
 
@@ -63,6 +66,11 @@ pub(super) struct SegmentQuery {
     audio: Option<String>,
     #[serde(default = "main_stream")]
     stream: StreamKind,
+    /// The segment goes on the one before.
+    #[serde(default)]
+    within_gop: bool,
+    #[serde(default)]
+    strict: bool,
     #[serde(rename = "token")]
     _token: Option<String>,
 }
@@ -78,10 +86,11 @@ pub(super) async fn playlist<B: Backend>(
 ) -> Result<impl IntoResponse> {
     let range = Range::parse(query.from.as_deref(), query.to.as_deref(), PLAYBACK_RANGE_MAX)?;
     let growing = range.to.plus(SETTLED_AFTER) > (app.now)();
-    let request = Request { range, stream: query.stream, token: query.token.as_deref(), growing };
-    let tracks = playable_tracks(&app.backend, id, query.stream, range).await?;
+    let PlaylistQuery { stream, strict, .. } = query;
+    let request = Request { range, stream, token: query.token.as_deref(), strict, growing };
+    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
     let gaps = if growing { Vec::new() } else { app.backend.gaps(id, range.from, range.to).await? };
-    let mut items = plan_playlist(&tracks, &gaps, range);
+    let mut items = plan_playlist(&tracks, &gaps, range, strict);
     if growing {
         // Only what will not change may be listed: the last segment may not have ended.
         items.pop_if(|last| matches!(last, Item::Segment(_)));
@@ -90,7 +99,7 @@ pub(super) async fn playlist<B: Backend>(
         }
     }
     if items.is_empty() && !growing {
-        return Err(no_footage(id, range));
+        return Err(unplayable(id, range, &tracks));
     }
     Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], write_playlist(&items, &request)))
 }
@@ -101,7 +110,7 @@ pub(super) async fn init<B: Backend>(
     Params(query): Params<InitQuery>,
 ) -> Result<impl IntoResponse> {
     let inits = init_pair(&query.video, query.audio.as_deref())?;
-    let merged = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let merged = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await?;
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, FOREVER)], merged.bytes))
 }
 
@@ -110,16 +119,21 @@ pub(super) async fn segment<B: Backend>(
     Segment(id): Segment<CameraId>,
     Params(query): Params<SegmentQuery>,
 ) -> Result<impl IntoResponse> {
-    let range =
-        Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYBACK_RANGE_MAX + LOOKBACK_MAX)?;
+    let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
-    let entries = app.backend.entries(id, query.stream, range.from, range.to).await?;
-    let chunks = segment_chunks(&Tracks::of(entries), range, inits);
+    let SegmentQuery { stream, within_gop, strict, .. } = query;
+    let tracks = if within_gop {
+        // What is chosen within a GOP depends on where it begins.
+        playable_tracks(&app.backend, id, stream, range, strict).await?
+    } else {
+        Tracks::of(app.backend.entries(id, stream, range.from, range.to).await?)
+    };
+    let chunks = segment_chunks(&tracks, &Wanted { range, inits, within_gop, strict });
     if chunks.is_empty() {
         return Err(no_footage(id, range));
     }
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
-    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), None);
+    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await?;
+    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), strict, None);
     let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
     Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], stream.into_body(vec![first])))
 }
@@ -127,14 +141,6 @@ pub(super) async fn segment<B: Backend>(
 /// What `EXT-X-GAP` entries point at: nothing, and players do not ask for it.
 pub(super) async fn gap() -> ApiError {
     ApiError::not_found("nothing was recorded here (EXT-X-GAP); skip this entry").code("gap")
-}
-
-pub(super) fn no_footage(camera: CameraId, range: Range) -> ApiError {
-    let detail = format!(
-        "camera {camera} has nothing that can be played from {} to {}; its timeline shows what there is",
-        range.from, range.to
-    );
-    ApiError::not_found(detail).code("no-footage")
 }
 
 fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {

@@ -419,6 +419,10 @@ pub(super) struct ExportArgs {
     pub(super) from: String,
     #[arg(long, default_value = "now", allow_hyphen_values = true)]
     pub(super) to: String,
+    /// Leave out what refers to lost frames, up to the next keyframe, instead of having players
+    /// conceal what is missing
+    #[arg(long)]
+    pub(super) strict: bool,
     /// The MP4 file; it appears when it is complete
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: PathBuf,
@@ -468,6 +472,10 @@ pub(super) struct ExtractArgs {
     /// RFC 3339; to where the segment ends, if not given
     #[arg(long, allow_hyphen_values = true)]
     pub(super) to: Option<String>,
+    /// Leave out what refers to lost frames, up to the next keyframe, instead of having players
+    /// conceal what is missing
+    #[arg(long)]
+    pub(super) strict: bool,
     /// The MP4 file; it appears when it is complete
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: PathBuf,

@@ -33,11 +33,12 @@ pub(super) fn range(from: &str, to: &str) -> Result<(Timestamp, Timestamp), CliE
 fn table(timeline: &Timeline) -> String {
     let mut rows: Vec<(Timestamp, Vec<String>)> = Vec::new();
     for span in &timeline.spans {
-        let note = if span.available { "" } else { "not available: its node is down" };
-        rows.push((
-            span.start,
-            row("recorded", span.start, span.end, span.node.to_string(), span.epoch.to_string(), note),
-        ));
+        let (what, note) = match (span.available, span.damaged) {
+            (false, _) => ("recorded", "not available: its node is down"),
+            (true, true) => ("damaged", "refers to lost frames; players conceal what is missing"),
+            (true, false) => ("recorded", ""),
+        };
+        rows.push((span.start, row(what, span.start, span.end, span.node.to_string(), span.epoch.to_string(), note)));
     }
     for gap in &timeline.gaps {
         let cause = gap.cause.name();

@@ -18,6 +18,7 @@ use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
 use crate::ingest::wall::WallClock;
 use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
+use holdfast_storage::pictures::Shown;
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -87,7 +88,8 @@ pub struct Pipeline {
     awaits_access_since: Option<Instant>,
     /// The session's volume is gone: the next one begins with a chunk that starts at a keyframe.
     awaits_keyframe: bool,
-    /// Why video cannot be decoded up to the next keyframe: something that it refers to was not recorded.
+    /// Why nothing of what is stored of video can be decoded, up to the next access point: none
+    /// came since the session began or its parameters changed.
     torn_by: Option<GapCause>,
     video: Option<Track>,
     audio: Option<Track>,
@@ -462,10 +464,8 @@ impl Pipeline {
 
     /// Hands a chunk over, its init segment first where that is new. What the sink does not take is a gap.
     fn emit(&mut self, kind: TrackKind, cut: Option<Cut>) {
-        let Some(mut cut) = cut.filter(|_| self.session.is_some()) else { return };
+        let Some(cut) = cut.filter(|_| self.session.is_some()) else { return };
         let (start, end, frames) = (cut.start, cut.end(), u32::try_from(cut.frames.len()).ok());
-        let torn_by = self.torn_by(kind, &cut);
-        cut.after_loss |= torn_by.is_some();
         let mut outcome = self.store(kind, &cut);
         if let Err(NotStored::Sink(SinkError::Moved { lost })) = outcome {
             self.moved(lost);
@@ -475,13 +475,13 @@ impl Pipeline {
             self.recorded_until = self.recorded_until.max(Some(end));
         }
         match outcome {
-            Ok(()) => {
+            Ok(shown) => {
                 self.count(|counters| &counters.chunks, 1);
                 if kind == TrackKind::Video {
                     self.context.status.recorded(start, end, cut.access.is_some());
-                }
-                if let Some(cause) = torn_by {
-                    self.ledger.note(start, end, cause, frames);
+                    if let Some(cause) = self.torn_by(shown) {
+                        self.ledger.note(start, end, cause, frames);
+                    }
                 }
             }
             Err(error) => self.shed(kind, (start, end, frames), &error),
@@ -489,27 +489,26 @@ impl Pipeline {
         self.write_gaps();
     }
 
-    /// Why a chunk of video cannot be decoded, though it is stored: what lies between a loss and the next keyframe is as good as not recorded.
-    fn torn_by(&mut self, kind: TrackKind, cut: &Cut) -> Option<GapCause> {
-        if kind != TrackKind::Video {
-            return None;
+    /// Why nothing of a chunk can be decoded, though it is stored: that is as good as not recorded.
+    /// What is damaged only is recorded.
+    fn torn_by(&mut self, shown: Shown) -> Option<GapCause> {
+        match shown {
+            Shown::Nothing => Some(self.torn_by.unwrap_or(GapCause::Unknown)),
+            Shown::Whole | Shown::Damaged => {
+                self.torn_by = None;
+                None
+            }
         }
-        if cut.access.is_some() {
-            self.torn_by = None;
-        } else if cut.after_loss {
-            self.tear(kind, GapCause::PacketsLost);
-        }
-        self.torn_by
     }
 
-    /// The next chunk of video does not go on the one before. The first cause stays.
+    /// What comes next of video may have nothing to begin with. The first cause stays.
     fn tear(&mut self, kind: TrackKind, cause: GapCause) {
         if kind == TrackKind::Video {
             self.torn_by.get_or_insert(cause);
         }
     }
 
-    fn store(&mut self, kind: TrackKind, cut: &Cut) -> Result<(), NotStored> {
+    fn store(&mut self, kind: TrackKind, cut: &Cut) -> Result<Shown, NotStored> {
         if self.awaits_keyframe {
             if kind != TrackKind::Video || cut.access.is_none() {
                 return Err(NotStored::AwaitsKeyframe);

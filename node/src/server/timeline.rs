@@ -57,7 +57,7 @@ fn silent_spans(tenures: &[Tenure], silent: &[NodeId], watermarks: &BTreeMap<Nod
     let spans = tenures.iter().filter(|tenure| silent.contains(&tenure.node)).filter_map(|tenure| {
         let end = tenure.until.or_else(|| watermarks.get(&tenure.node).copied())?;
         let Tenure { epoch, node, from: start, .. } = *tenure;
-        (end > start).then_some(Span { start, end, node, epoch, rank: Rank::Owner })
+        (end > start).then_some(Span { start, end, node, epoch, rank: Rank::Owner, damaged: false })
     });
     spans.collect()
 }
@@ -97,6 +97,6 @@ fn known_holes(
 }
 
 fn wire_span(span: &Span, available: bool) -> wire::Span {
-    let Span { start, end, node, epoch, rank } = *span;
-    wire::Span { start, end, node, epoch, rank, available }
+    let Span { start, end, node, epoch, rank, damaged } = *span;
+    wire::Span { start, end, node, epoch, rank, available, damaged }
 }

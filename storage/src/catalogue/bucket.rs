@@ -22,6 +22,8 @@ const USUAL_ROW_BYTES: usize = 28;
 const AS_ROW: u8 = 0x80;
 /// Node, epoch and rank are those of the span before, in whichever row of the bucket.
 const AS_BEFORE: u8 = 0x40;
+/// The span is damaged.
+const DAMAGED: u8 = 0x20;
 
 /// One stream's part of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +124,8 @@ fn put_span(put: &mut Put, row: &StreamRow, span: &Span, before: &mut Before) {
     let recorder = (span.node, span.epoch, span.rank);
     let is_as_before = before.recorder.replace(recorder) == Some(recorder);
     let is_as_row = (span.start, span.end) == (row.start, row.end);
-    put.u8(if is_as_row { AS_ROW } else { 0 } | if is_as_before { AS_BEFORE } else { 0 });
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    put.u8(flag(is_as_row, AS_ROW) | flag(is_as_before, AS_BEFORE) | flag(span.damaged, DAMAGED));
     if !is_as_row {
         put_interval(put, row.start, span.start, span.end);
     }
@@ -194,7 +197,7 @@ impl<'a> Reader<'a> {
             None => (NodeId(self.take.unsigned()?), Epoch(self.take.unsigned()?), kind(self.take.u8()?)?),
         };
         self.before.recorder = Some((node, epoch, rank));
-        Ok(Span { start, end, node, epoch, rank })
+        Ok(Span { start, end, node, epoch, rank, damaged: flags & DAMAGED != 0 })
     }
 
     fn table(&mut self, head: &Head, camera: CameraId, stream: StreamKind) -> Result<TrackTable, Broken> {
@@ -227,7 +230,7 @@ mod tests {
     fn row(segment: u64, start: i64, length: i64, rows: u32) -> StreamRow {
         let (start, end) = (Timestamp(start), Timestamp(start.wrapping_add(length)));
         let key = TrackKey { camera: CameraId(7), stream: StreamKind::Sub, track: TrackKind::Audio };
-        let span = Span { start, end, node: NodeId(3), epoch: Epoch(9), rank: Rank::Mirror };
+        let span = Span { start, end, node: NodeId(3), epoch: Epoch(9), rank: Rank::Mirror, damaged: false };
         let table =
             TrackTable { key, rows, crc: rows ^ 77, offset: 4096, start, end, payload_bytes: u64::from(rows) * 1000 };
         StreamRow { segment: SegmentId(segment), start, end, spans: vec![span], tables: vec![table] }
@@ -239,7 +242,7 @@ mod tests {
         let middle = Timestamp(seed.1.wrapping_add(seed.2 / 2));
         let (span, table) = (row.spans[0], row.tables[0]);
         match seed.3 % 4 {
-            0 => row.spans.push(Span { start: middle, epoch: Epoch(seed.0), rank: Rank::Owner, ..span }),
+            0 => row.spans.push(Span { start: middle, epoch: Epoch(seed.0), rank: Rank::Owner, damaged: true, ..span }),
             1 => row.tables.push(TrackTable { end: middle, offset: seed.0, payload_bytes: seed.0, ..table }),
             2 => row.spans = vec![Span { end: middle, node: NodeId(seed.0), ..span }],
             _ => (row.spans, row.tables) = (vec![], vec![]),

@@ -20,7 +20,9 @@ const META: ChunkMeta = ChunkMeta {
     duration_us: 60_000_000,
     frames: 1500,
     access: Some(Access::sync(1)),
+    since_access_ms: Some(0),
     after_loss: false,
+    damaged: false,
 };
 
 const FOOTER: Footer = Footer {

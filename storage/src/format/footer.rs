@@ -171,7 +171,8 @@ fn encode_span_row(row: &StreamSpan, out: &mut [u8]) {
         .u32(row.camera.0)
         .u8(row.stream as u8)
         .u8(row.span.rank as u8)
-        .u16(0)
+        .u8(u8::from(row.span.damaged))
+        .u8(0)
         .u64(row.span.node.0)
         .u64(row.span.epoch.0)
         .i64(row.span.start.0)
@@ -233,10 +234,11 @@ fn init_row(take: &mut Take<'_>) -> Result<InitRow, FormatError> {
 
 fn span_row(take: &mut Take<'_>) -> Result<StreamSpan, FormatError> {
     let (camera, stream, rank) = (CameraId(take.u32()?), take.kind()?, take.kind()?);
-    take.u16()?;
+    let damaged = take.u8()? != 0;
+    take.u8()?;
     let (node, epoch) = (NodeId(take.u64()?), Epoch(take.u64()?));
     let (start, end) = (Timestamp(take.i64()?), Timestamp(take.i64()?));
-    Ok(StreamSpan { camera, stream, span: Span { start, end, node, epoch, rank } })
+    Ok(StreamSpan { camera, stream, span: Span { start, end, node, epoch, rank, damaged } })
 }
 
 /// Reads one track's chunk table.

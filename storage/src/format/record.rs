@@ -25,12 +25,15 @@ const KIND_GAP: u8 = 3;
 /// Bits of a chunk's flags.
 const FLAG_ACCESS: u8 = 1;
 const FLAG_AFTER_LOSS: u8 = 2;
+const FLAG_DAMAGED: u8 = 4;
 /// Which [`AccessPoint`] the first frame is.
 const ACCESS_SHIFT: u8 = 4;
 const ACCESS_MASK: u8 = 3;
 const ACCESS_SYNC: u8 = 0;
 const ACCESS_OPEN: u8 = 1;
 const ACCESS_RECOVERY: u8 = 2;
+/// Of [`ChunkMeta::since_access_ms`]: there is no access point.
+const NO_ACCESS: u32 = u32::MAX;
 const INIT_HEAD_BYTES: usize = 16;
 pub(crate) const GAP_HEAD_BYTES: usize = 40;
 
@@ -205,13 +208,14 @@ impl ChunkHead {
     pub(crate) fn encode(meta: &ChunkMeta) -> [u8; Self::BYTES] {
         let (access, recovery_frames, slices_crc) = meta.access.map_or((0, 0, 0), encode_access);
         let after_loss = if meta.after_loss { FLAG_AFTER_LOSS } else { 0 };
+        let damaged = if meta.damaged { FLAG_DAMAGED } else { 0 };
         let mut out = [0; Self::BYTES];
         Put::new(&mut out)
             .u32(meta.camera.0)
             .u8(meta.stream as u8)
             .u8(meta.track as u8)
             .u8(meta.rank as u8)
-            .u8(access | after_loss)
+            .u8(access | after_loss | damaged)
             .u64(meta.node.0)
             .u64(meta.epoch.0)
             .u64(meta.session.0)
@@ -221,7 +225,9 @@ impl ChunkHead {
             .u32(meta.frames)
             .u32(meta.sequence)
             .u32(slices_crc)
-            .u16(recovery_frames);
+            .u16(recovery_frames)
+            .u16(0)
+            .u32(meta.since_access_ms.unwrap_or(NO_ACCESS));
         out
     }
 
@@ -233,7 +239,8 @@ impl ChunkHead {
         let (init, start) = (InitId(take.u64()?), Timestamp(take.i64()?));
         let (duration_us, frames, sequence, slices_crc) = (take.u32()?, take.u32()?, take.u32()?, take.u32()?);
         let access = decode_access(flags, take.u16()?, slices_crc)?;
-        let after_loss = flags & FLAG_AFTER_LOSS != 0;
+        take.u16()?;
+        let since_access_ms = Some(take.u32()?).filter(|ms| *ms != NO_ACCESS);
         Ok(ChunkMeta {
             camera,
             stream,
@@ -248,7 +255,9 @@ impl ChunkHead {
             duration_us,
             frames,
             access,
-            after_loss,
+            since_access_ms,
+            after_loss: flags & FLAG_AFTER_LOSS != 0,
+            damaged: flags & FLAG_DAMAGED != 0,
         })
     }
 }

@@ -23,9 +23,18 @@ fn access() -> impl Strategy<Value = Option<Access>> {
 
 fn meta() -> impl Strategy<Value = ChunkMeta> {
     let names = (any::<u32>(), 0..2_u8, 0..3_u8, 0..3_u8, any::<u64>(), any::<u64>(), any::<u64>());
-    let rest = (any::<u64>(), any::<i64>(), any::<u32>(), any::<u32>(), any::<u32>(), access(), any::<bool>());
+    let rest = (
+        any::<u64>(),
+        any::<i64>(),
+        any::<u32>(),
+        any::<u32>(),
+        any::<u32>(),
+        access(),
+        proptest::option::of(0..u32::MAX),
+        any::<[bool; 2]>(),
+    );
     (names, rest).prop_map(|((camera, stream, track, rank, node, epoch, session), rest)| {
-        let (init, start, duration_us, frames, sequence, access, after_loss) = rest;
+        let (init, start, duration_us, frames, sequence, access, since_access_ms, [after_loss, damaged]) = rest;
         ChunkMeta {
             camera: CameraId(camera),
             stream: StreamKind::try_from(stream).unwrap(),
@@ -40,7 +49,9 @@ fn meta() -> impl Strategy<Value = ChunkMeta> {
             duration_us,
             frames,
             access,
+            since_access_ms,
             after_loss,
+            damaged,
         }
     })
 }

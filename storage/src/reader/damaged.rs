@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
-use crate::damage::{DamagedChunk, unplayable};
+use crate::damage::{self, DamagedChunk};
 use crate::format::{Decoded, FormatError, decode_record, init_record_bytes};
 use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::index::{ChunkRow, SegmentIndex, TrackKey};
@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 /// Segments that are searched for another copy of an init segment.
 const COPIES_LOOKED_AT_MAX: usize = 64;
 
-/// How far behind a damaged chunk the next keyframe is looked for, in microseconds.
+/// How far behind a damaged chunk the next access point is looked for, in microseconds.
 const GOP_US_MAX: i64 = 30_000_000;
 
 impl Shared {
@@ -52,7 +52,8 @@ impl Shared {
         );
     }
 
-    /// What of a stream cannot be played for damage, at least within the range. It rests on the register, and on the index for what goes on from there.
+    /// What damage does to a stream, at least within the range ([`damage::lost`]). It rests on the
+    /// register, and on the index for what goes on from there.
     pub(super) fn lost(&self, range: Range) -> Result<Vec<Span>, Error> {
         let damaged = read(&self.damage).video_of(range.camera, range.stream);
         let mut windows: Vec<(Timestamp, Timestamp)> = Vec::new();
@@ -66,9 +67,9 @@ impl Shared {
         let mut lost = Vec::new();
         for (from, to) in windows {
             let stored = self.stored(Range { from, to, ..range })?;
-            let damage = read(&self.damage);
-            let is_damaged = |entry: &ChunkEntry| damage.has(entry.location.segment, entry.location.offset);
-            lost.extend(unplayable(&stored.iter().map(|entry| (entry.meta, is_damaged(entry))).collect::<Vec<_>>()));
+            let register = read(&self.damage);
+            let is_damaged = |entry: &ChunkEntry| register.has(entry.location.segment, entry.location.offset);
+            lost.extend(damage::lost(&stored.iter().map(|entry| (entry.meta, is_damaged(entry))).collect::<Vec<_>>()));
         }
         Ok(lost)
     }

@@ -3,15 +3,37 @@
 //! Recordings are laid over each other in the order of preference. A lower one fills holes of those above it; it is entered and left at keyframes of video.
 //! Where both recordings hold the same keyframe, the cut is exactly there, so that no frame is lost or doubled (as long as clocks are apart by less than a chunk is
 //! long), and a GOP is shown from the recording that has more of it; else the cut is by time.
+//!
+//! Whole pictures come before all others, whoever recorded them. What is not whole fills what holes
+//! are left, wherever they begin: see [`Class`].
 
 use super::{HOLE_US_MIN, Recorder};
 use crate::chunk::ChunkEntry;
 use crate::ids::{NodeId, TrackKind};
+use crate::pictures::{Decoding, Shown};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// How far apart two recorders may place the same keyframe, in microseconds.
 const SHARED_KEYFRAME_US_MAX: i64 = 2_000_000;
+
+/// How far two recorders' pictures that are not whole may overlap where one follows the other, in
+/// microseconds: less than a frame.
+const OVERLAP_US_MAX: i64 = 20_000;
+
+/// What a unit of chunks is worth. Comes before who recorded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// Begins with an access point; all its pictures are whole.
+    Whole,
+    /// Begins with an access point from which pictures become whole. Where another recording has
+    /// the same one, and pictures that were whole before, they stay so.
+    Refreshing,
+    /// Whole, and goes on what was recorded before these entries.
+    Continued,
+    /// Refers to frames that are missing.
+    Torn,
+}
 
 /// Chunks of one recorder without a hole.
 type Run = Vec<ChunkEntry>;
@@ -36,16 +58,26 @@ fn sorted(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
 
 /// The view as runs in the order of time.
 fn lay(entries: Vec<ChunkEntry>) -> Vec<Run> {
-    let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkEntry>> = BTreeMap::new();
-    for gop in gops(entries) {
-        let Some(recorder) = gop.iter().map(|entry| (Recorder::of(&entry.meta), entry.meta.track)).min() else {
+    let mut by_preference: BTreeMap<(Class, Recorder, TrackKind), Vec<ChunkEntry>> = BTreeMap::new();
+    for (class, unit) in units(entries) {
+        let Some((recorder, track)) = unit.iter().map(|entry| (Recorder::of(&entry.meta), entry.meta.track)).min()
+        else {
             continue;
         };
-        by_recorder.entry(recorder).or_default().extend(gop);
+        by_preference.entry((class, recorder, track)).or_default().extend(unit);
     }
     let mut view: Vec<Run> = Vec::new();
-    for run in by_recorder.into_values().flat_map(runs) {
-        fill(&mut view, &run);
+    for ((class, ..), recording) in by_preference {
+        for run in runs(recording) {
+            match class {
+                Class::Whole => fill(&mut view, &run, enter_at),
+                Class::Refreshing => {
+                    fill(&mut view, &run, enter_at_shared);
+                    fill_by_time(&mut view, &run);
+                }
+                Class::Continued | Class::Torn => fill_by_time(&mut view, &run),
+            }
+        }
     }
     keep_order(&mut view);
     view
@@ -60,14 +92,45 @@ fn keep_order(view: &mut [Run]) {
     }
 }
 
-/// What belongs together, because it cannot be decoded without its beginning: of video a GOP, as far as it was recorded without a loss. A recorder that is
-/// confirmed, or handed its camera's next epoch, goes on within the GOP, which then counts as recorded under the preferred of both.
-fn gops(mut entries: Vec<ChunkEntry>) -> Vec<Vec<ChunkEntry>> {
+/// What belongs together, because it cannot be decoded without its beginning: of video a GOP, as
+/// far as it was recorded without a loss, and what is left of it after one. A recorder that is
+/// confirmed, or handed its camera's next epoch, goes on within the GOP, which then counts as
+/// recorded under the preferred of both. What no access point came before is left out.
+fn units(mut entries: Vec<ChunkEntry>) -> Vec<(Class, Vec<ChunkEntry>)> {
     let place = |entry: &ChunkEntry| (entry.meta.node, entry.meta.session, entry.meta.track, entry.meta.sequence);
     entries.sort_by_key(place);
     entries.dedup_by_key(|entry| place(entry));
-    let together = |one: &ChunkEntry, next: &ChunkEntry| one.meta.is_followed_by(&next.meta) && !is_entry(next);
-    entries.chunk_by(together).map(<[_]>::to_vec).collect()
+    let mut units: Vec<(Class, Vec<ChunkEntry>)> = Vec::new();
+    let (mut decoding, mut previous) = (Decoding::default(), None::<ChunkEntry>);
+    for entry in entries {
+        let shown = if entry.meta.track == TrackKind::Video { decoding.next(&entry.meta) } else { Shown::Whole };
+        let goes_on = !is_entry(&entry) && previous.is_some_and(|last| last.meta.is_followed_by(&entry.meta));
+        previous = Some(entry);
+        let class = match (shown, is_entry(&entry)) {
+            (Shown::Nothing, _) => {
+                previous = None;
+                continue;
+            }
+            (Shown::Whole, true) => Class::Whole,
+            (Shown::Damaged, true) => Class::Refreshing,
+            (Shown::Whole, false) => Class::Continued,
+            (Shown::Damaged, false) => Class::Torn,
+        };
+        match units.last_mut() {
+            Some((of, unit)) if goes_on && holds(*of, class) => unit.push(entry),
+            _ => units.push((class, vec![entry])),
+        }
+    }
+    units
+}
+
+/// Whether a chunk that would be of `class` by itself goes on a unit that is of class `of`.
+fn holds(of: Class, class: Class) -> bool {
+    match of {
+        Class::Whole => class == Class::Continued,
+        Class::Refreshing => true,
+        Class::Continued | Class::Torn => class == of,
+    }
 }
 
 /// Splits one recording at its holes; a loss within the session counts as one, however short, and so does what is between two sessions.
@@ -86,7 +149,7 @@ fn runs(mut recording: Vec<ChunkEntry>) -> Vec<Run> {
 fn joins(last: &ChunkEntry, next: &ChunkEntry) -> bool {
     let gap_us = next.meta.start.micros_since(last.meta.end());
     let goes_on = last.meta.session == next.meta.session && !next.meta.after_loss && gap_us <= HOLE_US_MIN;
-    last.meta.is_followed_by(&next.meta) || goes_on
+    last.meta.is_followed_by(&next.meta) || (goes_on && next.meta.track != TrackKind::Video)
 }
 
 fn start_of(run: &[ChunkEntry]) -> Timestamp {
@@ -99,15 +162,32 @@ fn end_of(run: &[ChunkEntry]) -> Timestamp {
 }
 
 /// Lays `run` into every hole of `view` that it reaches.
-fn fill(view: &mut Vec<Run>, run: &[ChunkEntry]) {
+fn fill(view: &mut Vec<Run>, run: &[ChunkEntry], enter: EnterAt) {
     let mut at = view.partition_point(|before| end_of(before) <= start_of(run));
     while at <= view.len() && at.checked_sub(1).is_none_or(|before| start_of(&view[before]) < end_of(run)) {
-        at += 1 + splice(view, at, run);
+        at += 1 + splice(view, at, run, enter);
+    }
+}
+
+/// Lays what of `run` lies in holes of `view` there, wherever they begin.
+fn fill_by_time(view: &mut Vec<Run>, mut run: &[ChunkEntry]) {
+    while let Some(first) = run.first() {
+        let at = view.partition_point(|shown| start_of(shown) <= first.meta.start);
+        let hole_start = at.checked_sub(1).map_or(Timestamp::MIN, |before| end_of(&view[before]));
+        let hole_end = view.get(at).map_or(Timestamp::MAX, |after| start_of(after));
+        let is_entered = view.get(at).and_then(|after| after.first()).is_none_or(is_entry);
+        let ends_before = |entry: &ChunkEntry| entry.meta.end() <= hole_end.plus_micros(OVERLAP_US_MAX);
+        let until = if is_entered { leave_by_time(run, hole_end) } else { run.partition_point(ends_before) };
+        let from = run.partition_point(|entry| entry.meta.start.plus_micros(OVERLAP_US_MAX) < hole_start);
+        if from < until {
+            view.insert(at, run[from..until].to_vec());
+        }
+        run = &run[from.max(until).max(1)..];
     }
 }
 
 /// Fills the hole before `view[at]` from `run`, if that adds anything. Returns how many runs `view` grew by.
-fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry]) -> usize {
+fn splice(view: &mut Vec<Run>, at: usize, run: &[ChunkEntry], enter_at: EnterAt) -> usize {
     let before = at.checked_sub(1).map(|index| view[index].as_slice());
     let after = view.get(at).map(Vec::as_slice);
     let (enter, leave) = (enter_at(before, run), leave_at(run, after));
@@ -187,10 +267,20 @@ struct Enter {
     is_shared: bool,
 }
 
+type EnterAt = fn(Option<&[ChunkEntry]>, &[ChunkEntry]) -> Enter;
+
+/// Where to enter a run whose pictures are whole only if those before it are and go on with the
+/// same access point.
+fn enter_at_shared(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
+    let shared = before.and_then(|before| last_shared(before, run));
+    let nowhere = Enter { before_until: None, run_from: run.len(), is_shared: false };
+    shared.map_or(nowhere, |(until, run_from)| Enter { before_until: Some(until), run_from, is_shared: true })
+}
+
 /// Where to enter `run`.
 fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
     let by_time = |before_until, run_from| Enter { before_until, run_from, is_shared: false };
-    let Some(before) = before else { return by_time(None, run.iter().position(is_entry).unwrap_or(continued_at(run))) };
+    let Some(before) = before else { return by_time(None, run.iter().position(is_entry).unwrap_or(run.len())) };
     if let Some((until, run_from)) = last_shared(before, run) {
         return Enter { before_until: Some(until), run_from, is_shared: true };
     }
@@ -204,11 +294,6 @@ fn enter_at(before: Option<&[ChunkEntry]>, run: &[ChunkEntry]) -> Enter {
         Some(enter) => by_time(Some(leave_by_time(before, run[enter].meta.start)), enter),
         None => by_time(None, (reach..run.len()).find(|index| is_entry(&run[*index])).unwrap_or(run.len())),
     }
-}
-
-/// Where to enter a run without any keyframe: it goes on what was recorded before these entries, unless that is known to be torn.
-fn continued_at(run: &[ChunkEntry]) -> usize {
-    if run.first().is_some_and(|first| first.meta.after_loss) { run.len() } else { 0 }
 }
 
 /// The latest keyframe that both hold: its index in each.

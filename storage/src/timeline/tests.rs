@@ -1,7 +1,7 @@
 //! Stories of failovers and mirrors, and properties of any recording.
 
 use super::*;
-use crate::chunk::{Access, ChunkLocation, GapCause, InitId};
+use crate::chunk::{Access, AccessPoint, ChunkLocation, GapCause, InitId};
 use crate::ids::{CameraId, SegmentId, SessionId, StreamKind};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -19,6 +19,9 @@ const CHUNK_US: i64 = 500_000;
 
 impl Recording {
     fn chunk(self, number: u32, session_from: u32, track: TrackKind) -> ChunkEntry {
+        // A session without its keyframe is not one that a recorder would store; readers must bear
+        // it.
+        let has_keyframe = track == TrackKind::Video && number - number % 2 >= session_from;
         let meta = ChunkMeta {
             camera: CameraId(1),
             stream: StreamKind::Main,
@@ -33,7 +36,9 @@ impl Recording {
             duration_us: CHUNK_US as u32,
             frames: 1,
             access: (track == TrackKind::Video && number.is_multiple_of(2)).then_some(Access::sync(number)),
+            since_access_ms: has_keyframe.then_some(500 * (number % 2)),
             after_loss: false,
+            damaged: false,
         };
         let location =
             ChunkLocation { volume: 0, segment: SegmentId(self.node), offset: u64::from(number), payload_bytes: 1 };
@@ -217,6 +222,11 @@ fn extents(spans: &[Span]) -> Vec<(i64, i64)> {
     spans.iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000)).collect()
 }
 
+/// The same, and whether it is damaged.
+fn marked(spans: &[Span]) -> Vec<(i64, i64, bool)> {
+    spans.iter().map(|span| (span.start.0 / 1000, span.end.0 / 1000, span.damaged)).collect()
+}
+
 fn lost(start_ms: i64, end_ms: i64) -> Gap {
     Gap {
         camera: CameraId(1),
@@ -238,24 +248,96 @@ fn lose_before(entry: &mut ChunkEntry) {
 }
 
 #[test]
-fn a_loss_however_short_ends_a_span_and_the_next_one_begins_at_the_next_keyframe() {
+fn a_loss_however_short_ends_a_span_and_the_next_one_is_damaged_up_to_the_next_keyframe() {
     let mut owner = OWNER.video(0..8);
     lose_before(&mut owner[3]);
-    assert_eq!(extents(&spans_of(&owner)), [(0, 1500), (2000, 4000)]);
+    assert_eq!(marked(&spans_of(&owner)), [(0, 1500, false), (1540, 2000, true), (2000, 4000, false)]);
     let mut owner = OWNER.video(0..8);
     lose_before(&mut owner[4]);
-    assert_eq!(extents(&spans_of(&owner)), [(0, 2000), (2040, 4000)], "a keyframe needs nothing before it");
+    assert_eq!(
+        marked(&spans_of(&owner)),
+        [(0, 2000, false), (2040, 4000, false)],
+        "a keyframe needs nothing before it"
+    );
     let mut owner = OWNER.video(0..8);
     owner.remove(2);
-    assert_eq!(extents(&spans_of(&owner)), [(0, 1000), (2000, 4000)], "a chunk that is gone takes its GOP along");
+    let damaged = [(0, 1000, false), (1500, 2000, true), (2000, 4000, false)];
+    assert_eq!(marked(&spans_of(&owner)), damaged, "a chunk that is gone damages its GOP");
 }
 
 #[test]
-fn what_cannot_be_decoded_is_no_span_in_the_next_segment_either() {
+fn what_is_damaged_is_so_in_the_next_segment_too() {
     let mut owner = OWNER.video(0..8);
     owner[1].meta.after_loss = true;
-    assert_eq!(extents(&spans_of(&owner[1..])), [(1000, 4000)]);
-    assert_eq!(extents(&spans_of(&OWNER.video(0..8)[1..])), [(500, 4000)], "it goes on what was before");
+    assert_eq!(marked(&spans_of(&owner[1..])), [(500, 1000, true), (1000, 4000, false)]);
+    let mut owner = OWNER.video(0..8);
+    owner[1].meta.damaged = true;
+    assert_eq!(marked(&spans_of(&owner[1..])), [(500, 1000, true), (1000, 4000, false)], "its recorder says so");
+    assert_eq!(marked(&spans_of(&OWNER.video(0..8)[1..])), [(500, 4000, false)], "it goes on what was before");
+}
+
+#[test]
+fn what_no_keyframe_came_before_is_no_span_and_not_shown() {
+    let mut begun = OWNER.video(1..4);
+    assert_eq!(marked(&spans_of(&begun)), [(1000, 2000, false)]);
+    assert_eq!(numbers(&merge(begun.clone())), [2, 3]);
+    begun[2].meta.init = InitId(9);
+    assert_eq!(marked(&spans_of(&begun)), [(1000, 1500, false)], "other parameters without a keyframe");
+}
+
+fn refresh(frames: u16, slices_crc: u32) -> Option<Access> {
+    Some(Access { point: AccessPoint::Recovery { frames }, slices_crc })
+}
+
+/// Chunks of ten frames; each GOP is a gradual refresh of 15 frames.
+fn refreshing(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
+    for meta in entries.iter_mut().map(|entry| &mut entry.meta) {
+        meta.frames = 10;
+        meta.access = meta.access.and_then(|access| refresh(15, access.slices_crc));
+    }
+    entries
+}
+
+#[test]
+fn a_session_that_begins_with_a_gradual_refresh_is_damaged_until_it_has_ended() {
+    let recorded = refreshing(OWNER.video(0..8));
+    assert_eq!(marked(&spans_of(&recorded)), [(0, 1000, true), (1000, 4000, false)]);
+    assert_eq!(merge(recorded.clone()), recorded);
+}
+
+#[test]
+fn a_refresh_that_another_recorder_has_whole_pictures_at_is_entered_there() {
+    let shown_nodes = |entries| -> (Vec<u64>, Vec<u64>) {
+        let merged = merge(refreshing(entries));
+        (numbers(&merged), merged.iter().map(|entry| entry.meta.node.0).collect())
+    };
+    let all: Vec<u64> = (0..15).collect();
+    let next = Recording { skew_us: 10_000, ..NEXT };
+    let (numbers, nodes) = shown_nodes([OWNER.video(0..7), next.video(6..15)].concat());
+    assert_eq!((numbers, nodes), (all.clone(), [[1; 6].as_slice(), &[3; 9]].concat()), "both hold that access point");
+    let (numbers, nodes) = shown_nodes([OWNER.video(0..9), next.video(6..15)].concat());
+    assert_eq!(
+        (numbers, nodes),
+        (all.clone(), [[1; 8].as_slice(), &[3; 7]].concat()),
+        "whole as long as there are any"
+    );
+    let mut apart = next.video(6..15);
+    let points = apart.iter_mut().filter_map(|entry| entry.meta.access.as_mut());
+    points.for_each(|access| access.slices_crc += 1000);
+    let (numbers, nodes) = shown_nodes([OWNER.video(0..7), apart].concat());
+    assert_eq!((numbers, nodes), (all, [[1; 7].as_slice(), &[3; 8]].concat()), "by time");
+}
+
+#[test]
+fn what_is_damaged_is_shown_where_nobody_has_it_whole() {
+    let mut owner = OWNER.video(0..8);
+    lose_before(&mut owner[3]);
+    assert_eq!(merge(owner.clone()), owner);
+    let shown_nodes = |entries| merge(entries).iter().map(|entry| entry.meta.node.0).collect::<Vec<_>>();
+    let with_mirror = [owner.clone(), MIRROR.video(0..8)].concat();
+    assert_eq!(shown_nodes(with_mirror), [1, 1, 2, 2, 1, 1, 1, 1], "the lower rank has it whole");
+    let with_part = [owner, MIRROR.video(0..3)].concat();
+    assert_eq!(shown_nodes(with_part), [1; 8]);
 }
 
 #[test]
@@ -266,12 +348,15 @@ fn seams_between_segments_are_joined_unless_the_ledger_tells_of_a_loss() {
         node: NodeId(1),
         epoch: Epoch(1),
         rank: Rank::Owner,
+        damaged: false,
     };
     let joined = |ledger: &[Gap]| extents(&join_seams(vec![span(1040, 2000), span(0, 1000)], ledger));
     assert_eq!(joined(&[]), [(0, 2000)]);
     assert_eq!(joined(&[lost(1000, 1040)]), [(0, 1000), (1040, 2000)]);
     assert_eq!(joined(&[lost(0, 1040)]), [(0, 2000)], "an outage that is longer tells of something else");
     assert_eq!(extents(&join_seams(vec![span(0, 1000), span(1101, 2000)], &[])), [(0, 1000), (1101, 2000)]);
+    let damaged = Span { damaged: true, ..span(1000, 2000) };
+    assert_eq!(marked(&join_seams(vec![span(0, 1000), damaged], &[])), [(0, 1000, false), (1000, 2000, true)]);
 }
 
 #[test]
@@ -292,7 +377,12 @@ fn merged_spans_prefer_the_higher_epoch_and_holes_are_what_is_left() {
         node: NodeId(node),
         epoch: Epoch(epoch),
         rank: Rank::Owner,
+        damaged: false,
     };
+    let damaged = Span { damaged: true, ..span(2, 2, 0, 6_000_000) };
+    let mixed = merge_spans(vec![span(1, 1, 1_000_000, 5_000_000), damaged]);
+    let expected = [(0, 1000, true), (1000, 5000, false), (5000, 6000, true)];
+    assert_eq!(marked(&mixed), expected, "whole before damaged, whatever the epoch");
     let merged = merge_spans(vec![span(1, 1, 0, 5_000_000), span(2, 2, 4_000_000, 9_000_000)]);
     assert_eq!(merged, [span(1, 1, 0, 4_000_000), span(2, 2, 4_000_000, 9_000_000)]);
     let holes = holes(&merged, &[], Timestamp(-50_000), Timestamp(10_000_000));
@@ -372,7 +462,7 @@ struct Session {
 struct Piece {
     entry: ChunkEntry,
     frames: std::ops::Range<u32>,
-    can_show: bool,
+    is_whole: bool,
 }
 
 impl Session {
@@ -387,7 +477,7 @@ impl Session {
 
     fn pieces(self) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
-        let mut after_loss = false;
+        let (mut after_loss, mut damaged, mut has_begun) = (false, false, false);
         let (mut at, until) = (self.frames.0.next_multiple_of(GOP_FRAMES), self.frames.1);
         while at < until {
             if self.lost == Some(at) {
@@ -398,14 +488,17 @@ impl Session {
             let next = ends.into_iter().flatten().filter(|end| *end > at).min();
             let end = (at + self.chunk_frames).min(until).min(next.unwrap_or(until));
             let sequence = u32::try_from(pieces.len()).unwrap();
-            let can_show = !after_loss || at.is_multiple_of(GOP_FRAMES);
-            pieces.push(Piece { entry: self.chunk(sequence, at..end, after_loss), frames: at..end, can_show });
-            (at, after_loss) = (end, !can_show);
+            has_begun |= at.is_multiple_of(GOP_FRAMES);
+            damaged = (damaged || after_loss) && !at.is_multiple_of(GOP_FRAMES) && has_begun;
+            let mut entry = self.chunk(sequence, at..end, (after_loss, damaged));
+            entry.meta.since_access_ms = entry.meta.since_access_ms.filter(|_| has_begun);
+            pieces.push(Piece { entry, frames: at..end, is_whole: has_begun && !damaged });
+            (at, after_loss) = (end, false);
         }
         pieces
     }
 
-    fn chunk(self, sequence: u32, frames: std::ops::Range<u32>, after_loss: bool) -> ChunkEntry {
+    fn chunk(self, sequence: u32, frames: std::ops::Range<u32>, (after_loss, damaged): (bool, bool)) -> ChunkEntry {
         let mut recorder = self.recorder;
         if self.handed_at.is_some_and(|handed| frames.start >= handed) {
             (recorder.epoch, recorder.rank) = (recorder.epoch + 1, Rank::Owner);
@@ -417,7 +510,8 @@ impl Session {
         entry.meta.duration_us = count * u32::try_from(FRAME_US).unwrap();
         entry.meta.frames = count;
         entry.meta.access = frames.start.is_multiple_of(GOP_FRAMES).then_some(Access::sync(frames.start));
-        entry.meta.after_loss = after_loss;
+        entry.meta.since_access_ms = Some(40 * (frames.start % GOP_FRAMES));
+        (entry.meta.after_loss, entry.meta.damaged) = (after_loss, damaged);
         entry
     }
 }
@@ -441,16 +535,26 @@ fn session(node: u64) -> impl Strategy<Value = Session> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Clocks are within half a frame of each other: more than that can cost a chunk that is shorter.
+    /// Clocks are within half a frame of each other: more than that can cost a chunk that is
+    /// shorter. A picture is whole where its GOP is shown up to it without a hole.
     #[test]
-    fn every_frame_that_any_recorder_can_show_is_shown_once(sessions in (session(1), session(2), session(3))) {
+    fn every_frame_that_any_recorder_has_whole_is_shown_whole_and_once(sessions in (session(1), session(2), session(3))) {
         let sessions = [sessions.0, sessions.1, sessions.2].into_iter().flat_map(Session::both);
         let pieces: Vec<Piece> = sessions.flat_map(Session::pieces).collect();
         let frames = |entry: &ChunkEntry| pieces.iter().find(|piece| piece.entry == *entry).unwrap().frames.clone();
         let shown: Vec<u32> = merge(pieces.iter().map(|piece| piece.entry).collect()).iter().flat_map(frames).collect();
         prop_assert!(shown.windows(2).all(|pair| pair[0] < pair[1]), "{shown:?}");
-        let can_show = pieces.iter().filter(|piece| piece.can_show).flat_map(|piece| piece.frames.clone());
-        let missing: BTreeSet<u32> = can_show.filter(|frame| !shown.contains(frame)).collect();
+        let whole = pieces.iter().filter(|piece| piece.is_whole).flat_map(|piece| piece.frames.clone());
+        let needed = whole.flat_map(|frame| frame - frame % GOP_FRAMES..=frame);
+        let missing: BTreeSet<u32> = needed.filter(|frame| !shown.contains(frame)).collect();
         prop_assert!(missing.is_empty(), "{missing:?} of {shown:?}");
+    }
+
+    #[test]
+    fn a_recorder_alone_is_shown_with_its_losses(session in session(1)) {
+        let stored: Vec<ChunkEntry> = session.pieces().into_iter().map(|piece| piece.entry).collect();
+        let has_begun = |entry: &ChunkEntry| entry.meta.since_access_ms.is_some();
+        let decodable: Vec<ChunkEntry> = stored.iter().copied().filter(has_begun).collect();
+        prop_assert_eq!(merge(stored), decodable);
     }
 }

@@ -7,7 +7,7 @@ use crate::catalogues::{Dirs, remove};
 use crate::life::simulate;
 use crate::oracle::{Key, Oracle, Stream, is_same, preference};
 use crate::plan::{CAPACITY_BYTES_MAX, Plan};
-use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap};
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap};
 use holdfast_storage::clock::Clock;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::simulation::{Faults, SimulatedClock, SimulatedDisk, SimulatedVolume, segment_of};
@@ -202,8 +202,15 @@ impl Audit<'_> {
             return Ok(());
         }
         let covers = |span: &&Span| span.start <= meta.start && span.end >= meta.end() && span.epoch == meta.epoch;
-        if is_playable(entry, &shown.entries) && shown.spans.iter().find(covers).is_none() {
-            return Err(format!("no span shows {entry:?}: {:?}", shown.spans));
+        if let Some(standing) = standing(entry, &shown.entries) {
+            let may_be = |span: &Span| match standing {
+                Standing::Whole => !span.damaged || self.oracle.has_damage,
+                Standing::Damaged => span.damaged,
+                Standing::Unknown => true,
+            };
+            if !shown.spans.iter().find(covers).is_some_and(may_be) {
+                return Err(format!("no span shows {entry:?} as {standing:?}: {:?}", shown.spans));
+            }
         }
         if accepted.is_decodable && !accepted.is_excused && !self.oracle.has_damage {
             let init = handle.init(meta.camera, meta.init).map_err(|error| format!("{entry:?}: {error}"))?;
@@ -302,9 +309,30 @@ fn during(what: &'static str) -> impl Fn(String) -> String {
     move |problem| format!("during {what}: {problem}")
 }
 
-/// Video that begins with a keyframe, or goes on behind a chunk that does: every second chunk has one.
-fn is_playable(entry: &ChunkEntry, listed: &[ChunkEntry]) -> bool {
-    let meta = &entry.meta;
-    let is_before = |other: &ChunkEntry| other.meta.is_access_point() && other.meta.is_followed_by(meta);
-    meta.track == TrackKind::Video && (meta.is_access_point() || (!meta.after_loss && listed.iter().any(is_before)))
+/// What must be told of a chunk of video.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// Everything since its access point is there.
+    Whole,
+    /// Its recorder says so.
+    Damaged,
+    /// What it refers to may have been deleted.
+    Unknown,
+}
+
+/// `None` where it cannot be decoded: no access point of its session and parameters is listed.
+fn standing(entry: &ChunkEntry, listed: &[ChunkEntry]) -> Option<Standing> {
+    let of = &entry.meta;
+    let is_before =
+        |meta: &ChunkMeta| (meta.session, meta.track) == (of.session, TrackKind::Video) && meta.sequence <= of.sequence;
+    let mut before: Vec<ChunkMeta> = listed.iter().map(|other| other.meta).filter(is_before).collect();
+    before.sort_by_key(|meta| meta.sequence);
+    let since = before.split_off(before.iter().rposition(|meta| meta.is_access_point())?);
+    let is_decodable = of.track == TrackKind::Video && since.iter().all(|meta| meta.init == of.init);
+    let is_whole = since.windows(2).all(|pair| pair[0].is_followed_by(&pair[1]));
+    is_decodable.then_some(match (of.damaged, is_whole) {
+        (true, _) => Standing::Damaged,
+        (false, true) => Standing::Whole,
+        (false, false) => Standing::Unknown,
+    })
 }

@@ -6,6 +6,7 @@ use crate::{MAIN, NODE};
 use bytes::Bytes;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, Rank, SessionId, StreamKind, TrackKind};
+use holdfast_storage::pictures::{Pictures, Shown};
 use holdfast_storage::simulation::Random;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, ClassId, VolumeHandle};
@@ -29,6 +30,9 @@ pub(crate) struct Recorder {
     /// The init segments that this session has brought.
     has_init: bool,
     after_loss: bool,
+    /// What a decoder has of the session, and where its last access point is.
+    pictures: Pictures,
+    access_start: Option<Timestamp>,
     /// Start of the next chunk.
     at: Timestamp,
 }
@@ -48,6 +52,8 @@ pub(crate) fn recorders(plan: &Plan, random: &mut Random) -> Vec<Recorder> {
             parameters: 0,
             has_init: false,
             after_loss: false,
+            pictures: Pictures::default(),
+            access_start: None,
             at: Timestamp(0),
         };
         if random.one_in(5) {
@@ -75,6 +81,7 @@ impl Recorder {
         self.sequences = [0; 2];
         self.has_init = false;
         self.after_loss = false;
+        (self.pictures, self.access_start) = (Pictures::default(), None);
     }
 
     /// Appends everything that has come by `now`.
@@ -91,6 +98,7 @@ impl Recorder {
                 0 => {
                     self.parameters += 1;
                     self.has_init = false;
+                    (self.pictures, self.access_start) = (Pictures::default(), None);
                 }
                 1 => self.has_init = false,
                 2 => self.lose(plan, handle, oracle, random)?,
@@ -152,7 +160,11 @@ impl Recorder {
             put(plan, handle, class, Record::Init(init.clone()))?;
             oracle.accept_init(&init);
         }
-        let chunk = self.chunk(track, init.id(), plan, random);
+        let mut chunk = self.chunk(track, init.id(), plan, random);
+        let before = (self.pictures, self.access_start);
+        if track == TrackKind::Video {
+            self.show(&mut chunk.meta);
+        }
         match put(plan, handle, class, Record::Chunk(chunk.clone())) {
             Ok(()) => {
                 oracle.accept_chunk(&chunk);
@@ -163,10 +175,24 @@ impl Recorder {
             // Shed, as a recorder would.
             Err(AppendError::Full { .. } | AppendError::NoSpace) => {
                 self.after_loss = true;
+                (self.pictures, self.access_start) = before;
+                self.pictures.lose();
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Marks a chunk of video as the node's recorder does.
+    fn show(&mut self, meta: &mut ChunkMeta) {
+        if meta.after_loss {
+            self.pictures.lose();
+        }
+        let shown = self.pictures.show(meta.access.map(|access| access.point), meta.frames);
+        self.access_start = meta.access.map(|_| meta.start).or(self.access_start).filter(|_| shown != Shown::Nothing);
+        meta.damaged = shown == Shown::Damaged;
+        let since_us = self.access_start.map(|access_start| meta.start.micros_since(access_start));
+        meta.since_access_ms = since_us.and_then(|us| u32::try_from((us + 999) / 1000).ok());
     }
 
     fn init(&self, track: TrackKind) -> Init {
@@ -193,7 +219,9 @@ impl Recorder {
             duration_us: if is_audio { plan.chunk_us as u32 / 2 } else { plan.chunk_us as u32 },
             frames: 10,
             access: (!is_audio && sequence.is_multiple_of(2)).then(|| Access::sync(random.next() as u32)),
+            since_access_ms: None,
             after_loss: self.after_loss,
+            damaged: false,
         };
         let is_long = random.one_in(300);
         let bytes = if is_long { random.within(100_000..1_300_000) } else { random.within(1..plan.payload_bytes_max) };

@@ -79,7 +79,7 @@ fn forge(mut bytes: Vec<u8>, trailer: &Trailer) -> Vec<u8> {
         |bytes: &[u8], at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
     let (rows, table) = (number(&bytes, directory + 8), number(&bytes, directory + 16));
     bytes[table + 40] ^= 1;
-    let sum = crc32fast::hash(&bytes[table..table + rows * 80]).to_le_bytes();
+    let sum = crc32fast::hash(&bytes[table..table + rows * 88]).to_le_bytes();
     bytes[directory + 12..directory + 16].copy_from_slice(&sum);
     let sum = crc32fast::hash(&bytes[head..head + trailer.head_bytes as usize]).to_le_bytes();
     let last = bytes.len() - BLOCK as usize;

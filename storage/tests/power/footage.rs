@@ -73,7 +73,9 @@ pub(crate) fn meta(camera: u32, session: Session, sequence: u32) -> ChunkMeta {
         duration_us: CHUNK_US as u32,
         frames: 10,
         access: sequence.is_multiple_of(KEYFRAME_EVERY).then_some(Access::sync(sequence ^ camera)),
+        since_access_ms: Some(sequence % KEYFRAME_EVERY * (CHUNK_US as u32 / 1000)),
         after_loss: false,
+        damaged: false,
     }
 }
 

@@ -54,7 +54,9 @@ pub(crate) fn meta(camera: u32, sequence: u32) -> ChunkMeta {
         duration_us: CHUNK_US as u32,
         frames: 12,
         access: sequence.is_multiple_of(2).then_some(Access::sync(sequence)),
+        since_access_ms: Some(500 * (sequence % 2)),
         after_loss: false,
+        damaged: false,
     }
 }
 

@@ -109,7 +109,9 @@ impl Recording {
             duration_us: u32::try_from(end.micros_since(start)).unwrap(),
             frames: frames.len() as u32,
             access: frames[0].access.filter(|_| is_video).map(|point| Access { point, slices_crc: 1 }),
+            since_access_ms: is_video.then_some(0),
             after_loss: false,
+            damaged: false,
         };
         let location = ChunkLocation {
             volume: 0,
@@ -124,7 +126,8 @@ impl Recording {
 
     /// Frames and chunks of audio that are in the file.
     fn export(&self, path: &Path) -> (usize, usize) {
-        let plan = plan_export(&self.tracks, Range { from: START, to: START.plus_micros(3_600_000_000) }).unwrap();
+        let range = Range { from: START, to: START.plus_micros(3_600_000_000) };
+        let plan = plan_export(&self.tracks, range, false).unwrap();
         let [video, audio] = self.inits.clone().map(|(id, bytes)| (id, bytes.into()));
         let init = merge_inits(&[video], &[audio]).unwrap();
         let mut file = init.bytes.to_vec();

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// Length of what stands before a chunk's payload: the record's head and the chunk's.
-const HEADS_BYTES: u64 = 16 + 64;
+const HEADS_BYTES: u64 = 16 + 72;
 
 /// Turns a bit in the middle of a chunk of video that is neither the camera's first in the segment nor its last, nor begins with a keyframe.
 pub(crate) fn turn_a_bit(segment: &Path, camera: CameraId) -> Result<ChunkEntry> {

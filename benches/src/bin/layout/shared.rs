@@ -108,7 +108,9 @@ fn chunk(camera: CameraId, state: &Camera, first: Duration, end: Timestamp, fram
         duration_us: (end.micros() - start.micros()) as u32,
         frames: state.frames,
         access: Some(Access::sync(state.sequence)),
+        since_access_ms: Some(0),
         after_loss: false,
+        damaged: false,
     };
     Chunk { meta, parts: vec![frame.clone(); state.frames as usize] }
 }

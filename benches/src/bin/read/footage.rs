@@ -144,7 +144,9 @@ impl Feeder<'_> {
             duration_us: u32::try_from(frames as i64 * FRAME_US)?,
             frames: u32::try_from(frames)?,
             access: is_keyframe.then_some(Access::sync(sequence)),
+            since_access_ms: Some(500 * (sequence % GOP.len() as u32)),
             after_loss: false,
+            damaged: false,
         };
         Ok(Record::Chunk(Chunk { meta, parts: build_chunk(TrackKind::Video, sequence, start, &built)? }))
     }

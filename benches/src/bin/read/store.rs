@@ -6,7 +6,7 @@ use holdfast_benches::{Outcome, clock, process};
 use holdfast_control_api::limits::RUNS_AHEAD;
 use holdfast_control_api::playback::gate::from_keyframe_before;
 use holdfast_control_api::playback::runs::Runs;
-use holdfast_control_api::playback::{LOOKBACKS, Tracks};
+use holdfast_control_api::playback::{LOOKBACK, Tracks};
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
@@ -48,11 +48,11 @@ pub(crate) fn instants(
         let range = Range {
             camera,
             stream: StreamKind::Main,
-            from: at.plus_micros(-(LOOKBACKS[0].as_micros() as i64)),
+            from: at.plus_micros(-(LOOKBACK.as_micros() as i64)),
             to: at.plus_micros(AHEAD_US),
         };
         let tracks = Tracks::of(handle.entries(range)?);
-        let first = from_keyframe_before(&tracks.video, at).first().ok_or("an instant is not there")?;
+        let first = from_keyframe_before(&tracks.video, at, false).first().ok_or("an instant is not there")?;
         let payload = handle.read(&first.location)?;
         took.push(started.elapsed().as_secs_f64() * 1e3);
         if payload.len() != first.location.payload_bytes as usize || !first.meta.is_access_point() {

@@ -26,6 +26,13 @@ pub(crate) fn h264(size: &str, seconds: u32, bframes: u32) -> Clip {
     video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size)
 }
 
+/// H.264 of 25 frames a second with one keyframe, the first.
+pub(crate) fn h264_of_one_gop(size: &str, seconds: u32) -> Clip {
+    let gop = "keyint=infinite:scenecut=0";
+    let file = encode_video(size, seconds, &["-c:v", "libx264", "-preset", "ultrafast", "-x264-params", gop]);
+    video(&file, VideoCodec::Avc { avcc: box_body(&file, b"avcC") }, size)
+}
+
 /// H.264 of 25 frames a second whose only IDR picture is the first: each second a gradual refresh
 /// begins, or an open GOP.
 pub(crate) fn h264_without_idr(size: &str, seconds: u32, gradual: bool) -> Clip {

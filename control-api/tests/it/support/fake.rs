@@ -77,6 +77,16 @@ impl Fake {
         });
     }
 
+    /// The chunk of video that starts then was never stored.
+    pub(crate) fn lose(&self, start: Timestamp) {
+        self.with(|state| {
+            let is_lost = |entry: &ChunkEntry| entry.meta.track == TrackKind::Video && entry.meta.start == start;
+            let before = state.entries.len();
+            state.entries.retain(|entry| !is_lost(entry));
+            assert_eq!(state.entries.len() + 1, before, "there is one chunk that starts then");
+        });
+    }
+
     pub(crate) fn chunks(&self, track: TrackKind) -> Vec<ChunkEntry> {
         self.with(|state| state.entries.iter().filter(|entry| entry.meta.track == track).copied().collect())
     }
@@ -128,12 +138,22 @@ impl State {
             duration_us: ticks_micros(ticks) as u32,
             frames: frames.len() as u32,
             access: frames[0].access.map(|point| Access { point, slices_crc: 1 }),
+            since_access_ms: self.since_access_ms(clip.track, session_start, start, &frames[0]),
             after_loss: false,
+            damaged: false,
         };
         let offset = self.payloads.len() as u64;
         let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset, payload_bytes: payload.len() as u32 };
         self.payloads.insert(offset, payload);
         self.entries.push(ChunkEntry { meta, location });
+    }
+
+    fn since_access_ms(&self, track: TrackKind, session: Timestamp, start: Timestamp, first: &Frame) -> Option<u32> {
+        let session = SessionId(session.micros() as u64);
+        let is_before = |meta: &&ChunkMeta| (meta.track, meta.session) == (track, session) && meta.access.is_some();
+        let mut before = self.entries.iter().rev().map(|entry| &entry.meta).filter(is_before);
+        let access = if first.access.is_some() { Some(start) } else { before.next().map(|meta| meta.start) };
+        access.filter(|_| track == TrackKind::Video).map(|access| (start.micros_since(access) as u32).div_ceil(1000))
     }
 
     fn camera(&self, id: CameraId) -> Result<wire::Camera> {

@@ -64,7 +64,7 @@ pub(crate) fn decoded_frames(bytes: &[u8], stream: &str) -> usize {
 pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);
-    let args = ["-v", "error", "-i", &path, "-map", "0:v", "-f", "framecrc", "-"];
+    let args = ["-v", "error", "-i", &path, "-map", "0:v", "-fps_mode", "passthrough", "-f", "framecrc", "-"];
     let output = Command::new("ffmpeg").args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
@@ -72,8 +72,8 @@ pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     (frames, said)
 }
 
-/// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample. Without its parser,
-/// which takes every recovery point for a keyframe.
+/// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample.
+/// Without its parser, which takes every recovery point for a keyframe.
 pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let path = write(dir.path(), bytes);

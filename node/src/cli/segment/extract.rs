@@ -8,8 +8,9 @@ use crate::cli::error::{CliError, ExitKind};
 use crate::cli::output::Output;
 use crate::cli::output_file::OutputFile;
 use crate::cli::progress::bytes_bar;
+use crate::cli::timeline::seconds;
 use crate::cli::{resolve, when, with_runtime};
-use holdfast_control_api::fmp4::merge::{MergeError, MergedInit, merge_inits};
+use holdfast_control_api::fmp4::merge::{MergeError, MergedInit, merge_inits_from};
 use holdfast_control_api::playback::Tracks;
 use holdfast_control_api::playback::export::{ExportPlan, plan_export};
 use holdfast_control_api::playback::rebase::Rebaser;
@@ -33,8 +34,10 @@ pub(super) struct Extracted {
     start: Timestamp,
     end: Timestamp,
     chunks: usize,
-    /// Sound chunks that no player could show: their keyframe or their parameters are not in this segment.
-    undecodable_chunks: usize,
+    /// Sound chunks that are not in the file; not looked for where a range was asked for.
+    left_out: LeftOut,
+    /// How long pictures lack something that players conceal.
+    damaged_ms: i64,
     /// Places where the segment is damaged; footage of this camera may be lost there.
     damaged_batches: u32,
     /// Interruptions of 200 ms or more within the file, and their sum.
@@ -42,16 +45,31 @@ pub(super) struct Extracted {
     gap_ms: i64,
 }
 
+/// Chunks of video by why they were left out.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct LeftOut {
+    /// The keyframe that they are decoded from is not in this segment.
+    pub(super) before_keyframe: usize,
+    /// When that of the first of them was recorded.
+    pub(super) keyframe_at: Option<Timestamp>,
+    /// No keyframe came since their session began.
+    pub(super) without_keyframe: usize,
+    /// They refer to lost frames, which was not wanted.
+    pub(super) after_loss: usize,
+    /// Their parameters are not in this segment: it is damaged.
+    pub(super) without_parameters: usize,
+}
+
 pub(super) fn run(args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<(), CliError> {
     readable(&args.file)?;
     let camera = chosen(args, api)?;
     let footage = open(args, camera)?;
     let inits = footage.inits().map_err(|error| storage_error(&error))?;
-    let found = footage.entries().len();
     let plan = plan(args, camera, &footage, &inits)?;
     let init = merged(&plan, &inits)?;
     let file = OutputFile::create(&args.output, args.force)?;
     let (bytes, chunks) = write(&footage, &plan, init, file)?;
+    let is_whole = args.from.is_none() && args.to.is_none();
     let extracted = Extracted {
         file: args.output.clone(),
         bytes,
@@ -59,7 +77,8 @@ pub(super) fn run(args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<()
         start: plan.base,
         end: plan.chunks.iter().map(|entry| entry.meta.end()).max().unwrap_or(plan.base),
         chunks,
-        undecodable_chunks: if args.from.is_none() && args.to.is_none() { found - chunks } else { 0 },
+        left_out: if is_whole { left_out(footage.entries(), &plan.chunks, &inits) } else { LeftOut::default() },
+        damaged_ms: plan.damaged_micros / 1000,
         damaged_batches: footage.damaged_batches(),
         gaps: plan.gaps,
         gap_ms: plan.gap_micros / 1000,
@@ -133,10 +152,39 @@ fn plan(
     let entries = timeline::merge(entries);
     let range = range(args, &entries)?;
     let wanted = |entry: &ChunkEntry| entry.meta.start < range.to;
-    plan_export(&Tracks::of(entries.into_iter().filter(wanted).collect()), range).ok_or_else(|| {
+    let tracks = Tracks::of(entries.into_iter().filter(wanted).collect());
+    plan_export(&tracks, range, args.strict).ok_or_else(|| {
+        let keyframe = tracks.video.iter().find_map(|entry| entry.meta.access_start());
         CliError::failed(format!("nothing of camera {camera} in {} can be played: no keyframe", args.file.display()))
-            .hint("it lies in the segment before, which has the next lower number")
+            .hint(match keyframe {
+                Some(at) => format!("it was recorded at {at}, in a segment before, which has a lower number"),
+                None => "none came since the camera's session began".to_owned(),
+            })
     })
+}
+
+/// What is not in the file, though it is sound.
+pub(super) fn left_out(found: &[ChunkEntry], played: &[ChunkEntry], inits: &[(InitId, bytes::Bytes)]) -> LeftOut {
+    let played: BTreeSet<u64> = played.iter().map(|entry| entry.location.offset).collect();
+    let video = || found.iter().filter(|entry| entry.meta.track == TrackKind::Video);
+    let mut out = LeftOut::default();
+    for entry in video().filter(|entry| !played.contains(&entry.location.offset)) {
+        let meta = &entry.meta;
+        let is_led_to = |other: &&ChunkEntry| {
+            (other.meta.session, other.meta.is_access_point()) == (meta.session, true)
+                && other.meta.sequence <= meta.sequence
+        };
+        match meta.access_start() {
+            _ if inits.iter().all(|(id, _)| *id != meta.init) => out.without_parameters += 1,
+            None => out.without_keyframe += 1,
+            Some(_) if video().any(|other| is_led_to(&other)) => out.after_loss += 1,
+            Some(keyframe) => {
+                out.before_keyframe += 1;
+                out.keyframe_at = Some(out.keyframe_at.map_or(keyframe, |first| first.min(keyframe)));
+            }
+        }
+    }
+    out
 }
 
 fn range(args: &ExtractArgs, entries: &[ChunkEntry]) -> Result<Range, CliError> {
@@ -161,7 +209,7 @@ fn merged(plan: &ExportPlan, inits: &[(InitId, bytes::Bytes)]) -> Result<MergedI
     let of = |ids: &[InitId]| -> Vec<(InitId, bytes::Bytes)> {
         ids.iter().filter_map(|id| inits.iter().find(|(known, _)| known == id).cloned()).collect()
     };
-    merge_inits(&of(&plan.video_inits), &of(&plan.audio_inits)).map_err(|error| {
+    merge_inits_from(&of(&plan.video_inits), &of(&plan.audio_inits), plan.shown_from_us()).map_err(|error| {
         let failed = CliError::failed(error.to_string());
         let MergeError::CodecChanged { init, .. } = error else { return failed };
         let first = plan.chunks.iter().find(|entry| entry.meta.init == init).map(|entry| entry.meta.start);
@@ -206,10 +254,23 @@ fn describe(done: &Extracted) -> String {
         millis % 1000,
         done.start
     );
-    if done.undecodable_chunks > 0 {
+    let LeftOut { before_keyframe, keyframe_at, without_keyframe, after_loss, without_parameters } = &done.left_out;
+    let mut tell = |chunks: usize, why: &str| {
+        if chunks > 0 {
+            text.push_str(&format!("left out {chunks} chunks {why}\n"));
+        }
+    };
+    if let Some(at) = keyframe_at {
+        let why = format!("before the first keyframe: theirs was recorded at {at}, in a segment before");
+        tell(*before_keyframe, &why);
+    }
+    tell(*without_keyframe, "that no keyframe came before since the camera's session began");
+    tell(*after_loss, "that refer to lost frames, up to the next keyframe (--strict)");
+    tell(*without_parameters, "whose parameters are not in this segment: it is damaged");
+    if done.damaged_ms > 0 {
+        let damaged = seconds(done.damaged_ms * 1000);
         text.push_str(&format!(
-            "left out {} chunks before a keyframe: at the beginning, theirs lies in the segment before\n",
-            done.undecodable_chunks
+            "{damaged} s of it refer to lost frames, and players conceal what is missing; --strict leaves them out\n"
         ));
     }
     text

@@ -4,6 +4,9 @@ use super::*;
 use crate::cli::args::{ExtractArgs, StreamArg};
 use bytes::Bytes;
 use holdfast_control_api::fmp4::{self, Frame, probe};
+use holdfast_control_api::playback::Tracks;
+use holdfast_control_api::playback::export::plan_export;
+use holdfast_control_api::range::Range;
 use holdfast_storage::chunk::{Access, AccessPoint, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
@@ -57,7 +60,9 @@ fn chunk(camera: u32, sequence: u32) -> Chunk {
         duration_us: CHUNK_US,
         frames: 1,
         access: is_keyframe.then_some(Access::sync(sequence)),
+        since_access_ms: Some(500 * (sequence % 2)),
         after_loss: false,
+        damaged: false,
     };
     Chunk { meta, parts: fmp4::build_chunk(TrackKind::Video, sequence, start, &[frame]).unwrap() }
 }
@@ -139,16 +144,35 @@ impl Segment {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
     ) -> Result<(), CliError> {
-        let args = ExtractArgs {
+        let args = self.extract_args(camera, from, to);
+        run(&SegmentCommand::Extract(args), nowhere(), Output::new(false))
+    }
+
+    fn extract_args(&self, camera: Option<&str>, from: Option<Timestamp>, to: Option<Timestamp>) -> ExtractArgs {
+        ExtractArgs {
             file: self.path.clone(),
             camera: camera.map(str::to_owned),
             stream: StreamArg::Main,
             from: from.map(|time| time.to_string()),
             to: to.map(|time| time.to_string()),
+            strict: false,
             output: self.output(),
             force: true,
-        };
+        }
+    }
+
+    fn extract_strictly(&self, camera: u32) -> Result<(), CliError> {
+        let args = ExtractArgs { strict: true, ..self.extract_args(Some(&camera.to_string()), None, None) };
         run(&SegmentCommand::Extract(args), nowhere(), Output::new(false))
+    }
+
+    /// What is left out of a whole extraction.
+    fn left_out(&self, camera: u32, strict: bool) -> extract::LeftOut {
+        let footage = offline::footage(&self.path, CameraId(camera), StreamKind::Main, |_, _| {}).unwrap();
+        let tracks = Tracks::of(footage.entries().to_vec());
+        let (from, to) = (chunk(camera, 0).meta.start, chunk(camera, 2 * CHUNKS).meta.start);
+        let plan = plan_export(&tracks, Range { from, to }, strict).unwrap();
+        extract::left_out(footage.entries(), &plan.chunks, &footage.inits().unwrap())
     }
 
     /// Decode times of the extracted chunks, in chunks' durations from the file's time 0, and their first payload bytes.
@@ -191,8 +215,20 @@ fn flipped_bits_are_found_and_the_rest_is_saved() {
     let report = offline::verify(&segment.path, |_, _| {}).unwrap();
     assert_eq!((report.chunks_lost, report.lost[0].start), (1, chunk(1, 4).meta.start));
     assert!(judge(&report).contains("lost          camera 1, video, 2026-"), "{}", judge(&report));
-    let kept: Vec<u8> = segment.extracted().into_iter().map(|(_, byte)| byte).collect();
-    assert_eq!(kept, [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19], "5 cannot be shown without 4");
+    let kept = |segment: &Segment| segment.extracted().into_iter().map(|(_, byte)| byte).collect::<Vec<u8>>();
+    assert_eq!(kept(&segment), (0..20).filter(|byte| *byte != 4).collect::<Vec<_>>(), "5 refers to 4, and is shown");
+    assert_eq!(exit(segment.extract_strictly(1)), 1);
+    assert_eq!(kept(&segment), (0..20).filter(|byte| ![4, 5].contains(byte)).collect::<Vec<_>>());
+    let refers = extract::LeftOut { after_loss: 1, ..Default::default() };
+    assert_eq!([false, true].map(|strict| segment.left_out(1, strict)), [Default::default(), refers]);
+}
+
+#[test]
+fn why_a_chunk_is_left_out_is_told() {
+    let segment = segment();
+    let keyframe_at = chunk(2, 1).meta.access_start();
+    let at_the_beginning = extract::LeftOut { before_keyframe: 1, keyframe_at, ..Default::default() };
+    assert_eq!(segment.left_out(2, false), at_the_beginning, "camera 2's chunk 1 has its keyframe elsewhere");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
+mod loss;
+
 use super::*;
 use crate::ingest::media::{SenderReport, VideoCodec};
 use crate::recorder::mux;
@@ -274,44 +276,10 @@ fn what_an_earlier_recorder_left_off_is_a_gap_and_never_overlapped() {
     assert!(story.video()[0].start >= START.plus_micros(700_000), "{:?}", times(&story.video()));
 }
 
-#[test]
-fn lost_packets_are_a_gap_up_to_the_next_keyframe_and_mark_all_chunks_until_there() {
-    let mut story = story();
-    story.stream(0, 1480);
-    let after = MediaFrame { lost_packets: 7, ..story.frame(1600, false) };
-    story.push(after);
-    story.stream(1640, 3500);
-    story.pipeline.finish(story.now(3500));
-    let gaps = story.sink.gaps();
-    assert_eq!((gaps.first().map(|gap| gap.0), gaps.last().map(|gap| gap.1)), (Some(1480), Some(2000)), "{gaps:?}");
-    assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "{gaps:?}");
-    assert!(gaps.iter().all(|gap| gap.2 == GapCause::PacketsLost), "{gaps:?}");
-    assert_eq!(story.sink.frames_missing(), Some(13), "3 were lost, and the 10 after them refer to them");
-    let chunks = story.video();
-    for meta in &chunks {
-        let (start, _) = times(&[*meta])[0];
-        assert_eq!(meta.after_loss, (1600..2000).contains(&start), "the chunk at {start} ms");
-    }
-    assert_eq!(
-        chunks.iter().map(|meta| meta.sequence).collect::<Vec<_>>(),
-        (0..chunks.len() as u32).collect::<Vec<_>>()
-    );
-    assert_eq!(story.status.read().counts.lost_packets, 7);
-}
-
-#[test]
-fn what_follows_a_shed_chunk_within_its_gop_has_the_same_cause() {
-    let mut story = story();
-    story.stream(0, 2000);
-    *story.sink.refuse.lock().unwrap() = Some(SinkError::Full);
-    story.stream(2000, 2520);
-    *story.sink.refuse.lock().unwrap() = None;
-    story.stream(2520, 3500);
-    story.pipeline.finish(story.now(3500));
-    let gaps = story.sink.gaps();
-    assert_eq!((gaps.first().map(|gap| gap.0), gaps.last().map(|gap| gap.1)), (Some(1960), Some(3000)), "{gaps:?}");
-    assert!(gaps.iter().all(|gap| gap.2 == GapCause::Overload), "{gaps:?}");
-    assert_eq!(story.sink.frames_missing(), Some(26), "one every 40 ms");
+/// Start in milliseconds of the chunks that are marked as damaged.
+fn damaged(chunks: &[ChunkMeta]) -> Vec<i64> {
+    let damaged: Vec<ChunkMeta> = chunks.iter().copied().filter(|meta| meta.damaged).collect();
+    times(&damaged).into_iter().map(|(start, _)| start).collect()
 }
 
 #[test]
@@ -332,10 +300,9 @@ fn a_full_sink_sheds_chunks_says_so_and_numbers_on_without_holes() {
     assert!(gaps.windows(2).all(|pair| pair[0].1 == pair[1].0), "one interval: {gaps:?}");
     assert!(gaps.iter().all(|gap| gap.2 == GapCause::Overload), "{gaps:?}");
     let missing: i64 = gaps.iter().map(|gap| gap.1 - gap.0).sum();
-    let (torn, whole): (Vec<ChunkMeta>, Vec<_>) = chunks.iter().copied().partition(|meta| meta.after_loss);
-    let playable: i64 = times(&whole).iter().map(|(start, end)| end - start).sum();
+    let playable: i64 = times(&chunks).iter().map(|(start, end)| end - start).sum();
     assert_eq!(playable + missing, 5000, "what is not missing can be played");
-    assert_eq!(times(&torn), [(2960, 3000)], "it came while the sink took chunks again, and its GOP had lost some");
+    assert_eq!(damaged(&chunks), [2960], "it came while the sink took chunks again, and its GOP had lost some");
     assert!(story.status.read().error.is_none());
 }
 
@@ -431,8 +398,8 @@ fn a_chunk_that_cannot_be_expressed_is_left_out_and_known() {
     story.stream(1040, 3000);
     story.pipeline.finish(story.now(3000));
     let gaps = story.sink.gaps();
-    assert_eq!((gaps[0], gaps.last().map(|gap| gap.1)), ((1000, 1480, GapCause::Unknown), Some(2000)), "{gaps:?}");
-    assert_eq!(story.status.read().counts.shed_chunks, 1);
+    assert_eq!((gaps[0], gaps.last().map(|gap| gap.1)), ((1000, 1480, GapCause::Unknown), Some(1480)), "{gaps:?}");
+    assert_eq!((story.status.read().counts.shed_chunks, damaged(&story.video())), (1, vec![1480, 1960]));
 }
 
 #[test]
@@ -484,7 +451,7 @@ fn an_oversized_or_empty_frame_is_counted_and_marks_a_loss() {
     story.stream(560, 1000);
     story.pipeline.finish(story.now(1000));
     assert_eq!(story.status.read().counts.discarded_frames, 2);
-    assert_eq!(story.sink.gaps(), [(480, 560, GapCause::PacketsLost), (560, 1000, GapCause::PacketsLost)]);
+    assert_eq!(story.sink.gaps(), [(480, 560, GapCause::PacketsLost)]);
 }
 
 #[test]

@@ -293,7 +293,9 @@ mod tests {
             duration_us: 10,
             frames: 1,
             access: None,
+            since_access_ms: Some(0),
             after_loss: false,
+            damaged: false,
         }
     }
 

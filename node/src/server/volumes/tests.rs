@@ -157,7 +157,9 @@ fn chunk(sequence: u32) -> Record {
         duration_us: CHUNK_US as u32,
         frames: 12,
         access: sequence.is_multiple_of(2).then_some(Access::sync(1)),
+        since_access_ms: Some(500 * (sequence % 2)),
         after_loss: false,
+        damaged: false,
     };
     Record::Chunk(Chunk { meta, parts: vec![Bytes::from(vec![7; 1000])] })
 }
