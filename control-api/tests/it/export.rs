@@ -104,18 +104,29 @@ async fn an_export_begins_at_the_keyframe_before_its_range() {
     assert_eq!(ffmpeg::decoded_frames(&answer.bytes, "v:0"), 25 + 13);
 }
 
+/// As of a camera that sends keyframes on changes only.
 #[tokio::test]
-async fn a_keyframe_long_before_the_range_is_found() {
+async fn a_keyframe_long_before_the_range_is_found_and_the_file_is_shown_from_the_range_on() {
     if !ffmpeg::is_there() {
         return;
     }
     let fake = Fake::new();
-    let mut clip = clip::h264("320x180", 15, 0);
-    // As a camera would that sends keyframes on changes only.
-    clip.frames.iter_mut().skip(1).for_each(|frame| frame.access = None);
-    fake.record(1, 0, &clip);
-    let answer = export(&Client::of(&fake), 14_000, 15_000).await;
-    assert_eq!((answer.header("x-holdfast-start"), answer.header("x-holdfast-gaps")), (T0.to_string().as_str(), "0"));
+    fake.record(1, 0, &clip::h264_of_one_gop("320x180", 30));
+    let client = Client::of(&fake);
+    let answer = export(&client, 28_000, 29_000).await;
+    let told = ["start", "gaps", "lead-in-ms"].map(|name| answer.header(&format!("x-holdfast-{name}")).to_owned());
+    assert_eq!(told, [T0.to_string(), "0".to_owned(), "28000".to_owned()]);
+    ffmpeg::bytes_decode(&answer.bytes);
+    // All of it is there to be decoded; the time of what was asked for is 0.
+    let first = ffmpeg::first_time(&answer.bytes);
+    assert!((-28.1..=-27.9).contains(&first), "{first}");
+    // A second, and the rest of its last chunk.
+    let shown = ffmpeg::frames_from_zero(&answer.bytes);
+    assert!((25..=39).contains(&shown), "{shown} frames");
+    let retention = fake.chunks(TrackKind::Video)[0].meta.start;
+    fake.lose(retention);
+    let (status, code) = export(&client, 28_000, 29_000).await.refusal();
+    assert_eq!((status, code.as_str()), (404, "keyframe-gone"));
 }
 
 #[tokio::test]

@@ -72,6 +72,24 @@ pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     (frames, said)
 }
 
+/// Presentation time of the first packet of video, in seconds, as the file's edit list has it.
+pub(crate) fn first_time(bytes: &[u8]) -> f64 {
+    packet_times(bytes).first().copied().expect("a packet")
+}
+
+/// Packets of video that are not before the file's time 0.
+pub(crate) fn frames_from_zero(bytes: &[u8]) -> usize {
+    packet_times(bytes).iter().filter(|time| **time >= -0.001).count()
+}
+
+fn packet_times(bytes: &[u8]) -> Vec<f64> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), bytes);
+    let args = ["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"];
+    let told = String::from_utf8(run("ffprobe", &[&args[..], &[&path]].concat())).unwrap();
+    told.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect()
+}
+
 /// The flags of each packet of video in its order, as ffprobe names them: `K__` for a sync sample.
 /// Without its parser, which takes every recovery point for a keyframe.
 pub(crate) fn packet_flags(bytes: &[u8]) -> Vec<String> {
