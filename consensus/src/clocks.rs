@@ -131,6 +131,8 @@ impl Peer {
     }
 }
 
+crate::first_version!(Heard => "the answer to a heartbeat");
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,31 @@ impl fmt::Display for LogEntry {
 }
 
 impl Command {
+    /// The version of the cluster ([`crate::codec::CLUSTER_VERSION`]) that brought this command, as it is filled in. A
+    /// command that gets a new field or kind of value says here since when.
+    #[must_use]
+    pub fn since(&self) -> u16 {
+        match self {
+            Self::Initialize { .. }
+            | Self::JoinNode { .. }
+            | Self::ReportForDuty { .. }
+            | Self::SetDuty { .. }
+            | Self::RemoveNode { .. }
+            | Self::CreateCamera { .. }
+            | Self::UpdateCamera { .. }
+            | Self::DeleteCamera { .. }
+            | Self::ChangeSettings(_)
+            | Self::FinalizeVersion { .. }
+            | Self::Assign { .. }
+            | Self::CreateHold { .. }
+            | Self::DeleteHold { .. }
+            | Self::BeginRebalance
+            | Self::EndRebalance { .. }
+            | Self::BeginDrill { .. }
+            | Self::StepDrills { .. } => 1,
+        }
+    }
+
     #[must_use]
     pub fn by(self, actor: Actor, at: Timestamp) -> LogEntry {
         LogEntry { at, actor, command: self }
@@ -78,6 +103,11 @@ pub enum Command {
         camera: CameraId,
     },
     ChangeSettings(SettingsChange),
+    /// The upgrade to this version is done: what it brings may be used, and there is no way back. Refused until every
+    /// member runs it.
+    FinalizeVersion {
+        version: u16,
+    },
     /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the others apply.
     Assign {
         changes: Vec<AssignmentChange>,
@@ -207,6 +237,16 @@ pub enum Rejection {
     UnknownRetentionClass(RetentionClassName),
     #[error("at most {max} {what} are supported; remove one first")]
     TooMany { what: String, max: usize },
+    #[error(
+        "this needs version {needs} of the cluster, and {finalized} is finalised; upgrade every node, then finalise with `holdfast cluster finalize`"
+    )]
+    NotFinalized { needs: u16, finalized: u16 },
+    #[error("node {node} speaks version {speaks}; upgrade it to finalise version {version}")]
+    NotUpgraded { node: NodeId, speaks: u16, version: u16 },
+    #[error(
+        "this node speaks version {speaks}, and the cluster's upgrade to version {finalized} is finalised; upgrade this node"
+    )]
+    TooOld { speaks: u16, finalized: u16 },
     #[error("there is no hold {0}; list the holds to see their ids")]
     UnknownHold(HoldId),
     #[error("another camera was added meanwhile, after camera {0}; try again")]
@@ -238,6 +278,9 @@ impl Rejection {
             Self::Invalid(_) => "invalid",
             Self::UnknownRetentionClass(_) => "unknown-retention-class",
             Self::TooMany { .. } => "too-many",
+            Self::NotFinalized { .. } => "not-finalized",
+            Self::NotUpgraded { .. } => "not-upgraded",
+            Self::TooOld { .. } => "too-old",
             Self::UnknownHold(_) => "unknown-hold",
             Self::CamerasChanged(_) => "cameras-changed",
             Self::HeadroomUnchecked => "headroom-unchecked",
@@ -263,6 +306,7 @@ impl fmt::Display for Command {
             Self::CreateCamera { spec, .. } => write!(f, "create camera \"{}\"", spec.name),
             Self::UpdateCamera { camera, .. } => write!(f, "update camera {camera}"),
             Self::DeleteCamera { camera } => write!(f, "delete camera {camera}"),
+            Self::FinalizeVersion { version } => write!(f, "finalize version {version}"),
             Self::ChangeSettings(change) => write!(f, "change settings {change:?}"),
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
             Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),

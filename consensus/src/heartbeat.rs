@@ -123,3 +123,5 @@ impl Heartbeat {
         Self { recorders: recorders.cloned().collect(), probes, ..*self }
     }
 }
+
+crate::first_version!(Heartbeat => "the heartbeat");

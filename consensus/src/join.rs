@@ -2,14 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
+use crate::codec::Format;
 use crate::command::Rejection;
 use crate::model::{NodeSpec, Secret};
 use crate::peer::{PeerClient, PeerError};
-use crate::routes::{CLUSTER, JOIN, JoinAnswer, JoinRequest};
+use crate::routes::{CLUSTER, ClusterAnswer, ClusterRequest, JOIN, JoinAnswer, JoinRequest};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -45,7 +44,7 @@ pub enum JoinError {
 /// See [`JoinError`].
 pub async fn cluster_of(peer: &str, secret: Secret) -> Result<Uuid, JoinError> {
     let client = PeerClient::new(secret).map_err(JoinError::Client)?;
-    ask(&client, peer, CLUSTER, &(), Ok).await
+    ask(&client, peer, CLUSTER, &ClusterRequest, |ClusterAnswer(cluster)| Ok(cluster)).await
 }
 
 /// Asks the member at `peer` (`host:port` of its peer address) for membership; repeats the same question until [`JOIN_DEADLINE`].
@@ -86,7 +85,7 @@ enum Refusal {
     Passing(String),
 }
 
-async fn ask<Req: Serialize, Resp: DeserializeOwned, T>(
+async fn ask<Req: Format, Resp: Format, T>(
     client: &PeerClient,
     peer: &str,
     path: &str,

@@ -7,6 +7,7 @@
 mod auth;
 pub mod bitrate;
 pub mod clocks;
+pub mod codec;
 pub mod command;
 mod consensus;
 pub mod desired;

@@ -1,9 +1,9 @@
-//! Calls to other members: HTTP POST with a postcard body, the cluster's secret as bearer token, a deadline each.
+//! Calls to other members: HTTP POST with a body that names its version, the cluster's secret as bearer token, a deadline each.
 
 use crate::Boxed;
+use crate::codec::{self, CodecError, Format};
 use crate::model::Secret;
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
 use std::error::Error as _;
 use std::io;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum PeerError {
     #[error("{addr} answered {status}: {message}")]
     Rejected { addr: String, status: u16, message: String },
     /// The two do not speak the same version.
-    #[error("{addr} answered what cannot be read: {why}; do all nodes run the same version?")]
+    #[error("{addr} answered what cannot be read: {why}")]
     Garbled { addr: String, why: String },
 }
 
@@ -90,7 +90,7 @@ impl PeerClient {
     ///
     /// # Errors
     /// See [`PeerError`]; [`PeerError::is_unsent`] tells whether trying again is safe.
-    pub async fn call<Req: Serialize, Resp: DeserializeOwned>(
+    pub async fn call<Req: Format, Resp: Format>(
         &self,
         addr: &str,
         path: &str,
@@ -98,21 +98,43 @@ impl PeerClient {
         deadline: Duration,
     ) -> Result<Resp, PeerError> {
         let answer = self.fetch(addr, path, request, deadline).await?;
-        postcard::from_bytes(&answer).map_err(|error| garbled(addr, error))
+        codec::decode(&answer).map_err(|error| garbled(addr, error))
+    }
+
+    /// As [`Self::call`], of a request that is encoded already.
+    pub(crate) async fn call_encoded<Resp: Format>(
+        &self,
+        addr: &str,
+        path: &str,
+        request: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Resp, PeerError> {
+        let answer = self.fetch_encoded(addr, path, request, deadline).await?;
+        codec::decode(&answer).map_err(|error| garbled(addr, error))
     }
 
     /// As [`Self::call`], for an answer that is raw bytes.
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub async fn fetch<Req: Serialize>(
+    pub async fn fetch<Req: Format>(
         &self,
         addr: &str,
         path: &str,
         request: &Req,
         deadline: Duration,
     ) -> Result<Bytes, PeerError> {
-        let body = postcard::to_allocvec(request).map_err(|error| garbled(addr, error))?;
+        let body = codec::encode(request).map_err(|error| garbled(addr, error))?;
+        self.fetch_encoded(addr, path, body, deadline).await
+    }
+
+    async fn fetch_encoded(
+        &self,
+        addr: &str,
+        path: &str,
+        body: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Bytes, PeerError> {
         let exchange = self.exchange(addr, path, body, deadline);
         match tokio::time::timeout(deadline, exchange).await {
             Ok(answer) => answer.map(Bytes::from),
@@ -166,7 +188,7 @@ impl PeerClient {
     }
 }
 
-fn garbled(addr: &str, error: postcard::Error) -> PeerError {
+fn garbled(addr: &str, error: CodecError) -> PeerError {
     PeerError::Garbled { addr: addr.to_owned(), why: error.to_string() }
 }
 
@@ -200,9 +222,14 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    async fn ask(addr: &str) -> Result<u32, PeerError> {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Number(u32);
+
+    crate::first_version!(Number => "a number");
+
+    async fn ask(addr: &str) -> Result<Number, PeerError> {
         let client = PeerClient::new(Secret("only for tests".into())).unwrap();
-        client.call(addr, "/ask", &1_u32, Duration::from_millis(300)).await
+        client.call(addr, "/ask", &Number(1), Duration::from_millis(300)).await
     }
 
     /// Answers every request with `answer` as it is, then closes.
@@ -242,8 +269,14 @@ mod tests {
 
         let nowhere = ask("not a host:1").await.unwrap_err();
         assert!(nowhere.is_unsent(), "{nowhere}");
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n\x07";
-        assert_eq!(ask(&answering(answer).await).await.unwrap(), 7);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\x01\x07";
+        assert_eq!(ask(&answering(answer).await).await.unwrap(), Number(7));
+        let newer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\x02\x07";
+        let newer = ask(&answering(newer).await).await.unwrap_err().to_string();
+        assert!(
+            newer.ends_with("this node speaks version 1 of a number, and this is version 2; upgrade this node"),
+            "{newer}"
+        );
     }
 
     #[test]

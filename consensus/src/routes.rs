@@ -1,10 +1,12 @@
-//! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies are postcard, both ways.
+//! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies name their version, both ways.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
 use crate::auth::peer_auth;
+use crate::codec::{self, CodecError, Format};
 use crate::command::{Command, LogEntry, Rejection};
 use crate::consensus::{Consensus, Proposal, WriteError};
+use crate::first_version;
 use crate::model::{Actor, NodeSpec, Secret};
 use crate::raft::snapshot_file::SnapshotImage;
 use crate::raft::{Outcome, TypeConfig, Vote};
@@ -16,9 +18,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
 use openraft::storage::Snapshot;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -39,12 +44,20 @@ const SNAPSHOT_BYTES_MAX: usize = 128 << 20;
 const WRITE_BYTES_MAX: usize = 1 << 20;
 const JOIN_BYTES_MAX: usize = 64 << 10;
 
-/// Every message says for whom it is, so that an address that another node (or cluster) took over answers no.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Envelope<T> {
+/// Goes before every message but those of nodes that are no members yet, and says for whom it is, so that an address
+/// that another node (or cluster) took over answers no. What follows has a version of its own.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Envelope {
     pub(crate) cluster: Uuid,
     pub(crate) to: NodeId,
-    pub(crate) body: T,
+}
+
+impl Envelope {
+    /// # Errors
+    /// See [`codec::encode`].
+    pub(crate) fn seal<T: Format>(&self, body: &T) -> Result<Vec<u8>, CodecError> {
+        Ok([codec::encode(self)?, codec::encode(body)?].concat())
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +106,31 @@ pub(crate) enum JoinAnswer {
     Unavailable(String),
 }
 
+first_version!(
+    Envelope => "the envelope of a message",
+    AppendEntriesRequest<TypeConfig> => "Raft's entries",
+    AppendEntriesResponse<TypeConfig> => "Raft's answer to entries",
+    VoteRequest<TypeConfig> => "Raft's request for a vote",
+    VoteResponse<TypeConfig> => "Raft's vote",
+    SnapshotRequest => "Raft's snapshot",
+    SnapshotResponse<TypeConfig> => "Raft's answer to a snapshot",
+    TransferLeaderRequest<TypeConfig> => "Raft's handover",
+    TransferLeaderResponse<TypeConfig> => "Raft's answer to a handover",
+    WriteRequest => "a forwarded change",
+    WriteAnswer => "the answer to a forwarded change",
+    JoinRequest => "a request to join",
+    JoinAnswer => "the answer to a request to join",
+    ClusterRequest => "the question for the cluster",
+    ClusterAnswer => "the cluster's id",
+);
+
+/// By a node that has data of some cluster, and wants to join.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClusterRequest;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClusterAnswer(pub(crate) Uuid);
+
 pub(crate) fn router(consensus: Consensus, secret: Secret) -> Router {
     let limited =
         |limit| move |route: axum::routing::MethodRouter<Consensus>| route.layer(DefaultBodyLimit::max(limit));
@@ -120,18 +158,16 @@ impl IntoResponse for Refusal {
 
 type Answer = Result<Vec<u8>, Refusal>;
 
-fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
-    let bad = |error| {
-        Refusal(
-            StatusCode::BAD_REQUEST,
-            format!("the message cannot be read ({error}): do all nodes run the same version?"),
-        )
-    };
-    postcard::from_bytes(body).map_err(bad)
+fn unreadable(error: CodecError) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, format!("the message cannot be read: {error}"))
 }
 
-fn open<T: DeserializeOwned>(consensus: &Consensus, body: &Bytes) -> Result<T, Refusal> {
-    let envelope: Envelope<T> = decode(body)?;
+fn decode<T: Format>(body: &[u8]) -> Result<T, Refusal> {
+    codec::decode(body).map_err(unreadable)
+}
+
+fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
+    let (envelope, body) = codec::decode_first::<Envelope>(body).map_err(unreadable)?;
     if (envelope.cluster, envelope.to) != (consensus.cluster(), consensus.node()) {
         let (me, meant) = (consensus.node(), envelope.to);
         let message = format!(
@@ -141,11 +177,11 @@ fn open<T: DeserializeOwned>(consensus: &Consensus, body: &Bytes) -> Result<T, R
         );
         return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, message));
     }
-    Ok(envelope.body)
+    decode(body)
 }
 
-fn answer<T: Serialize>(answer: &T) -> Answer {
-    postcard::to_allocvec(answer).map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+fn answer<T: Format>(answer: &T) -> Answer {
+    codec::encode(answer).map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 /// Raft itself failed (its storage did, or it is shutting down).
@@ -204,7 +240,7 @@ async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     })
 }
 
-/// For who wants to join, and has data of some cluster.
-async fn cluster(State(consensus): State<Consensus>) -> Answer {
-    answer(&consensus.cluster())
+async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
+    let ClusterRequest = decode(&body)?;
+    answer(&ClusterAnswer(consensus.cluster()))
 }

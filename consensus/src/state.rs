@@ -5,6 +5,7 @@ mod cameras;
 mod drills;
 mod nodes;
 
+use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::{
     Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange, Tenure,
@@ -31,6 +32,8 @@ pub struct ClusterState {
     pub holds: Table<HoldId, Hold>,
     pub drills: Drills,
     pub settings: Settings,
+    /// The newest version of the cluster's commands that may be used: the way back to it is open, no further.
+    pub version: u16,
     /// When the rebalance that is under way was asked for.
     pub rebalancing_since: Option<Timestamp>,
     /// Which attempt to join made which member.
@@ -38,6 +41,15 @@ pub struct ClusterState {
     node_last: NodeId,
     camera_last: CameraId,
     hold_last: HoldId,
+}
+
+impl Format for ClusterState {
+    const NAME: &'static str = "the cluster's state";
+    type Previous = Nothing;
+
+    fn migrate(previous: Nothing) -> Self {
+        match previous {}
+    }
 }
 
 /// What is remembered of a camera's assignments.
@@ -49,17 +61,6 @@ struct History {
 }
 
 impl ClusterState {
-    /// Reads a state that [`serde::Serialize`] wrote in postcard.
-    ///
-    /// # Errors
-    /// The bytes are no state, or more than one.
-    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        match postcard::take_from_bytes(bytes)? {
-            (state, []) => Ok(state),
-            _ => Err(postcard::Error::DeserializeBadEncoding),
-        }
-    }
-
     /// Who owned `camera`, oldest first; at most [`TENURES_MAX`].
     #[must_use]
     pub fn tenures(&self, camera: CameraId) -> &[Tenure] {
@@ -85,6 +86,7 @@ impl ClusterState {
         if self.cluster.is_none() && !matches!(command, Command::Initialize { .. }) {
             return Err(Rejection::NotInitialized);
         }
+        self.check_usable(&command)?;
         match command {
             Command::Initialize { cluster, node } => self.initialize(cluster, node),
             Command::JoinNode { spec, attempt } => self.join(spec, attempt),
@@ -96,6 +98,7 @@ impl ClusterState {
                 self.update_camera(camera, spec, expect_revision)
             }
             Command::DeleteCamera { camera } => self.delete_camera(camera),
+            Command::FinalizeVersion { version } => self.finalize_version(version),
             Command::ChangeSettings(change) => self.change_settings(change),
             Command::Assign { changes } => Ok(self.assign(at, changes)),
             Command::CreateHold { spec } => self.create_hold(spec, at),
@@ -113,6 +116,7 @@ impl ClusterState {
         }
         spec.check()?;
         self.cluster = Some(cluster);
+        self.version = spec.version;
         Ok(Response::Node(self.add_node(spec)))
     }
 
@@ -135,6 +139,32 @@ impl ClusterState {
             return Err(Rejection::UnknownHold(id));
         }
         self.holds.remove(id);
+        Ok(Response::Done)
+    }
+
+    /// Refuses a command that a member may not understand, or that would close the way back before the upgrade is
+    /// finalised. The leader asks before it writes the command to the log: a member that does not know it could not read it.
+    ///
+    /// # Errors
+    /// [`Rejection::NotFinalized`].
+    pub fn check_usable(&self, command: &Command) -> Result<(), Rejection> {
+        let needs = command.since();
+        let is_first = matches!(command, Command::Initialize { .. });
+        if needs > self.version && !is_first {
+            return Err(Rejection::NotFinalized { needs, finalized: self.version });
+        }
+        Ok(())
+    }
+
+    fn finalize_version(&mut self, version: u16) -> Result<Response, Rejection> {
+        if version < self.version {
+            let why = format!("is {version}, and version {} is finalised already; there is no way back", self.version);
+            return Err(Invalid::new("version", why).into());
+        }
+        if let Some(node) = self.nodes.values().find(|node| node.spec.version < version) {
+            return Err(Rejection::NotUpgraded { node: node.id, speaks: node.spec.version, version });
+        }
+        self.version = version;
         Ok(Response::Done)
     }
 

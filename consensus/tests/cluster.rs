@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
+use holdfast_consensus::first_version;
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret, SettingsChange};
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::{
@@ -345,20 +346,39 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let first = TestNode::first().await;
     let client = PeerClient::new(secret()).unwrap();
     let deadline = Duration::from_secs(5);
-    // As a forwarded write is laid out: cluster, node, (command, milliseconds).
-    let write = |cluster, node| {
-        (cluster, node, (Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT), 1_000_u64))
+    let write = |cluster, to| {
+        let entry = Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT);
+        Forged { cluster, to, version: 1, entry, deadline_ms: 1_000 }
     };
-    let cluster = first.consensus.cluster();
+    let (addr, cluster) = (first.spec.peer_addr.as_str(), first.consensus.cluster());
     for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
-        let sent = client.call::<_, ()>(first.spec.peer_addr.as_str(), "/write", &write(cluster, node), deadline).await;
+        let sent = client.fetch(addr, "/write", &write(cluster, node), deadline).await;
         assert!(matches!(sent, Err(PeerError::Rejected { status: 421, .. })), "{sent:?}");
     }
-    client.call::<_, ()>(first.spec.peer_addr.as_str(), "/write", &write(cluster, NodeId(1)), deadline).await.unwrap();
+    client.fetch(addr, "/write", &write(cluster, NodeId(1)), deadline).await.unwrap();
 
-    let oversized =
-        client.call::<_, ()>(first.spec.peer_addr.as_str(), "/raft/vote", &"x".repeat(100_000), deadline).await;
+    let newer = Forged { version: 2, ..write(cluster, NodeId(1)) };
+    let newer = client.fetch(addr, "/write", &newer, deadline).await.unwrap_err().to_string();
+    let clear = "this node speaks version 1 of a forwarded change, and this is version 2; upgrade this node";
+    assert!(newer.contains(clear), "{newer}");
+
+    let oversized = client.fetch(addr, "/raft/vote", &Text("x".repeat(100_000)), deadline).await;
     assert!(matches!(oversized, Err(PeerError::Rejected { status: 413, .. })), "{oversized:?}");
-    let garbage = client.call::<_, ()>(first.spec.peer_addr.as_str(), "/raft/vote", &7_u8, deadline).await;
+    let garbage = client.fetch(addr, "/raft/vote", &Text(String::new()), deadline).await;
     assert!(matches!(garbage, Err(PeerError::Rejected { status: 400, .. })), "{garbage:?}");
 }
+
+/// As a forwarded write is laid out, its version included.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Forged {
+    cluster: Uuid,
+    to: NodeId,
+    version: u8,
+    entry: LogEntry,
+    deadline_ms: u64,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Text(String);
+
+first_version!(Forged => "what looks like a message", Text => "text");

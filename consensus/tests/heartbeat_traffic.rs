@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
 use holdfast_consensus::VOTERS_MAX;
+use holdfast_consensus::codec;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
 use holdfast_consensus::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
@@ -74,7 +75,7 @@ fn bytes_per_second(state: &ClusterState, voters: &[NodeId], from: NodeId) -> us
     let heartbeat = heartbeat(state, from);
     let audience = Audience::of(state, voters, heartbeat.recorders.iter().map(|progress| progress.camera));
     let others = state.nodes.keys().filter(|node| *node != from);
-    let encoded = |node| postcard::to_allocvec(&heartbeat.to(node, &audience)).unwrap().len();
+    let encoded = |node| codec::encode(&heartbeat.to(node, &audience)).unwrap().len();
     let once: usize = others.map(|node| encoded(node) + HTTP_BYTES).sum();
     once * 1000 / HEARTBEAT_INTERVAL.as_millis() as usize
 }

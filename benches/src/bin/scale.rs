@@ -13,6 +13,7 @@ use holdfast_benches::machine::Machine;
 use holdfast_benches::numbers::{mean, worst};
 use holdfast_benches::process::own_thread;
 use holdfast_consensus::Leadership;
+use holdfast_consensus::codec;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
 use holdfast_consensus::model::{Actor, CameraSpec, Credentials, Invalid, NodeSpec, Protection, Source};
@@ -165,9 +166,9 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
     let (ticks, heartbeats) = leader.live(seconds)?;
     let losses = leader.losses()?;
     let times: Vec<f64> = losses.iter().map(|(time, _)| *time).collect();
-    let (bytes, encoding) = cost(|| postcard::to_allocvec(&*leader.state))?;
+    let (bytes, encoding) = cost(|| codec::encode(&*leader.state))?;
     let bytes = bytes?;
-    let (decoded, decoding) = cost(|| ClusterState::decode(&bytes))?;
+    let (decoded, decoding) = cost(|| codec::decode::<ClusterState>(&bytes))?;
     let decoded = Arc::new(decoded?);
     let (_, starting) = cost(|| {
         let mut pilot = Pilot::new(NodeId(2), decoded, Duration::ZERO);
@@ -310,9 +311,9 @@ impl Leader {
             let due = others.iter().enumerate().filter(|(at, _)| *at as u32 % per_heartbeat == step % per_heartbeat);
             for (_, node) in due {
                 let heartbeat = self.heartbeat(*node, recorders.remove(node).unwrap_or_default());
-                let bytes = postcard::to_allocvec(&heartbeat)?;
+                let bytes = codec::encode(&heartbeat)?;
                 let (entries, time) = cost(|| -> Outcome<usize> {
-                    let heartbeat = postcard::from_bytes::<Heartbeat>(&bytes)?;
+                    let heartbeat = codec::decode::<Heartbeat>(&bytes)?;
                     Ok(self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat))))
                 })?;
                 require(entries? == 0, "something was proposed though nothing happened")?;

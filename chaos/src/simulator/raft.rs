@@ -5,6 +5,7 @@
 //! and jump, leaders that are deposed and do not know it, proposals whose fate is not known.
 
 use holdfast_consensus::Leadership;
+use holdfast_consensus::codec;
 use holdfast_consensus::command::{LogEntry, Rejection, Response};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::NodeId;
@@ -187,11 +188,11 @@ impl Durable {
 }
 
 fn encode(state: &ClusterState) -> Vec<u8> {
-    postcard::to_allocvec(state).unwrap_or_else(|error| panic!("a state cannot be encoded: {error}"))
+    codec::encode(state).unwrap_or_else(|error| panic!("a state cannot be encoded: {error}"))
 }
 
 fn decode(bytes: &[u8]) -> ClusterState {
-    ClusterState::decode(bytes).unwrap_or_else(|error| panic!("a state that was encoded cannot be read: {error}"))
+    codec::decode(bytes).unwrap_or_else(|error| panic!("a state that was encoded cannot be read: {error}"))
 }
 
 impl Raft {

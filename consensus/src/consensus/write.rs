@@ -153,6 +153,9 @@ impl Consensus {
     }
 
     async fn propose_here(&self, entry: LogEntry, deadline: Instant) -> Result<Proposal, WriteError> {
+        if self.leadership().borrow().is_leader {
+            self.state().check_usable(&entry.command)?;
+        }
         match timeout_at(deadline, self.raft().client_write(entry)).await {
             Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
@@ -169,8 +172,10 @@ impl Consensus {
         let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken { leader: None }) };
         let left = deadline.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let request = Envelope { cluster: self.cluster(), to: leader, body: WriteRequest { entry, deadline_ms } };
-        match self.0.client.call(&addr, WRITE, &request, left).await {
+        let envelope = Envelope { cluster: self.cluster(), to: leader };
+        // A bug, and nothing was sent.
+        let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else { return Err(WriteError::Unknown) };
+        match self.0.client.call_encoded(&addr, WRITE, request, left).await {
             Ok(WriteAnswer::Applied { outcome, index }) => Ok(Proposal::Applied { outcome, index }),
             Ok(WriteAnswer::NotLeader { leader }) => Ok(Proposal::NotTaken { leader }),
             Err(error) if error.is_unsent() => Ok(Proposal::NotTaken { leader: None }),

@@ -2,6 +2,7 @@
 
 use super::Labels;
 use super::text::{Invalid, checked_text, identifier, printable, shown};
+use crate::codec::CLUSTER_VERSION;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -88,6 +89,8 @@ pub struct NodeSpec {
     pub bitrate_capacity_bps: Option<u64>,
     /// What cameras may ask for ([`super::CameraSpec::node_labels`]).
     pub labels: Labels,
+    /// The newest version of the cluster's commands that it understands ([`crate::codec::CLUSTER_VERSION`]).
+    pub version: u16,
 }
 
 impl NodeSpec {
@@ -105,6 +108,7 @@ impl NodeSpec {
             camera_capacity: CAMERA_CAPACITY_DEFAULT,
             bitrate_capacity_bps: None,
             labels: Labels::default(),
+            version: CLUSTER_VERSION,
         })
     }
 

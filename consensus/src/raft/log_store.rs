@@ -5,6 +5,7 @@
 
 use super::fatal::FatalSignal;
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::{codec, first_version};
 use openraft::entry::{EntryPayload, RaftEntry};
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -28,7 +29,9 @@ const REPLAY_BUFFER_BYTES: usize = 1 << 20;
 /// ((term, node), index)
 type StoredId = ((u64, u64), u64);
 type Record = (StoredId, Vec<u8>);
-type Payload = EntryPayload<crate::command::LogEntry, u64, BasicNode>;
+pub(crate) type Payload = EntryPayload<crate::command::LogEntry, u64, BasicNode>;
+
+first_version!(Payload => "the Raft log");
 
 /// What `raft-log` stores for us.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +40,7 @@ pub(crate) struct LogTypes;
 impl raft_log::Types for LogTypes {
     /// ((term, node), index), ordered as openraft orders log ids.
     type LogId = StoredId;
-    /// An entry's payload in postcard.
+    /// An entry's payload, as [`codec`] writes it.
     type LogPayload = Vec<u8>;
     /// ((term, node), 1 if committed).
     type Vote = ((u64, u64), u64);
@@ -239,15 +242,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 }
 
 fn encode_entry(entry: &Entry) -> io::Result<Record> {
-    let payload = postcard::to_allocvec(&entry.payload).map_err(io::Error::other)?;
+    let payload = codec::encode(&entry.payload).map_err(io::Error::other)?;
     Ok((to_stored_id(&entry.log_id), payload))
 }
 
 fn decode_entry((log_id, payload): Record) -> io::Result<Entry> {
-    let payload: Payload = postcard::from_bytes(&payload).map_err(|error| {
-        let what = format!("Raft log entry {} cannot be read ({error}): was it written by a newer version?", log_id.1);
-        io::Error::new(io::ErrorKind::InvalidData, what)
-    })?;
+    let payload: Payload = codec::decode(&payload)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("Raft log entry {}: {error}", log_id.1)))?;
     Ok(Entry::new(from_stored_id(log_id), payload))
 }
 

@@ -3,6 +3,7 @@
 use super::snapshot_file::SnapshotImage;
 use super::state_machine::RaftSnapshot;
 use super::{TypeConfig, Vote};
+use crate::codec::{CodecError, Format};
 use crate::peer::{PeerClient, PeerError};
 use crate::routes::{APPEND, Envelope, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
 use crate::state::ClusterState;
@@ -14,7 +15,6 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RPCTypes};
-use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -55,14 +55,16 @@ impl Link {
         state.nodes.get(self.target).map_or_else(|| self.addr_at_join.clone(), |node| node.spec.peer_addr.to_string())
     }
 
-    async fn call<Req: Serialize, Resp: DeserializeOwned>(
+    async fn call<Req: Format, Resp: Format>(
         &self,
         path: &str,
         request: Req,
         deadline: Duration,
     ) -> Result<Resp, PeerError> {
-        let envelope = Envelope { cluster: self.network.cluster, to: self.target, body: request };
-        self.network.client.call(&self.addr(), path, &envelope, deadline).await
+        let (addr, envelope) = (self.addr(), Envelope { cluster: self.network.cluster, to: self.target });
+        let garbled = |error: CodecError| PeerError::Garbled { addr: addr.clone(), why: error.to_string() };
+        let message = envelope.seal(&request).map_err(garbled)?;
+        self.network.client.call_encoded(&addr, path, message, deadline).await
     }
 
     fn rpc_error(&self, error: &PeerError, action: RPCTypes, timeout: Duration) -> RPCError<TypeConfig> {

@@ -1,23 +1,26 @@
-//! The latest snapshot as a file: magic, CRC-32 of the rest, then meta data and state in postcard. Written beside, fsynced, then renamed over the old one.
+//! The latest snapshot as a file: magic, CRC-32 of the rest, then meta data and state as [`codec`] writes them. Written beside, fsynced, then renamed over the old one.
 
 use super::SnapshotMeta;
+use crate::{codec, first_version};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Format 1 of the snapshot file.
+/// Format 1 of the file around them.
 const MAGIC: &[u8; 8] = b"HFSNAP01";
 const HEADER_BYTES: usize = MAGIC.len() + 4;
 
-/// A state in postcard, with what Raft needs to know of it.
+/// A state as [`codec`] writes it, with what Raft needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotImage {
     pub(crate) meta: SnapshotMeta,
     #[serde(with = "as_bytes")]
     pub(crate) state: Vec<u8>,
 }
+
+first_version!(SnapshotImage => "the snapshot");
 
 /// Where one node's snapshot lies. Clones share the lock that orders writers.
 #[derive(Clone, Debug)]
@@ -41,13 +44,8 @@ impl SnapshotFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        decode(&bytes).map(Some).ok_or_else(|| {
-            let path = self.path.display();
-            let what = format!(
-                "snapshot {path} is damaged; remove this node from the cluster, clear its Raft folder and join again"
-            );
-            io::Error::new(io::ErrorKind::InvalidData, what)
-        })
+        let what = |why| io::Error::new(io::ErrorKind::InvalidData, format!("snapshot {}: {why}", self.path.display()));
+        decode(&bytes).map(Some).map_err(what)
     }
 
     /// Replaces the snapshot, unless the file is newer already.
@@ -67,7 +65,7 @@ impl SnapshotFile {
 }
 
 fn encode(image: &SnapshotImage) -> io::Result<Vec<u8>> {
-    let body = postcard::to_allocvec(image).map_err(io::Error::other)?;
+    let body = codec::encode(image).map_err(io::Error::other)?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
@@ -75,12 +73,14 @@ fn encode(image: &SnapshotImage) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Option<SnapshotImage> {
-    let (crc, body) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
-    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-        return None;
+fn decode(bytes: &[u8]) -> Result<SnapshotImage, String> {
+    let parts = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<4>());
+    match parts {
+        Some((crc, body)) if crc32fast::hash(body) == u32::from_le_bytes(*crc) => {
+            codec::decode(body).map_err(|error| error.to_string())
+        }
+        _ => Err("is damaged; remove this node from the cluster, clear its Raft folder and join again".to_owned()),
     }
-    postcard::from_bytes(body).ok()
 }
 
 /// Postcard writes a `Vec<u8>` one element at a time; this writes it at once.

@@ -2,6 +2,7 @@
 
 use super::snapshot_file::{SnapshotFile, SnapshotImage};
 use super::{Entry, LogId, Outcome, Runtime, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::codec;
 use crate::command::Response;
 use crate::state::ClusterState;
 use futures::{Stream, TryStreamExt};
@@ -52,12 +53,8 @@ impl StateMachine {
     }
 
     fn take(&mut self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<()> {
-        self.state = ClusterState::decode(state).map_err(|error| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("a snapshot cannot be read ({error}): is it of a newer version?"),
-            )
-        })?;
+        let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot: {error}"));
+        self.state = codec::decode(state).map_err(unreadable)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.publish();
@@ -167,7 +164,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> io::Result<RaftSnapshot> {
         let (meta, state, file) = (self.meta.clone(), self.state.clone(), self.file.clone());
         let image = blocking(move || {
-            let state = postcard::to_allocvec(&state).map_err(io::Error::other)?;
+            let state = codec::encode(&state).map_err(io::Error::other)?;
             let image = SnapshotImage { meta, state };
             file.write(&image).map(|()| image)
         });

@@ -13,6 +13,7 @@ impl ClusterState {
             return Ok(Response::Node(*node));
         }
         spec.check()?;
+        self.check_version(&spec)?;
         self.check_node_name(&spec.name, None)?;
         if self.nodes.len() >= NODES_MAX {
             return Err(Rejection::too_many("nodes", NODES_MAX));
@@ -29,6 +30,14 @@ impl ClusterState {
         id
     }
 
+    /// A node that is older than what is finalised could not read the log.
+    fn check_version(&self, spec: &NodeSpec) -> Result<(), Rejection> {
+        if spec.version < self.version {
+            return Err(Rejection::TooOld { speaks: spec.version, finalized: self.version });
+        }
+        Ok(())
+    }
+
     fn check_node_name(&self, name: &NodeName, but: Option<NodeId>) -> Result<(), Rejection> {
         match self.node_named(name.as_str()) {
             Some(other) if Some(other.id) != but => Err(Rejection::DuplicateNodeName(name.clone())),
@@ -38,6 +47,7 @@ impl ClusterState {
 
     pub(super) fn report_for_duty(&mut self, id: NodeId, spec: NodeSpec) -> Result<Response, Rejection> {
         spec.check()?;
+        self.check_version(&spec)?;
         self.check_node_name(&spec.name, Some(id))?;
         let node = self.node_mut(id)?;
         node.spec = spec;

@@ -24,7 +24,7 @@ pub struct Outgoing {
     pub audience: Audience,
 }
 
-/// Path of the heartbeat POST on the peer port; the body is a postcard-encoded [`Heartbeat`], the answer
+/// Path of the heartbeat POST on the peer port; the body is a [`Heartbeat`] as [`holdfast_consensus::codec`] writes it, the answer
 /// a [`holdfast_consensus::clocks::Heard`].
 pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
 

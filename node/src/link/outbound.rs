@@ -5,6 +5,7 @@ use super::{HEARTBEAT_PATH, LinkEvent, Now, Outgoing};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use holdfast_consensus::clocks::{Heard, Sample};
+use holdfast_consensus::codec::{self, CodecError};
 use holdfast_consensus::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_consensus::model::Secret;
 use holdfast_storage::ids::NodeId;
@@ -99,7 +100,7 @@ impl Link {
                     if let Err(error) = self.talk(stream).await {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
                         // A connection that closed is opened again at once, to learn whether the process is gone; this one is there, and says no.
-                        if matches!(error, LinkError::Rejected(_) | LinkError::Answer(_)) {
+                        if matches!(error, LinkError::Rejected(..) | LinkError::Answer(_)) {
                             sleep(RETRY_INTERVAL).await;
                         }
                     }
@@ -146,7 +147,7 @@ impl Link {
                 },
                 _ = repeat.tick(), if !idle.is_empty() || busy.len() < LANES_MAX => {
                     let outgoing = Arc::clone(&heartbeat.borrow_and_update());
-                    let body = postcard::to_allocvec(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
+                    let body = codec::encode(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
                     busy.push(self.send(idle.pop(), closed.clone(), body));
                     if spare.are_useless(idle.len()) {
                         idle.clear();
@@ -190,9 +191,10 @@ impl Link {
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(LinkError::Answer)?;
         if !status.is_success() {
-            return Err(LinkError::Rejected(status.as_u16()));
+            let why = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+            return Err(LinkError::Rejected(status.as_u16(), why));
         }
-        let heard: Heard = postcard::from_bytes(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
+        let heard: Heard = codec::decode(&body.to_bytes()).map_err(|error| LinkError::Answer(error.into()))?;
         Ok(Sample { sent, heard, returned })
     }
 }
@@ -250,13 +252,13 @@ enum LinkError {
     #[error("{0}")]
     Request(#[from] hyper::http::Error),
     #[error("heartbeat cannot be encoded: {0}")]
-    Encode(#[from] postcard::Error),
-    #[error("the answer cannot be read: {0}; do all nodes run the same version?")]
+    Encode(#[from] CodecError),
+    #[error("the answer cannot be read: {0}")]
     Answer(Box<dyn std::error::Error + Send + Sync>),
     #[error("no answer within the deadline")]
     NoAnswer,
-    #[error("heartbeat rejected with status {0}; do both nodes have the same cluster secret?")]
-    Rejected(u16),
+    #[error("heartbeat rejected with status {0} ({1}); do both nodes have the same cluster secret?")]
+    Rejected(u16, String),
 }
 
 const _: () = assert!(
@@ -309,7 +311,7 @@ mod tests {
                     }
                     beats.send(number).await.unwrap();
                     if number > 0 {
-                        let body = postcard::to_allocvec(&Heard { received: now(), answered: now() }).unwrap();
+                        let body = codec::encode(&Heard { received: now(), answered: now() }).unwrap();
                         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
                         stream.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
                     }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use holdfast_consensus::clocks::Heard;
+use holdfast_consensus::codec;
 use holdfast_consensus::heartbeat::Heartbeat;
 use tokio::sync::mpsc;
 
@@ -24,13 +25,14 @@ pub fn heartbeat_routes(events: mpsc::Sender<LinkEvent>, now: Now) -> Router {
 
 async fn receive(State((events, now)): State<(mpsc::Sender<LinkEvent>, Now)>, body: Bytes) -> Response {
     let received = now();
-    let Ok(heartbeat) = postcard::from_bytes::<Heartbeat>(&body) else {
-        return StatusCode::BAD_REQUEST.into_response();
+    let heartbeat: Heartbeat = match codec::decode(&body) {
+        Ok(heartbeat) => heartbeat,
+        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     };
     if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    match postcard::to_allocvec(&Heard { received, answered: now() }) {
+    match codec::encode(&Heard { received, answered: now() }) {
         Ok(answer) => answer.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -140,7 +140,8 @@ impl Backend for NodeBackend {
         if !member.consensus.state().nodes.contains(node) {
             return Err(no_node(node));
         }
-        member.view.volumes(node).await.map_err(view_error)
+        let reports = member.view.volumes(node).await.map_err(view_error)?;
+        Ok(reports.into_iter().map(wire_views::volume).collect())
     }
 
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {

@@ -1,4 +1,4 @@
-//! What a node tells its peers of its own recordings: `/read/*` on the peer port, postcard in and out.
+//! What a node tells its peers of its own recordings: `/read/*` on the peer port. Messages have types and versions of their own, apart from the API's JSON.
 
 use super::pilot::Sight;
 use super::scrub;
@@ -9,13 +9,16 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use holdfast_consensus::codec::{self, Format};
+use holdfast_consensus::first_version;
+use holdfast_consensus::heartbeat::Progress;
 use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_control_api::limits::TIMELINES_AT_ONCE;
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
-use holdfast_storage::ids::CameraId;
+use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::timeline::Span;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -23,7 +26,7 @@ use tokio::sync::watch;
 const REQUEST_BYTES_MAX: usize = 4096;
 
 /// Spans and ledger entries of one node.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     pub(crate) spans: Vec<Span>,
     pub(crate) gaps: Vec<Gap>,
@@ -32,7 +35,71 @@ pub(crate) struct Recorded {
     pub(crate) complete: bool,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// Of which ranges.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SpansRequest(pub(crate) Vec<Range>);
+
+/// In the order of the ranges.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SpansAnswer(pub(crate) Vec<Recorded>);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EntriesRequest(pub(crate) Range);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EntriesAnswer(pub(crate) Vec<ChunkEntry>);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChunkRequest(pub(crate) ChunkLocation);
+
+/// Asks for what needs no further words.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Question;
+
+/// It is done.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done;
+
+/// The latest report of each recorder.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SightAnswer(pub(crate) Vec<((NodeId, CameraId), Progress)>);
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ScrubAnswer(pub(crate) Vec<scrub::Status>);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VolumesAnswer(pub(crate) Vec<VolumeReport>);
+
+/// How one volume stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VolumeReport {
+    pub(crate) index: u16,
+    pub(crate) path: String,
+    pub(crate) state: String,
+    pub(crate) error: Option<String>,
+    pub(crate) cameras: u64,
+    pub(crate) lag_seconds: f64,
+    pub(crate) free_bytes: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) failures: u64,
+    pub(crate) reattachments: u64,
+}
+
+first_version!(
+    SpansRequest => "the question for recordings",
+    SpansAnswer => "recordings",
+    EntriesRequest => "the question for chunks",
+    EntriesAnswer => "a list of chunks",
+    InitRequest => "the question for an init segment",
+    ChunkRequest => "the question for a chunk",
+    Question => "a question",
+    Done => "an acknowledgement",
+    SightAnswer => "reports of recorders",
+    ScrubAnswer => "the state of the scrub",
+    VolumesAnswer => "the state of volumes",
+);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct InitRequest {
     pub(crate) camera: CameraId,
     pub(crate) init: InitId,
@@ -75,21 +142,21 @@ pub(crate) fn sight_route(sight: watch::Receiver<Arc<Sight>>) -> Router {
 
 async fn progress(State(sight): State<watch::Receiver<Arc<Sight>>>) -> Response {
     let sight = Arc::clone(&sight.borrow());
-    encode(&sight.progress.iter().collect::<Vec<_>>())
+    encode(&SightAnswer(sight.progress.iter().map(|(of, progress)| (of, progress.clone())).collect()))
 }
 
-fn decode<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Response>> {
-    postcard::from_bytes(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
+fn decode<T: Format>(body: &Bytes) -> Result<T, Box<Response>> {
+    codec::decode(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
 }
 
-fn encode<T: Serialize>(value: &T) -> Response {
-    match postcard::to_allocvec(value) {
+fn encode<T: Format>(value: &T) -> Response {
+    match codec::encode(value) {
         Ok(bytes) => bytes.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
-fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Response {
+fn reply<T: Format, E: std::fmt::Display>(result: Result<T, E>) -> Response {
     match result {
         Ok(value) => encode(&value),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -97,18 +164,18 @@ fn reply<T: Serialize, E: std::fmt::Display>(result: Result<T, E>) -> Response {
 }
 
 async fn spans(State(volumes): State<Volumes>, body: Bytes) -> Response {
-    match decode::<Vec<Range>>(&body) {
-        Ok(ranges) if ranges.len() > TIMELINES_AT_ONCE => {
+    match decode::<SpansRequest>(&body) {
+        Ok(SpansRequest(ranges)) if ranges.len() > TIMELINES_AT_ONCE => {
             (StatusCode::BAD_REQUEST, format!("at most {TIMELINES_AT_ONCE} ranges at once")).into_response()
         }
-        Ok(ranges) => reply(volumes.recorded_of(&ranges).await),
+        Ok(SpansRequest(ranges)) => reply(volumes.recorded_of(&ranges).await.map(SpansAnswer)),
         Err(rejection) => *rejection,
     }
 }
 
 async fn entries(State(volumes): State<Volumes>, body: Bytes) -> Response {
-    match decode::<Range>(&body) {
-        Ok(range) => reply::<Vec<ChunkEntry>, _>(volumes.entries(range).await),
+    match decode::<EntriesRequest>(&body) {
+        Ok(EntriesRequest(range)) => reply(volumes.entries(range).await.map(EntriesAnswer)),
         Err(rejection) => *rejection,
     }
 }
@@ -121,8 +188,8 @@ async fn init(State(volumes): State<Volumes>, body: Bytes) -> Response {
 }
 
 async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
-    match decode::<ChunkLocation>(&body) {
-        Ok(location) => match volumes.read(location.volume, vec![location]).await {
+    match decode::<ChunkRequest>(&body) {
+        Ok(ChunkRequest(location)) => match volumes.read(location.volume, vec![location]).await {
             Ok(mut payloads) => payload(payloads.pop()),
             Err(error) => bytes(Err(error)),
         },
@@ -131,16 +198,16 @@ async fn chunk(State(volumes): State<Volumes>, body: Bytes) -> Response {
 }
 
 async fn scrub(State(volumes): State<Volumes>) -> Response {
-    encode(&scrub::status(&volumes))
+    encode(&ScrubAnswer(scrub::status(&volumes)))
 }
 
 async fn start_scrub(State(volumes): State<Volumes>) -> Response {
     scrub::start(&volumes);
-    encode(&())
+    encode(&Done)
 }
 
 async fn standing(State(volumes): State<Volumes>) -> Response {
-    encode(&volumes.wire())
+    encode(&VolumesAnswer(volumes.reports()))
 }
 
 fn payload(payload: Option<Payload>) -> Response {

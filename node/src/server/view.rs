@@ -2,8 +2,9 @@
 
 use super::pilot::Sight;
 use super::reads::{
-    CHUNK_PATH, DAMAGED, DELETED, ENTRIES_PATH, INIT_PATH, InitRequest, Recorded, SCRUB_PATH, SIGHT_PATH, SPANS_PATH,
-    START_SCRUB_PATH, VOLUMES_PATH,
+    CHUNK_PATH, ChunkRequest, DAMAGED, DELETED, Done, ENTRIES_PATH, EntriesAnswer, EntriesRequest, INIT_PATH,
+    InitRequest, Question, Recorded, SCRUB_PATH, SIGHT_PATH, SPANS_PATH, START_SCRUB_PATH, ScrubAnswer, SightAnswer,
+    SpansAnswer, SpansRequest, VOLUMES_PATH, VolumeReport, VolumesAnswer,
 };
 use super::scrub;
 use super::timeline::{self, Answer};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use holdfast_consensus::Leadership;
-use holdfast_consensus::heartbeat::Progress;
+use holdfast_consensus::codec::Format;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::backend::{Lost, Payload};
@@ -22,7 +23,6 @@ use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, InitId};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::merge;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,10 +102,8 @@ impl View {
         let peers: BTreeMap<NodeId, String> = self.peers().into_iter().collect();
         let asked = leader.into_iter().chain(voters).filter(|node| own.is_alive(*node)).take(VOTERS_ASKED_MAX);
         for addr in asked.filter_map(|node| peers.get(&node)) {
-            let answer =
-                self.client.call::<_, Vec<((NodeId, CameraId), Progress)>>(addr, SIGHT_PATH, &(), ANSWER_DEADLINE);
-            match answer.await {
-                Ok(told) => {
+            match self.client.call(addr, SIGHT_PATH, &Question, ANSWER_DEADLINE).await {
+                Ok(SightAnswer(told)) => {
                     let mut whole = Sight::clone(&own);
                     whole.progress.extend(told);
                     return Arc::new(whole);
@@ -123,22 +121,26 @@ impl View {
 
     /// What each node recorded of each range, in the order of the ranges.
     async fn recorded(&self, ranges: &[Range]) -> Vec<Answer<Vec<Recorded>>> {
-        let peers = self.ask::<_, Vec<Recorded>>(SPANS_PATH, &ranges);
-        let (own, mut answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
+        let question = SpansRequest(ranges.to_vec());
+        let peers = self.ask::<_, SpansAnswer>(SPANS_PATH, &question);
+        let (own, answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
+        let told = |answer: Answer<SpansAnswer>| Answer { node: answer.node, answer: answer.answer.map(|told| told.0) };
+        let mut answers: Vec<_> = answers.into_iter().map(told).collect();
         answers.push(Answer { node: self.me, answer: self.own(own) });
         answers
     }
 
     /// The durable chunks of the whole cluster, merged into one view.
     pub(crate) async fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, ViewError> {
-        let peers = self.ask::<_, Vec<ChunkEntry>>(ENTRIES_PATH, &range);
+        let question = EntriesRequest(range);
+        let peers = self.ask::<_, EntriesAnswer>(ENTRIES_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.entries(range), peers);
         // What this node cannot read must not hide what its peers can.
         let (own, failure) = match own {
             Ok(entries) => (entries, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        let peers = answers.into_iter().filter_map(|answer| answer.answer).flatten();
+        let peers = answers.into_iter().filter_map(|answer| answer.answer).flat_map(|EntriesAnswer(entries)| entries);
         let entries: Vec<_> = own.into_iter().chain(peers).collect();
         match failure {
             Some(error) if entries.is_empty() => Err(error.into()),
@@ -175,7 +177,7 @@ impl View {
     }
 
     async fn read_at(&self, node: NodeId, addr: String, location: ChunkLocation) -> Result<Payload, ViewError> {
-        match self.client.fetch(&addr, CHUNK_PATH, &location, CHUNK_DEADLINE).await {
+        match self.client.fetch(&addr, CHUNK_PATH, &ChunkRequest(location), CHUNK_DEADLINE).await {
             Ok(bytes) => Ok(Ok(bytes)),
             Err(PeerError::Rejected { status, message, .. }) if status == DAMAGED.as_u16() => {
                 Ok(Err(Lost::Damaged(format!("node {node}: {message}"))))
@@ -187,11 +189,13 @@ impl View {
 
     /// How every node's volumes are scrubbed; nodes that do not answer are left out.
     pub(crate) async fn scrub(&self) -> Vec<wire::VolumeScrub> {
-        let answers = self.ask::<_, Vec<scrub::Status>>(SCRUB_PATH, &()).await;
-        let own = Answer { node: self.me, answer: Some(scrub::status(&self.volumes)) };
+        let answers = self.ask::<_, ScrubAnswer>(SCRUB_PATH, &Question).await;
+        let own = Answer { node: self.me, answer: Some(ScrubAnswer(scrub::status(&self.volumes))) };
         let told = answers.into_iter().chain([own]).filter_map(|answer| Some((answer.node, answer.answer?)));
         let mut volumes: Vec<_> = told
-            .flat_map(|(node, volumes)| volumes.into_iter().map(move |volume| scrub::wire_scrub(node, volume)))
+            .flat_map(|(node, ScrubAnswer(volumes))| {
+                volumes.into_iter().map(move |volume| scrub::wire_scrub(node, volume))
+            })
             .collect();
         volumes.sort_by_key(|volume| (volume.node, volume.volume));
         volumes
@@ -205,17 +209,19 @@ impl View {
         }
         let addr = self.peers().into_iter().find(|(peer, _)| *peer == node).map(|(_, addr)| addr);
         let addr = addr.ok_or(ViewError::Gone(node))?;
-        Ok(self.client.call::<_, ()>(&addr, START_SCRUB_PATH, &(), ANSWER_DEADLINE).await?)
+        let Done = self.client.call(&addr, START_SCRUB_PATH, &Question, ANSWER_DEADLINE).await?;
+        Ok(())
     }
 
     /// How the volumes of a member stand, as it tells itself.
-    pub(crate) async fn volumes(&self, node: NodeId) -> Result<Vec<wire::Volume>, ViewError> {
+    pub(crate) async fn volumes(&self, node: NodeId) -> Result<Vec<VolumeReport>, ViewError> {
         if node == self.me {
-            return Ok(self.volumes.wire());
+            return Ok(self.volumes.reports());
         }
         let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.to_string());
         let addr = addr.ok_or(ViewError::Gone(node))?;
-        Ok(self.client.call(&addr, VOLUMES_PATH, &(), ANSWER_DEADLINE).await?)
+        let VolumesAnswer(volumes) = self.client.call(&addr, VOLUMES_PATH, &Question, ANSWER_DEADLINE).await?;
+        Ok(volumes)
     }
 
     fn peers(&self) -> Vec<(NodeId, String)> {
@@ -228,7 +234,7 @@ impl View {
         self.sight.borrow().is_alive(node)
     }
 
-    async fn ask<Q: serde::Serialize + Sync, A: DeserializeOwned>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
+    async fn ask<Q: Format + Sync, A: Format>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
         let asks = self.peers().into_iter().map(|(node, addr)| async move {
             if !self.is_alive(node) {
                 return Answer { node, answer: None };

@@ -2,6 +2,7 @@
 
 use super::drills;
 use super::pilot::Sight;
+use super::reads::VolumeReport;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::headroom::{Headroom, Victim};
@@ -137,6 +138,21 @@ pub(crate) fn camera(
         },
         last_drill: state.drills.results.get(camera.id).map(drills::result),
         warnings: Vec::new(),
+    }
+}
+
+pub(crate) fn volume(volume: VolumeReport) -> wire::Volume {
+    wire::Volume {
+        index: volume.index,
+        path: volume.path,
+        state: volume.state,
+        error: volume.error,
+        cameras: volume.cameras,
+        lag_seconds: volume.lag_seconds,
+        free_bytes: volume.free_bytes,
+        size_bytes: volume.size_bytes,
+        failures: volume.failures,
+        reattachments: volume.reattachments,
     }
 }
 

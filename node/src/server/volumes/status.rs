@@ -1,12 +1,12 @@
 //! What the node tells of its volumes: to heartbeats, metrics, the API and its own readiness.
 
+use super::super::reads::VolumeReport;
 use super::choice::Standing;
 use super::homes::Home;
 use super::slots::{Counts, Place, Role, Slot};
 use super::{Opened, Volumes, lock, standing_of, troubles};
 use crate::recorder::status::{Identity, Status};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Stats, Watermark};
@@ -72,9 +72,9 @@ impl Volumes {
         statuses
     }
 
-    /// As the API tells it.
-    pub(crate) fn wire(&self) -> Vec<wire::Volume> {
-        let volumes = self.statuses().into_iter().map(|volume| wire::Volume {
+    /// For peers and the API.
+    pub(crate) fn reports(&self) -> Vec<VolumeReport> {
+        let volumes = self.statuses().into_iter().map(|volume| VolumeReport {
             index: volume.index,
             path: volume.path,
             state: volume.state,

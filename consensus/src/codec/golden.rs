@@ -1,0 +1,297 @@
+//! Golden files: what this version writes, byte for byte, and that it reads what it wrote.
+//!
+//! A file is lines of a name and hexadecimal bytes. A change of a format shows here as a difference: it needs a new version and a new file, and the old file stays,
+//! to be migrated. `UPDATE_GOLDENFILES=1` writes them.
+
+use super::{CLUSTER_VERSION, Format, decode, encode};
+use crate::clocks::Heard;
+use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
+use crate::heartbeat::{Heartbeat, Probe, Progress, RecorderState};
+use crate::model::{
+    Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, Failback, FailureDomain, HeadroomRule,
+    HoldSpec, NodeSpec, OperatorName, Outcome, Protection, Refusal, Secret, SettingsChange, Source, Tls, Transport,
+};
+use crate::raft::log_store::Payload;
+use crate::raft::snapshot_file::SnapshotImage;
+use crate::raft::{self, LogId, SnapshotMeta, TypeConfig, Vote};
+use crate::routes::{
+    ClusterAnswer, ClusterRequest, Envelope, JoinAnswer, JoinRequest, SnapshotRequest, WriteAnswer, WriteRequest,
+};
+use crate::state::ClusterState;
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId, Rank};
+use holdfast_storage::time::Timestamp;
+use openraft::entry::{EntryPayload, RaftEntry as _};
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use std::fmt::Write as _;
+use std::path::Path;
+use uuid::Uuid;
+
+const AT: Timestamp = Timestamp(1_795_341_600_000_000);
+const CLUSTER: Uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+/// Compares what is written with the file, and what is read from the file with what was written.
+fn golden<T: Format>(file: &str, samples: &[(&str, T)]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{file}.v{}.txt", T::VERSION));
+    let lines = samples.iter().map(|(name, sample)| format!("{name} {}\n", hex(&encode(sample).unwrap())));
+    let written: String = lines.collect();
+    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &written).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(written, stored, "{file} is written otherwise than before: that is a new version");
+    for line in stored.lines() {
+        let (name, bytes) = line.rsplit_once(' ').unwrap();
+        let read: T = decode(&unhex(bytes)).unwrap_or_else(|error| panic!("{file}, {name}: {error}"));
+        assert_eq!(hex(&encode(&read).unwrap()), bytes, "{file}, {name}: what is read is not what was written");
+    }
+}
+
+fn node(number: u32) -> NodeSpec {
+    let name = format!("node{number}");
+    NodeSpec {
+        failure_domain: "rack-a".parse::<FailureDomain>().unwrap(),
+        bitrate_capacity_bps: Some(400_000_000),
+        labels: [("zone".to_owned(), "south".to_owned())]
+            .into_iter()
+            .collect::<std::collections::BTreeMap<_, _>>()
+            .try_into()
+            .unwrap(),
+        ..NodeSpec::new(&name, &format!("10.0.0.{number}:8481"), &format!("10.0.0.{number}:8480")).unwrap()
+    }
+}
+
+fn camera() -> CameraSpec {
+    let plain = CameraSpec::new("gate", "rtsps://10.0.1.9/main").unwrap();
+    CameraSpec {
+        source: Source {
+            credentials: Some(Credentials::new("viewer".to_owned(), Some(Secret("p".to_owned()))).unwrap()),
+            transport: Transport::Udp,
+            audio: Audio::Off,
+            stall_after_ms: Some(20_000),
+            tls: Tls::Insecure,
+            budget_bps: Some(64_000_000),
+            ..plain.source
+        },
+        protection: Protection::Gapless,
+        preferred_node: Some(NodeId(2)),
+        labels: node(1).labels,
+        node_labels: node(1).labels,
+        ..plain
+    }
+}
+
+fn commands() -> Vec<(&'static str, Command)> {
+    let (owner, successor) = (NodeId(1), Some(NodeId(2)));
+    let op = AssignmentOp::Place { owner, mirror: None, successor };
+    let start = DrillStart { camera: CameraId(1), expect: Epoch(1), successor, began_at: AT, refusal: None };
+    let refused = DrillStart { refusal: Some(Refusal::failure("no room")), ..start.clone() };
+    let step = |op| DrillStep { camera: CameraId(1), drill: DrillId(1), op };
+    let settings = SettingsChange {
+        headroom: Some(HeadroomRule::Strict),
+        headroom_over_domains: Some(true),
+        failback: Some(Failback::Prefer),
+        failback_after_s: Some(60),
+        drill_every_s: Some(86_400),
+        retention_classes: Some(Default::default()),
+    };
+    let hold = HoldSpec { reason: "case 7".parse().unwrap(), camera: CameraId(1), from: AT, to: None };
+    vec![
+        ("initialize", Command::Initialize { cluster: CLUSTER, node: node(1) }),
+        ("join-node", Command::JoinNode { spec: node(2), attempt: CLUSTER }),
+        ("report-for-duty", Command::ReportForDuty { node: NodeId(2), spec: node(2) }),
+        ("create-camera", Command::CreateCamera { spec: camera(), only_after: None }),
+        ("update-camera", Command::UpdateCamera { camera: CameraId(1), spec: camera(), expect_revision: 1 }),
+        ("assign", Command::Assign { changes: vec![AssignmentChange { camera: CameraId(1), expect: Epoch(0), op }] }),
+        ("change-settings", Command::ChangeSettings(settings)),
+        ("create-hold", Command::CreateHold { spec: hold }),
+        ("begin-drill", Command::BeginDrill { node: None, is_scheduled: false, starts: vec![start, refused] }),
+        (
+            "step-drills",
+            Command::StepDrills {
+                steps: vec![
+                    step(DrillOp::HandBack { failure: None }),
+                    step(DrillOp::End { outcome: Outcome::Passed, reason: None, is_handed_back: true }),
+                ],
+            },
+        ),
+        ("begin-rebalance", Command::BeginRebalance),
+        ("end-rebalance", Command::EndRebalance { since: AT }),
+        ("set-duty", Command::SetDuty { node: NodeId(2), duty: Duty::Draining }),
+        ("finalize-version", Command::FinalizeVersion { version: CLUSTER_VERSION }),
+        ("delete-hold", Command::DeleteHold { hold: HoldId(1) }),
+        ("delete-camera", Command::DeleteCamera { camera: CameraId(1) }),
+        ("remove-node", Command::RemoveNode { node: NodeId(2), force: true }),
+    ]
+}
+
+fn entry(command: Command) -> LogEntry {
+    command.by(Actor::Operator(OperatorName::admin()), AT)
+}
+
+/// The state after all that does not take something away again.
+fn state() -> ClusterState {
+    let mut state = ClusterState::default();
+    for (name, command) in commands().into_iter().take(8) {
+        // A headroom that is strict and gapless cameras that are drilled are not the codec's matter.
+        let refused = state.apply(entry(command)).err();
+        assert_eq!(refused, None, "{name}");
+    }
+    state
+}
+
+fn log_id(index: u64) -> LogId {
+    LogId { leader_id: LeaderId { term: 3, node_id: 1 }, index }
+}
+
+fn vote() -> Vote {
+    Vote { leader_id: LeaderId { term: 3, node_id: 1 }, committed: true }
+}
+
+fn image() -> SnapshotImage {
+    let meta = SnapshotMeta { last_log_id: Some(log_id(9)), ..SnapshotMeta::default() };
+    SnapshotImage { meta, state: encode(&state()).unwrap() }
+}
+
+#[test]
+fn log_entries() {
+    let mut samples: Vec<(&str, Payload)> =
+        commands().into_iter().map(|(name, command)| (name, EntryPayload::Normal(entry(command)))).collect();
+    let by = |actor| EntryPayload::Normal(Command::BeginRebalance.by(actor, AT));
+    samples.extend([
+        ("blank", EntryPayload::Blank),
+        ("by-node", by(Actor::Node(NodeId(3)))),
+        ("by-system", by(Actor::System)),
+    ]);
+    golden("log-entry", &samples);
+}
+
+#[test]
+fn states_and_snapshots() {
+    golden(
+        "state",
+        &[
+            ("founded", {
+                let mut state = ClusterState::default();
+                state.apply(entry(commands().remove(0).1)).unwrap();
+                state
+            }),
+            ("full", state()),
+        ],
+    );
+    golden("snapshot", &[("full", image())]);
+}
+
+#[test]
+fn heartbeats() {
+    let progress = Progress {
+        camera: CameraId(1),
+        epoch: Epoch(7),
+        rank: Rank::Successor,
+        state: RecorderState::Failing,
+        watermark: Some(AT),
+        first_keyframe: Some(AT),
+        error: Some("connection refused".to_owned()),
+        bitrate_bps: Some(4_000_000),
+    };
+    let heartbeat = Heartbeat {
+        from: NodeId(2),
+        boot: 1_795_341_500_000_000,
+        sequence: 9,
+        sent_at: AT,
+        writable: true,
+        recorders: vec![progress],
+        probes: vec![Probe { camera: CameraId(2), reachable: true }],
+    };
+    golden("heartbeat", &[("full", heartbeat)]);
+    golden("heard", &[("full", Heard { received: AT, answered: AT })]);
+}
+
+#[test]
+fn messages_of_members() {
+    golden("envelope", &[("full", Envelope { cluster: CLUSTER, to: NodeId(2) })]);
+    golden("write-request", &[("full", WriteRequest { entry: entry(commands().remove(1).1), deadline_ms: 1_900 })]);
+    let skipped = Skipped { camera: CameraId(1), why: Rejection::UnknownCamera(CameraId(1)) };
+    let applied = |outcome| WriteAnswer::Applied { outcome: raft::Outcome(outcome), index: 12 };
+    golden(
+        "write-answer",
+        &[
+            ("done", applied(Ok(Response::Done))),
+            ("assigned", applied(Ok(Response::Assigned { applied: 1, skipped: vec![skipped] }))),
+            ("rejected", applied(Err(Rejection::NotFinalized { needs: 2, finalized: 1 }))),
+            ("not-leader", WriteAnswer::NotLeader { leader: Some(NodeId(3)) }),
+            ("unknown", WriteAnswer::Unknown),
+        ],
+    );
+    golden("join-request", &[("full", JoinRequest { spec: node(2), attempt: CLUSTER, at: AT })]);
+    golden(
+        "join-answer",
+        &[
+            ("joined", JoinAnswer::Joined { node: NodeId(2), cluster: CLUSTER }),
+            ("rejected", JoinAnswer::Rejected(Rejection::TooOld { speaks: 1, finalized: 2 })),
+            ("unavailable", JoinAnswer::Unavailable("no leader".to_owned())),
+        ],
+    );
+    golden("cluster-request", &[("full", ClusterRequest)]);
+    golden("cluster-answer", &[("full", ClusterAnswer(CLUSTER))]);
+}
+
+#[test]
+fn messages_of_raft() {
+    let entries = vec![raft::Entry::new(log_id(10), EntryPayload::Normal(entry(Command::BeginRebalance)))];
+    let append: AppendEntriesRequest<TypeConfig> =
+        AppendEntriesRequest { vote: vote(), prev_log_id: Some(log_id(9)), entries, leader_commit: Some(log_id(8)) };
+    golden("raft-append", &[("full", append)]);
+    golden("raft-append-answer", &[("success", AppendEntriesResponse::<TypeConfig>::Success)]);
+    golden(
+        "raft-vote",
+        &[(
+            "full",
+            VoteRequest::<TypeConfig> { vote: vote(), last_log_id: Some(log_id(9)), leadership_transfer: false },
+        )],
+    );
+    golden(
+        "raft-vote-answer",
+        &[("full", VoteResponse::<TypeConfig> { vote: vote(), vote_granted: true, last_log_id: Some(log_id(9)) })],
+    );
+    golden("raft-snapshot", &[("full", SnapshotRequest { vote: vote(), image: image() })]);
+}
+
+#[test]
+fn a_command_is_used_once_every_member_knows_it_and_its_version_is_finalised() {
+    let mut state = state();
+    let apply = |state: &mut ClusterState, command| state.apply(entry(command)).map_err(|rejection| rejection.code());
+    // As if this version's commands were newer than what the cluster has finalised.
+    state.version = 0;
+    assert_eq!(apply(&mut state, Command::BeginRebalance), Err("not-finalized"));
+    assert_eq!(state.check_usable(&Command::BeginRebalance).unwrap_err().code(), "not-finalized");
+    state.version = 1;
+    assert_eq!(apply(&mut state, Command::BeginRebalance), Ok(Response::Done));
+
+    let finalize = |version| Command::FinalizeVersion { version };
+    assert_eq!(apply(&mut state, finalize(2)), Err("not-upgraded"), "its members speak version 1");
+    for number in [1, 2] {
+        let spec = NodeSpec { version: 2, ..node(number) };
+        let report = Command::ReportForDuty { node: NodeId(number.into()), spec };
+        assert_eq!(apply(&mut state, report), Ok(Response::Done));
+        let finalized = apply(&mut state, finalize(2));
+        assert_eq!(finalized, if number == 1 { Err("not-upgraded") } else { Ok(Response::Done) });
+    }
+    assert_eq!(apply(&mut state, finalize(1)), Err("invalid"), "there is no way back");
+    let old = Command::JoinNode { spec: node(3), attempt: Uuid::nil() };
+    assert_eq!(apply(&mut state, old), Err("too-old"));
+    assert_eq!(apply(&mut state, Command::ReportForDuty { node: NodeId(2), spec: node(2) }), Err("too-old"));
+    assert_eq!(state.version, 2);
+}
