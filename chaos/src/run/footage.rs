@@ -134,8 +134,13 @@ mod tests {
 
     #[test]
     fn sound_is_no_frame_without_a_stamp() {
-        let sound =
-            Frame { data: vec![7; 9].into(), decode_time: 0, duration: 9, composition_offset: 0, keyframe: true };
+        let sound = Frame {
+            data: vec![7; 9].into(),
+            decode_time: 0,
+            duration: 9,
+            composition_offset: 0,
+            access: Some(AccessPoint::Sync),
+        };
         let sound = build_chunk(TrackKind::Audio, 1, Timestamp(0), &[sound]).unwrap().concat();
         let mut footage = Footage::default();
         footage.add(&[chunk(0..2, 0), sound].concat()).unwrap();

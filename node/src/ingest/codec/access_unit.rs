@@ -394,7 +394,9 @@ impl AccessUnits {
         self.last_rtp = Some(unit.rtp);
         let is_damaged = unit.is_damaged || unit.picture.is_headless;
         let access = self.access(&unit, is_damaged);
-        let parameters = access.and_then(|_| self.parameters(unit.picture.pps));
+        // Recording may have to begin without an access point: what decodes it is announced as soon as it is known.
+        let is_asked = access.is_some() || self.announced.is_none();
+        let parameters = if is_asked { self.parameters(unit.picture.pps, access.is_some()) } else { None };
         out.extend([MediaFrame {
             track: TrackKind::Video,
             rtp: unit.rtp,
@@ -439,8 +441,8 @@ impl AccessUnits {
         (unit.picture.is_intra() && is_late).then_some(AccessPoint::Open)
     }
 
-    /// What decodes from an access point on, where it was not announced yet.
-    fn parameters(&mut self, pps: Option<u8>) -> Option<Arc<TrackParameters>> {
+    /// What decodes from here on, where it was not announced yet.
+    fn parameters(&mut self, pps: Option<u8>, is_access: bool) -> Option<Arc<TrackParameters>> {
         if self.announced.is_some() && !self.sets.has_changed() {
             return None;
         }
@@ -451,6 +453,8 @@ impl AccessUnits {
                 self.announced = Some(Arc::new(parameters));
                 self.announced.clone()
             }
+            // They may come with the next access point.
+            Err(_) if !is_access => None,
             Err(why) => {
                 if self.refused.as_ref() != Some(&why) {
                     tracing::warn!(why, "the camera's parameter sets cannot be used");

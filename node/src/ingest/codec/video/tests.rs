@@ -404,6 +404,16 @@ fn h265_sets_of_a_description_decode_the_first_picture() {
 }
 
 #[test]
+fn what_decodes_is_announced_before_an_access_point_too() {
+    let mut stream = Stream::new(H264);
+    stream.frame(0, &[P]);
+    stream.frame(1, &[SPS, PPS, P]);
+    stream.frame(2, &[SPS, PPS, IDR]);
+    let announced: Vec<_> = stream.end().iter().map(|frame| frame.parameters.is_some()).collect();
+    assert_eq!(announced, [false, true, false]);
+}
+
+#[test]
 fn sets_that_cannot_be_used_are_named() {
     let mut stream = Stream::with_fmtp(H264, Some("sprop-parameter-sets=!!!,"));
     stream.frame(0, &[IDR]);
