@@ -21,6 +21,11 @@ pub const CHUNK_FRAMES_MAX: usize = 512;
 /// A hole between two chunks that is worth an entry in the gap ledger, in microseconds.
 const HOLE_US_MIN: i64 = 100_000;
 
+/// Distances between frames that are remembered as the camera's rhythm.
+const USUAL_SPANS: usize = 8;
+/// So many times the usual distance is a pause: frames are missing.
+const USUAL_SPANS_MAX: i64 = 3;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub duration_us: i64,
@@ -87,6 +92,8 @@ pub struct Chunker {
     last_decode: Option<Timestamp>,
     /// The last two distances between frames, the newest first: the smaller one is how long a frame lasts, so that one pause does not count.
     spans_us: [Option<i64>; 2],
+    /// The last distances between frames, however long: the smallest is the camera's rhythm.
+    usual_us: [Option<i64>; USUAL_SPANS],
     /// End of the last chunk.
     end: Option<Timestamp>,
     after_loss: bool,
@@ -103,6 +110,7 @@ impl Chunker {
             open_bytes: 0,
             last_decode: None,
             spans_us: [None; 2],
+            usual_us: [None; USUAL_SPANS],
             end: None,
             after_loss: false,
         }
@@ -154,6 +162,7 @@ impl Chunker {
     /// Time begins anew: what comes next has no relation to the chunks before, which must have been flushed.
     pub fn restart(&mut self) {
         (self.end, self.last_decode, self.spans_us) = (None, None, [None; 2]);
+        self.usual_us = [None; USUAL_SPANS];
     }
 
     /// End of the last chunk, if any.
@@ -188,15 +197,26 @@ impl Chunker {
 
     fn learn_span(&mut self, decode: Timestamp, lost: bool) {
         let last = self.last_decode.replace(decode).filter(|_| !lost);
+        if let Some(last) = last {
+            self.usual_us.rotate_right(1);
+            self.usual_us[0] = Some(decode.micros_since(last));
+        }
         if let Some(span_us) = last.map(|last| decode.micros_since(last)).filter(|span_us| *span_us <= FRAME_US_MAX) {
             self.spans_us = [Some(span_us), self.spans_us[0]];
         }
     }
 
+    /// Where nothing was lost, frames are missing only where the camera usually sends more of them.
     fn hole_before(&self, decode: Timestamp, lost: bool) -> Option<(Timestamp, Timestamp)> {
         let end = self.end.filter(|_| self.open.is_empty())?;
         let hole_us = decode.micros_since(end);
-        (hole_us > if lost { 0 } else { HOLE_US_MIN }).then_some((end, decode))
+        let usual_us = self.usual_us.iter().flatten().min().copied();
+        let least_us = match usual_us {
+            _ if lost => 0,
+            Some(usual_us) => HOLE_US_MIN.max(usual_us.saturating_mul(USUAL_SPANS_MAX)),
+            None => FRAME_US_MAX,
+        };
+        (hole_us > least_us).then_some((end, decode))
     }
 
     /// How many frames come in so long a time: known where the last two distances agree so well that the time is a whole number of them.

@@ -249,7 +249,10 @@ mod tests {
         AudioDepacketizer::new(&offer).unwrap()
     }
 
-    fn frames(depacketizer: &mut AudioDepacketizer, payload: &[u8]) -> (Vec<(i64, Vec<u8>)>, Result<(), Fault>) {
+    /// RTP time and bytes.
+    type Frames = Vec<(i64, Vec<u8>)>;
+
+    fn frames(depacketizer: &mut AudioDepacketizer, payload: &[u8]) -> (Frames, Result<(), Fault>) {
         let mut out = Vec::new();
         let outcome = depacketizer.push(&packet(payload), &mut out);
         (out.into_iter().map(|frame| (frame.rtp, frame.data.to_vec())).collect(), outcome)

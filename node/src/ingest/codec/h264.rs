@@ -11,10 +11,17 @@ const FU_A: u8 = 28;
 const FU_B: u8 = 29;
 
 /// Hands each part of a packet's payload to `each`. What follows a part that does not add up is left out.
-pub(super) fn parts<'a>(payload: &'a [u8], mut each: impl FnMut(Part<'a>) -> Result<(), Fault>) -> Result<(), Fault> {
+/// `is_interleaved`: `packetization-mode=2`, which alone has packets with decoding order numbers; some
+/// cameras send other things under their types.
+pub(super) fn parts<'a>(
+    payload: &'a [u8],
+    is_interleaved: bool,
+    mut each: impl FnMut(Part<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
     let (header, rest) = payload.split_first().ok_or(Fault::Empty)?;
     match header & 0x1f {
         STAP_A => aggregated(rest, 0, each),
+        STAP_B | MTAP16 | MTAP24 | FU_B if !is_interleaved => Err(Fault::Payload),
         // Decoding order numbers are not looked at: packets are handled in the order in which they were sent.
         STAP_B => aggregated(rest.get(2..).ok_or(Fault::Payload)?, 0, each),
         MTAP16 => aggregated(rest.get(2..).ok_or(Fault::Payload)?, 3, each),

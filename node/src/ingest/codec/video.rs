@@ -11,16 +11,16 @@ const PEEK_BYTES: usize = 16;
 
 pub(crate) struct VideoDepacketizer {
     codec: VideoCodec,
-    /// H.265 with decoding order numbers.
-    has_donl: bool,
+    /// Packets have decoding order numbers: H.264's interleaved mode, H.265 with `sprop-max-don-diff`.
+    has_numbers: bool,
     units: AccessUnits,
 }
 
 impl VideoDepacketizer {
     /// `fmtp`: the format parameters of the SDP; `timescale`: RTP clock rate, in Hz.
     pub(crate) fn new(codec: VideoCodec, timescale: u32, fmtp: Option<&str>) -> Self {
-        let has_donl = codec == VideoCodec::H265 && fmtp.is_some_and(has_donl);
-        Self { codec, has_donl, units: AccessUnits::new(codec, timescale, fmtp) }
+        let has_numbers = fmtp.is_some_and(|fmtp| has_numbers(codec, fmtp));
+        Self { codec, has_numbers, units: AccessUnits::new(codec, timescale, fmtp) }
     }
 
     /// Takes the next packet; frames that it completes go to `out`.
@@ -33,8 +33,8 @@ impl VideoDepacketizer {
         let units = &mut self.units;
         let each = |part: Part<'_>| units.part(packet, &part);
         let outcome = match self.codec {
-            VideoCodec::H264 => h264::parts(packet.payload, each),
-            VideoCodec::H265 => h265::parts(packet.payload, self.has_donl, each),
+            VideoCodec::H264 => h264::parts(packet.payload, self.has_numbers, each),
+            VideoCodec::H265 => h265::parts(packet.payload, self.has_numbers, each),
         };
         self.units.end_packet(packet, out);
         outcome
@@ -81,17 +81,22 @@ impl VideoDepacketizer {
         };
         // What is wrong with the payload shows when its parts are taken.
         let _ = match self.codec {
-            VideoCodec::H264 => h264::parts(payload, each),
-            VideoCodec::H265 => h265::parts(payload, self.has_donl, each),
+            VideoCodec::H264 => h264::parts(payload, self.has_numbers, each),
+            VideoCodec::H265 => h265::parts(payload, self.has_numbers, each),
         };
         first
     }
 }
 
-fn has_donl(fmtp: &str) -> bool {
-    fmtp.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
-        let difference = value.trim().parse::<u32>().unwrap_or(0);
-        name.trim().eq_ignore_ascii_case("sprop-max-don-diff") && difference > 0
+/// RFC 6184, 8.1 `packetization-mode`; RFC 7798, 7.1 `sprop-max-don-diff`.
+fn has_numbers(codec: VideoCodec, fmtp: &str) -> bool {
+    let (parameter, least) = match codec {
+        VideoCodec::H264 => ("packetization-mode", 2),
+        VideoCodec::H265 => ("sprop-max-don-diff", 1),
+    };
+    let mut named = fmtp.split(';').filter_map(|text| text.split_once('='));
+    named.any(|(name, value)| {
+        name.trim().eq_ignore_ascii_case(parameter) && value.trim().parse::<u32>().is_ok_and(|value| value >= least)
     })
 }
 

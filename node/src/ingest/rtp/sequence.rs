@@ -90,7 +90,7 @@ impl Sequence {
         self.stranger = None;
         let ahead = packet.number.wrapping_sub(source.next).cast_signed();
         if ahead < 0 {
-            return self.from_behind(packet, source, &mut deliver);
+            return self.take_behind(packet, source, &mut deliver);
         }
         self.behind = None;
         if ahead == 0 {
@@ -163,7 +163,7 @@ impl Sequence {
         }
     }
 
-    fn from_behind(
+    fn take_behind(
         &mut self,
         packet: &Received<'_>,
         source: Source,

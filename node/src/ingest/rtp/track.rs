@@ -24,7 +24,7 @@ pub(crate) struct RtpTrack {
 }
 
 pub(crate) enum Depacketizer {
-    Video(VideoDepacketizer),
+    Video(Box<VideoDepacketizer>),
     Audio(AudioDepacketizer),
 }
 

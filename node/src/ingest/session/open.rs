@@ -210,7 +210,7 @@ impl SetUp<'_> {
         let route = self.track(video.media).await?;
         let clock_hz = tracks::video_clock_hz(video.format);
         let depacketizer = VideoDepacketizer::new(video.codec, clock_hz, video.format.fmtp.as_deref());
-        Ok(received(video.format.payload_type, Depacketizer::Video(depacketizer), route))
+        Ok(received(video.format.payload_type, Depacketizer::Video(Box::new(depacketizer)), route))
     }
 
     /// The first audio track that can be recorded and that the camera sets up; video is recorded without it, too.

@@ -119,7 +119,7 @@ fn samples_are_what_the_camera_sent() {
 #[test]
 fn aggregates_and_fragments_are_put_together() {
     let long: Vec<u8> = IDR.iter().copied().chain((0..3000).map(|n| n as u8 | 1)).collect();
-    let mut stream = Stream::new(H264);
+    let mut stream = Stream::with_fmtp(H264, Some("packetization-mode=2"));
     let fragments = [fu_a(&long, 1..1000), fu_a(&long, 1000..2000), fu_a(&long, 2000..long.len())];
     stream.frame(0, &[&stap_a(&[SPS, PPS]), &fragments[0], &fragments[1], &fragments[2]]);
     let mut mtap = vec![26, 0, 0];
@@ -262,6 +262,18 @@ fn packets_that_cannot_be_used_cost_themselves_alone() {
     let frames = stream.end();
     assert_eq!(frames.len(), 1 + odd.len());
     assert!(frames[1..].iter().all(|frame| frame.data.ends_with(P)));
+}
+
+#[test]
+fn packets_of_the_interleaved_mode_are_something_else_outside_of_it() {
+    let mut stream = Stream::new(H264);
+    stream.frame(0, &[SPS, PPS, IDR]);
+    // What would be the first fragment of another IDR picture.
+    stream.frame(1, &[&[29, 0x85, 0, 0, 0x88, 0x80], P]);
+    assert_eq!(stream.faults, [Fault::Payload]);
+    let frames = stream.end();
+    assert_eq!(samples(&frames)[1], sample(&[P]));
+    assert!(frames.iter().all(|frame| !frame.is_damaged));
 }
 
 #[test]
