@@ -9,7 +9,6 @@ use holdfast_consensus::{Consensus, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

@@ -9,6 +9,8 @@ use super::node::{Node, Site, name_of};
 use super::wires::Wires;
 use super::{BUDGET, Outcome, Twist};
 use holdfast_consensus::Consensus;
+use holdfast_consensus::command::Command;
+use holdfast_consensus::model::Actor;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
@@ -240,7 +242,8 @@ impl World {
         let members: Vec<NodeId> = consensus.state().nodes.keys().collect();
         if members.len() > 1 {
             let gone = *self.random.pick(&members);
-            self.ask(asked, move |consensus| async move { drop(consensus.remove(gone, true, Timestamp(1)).await) });
+            let remove = Command::RemoveNode { node: gone, force: true }.by(Actor::System, Timestamp(1));
+            self.ask(asked, move |consensus| async move { drop(consensus.write(remove).await) });
         }
     }
 

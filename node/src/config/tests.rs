@@ -145,8 +145,8 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
         ),
         ("[storage]\nbuffer_bytes_max = 1", "storage.buffer_bytes_max: 1 is outside"),
         ("[cluster]\ncamera_capacity = 0", "cluster.camera_capacity: is 0 on a recorder"),
-        ("[cluster]\nbitrate_capacity_bps = 0", "bitrate_capacity_bps: must be at least 1"),
-        ("[cluster.labels]\n\"\" = \"north\"", "labels: must not be empty"),
+        ("[cluster]\nbitrate_capacity_bps = 0", "cluster.bitrate_capacity_bps: is 0; use at least 1"),
+        ("[cluster.labels]\n\"\" = \"north\"", "cluster.labels: has a key that is \"\""),
         ("[cluster]\nrole = \"witness\"\n[[storage.volume]]\npath = \"/v\"", "storage.volume: is set on a witness"),
         (
             "[[storage.volume]]\npath = \"/v\"\n[[storage.volume]]\npath = \"/v\"",
@@ -169,7 +169,7 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
         let message = message(&with(extra));
         assert!(message.contains(expected), "{extra}\n{message}");
     }
-    assert!(message("name = \"a b\"\ndata_dir = \"/d\"").contains("name: `a b` contains ' '"));
+    assert!(message("name = \"a b\"\ndata_dir = \"/d\"").contains("name: is \"a b\" (3 bytes); use 1 to 64"));
 }
 
 #[test]

@@ -225,3 +225,6 @@ fn bytes(result: Result<Bytes, ReadError>) -> Response {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;
