@@ -34,6 +34,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Has cameras spread evenly over the nodes again, and go to the nodes that they prefer. Asked twice, it begins anew.
     fn rebalance(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
+    /// Finalises the upgrade to the newest version that every member understands. Idempotent.
+    fn finalize(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
     fn settings(&self) -> impl Future<Output = Result<wire::Settings>> + Send;
     fn patch_settings(&self, patch: wire::SettingsPatch) -> impl Future<Output = Result<wire::Settings>> + Send;
 

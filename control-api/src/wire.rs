@@ -32,6 +32,9 @@ pub struct Cluster {
     /// A rebalance is under way.
     #[serde(default)]
     pub rebalancing: bool,
+    /// The newest version of the cluster's commands that is finalised; 0 while this node belongs to no cluster.
+    #[serde(default)]
+    pub version: u16,
 }
 
 /// Whether every camera would still be recorded if a node died now.
@@ -112,6 +115,9 @@ pub struct Node {
     /// Bits per second of the cameras that it owns; those that were not measured count 4 Mbit/s.
     #[serde(default)]
     pub bitrate_bps: u64,
+    /// The newest version of the cluster's commands that it understands.
+    #[serde(default)]
+    pub version: u16,
 }
 
 /// A node, by number or by name.

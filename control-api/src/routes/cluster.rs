@@ -28,6 +28,10 @@ pub(super) async fn join<B: Backend>(
     app.backend.join_cluster(join.peer).await.map(Json)
 }
 
+pub(super) async fn finalize<B: Backend>(State(app): State<App<B>>) -> Result<Json<Cluster>> {
+    app.backend.finalize().await.map(Json)
+}
+
 pub(super) async fn rebalance<B: Backend>(State(app): State<App<B>>) -> Result<(StatusCode, Json<Cluster>)> {
     app.backend.rebalance().await.map(|cluster| (StatusCode::ACCEPTED, Json(cluster)))
 }

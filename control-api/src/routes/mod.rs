@@ -94,6 +94,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster/init", post(cluster::init::<B>))
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
         .route("/api/v1/cluster/rebalance", post(cluster::rebalance::<B>))
+        .route("/api/v1/cluster/finalize", post(cluster::finalize::<B>))
         .route("/api/v1/settings", get(settings::show::<B>).patch(settings::change::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))

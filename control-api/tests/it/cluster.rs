@@ -51,6 +51,8 @@ async fn settings_are_changed_one_by_one_and_a_rebalance_is_asked_for() {
         let refusal = client.call("PATCH", "/api/v1/settings", Some(wrong)).await.refusal();
         assert_eq!(refusal, (422, "invalid".to_owned()), "{wrong}");
     }
+    let finalized = client.call("POST", "/api/v1/cluster/finalize", None).await;
+    assert_eq!((finalized.status.as_u16(), finalized.json()["version"].clone()), (200, json!(1)));
     let answer = client.call("POST", "/api/v1/cluster/rebalance", None).await;
     assert_eq!((answer.status.as_u16(), &answer.json()["rebalancing"]), (202, &json!(true)));
 }

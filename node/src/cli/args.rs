@@ -93,6 +93,8 @@ pub(super) enum ClusterCommand {
     Status,
     /// Spread cameras evenly over the nodes again, and bring them to the nodes that they prefer, without losing a frame
     Rebalance,
+    /// End an upgrade: use what the new version brings. Every node runs it by then; there is no way back
+    Finalize,
     /// Move all cameras of a node to others, without losing a frame, and give it none
     #[command(after_help = DRAIN_EXIT_CODES)]
     Drain(DrainArgs),

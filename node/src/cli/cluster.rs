@@ -32,6 +32,10 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
             api.call(Method::POST, &["cluster", "rebalance"], None::<&()>).await?;
             api.get(&["cluster"], &[]).await?
         }
+        ClusterCommand::Finalize => {
+            api.call(Method::POST, &["cluster", "finalize"], None::<&()>).await?;
+            api.get(&["cluster"], &[]).await?
+        }
         ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
         ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
     };
@@ -72,7 +76,8 @@ fn describe(cluster: &Cluster) -> String {
     let leader = cluster.leader.and_then(name);
     let alive = cluster.nodes.iter().filter(|node| node.alive).count();
     let head = format!(
-        "cluster   {id}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
+        "cluster   {id}\nversion   {}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
+        version(cluster),
         or_dash(cluster.this_node.and_then(name)),
         leader.as_deref().unwrap_or("none: changes fail, recording goes on"),
         cluster.term,
@@ -84,6 +89,18 @@ fn describe(cluster: &Cluster) -> String {
         cluster.failover_headroom.as_ref().map_or("not known yet".to_owned(), |known| headroom(cluster, known)),
     );
     format!("{head}{}\n{}", super::nodes::clock_warnings(&cluster.nodes), super::nodes::table(&cluster.nodes))
+}
+
+/// What is finalised, and whether all nodes understand more.
+fn version(cluster: &Cluster) -> String {
+    let known_by_all = cluster.nodes.iter().map(|node| node.version).min().unwrap_or(cluster.version);
+    if known_by_all > cluster.version {
+        return format!(
+            "{}; every node runs {known_by_all}: `holdfast cluster finalize` ends the upgrade",
+            cluster.version
+        );
+    }
+    cluster.version.to_string()
 }
 
 fn headroom(cluster: &Cluster, headroom: &FailoverHeadroom) -> String {

@@ -106,6 +106,14 @@ impl Backend for NodeBackend {
         self.cluster().await
     }
 
+    async fn finalize(&self) -> Result<wire::Cluster> {
+        let state = self.member()?.consensus.state();
+        let known_by_all = state.nodes.values().map(|node| node.spec.version).min();
+        let version = known_by_all.unwrap_or(state.version);
+        self.write(Command::FinalizeVersion { version }).await?;
+        self.cluster().await
+    }
+
     async fn settings(&self) -> Result<wire::Settings> {
         Ok(wire_views::settings(&self.member()?.consensus.state()))
     }

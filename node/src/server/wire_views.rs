@@ -25,6 +25,7 @@ pub(crate) fn no_cluster() -> wire::Cluster {
         cameras_recording: 0,
         failover_headroom: None,
         rebalancing: false,
+        version: 0,
     }
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&He
         voters: leadership.voters,
         failover_headroom: headroom.map(failover_headroom),
         rebalancing: state.rebalancing_since.is_some(),
+        version: state.version,
     }
 }
 
@@ -106,6 +108,7 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
             .filter(|_| sight.is_alive(node.id))
             .map(|offset| offset.micros / 1000),
         bitrate_bps: state.owned_by(node.id).map(|camera| bitrates.of(camera)).sum(),
+        version: node.spec.version,
     });
     nodes.collect()
 }

@@ -205,6 +205,7 @@ impl State {
             bitrate_bps: 0,
             cameras: self.cameras.len(),
             clock_offset_ms: None,
+            version: 1,
         }
     }
 
@@ -220,6 +221,7 @@ impl State {
             cameras_recording: 0,
             failover_headroom: None,
             rebalancing: self.rebalancing,
+            version: 1,
         }
     }
 
@@ -258,6 +260,10 @@ impl Backend for Fake {
 
     async fn join_cluster(&self, _peer: String) -> Result<wire::Cluster> {
         self.write(State::enter).await
+    }
+
+    async fn finalize(&self) -> Result<wire::Cluster> {
+        Ok(self.with(|state| state.cluster()))
     }
 
     async fn rebalance(&self) -> Result<wire::Cluster> {
