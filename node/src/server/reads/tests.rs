@@ -2,7 +2,7 @@
 
 use super::*;
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_storage::chunk::{ChunkMeta, GapCause};
+use holdfast_storage::chunk::{Access, ChunkMeta, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::fmt::Write as _;
@@ -54,15 +54,17 @@ fn chunk() -> ChunkEntry {
         start: AT,
         duration_us: 400_000,
         frames: 10,
-        keyframe_crc: Some(1),
+        access: Some(Access::sync(1)),
+        since_access_ms: Some(0),
         after_loss: false,
+        damaged: false,
     };
     ChunkEntry { meta, location: location() }
 }
 
 fn recorded() -> Recorded {
     let end = AT.plus_micros(1_000_000);
-    let span = Span { start: AT, end, node: NodeId(2), epoch: Epoch(4), rank: Rank::Owner };
+    let span = Span { start: AT, end, node: NodeId(2), epoch: Epoch(4), rank: Rank::Owner, damaged: false };
     let gap = Gap {
         camera: CAMERA,
         stream: StreamKind::Main,
