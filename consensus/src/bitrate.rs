@@ -59,6 +59,7 @@ mod tests {
                 first_keyframe: None,
                 error: None,
                 bitrate_bps,
+                patience_ms: None,
             };
             ((NodeId(node), camera), report)
         };

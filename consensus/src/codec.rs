@@ -1,16 +1,19 @@
-//! Versions of everything that is stored or sent between nodes: a byte that says which, then postcard.
+//! Versions of everything that is stored or sent between nodes: a byte that says which, then
+//! postcard.
 //!
-//! A type that changes gets the next version; what the version before wrote stays as a type of its own, named as
-//! [`Format::Previous`], and is migrated when it is read. What a newer version wrote is refused: it may say what this
-//! one would forget. A tighter limit is a change too, as decoding checks.
+//! A type that changes gets the next version; what the version before wrote stays as a type of its
+//! own, named as [`Format::Previous`], and is migrated when it is read. What a newer version wrote
+//! is refused: it may say what this one would forget. A tighter limit is a change too, as decoding
+//! checks.
 //!
-//! [`CLUSTER_VERSION`] is apart from these: it says which commands a node understands, and the leader uses a command
-//! only once all members do ([`crate::state`]).
+//! [`CLUSTER_VERSION`] is apart from these: it says which commands a node understands, and the
+//! leader uses a command only once all members do ([`crate::state`]).
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// What this build understands: the newest commands of the log, and the newest format of each message.
+/// What this build understands: the newest commands of the log, and the newest format of each
+/// message.
 pub const CLUSTER_VERSION: u16 = 1;
 
 /// Something that is stored or sent, with a version of its own.
@@ -91,7 +94,8 @@ pub fn decode<T: Format>(bytes: &[u8]) -> Result<T, CodecError> {
     }
 }
 
-/// Reads what [`encode`] wrote first, and returns what follows it. Only for types that never had another version.
+/// Reads what [`encode`] wrote first, and returns what follows it. Only for types that never had
+/// another version.
 ///
 /// # Errors
 /// See [`CodecError`].

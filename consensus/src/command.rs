@@ -1,4 +1,5 @@
-//! What can be asked of the replicated state, and what it answers. Types only; `state` applies them.
+//! What can be asked of the replicated state, and what it answers. Types only; `state` applies
+//! them.
 
 use crate::model::{Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
 use crate::model::{RetentionClassName, SettingsChange};
@@ -11,7 +12,8 @@ use uuid::Uuid;
 /// Steps of drills that a log line tells.
 const STEPS_TOLD_MAX: usize = 8;
 
-/// One entry of the Raft log: who wanted what, and when by the wall clock of the node that asked. Every replica applies the same.
+/// One entry of the Raft log: who wanted what, and when by the wall clock of the node that asked.
+/// Every replica applies the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
     pub at: Timestamp,
@@ -27,8 +29,8 @@ impl fmt::Display for LogEntry {
 }
 
 impl Command {
-    /// The version of the cluster ([`crate::codec::CLUSTER_VERSION`]) that brought this command, as it is filled in. A
-    /// command that gets a new field or kind of value says here since when.
+    /// The version of the cluster ([`crate::codec::CLUSTER_VERSION`]) that brought this command, as
+    /// it is filled in. A command that gets a new field or kind of value says here since when.
     #[must_use]
     pub fn since(&self) -> u16 {
         match self {
@@ -66,7 +68,8 @@ pub enum Command {
         cluster: Uuid,
         node: NodeSpec,
     },
-    /// A new member. The same `attempt` asked twice is answered with the same id, so that a lost answer can be asked for again.
+    /// A new member. The same `attempt` asked twice is answered with the same id, so that a lost
+    /// answer can be asked for again.
     JoinNode {
         spec: NodeSpec,
         attempt: Uuid,
@@ -76,19 +79,21 @@ pub enum Command {
         node: NodeId,
         spec: NodeSpec,
     },
-    /// `Stopping` asked of a node that drains changes nothing: an operator's drain outlives restarts.
+    /// `Stopping` asked of a node that drains changes nothing: an operator's drain outlives
+    /// restarts.
     SetDuty {
         node: NodeId,
         duty: Duty,
     },
-    /// Refused while the node holds cameras, unless `force`: then a camera's mirror, or the target of its handoff, owns it at once, and cameras that only
-    /// this node recorded are left without owner until they are placed again.
+    /// Refused while the node holds cameras, unless `force`: then a camera's mirror, or the target
+    /// of its handoff, owns it at once, and cameras that only this node recorded are left without
+    /// owner until they are placed again.
     RemoveNode {
         node: NodeId,
         force: bool,
     },
-    /// `only_after`: refuse where a camera was added after this one, because room was looked for without it; without it, refuse where room must be
-    /// looked for.
+    /// `only_after`: refuse where a camera was added after this one, because room was looked for
+    /// without it; without it, refuse where room must be looked for.
     CreateCamera {
         spec: CameraSpec,
         only_after: Option<CameraId>,
@@ -103,12 +108,13 @@ pub enum Command {
         camera: CameraId,
     },
     ChangeSettings(SettingsChange),
-    /// The upgrade to this version is done: what it brings may be used, and there is no way back. Refused until every
-    /// member runs it.
+    /// The upgrade to this version is done: what it brings may be used, and there is no way back.
+    /// Refused until every member runs it.
     FinalizeVersion {
         version: u16,
     },
-    /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the others apply.
+    /// Changes of who records what. Each stands alone: a stale one is skipped and reported, the
+    /// others apply.
     Assign {
         changes: Vec<AssignmentChange>,
     },
@@ -124,8 +130,9 @@ pub enum Command {
     EndRebalance {
         since: Timestamp,
     },
-    /// The successors of these cameras record beside their owners from now on, as if those had died. A user's, of one camera (no `node`), is refused where that cannot
-    /// be tried; of a node's cameras and of the schedule's that is told among the results.
+    /// The successors of these cameras record beside their owners from now on, as if those had
+    /// died. A user's, of one camera (no `node`), is refused where that cannot be tried; of a
+    /// node's cameras and of the schedule's that is told among the results.
     BeginDrill {
         node: Option<NodeId>,
         /// The cluster's schedule asked for it.
@@ -138,7 +145,8 @@ pub enum Command {
     },
 }
 
-/// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and set).
+/// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and
+/// set).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssignmentChange {
     pub camera: CameraId,
@@ -182,7 +190,8 @@ pub enum AssignmentOp {
     SetMirror {
         mirror: Option<NodeId>,
     },
-    /// Capacity is short: a camera of higher priority takes the place. `watermark` as in `TakeOver`.
+    /// Capacity is short: a camera of higher priority takes the place. `watermark` as in
+    /// `TakeOver`.
     Shed {
         watermark: Option<Timestamp>,
     },
@@ -206,7 +215,8 @@ pub struct Skipped {
     pub why: Rejection,
 }
 
-/// A command that the cluster refused. The same on every replica: it follows from the state and the command alone.
+/// A command that the cluster refused. The same on every replica: it follows from the state and the
+/// command alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejection {
     #[error("there is no node {0}; list the nodes to see their ids")]

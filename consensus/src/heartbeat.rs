@@ -44,6 +44,9 @@ pub struct Progress {
     /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes. On the wire in whole kilobits.
     #[serde(with = "kilobits")]
     pub bitrate_bps: Option<u64>,
+    /// How long the recorder may make no progress beyond the usual without anything being wrong with it or its node, in
+    /// milliseconds: its camera sends frames rarely, or has sent more than its budget and is left alone for so long.
+    pub patience_ms: Option<u32>,
 }
 
 /// A byte less for each recorder and each listener, four times a second.

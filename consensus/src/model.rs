@@ -1,8 +1,10 @@
-//! The replicated vocabulary, one file a noun: its types, their limits, and the one place where they are checked.
+//! The replicated vocabulary, one file a noun: its types, their limits, and the one place where
+//! they are checked.
 //!
-//! A value that could be wrong by itself is a type that cannot be: it is parsed, and decoding parses too, so that the
-//! API, the command line, the log and other members pass through the same check. What only a whole can get wrong, two
-//! fields against each other, is the whole's `check`, which `state` calls before it takes anything in.
+//! A value that could be wrong by itself is a type that cannot be: it is parsed, and decoding
+//! parses too, so that the API, the command line, the log and other members pass through the same
+//! check. What only a whole can get wrong, two fields against each other, is the whole's `check`,
+//! which `state` calls before it takes anything in.
 
 mod actor;
 mod assignment;

@@ -1,4 +1,5 @@
-//! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies name their version, both ways.
+//! What other members may ask of this one: Raft's messages, forwarded writes, joining. Bodies name
+//! their version, both ways.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
@@ -44,8 +45,9 @@ const SNAPSHOT_BYTES_MAX: usize = 128 << 20;
 const WRITE_BYTES_MAX: usize = 1 << 20;
 const JOIN_BYTES_MAX: usize = 64 << 10;
 
-/// Goes before every message but those of nodes that are no members yet, and says for whom it is, so that an address
-/// that another node (or cluster) took over answers no. What follows has a version of its own.
+/// Goes before every message but those of nodes that are no members yet, and says for whom it is,
+/// so that an address that another node (or cluster) took over answers no. What follows has a
+/// version of its own.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Envelope {
     pub(crate) cluster: Uuid,

@@ -1,4 +1,5 @@
-//! The replicated state and how commands change it. Deterministic: no clock, no randomness, no I/O; the same log gives the same state on every node.
+//! The replicated state and how commands change it. Deterministic: no clock, no randomness, no I/O;
+//! the same log gives the same state on every node.
 
 mod assign;
 mod cameras;
@@ -16,7 +17,8 @@ use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Owners of a camera that are remembered, newest last. Enough for 64 moves; older footage is found by asking every node.
+/// Owners of a camera that are remembered, newest last. Enough for 64 moves; older footage is found
+/// by asking every node.
 pub const TENURES_MAX: usize = 64;
 
 /// Everything that the cluster agrees on. Cheap to clone.
@@ -32,7 +34,8 @@ pub struct ClusterState {
     pub holds: Table<HoldId, Hold>,
     pub drills: Drills,
     pub settings: Settings,
-    /// The newest version of the cluster's commands that may be used: the way back to it is open, no further.
+    /// The newest version of the cluster's commands that may be used: the way back to it is open,
+    /// no further.
     pub version: u16,
     /// When the rebalance that is under way was asked for.
     pub rebalancing_since: Option<Timestamp>,
@@ -142,8 +145,9 @@ impl ClusterState {
         Ok(Response::Done)
     }
 
-    /// Refuses a command that a member may not understand, or that would close the way back before the upgrade is
-    /// finalised. The leader asks before it writes the command to the log: a member that does not know it could not read it.
+    /// Refuses a command that a member may not understand, or that would close the way back before
+    /// the upgrade is finalised. The leader asks before it writes the command to the log: a member
+    /// that does not know it could not read it.
     ///
     /// # Errors
     /// [`Rejection::NotFinalized`].

@@ -258,7 +258,17 @@ impl Simulation {
                 let (epoch, rank) = (wanted.epoch, wanted.rank);
                 let bitrate_bps = proof.and_then(|_| self.bitrates.get(&camera).copied());
                 let (watermark, first_keyframe, error) = (proof, proof, None);
-                let progress = Progress { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps };
+                let progress = Progress {
+                    camera,
+                    epoch,
+                    rank,
+                    state,
+                    watermark,
+                    first_keyframe,
+                    error,
+                    bitrate_bps,
+                    patience_ms: None,
+                };
                 self.progress.insert(me, progress);
             }
         }

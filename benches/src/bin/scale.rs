@@ -259,7 +259,17 @@ impl Leader {
     fn progress(&self, camera: CameraId, epoch: holdfast_storage::ids::Epoch, rank: Rank) -> Progress {
         let state = RecorderState::Recording;
         let (watermark, first_keyframe) = (Some(self.wall()), Some(WALL));
-        Progress { camera, epoch, rank, state, watermark, first_keyframe, error: None, bitrate_bps: Some(2_000_000) }
+        Progress {
+            camera,
+            epoch,
+            rank,
+            state,
+            watermark,
+            first_keyframe,
+            error: None,
+            bitrate_bps: Some(2_000_000),
+            patience_ms: None,
+        }
     }
 
     fn heartbeat(&mut self, from: NodeId, recorders: Vec<Progress>) -> Heartbeat {

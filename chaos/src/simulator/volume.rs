@@ -155,6 +155,7 @@ impl Volume {
             first_keyframe: mark.and_then(|mark| mark.first_keyframe),
             error: inner.failed.then(|| "the volume has failed".to_owned()).or(status.error),
             bitrate_bps: None,
+            patience_ms: None,
         }
     }
 

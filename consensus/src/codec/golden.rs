@@ -1,7 +1,8 @@
 //! Golden files: what this version writes, byte for byte, and that it reads what it wrote.
 //!
-//! A file is lines of a name and hexadecimal bytes. A change of a format shows here as a difference: it needs a new version and a new file, and the old file stays,
-//! to be migrated. `UPDATE_GOLDENFILES=1` writes them.
+//! A file is lines of a name and hexadecimal bytes. A change of a format shows here as a
+//! difference: it needs a new version and a new file, and the old file stays, to be migrated.
+//! `UPDATE_GOLDENFILES=1` writes them.
 
 use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::clocks::Heard;
@@ -145,7 +146,8 @@ fn entry(command: Command) -> LogEntry {
 fn state() -> ClusterState {
     let mut state = ClusterState::default();
     for (name, command) in commands().into_iter().take(8) {
-        // A headroom that is strict and gapless cameras that are drilled are not the codec's matter.
+        // A headroom that is strict and gapless cameras that are drilled are not the codec's
+        // matter.
         let refused = state.apply(entry(command)).err();
         assert_eq!(refused, None, "{name}");
     }
@@ -205,6 +207,7 @@ fn heartbeats() {
         first_keyframe: Some(AT),
         error: Some("connection refused".to_owned()),
         bitrate_bps: Some(4_000_000),
+        patience_ms: None,
     };
     let heartbeat = Heartbeat {
         from: NodeId(2),

@@ -4,7 +4,8 @@ use holdfast_storage::ids::{Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A move under way while the old owner still records: `to` records in `epoch` already and must prove it.
+/// A move under way while the old owner still records: `to` records in `epoch` already and must
+/// prove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handoff {
     pub to: NodeId,
@@ -26,7 +27,8 @@ pub struct Assignment {
     pub moved_at: Option<Timestamp>,
 }
 
-/// One owner's time with a camera, kept so that the timeline can name footage on a node that is down.
+/// One owner's time with a camera, kept so that the timeline can name footage on a node that is
+/// down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenure {
     pub epoch: Epoch,

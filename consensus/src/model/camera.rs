@@ -11,7 +11,8 @@ pub const PRIORITY_DEFAULT: u8 = 100;
 const NAME_CHARS_MAX: usize = 128;
 
 checked_text!(
-    /// A camera's name, for people: 1 to 128 characters, not only blanks, without control characters.
+    /// A camera's name, for people: 1 to 128 characters, not only blanks, without control
+    /// characters.
     CameraName,
     "name",
     |text| for_people(text, NAME_CHARS_MAX)

@@ -6,8 +6,8 @@ use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Drills that are remembered, the newest; and of how many cameras in all, unless one drill alone has more. The last
-/// result of each camera is kept besides.
+/// Drills that are remembered, the newest; and of how many cameras in all, unless one drill alone
+/// has more. The last result of each camera is kept besides.
 pub const DRILLS_MAX: usize = 200;
 pub const RESULTS_MAX: usize = 2_000;
 /// Bytes of a reason: what a camera answered may be long.
@@ -57,7 +57,7 @@ pub struct RunningDrill {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// The successor records provisionally, beside the owner.
+    /// The successor records provisionally, alongside the owner.
     TakingOver,
     /// The successor owns the camera in `epoch`.
     TakenOver { epoch: Epoch, gap_us: u64 },
@@ -66,7 +66,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// How long nobody would have recorded the camera, where that was measured.
+    /// How long the camera would not have been recorded, where that was measured.
     #[must_use]
     pub fn gap_us(&self) -> Option<u64> {
         match self {
@@ -83,7 +83,7 @@ pub enum Outcome {
     Passed,
     /// Some of that did not happen.
     Failed,
-    /// Something else happened to the camera meanwhile. It tells nothing about failover.
+    /// Something else happened to the camera during the drill. It says nothing about failover.
     Aborted,
 }
 
@@ -97,7 +97,8 @@ pub struct DrillResult {
     pub began_at: Timestamp,
     pub ended_at: Timestamp,
     pub outcome: Outcome,
-    /// From the drill's beginning to the successor's first durable keyframe, in microseconds; `None` where there was none.
+    /// From the drill's beginning to the successor's first durable keyframe, in microseconds;
+    /// `None` where there was none.
     pub gap_us: Option<u64>,
     pub is_handed_back: bool,
     /// Why it did not pass.
@@ -122,7 +123,7 @@ impl Refusal {
     }
 }
 
-/// What a camera's drill begins with, by whoever knows who lives.
+/// What a camera's drill begins with, by a node that knows which others are alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillStart {
     pub camera: CameraId,
@@ -134,7 +135,8 @@ pub struct DrillStart {
     pub refusal: Option<Refusal>,
 }
 
-/// A step of one camera's drill, applied only while that drill runs and the assignment is what it made of it.
+/// A step of one camera's drill, applied only while that drill runs and the assignment is what it
+/// made of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrillStep {
     pub camera: CameraId,
@@ -144,7 +146,8 @@ pub struct DrillStep {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DrillOp {
-    /// The successor has a durable keyframe: it is the owner now, as after a failover, and the owner its successor. `watermark`: of the old owner.
+    /// The successor has a durable keyframe: it is the owner now, as after a failover, and the
+    /// owner its successor. `watermark`: of the old owner.
     TakeOver {
         gap_us: u64,
         watermark: Option<Timestamp>,

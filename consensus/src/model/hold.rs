@@ -9,7 +9,8 @@ pub const HOLDS_MAX: usize = 1_000;
 const REASON_CHARS_MAX: usize = 512;
 
 checked_text!(
-    /// For people: whose wish a hold is, and why. 1 to 512 characters, not only blanks, without control characters.
+    /// For people: whose wish a hold is, and why. 1 to 512 characters, not only blanks, without
+    /// control characters.
     HoldReason,
     "reason",
     |text| for_people(text, REASON_CHARS_MAX)

@@ -1,4 +1,5 @@
-//! Labels: what cameras and nodes are marked with, and what a camera asks of the nodes that may record it.
+//! Labels: what cameras and nodes are marked with, and what a camera asks of the nodes that may
+//! record it.
 
 use super::text::{Invalid, identifier, printable};
 use serde::{Deserialize, Serialize};

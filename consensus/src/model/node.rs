@@ -85,11 +85,13 @@ pub struct NodeSpec {
     pub failure_domain: FailureDomain,
     /// Cameras that it may record at once.
     pub camera_capacity: u32,
-    /// Bits per second of all cameras that it may record at once; `None`: as many as `camera_capacity` allows.
+    /// Bits per second of all cameras that it may record at once; `None`: as many as
+    /// `camera_capacity` allows.
     pub bitrate_capacity_bps: Option<u64>,
     /// What cameras may ask for ([`super::CameraSpec::node_labels`]).
     pub labels: Labels,
-    /// The newest version of the cluster's commands that it understands ([`crate::codec::CLUSTER_VERSION`]).
+    /// The newest version of the cluster's commands that it understands
+    /// ([`crate::codec::CLUSTER_VERSION`]).
     pub version: u16,
 }
 

@@ -15,7 +15,8 @@ const DRILL_EVERY_S_MIN: u32 = 3600;
 /// A year: what is tried more rarely than that is not known to work.
 const DRILL_EVERY_S_MAX: u32 = 366 * 24 * 3600;
 
-/// What happens to a camera that would leave others, or itself, unrecorded after the loss of a node.
+/// What happens to a camera that would leave others, or itself, unrecorded after the loss of a
+/// node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadroomRule {
@@ -38,7 +39,8 @@ pub enum Failback {
 }
 
 checked_text!(
-    /// A retention class's name: 1 to 63 ASCII letters, digits, `-` and `_`; not `hold`, under which held footage is kept.
+    /// A retention class's name: 1 to 63 ASCII letters, digits, `-` and `_`; not `hold`, under
+    /// which held footage is kept.
     RetentionClassName,
     "retention_class",
     retention_class_name

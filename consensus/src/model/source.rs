@@ -14,7 +14,8 @@ const STALL_AFTER_MS: RangeInclusive<u64> = 1_000..=600_000;
 /// Bits per second.
 const BUDGET_BPS: RangeInclusive<u64> = 1_000_000..=10_000_000_000;
 
-/// `rtsp://` or `rtsps://` with a host, without credentials: those are kept apart, where they are secret.
+/// `rtsp://` or `rtsps://` with a host, without credentials: those are kept apart, where they are
+/// secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RtspUrl {
@@ -194,8 +195,8 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What proves that an `rtsps://` camera is the right one. As text: `system`, `insecure`, or `sha256:` and 64
-/// hexadecimal digits, with or without colons between the bytes.
+/// What proves that an `rtsps://` camera is the right one. As text: `system`, `insecure`, or
+/// `sha256:` and 64 hexadecimal digits, with or without colons between the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Tls {
@@ -204,7 +205,7 @@ pub enum Tls {
     System,
     /// Nothing: any certificate is taken.
     Insecure,
-    /// This certificate, whoever signed it.
+    /// This certificate, regardless of who signed it.
     Pinned(Fingerprint),
 }
 
@@ -275,7 +276,8 @@ pub struct Source {
     pub credentials: Option<Credentials>,
     pub transport: Transport,
     pub audio: Audio,
-    /// Milliseconds without a frame after which a session counts as stalled; `None`: by the camera's own rhythm.
+    /// Milliseconds without a frame after which a session counts as stalled; `None`: by the
+    /// camera's own rhythm.
     pub stall_after_ms: Option<u32>,
     /// Of an `rtsps://` camera.
     pub tls: Tls,

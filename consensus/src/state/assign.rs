@@ -168,7 +168,8 @@ impl ClusterState {
         }
     }
 
-    /// `lost`, the owner of `camera`, leaves: whoever records beside it is the owner now, so that its recording does not end before another begins.
+    /// `lost`, the owner of `camera`, leaves: whoever records beside it is the owner now, so that
+    /// its recording does not end before another begins.
     fn bereave(&mut self, camera: CameraId, at: Timestamp, lost: NodeId) {
         let now = self.assignments.get(camera).cloned().unwrap_or_default();
         let successor = now.successor.filter(|successor| *successor != lost);

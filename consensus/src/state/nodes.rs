@@ -60,9 +60,11 @@ impl ClusterState {
     pub(super) fn set_duty(&mut self, id: NodeId, duty: Duty) -> Result<Response, Rejection> {
         let node = self.node_mut(id)?;
         match (node.duty, duty) {
-            // Whoever drains has nothing to hand over by stopping, and `Stopping` would end with the restart.
+            // A node that drains has nothing to hand over by stopping, and `Stopping` would end with
+            // the restart.
             (Duty::Draining, Duty::Stopping) => {}
-            // Only its next process may say that it takes cameras again: one that hands them over must not be given more.
+            // Only its next process may say that it takes cameras again: one that hands them over
+            // must not be given more.
             (Duty::Stopping, Duty::Active) => {}
             _ => node.duty = duty,
         }

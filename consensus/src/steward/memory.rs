@@ -21,6 +21,8 @@ pub const QUIET_MAX: Duration = Duration::from_secs(8);
 pub const STARTING_MAX: Duration = Duration::from_secs(5);
 /// A recorder that starts, or says nothing, is given this long in all.
 pub const STALLED_MAX: Duration = Duration::from_secs(15);
+/// No recorder is given more time than this for want of frames or of a budget, whatever it says.
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 /// A camera is moved off a failing recorder at most once in this time; doubles while moves do not help.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(60);
 /// A target that proved nothing is not asked again for this long; doubles each time.
@@ -50,6 +52,7 @@ struct Watch {
     failing_since: Option<Duration>,
     starting_since: Option<Duration>,
     records: bool,
+    patience: Duration,
 }
 
 /// How an owner's recorder does, by what it says and by its progress.
@@ -63,11 +66,13 @@ pub(super) struct Health {
     quiet: Duration,
     /// It says that it records.
     records: bool,
+    /// How much longer than others it may make no progress ([`Progress::patience_ms`]).
+    patience: Duration,
 }
 
 impl Health {
     pub(super) fn is_well(self) -> bool {
-        self.failing.is_none() && self.records && self.quiet < QUIET_SURE
+        self.failing.is_none() && self.records && self.quiet < QUIET_SURE + self.patience
     }
 
     /// By what it said last, whether or not anything has come of it yet.
@@ -77,7 +82,8 @@ impl Health {
 
     /// It fails, and would have helped itself by now if it could.
     pub(super) fn is_sure(self) -> bool {
-        self.failing.is_some_and(|failing| failing >= FAILING_SURE || self.quiet >= QUIET_SURE)
+        let is_long = |failing| failing >= FAILING_SURE + self.patience || self.quiet >= QUIET_SURE + self.patience;
+        self.failing.is_some_and(is_long)
     }
 
     /// It gives no reason to move its camera, whatever the others know of that camera.
@@ -87,8 +93,8 @@ impl Health {
 
     /// It has failed, or shown nothing, for too long, whoever else may reach the camera.
     pub(super) fn is_over(self, is_away: bool) -> bool {
-        let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX };
-        let failing_max = if is_away { AWAY_MAX } else { FAILING_MAX };
+        let quiet_max = if self.records { QUIET_MAX } else { STALLED_MAX } + self.patience;
+        let failing_max = if is_away { AWAY_MAX } else { FAILING_MAX } + self.patience;
         match (self.failing, self.starting) {
             (Some(failing), _) => failing > failing_max,
             (None, Some(starting)) => starting > STARTING_MAX && self.quiet > quiet_max,
@@ -152,6 +158,7 @@ impl Memory {
             failing_since: None,
             starting_since: None,
             records: false,
+            patience: Duration::ZERO,
         };
         let watch = self.watches.entry(camera).or_insert_with(|| fresh.clone());
         if (watch.owner, watch.epoch) != (owner, epoch) {
@@ -222,12 +229,15 @@ impl Watch {
         self.take_in(now, progress.filter(|progress| progress.epoch == self.epoch));
         let since = |since: Duration| now.saturating_sub(since);
         let (failing, starting) = (self.failing_since.map(since), self.starting_since.map(since));
-        Health { failing, starting, quiet: since(self.progressed_at), records: self.records }
+        let (quiet, records, patience) = (since(self.progressed_at), self.records, self.patience);
+        Health { failing, starting, quiet, records, patience }
     }
 
     fn take_in(&mut self, now: Duration, report: Option<&Progress>) {
         let Some(report) = report else { return };
         self.records = report.state == RecorderState::Recording;
+        let patience = Duration::from_millis(u64::from(report.patience_ms.unwrap_or(0)));
+        self.patience = patience.min(PATIENCE_MAX);
         let starting_since = self.starting_since.or(Some(now));
         self.starting_since = starting_since.filter(|_| report.state == RecorderState::Starting);
         match report.state {
@@ -241,5 +251,55 @@ impl Watch {
             RecorderState::Recording => {}
         }
         self.watermark = report.watermark;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_storage::ids::Rank;
+
+    const CAMERA: CameraId = CameraId(1);
+    const OWNER: (NodeId, Epoch) = (NodeId(1), Epoch(1));
+
+    fn report(state: RecorderState, patience_ms: Option<u32>) -> Progress {
+        Progress {
+            camera: CAMERA,
+            epoch: OWNER.1,
+            rank: Rank::Owner,
+            state,
+            watermark: Some(Timestamp(1)),
+            first_keyframe: Some(Timestamp(1)),
+            error: None,
+            bitrate_bps: None,
+            patience_ms,
+        }
+    }
+
+    /// How a recorder is seen that has said the same for `seconds`.
+    fn after(state: RecorderState, patience_ms: Option<u32>, seconds: u64) -> Health {
+        let mut memory = Memory::default();
+        let report = report(state, patience_ms);
+        memory.watch(Duration::ZERO, CAMERA, OWNER, Some(&report));
+        memory.watch(Duration::from_secs(seconds), CAMERA, OWNER, Some(&report))
+    }
+
+    #[test]
+    fn a_camera_of_few_frames_is_recorded_as_it_should() {
+        let usual = after(RecorderState::Recording, None, 9);
+        assert!(usual.is_over(false) && !usual.is_well());
+        let slow = after(RecorderState::Recording, Some(28_000), 9);
+        assert!(!slow.is_over(false) && slow.is_well());
+        assert!(after(RecorderState::Recording, Some(28_000), 37).is_over(false), "it has stopped");
+    }
+
+    #[test]
+    fn a_camera_that_sends_too_much_stays_with_its_owner() {
+        let away = after(RecorderState::Failing, None, 6);
+        assert!(away.is_sure() && away.is_over(false));
+        let left_alone = after(RecorderState::Failing, Some(20_000), 6);
+        assert!(!left_alone.is_sure() && !left_alone.is_over(false));
+        let endless = after(RecorderState::Failing, Some(u32::MAX), PATIENCE_MAX.as_secs() + 20);
+        assert!(endless.is_over(true), "nothing is waited for without end");
     }
 }

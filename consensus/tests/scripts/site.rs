@@ -250,6 +250,7 @@ impl Site {
                     first_keyframe: if broken || connecting { first_keyframe } else { first_keyframe.or(Some(wall)) },
                     error: broken.then(|| "connection refused".to_owned()),
                     bitrate_bps: self.bitrates.get(&camera).copied(),
+                    patience_ms: None,
                 };
                 self.progress.insert(me, progress);
             }

@@ -1,4 +1,5 @@
-//! Cameras in JSON, and how a body becomes the replicated [`CameraSpec`]. What a camera may look like is the model's to say.
+//! Cameras in JSON, and how a body becomes the replicated [`CameraSpec`]. What a camera may look
+//! like is the model's to say.
 
 use super::{CameraDrill, NodeRef, present};
 use crate::error::ApiError;
@@ -34,7 +35,8 @@ pub struct NewSource {
     pub transport: Transport,
     #[serde(default)]
     pub audio: Audio,
-    /// Milliseconds without a frame after which it counts as stalled; `None` or 0: by the camera's own rhythm.
+    /// Milliseconds without a frame after which it counts as stalled; `None` or 0: by the camera's
+    /// own rhythm.
     #[serde(default)]
     pub stall_after_ms: Option<u32>,
     /// `system`, `insecure` or `sha256:…`, for `rtsps://`.
@@ -67,8 +69,9 @@ pub struct NewCamera {
     pub preferred_node: Option<NodeRef>,
 }
 
-/// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are replaced as a whole. `null` is refused: no field
-/// can be taken away but `username`, `password` and `preferred_node`, which an empty string removes.
+/// Body of `PATCH /cameras/{id}`: absent fields stay as they are, `labels` and `node_labels` are
+/// replaced as a whole. `null` is refused: no field can be taken away but `username`, `password`
+/// and `preferred_node`, which an empty string removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CameraPatch {
@@ -166,14 +169,15 @@ pub struct Assignment {
 /// How the camera's recording stands, as the answering node knows it from heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
-    /// `None` where nobody is known to record it.
+    /// `None` where no node is known to record it.
     pub state: Option<RecorderState>,
     pub node: Option<NodeId>,
-    /// Everything up to here is durable, with `node` or with those that recorded before it. While the same node records in the same epoch it never goes back,
-    /// also where the answering node was started anew.
+    /// Everything up to here is durable, with `node` or with those that recorded before it. While
+    /// the same node records in the same epoch it never goes back, also where the answering node
+    /// was started anew.
     pub watermark: Option<Timestamp>,
     pub error: Option<String>,
-    /// Why nobody records it, where that is so for longer than a moment.
+    /// Why no node records it, where that is so for longer than a moment.
     #[serde(default)]
     pub waits_for: Option<Lack>,
 }

@@ -48,7 +48,7 @@ pub enum SessionError {
     #[error("{}", redirected(.0.as_deref()))]
     Redirect(Option<String>),
     /// Fix the transport.
-    #[error("the camera refuses {}: set transport to {} or auto", carrier_name(*.0), carrier_name(other(*.0)))]
+    #[error("the camera offers {} only: set transport to {} or auto", carrier_name(other(*.0)).to_uppercase(), carrier_name(other(*.0)))]
     TransportRefused(Carrier),
     /// Fix the path of the URL.
     #[error("the camera does not know this path (RTSP {0}); check the URL")]
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn messages_say_what_to_do() {
         let udp = SessionError::TransportRefused(Carrier::Tcp).to_string();
-        assert_eq!(udp, "the camera refuses tcp: set transport to udp or auto");
+        assert_eq!(udp, "the camera offers UDP only: set transport to udp or auto");
         let elsewhere = SessionError::Redirect(Some("rtsp://other/1".to_owned())).to_string();
         assert!(elsewhere.contains("rtsp://other/1"), "{elsewhere}");
     }

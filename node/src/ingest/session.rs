@@ -101,6 +101,8 @@ pub struct Session {
     /// Bytes handled since others had their turn.
     spent_bytes: usize,
     budget: Budget,
+    /// How much longer than usual the camera may send no frame.
+    extra_patience: Option<Duration>,
 }
 
 /// Requests that keep the session alive at the camera (RFC 2326, 10.8 and 12.37).
@@ -160,6 +162,12 @@ impl Session {
         self.media.take_faults()
     }
 
+    /// How much longer than a camera of many frames a second this one may send none.
+    #[must_use]
+    pub fn extra_patience(&self) -> Option<Duration> {
+        self.extra_patience
+    }
+
     /// Why nothing that comes can be decoded, as far as the session knows.
     #[must_use]
     pub fn refused(&self) -> Option<&str> {
@@ -182,6 +190,7 @@ impl Session {
         let answers = self.keepalive.answered.is_some_and(|answered| answered > self.media.last_video);
         let by_rhythm = || self.media.rhythm.patience(self.deadlines.stall, answers);
         let patience = self.stall_after.unwrap_or_else(by_rhythm);
+        self.extra_patience = patience.checked_sub(self.deadlines.stall).filter(|extra| !extra.is_zero());
         let silent = now.saturating_duration_since(self.media.last_video);
         if silent >= patience {
             return Err(SessionError::Stalled(patience));
@@ -329,6 +338,7 @@ impl Session {
             alarm_at: now,
             spent_bytes: 0,
             budget: Budget::new(settings.budget_bps, mean_bps, now),
+            extra_patience: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! (see [`crate::ingest::wall`]). Where the camera's volume failed and another one goes on, a new session begins with the next chunk that starts at a
 //! keyframe, and what the old volume lost is a gap. A change of identity ends chunks, not the session.
 
+use super::awaited::Awaited;
 use super::chunker::{Cut, Limits, TimedFrame};
 use super::corrections::Corrections;
 use super::gaps::Ledger;
@@ -26,11 +27,6 @@ use std::time::{Duration, Instant};
 
 /// How long a step of the wall clock may wait for a keyframe to begin a new session at.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a session may send frames and none to begin at before it says so.
-const AWAITED: Duration = Duration::from_secs(3);
-/// After this long recording begins at any frame: footage that decoders must conceal is better than none.
-const AWAITED_MAX: Duration = Duration::from_secs(30);
 
 /// A session's first frames are held for this long, so that they anchor its clock together. No longer than a chunk by default: nothing is handed over later for it.
 const FIRST_WINDOW: Duration = Duration::from_millis(400);
@@ -84,8 +80,7 @@ pub struct Pipeline {
     anchored: bool,
     session: Option<SessionId>,
     last_session: SessionId,
-    /// Since when a session has sent frames of video, and none to begin at.
-    awaits_access_since: Option<Instant>,
+    awaited: Awaited,
     /// The session's volume is gone: the next one begins with a chunk that starts at a keyframe.
     awaits_keyframe: bool,
     /// Why nothing of what is stored of video can be decoded, up to the next access point: none
@@ -120,7 +115,7 @@ impl Pipeline {
             anchored: false,
             session: None,
             last_session: SessionId(0),
-            awaits_access_since: None,
+            awaited: Awaited::default(),
             awaits_keyframe: false,
             torn_by: None,
             video: None,
@@ -181,7 +176,7 @@ impl Pipeline {
         self.anchored = false;
         self.flush();
         self.session = None;
-        self.awaits_access_since = None;
+        self.awaited = Awaited::default();
         self.video = None;
         self.audio = None;
         self.corrections = Corrections::default();
@@ -273,35 +268,20 @@ impl Pipeline {
             return;
         }
         if self.session.is_some() || frame.access.is_some() {
-            self.awaits_access_since = None;
-            return;
-        }
-        let since = *self.awaits_access_since.get_or_insert(frame.received);
-        if frame.received.saturating_duration_since(since) >= AWAITED_MAX && self.video.is_some() {
-            tracing::warn!(
-                camera = %self.context.camera,
-                "the camera has sent no frame to begin at for {} s; recording begins at any",
-                AWAITED_MAX.as_secs()
-            );
-            frame.access = Some(AccessPoint::Recovery { frames: u16::MAX });
-            frame.is_damaged = true;
+            self.awaited = Awaited::default();
+        } else if self.awaited.frame(frame.received) && self.video.is_some() {
+            tracing::warn!(camera = %self.context.camera, "the camera sends no keyframe; recording begins at any frame");
+            (frame.access, frame.is_damaged) = (Some(AccessPoint::Recovery { frames: u16::MAX }), true);
         }
     }
 
     /// Where a session sends frames that cannot be recorded yet, its status and the ledger say so.
     fn say_what_is_awaited(&mut self, now: Instant, time: Timestamp) {
-        let Some(since) = self.awaits_access_since else { return };
-        let waited = now.saturating_duration_since(since);
-        if waited < AWAITED {
-            return;
+        if let Some(message) = self.awaited.message(now) {
+            let missing_since = self.recorded_until.unwrap_or(self.began);
+            self.ledger.open(missing_since, time, GapCause::AwaitsKeyframe);
+            self.context.status.awaiting(message);
         }
-        let missing_since = self.recorded_until.unwrap_or(self.began);
-        self.ledger.open(missing_since, time, GapCause::AwaitsKeyframe);
-        let seconds = waited.as_secs();
-        self.context.status.awaiting(format!(
-            "the camera sends frames, and none to begin at for {seconds} s: it waits for a keyframe; set the camera \
-             to send one every few seconds"
-        ));
     }
 
     fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool, corrected: bool) {

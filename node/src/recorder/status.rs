@@ -7,6 +7,7 @@ use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// In what epoch and capacity a recorder records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,8 @@ pub struct Status {
     pub faults: Vec<(Fault, u64)>,
     /// Wall time per RTP time of video in parts per billion, where that was learnt from arrivals.
     pub clock_rate_ppb: Option<i64>,
+    /// How long it may make no progress beyond the usual: its camera sends rarely, or is left alone because it sent too much.
+    pub patience: Option<Duration>,
 }
 
 /// The shared side of [`Status`]: one writer, any readers.
@@ -125,6 +128,7 @@ struct Told {
     first_keyframe: Option<Timestamp>,
     received_until: Option<Timestamp>,
     clock_rate_ppb: Option<i64>,
+    patience: Option<Duration>,
 }
 
 impl StatusCell {
@@ -137,6 +141,7 @@ impl StatusCell {
             first_keyframe: None,
             received_until: None,
             clock_rate_ppb: None,
+            patience: None,
         };
         Self { camera, stream, counters: Counters::default(), faults: FaultCounters::default(), told: Mutex::new(told) }
     }
@@ -160,6 +165,7 @@ impl StatusCell {
             counts: self.counters.read(),
             faults: self.faults.occurred().collect(),
             clock_rate_ppb: told.clock_rate_ppb,
+            patience: told.patience,
         }
     }
 
@@ -202,6 +208,11 @@ impl StatusCell {
         if told.state == RecorderState::Failing {
             told.state = RecorderState::Starting;
         }
+    }
+
+    /// Nothing may come for so much longer than usual.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.told().patience = patience;
     }
 
     /// A session is open and sends nothing that can be recorded yet; why.

@@ -31,6 +31,9 @@ const AT_ONCE_FAILURES_MAX: u32 = 2;
 /// A session that lasted this long makes the next failure worth a line in the log again.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
+/// A camera that was left alone for its budget is given this long after its next attempt to show that it keeps it.
+const LEFT_ALONE_MARGIN: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub limits: Limits,
@@ -98,6 +101,8 @@ struct Recorder {
     backoff: Backoff,
     memory: CameraMemory,
     logged: Option<&'static str>,
+    /// As the status has it.
+    patience: Option<Duration>,
     keeper: Keeper,
 }
 
@@ -208,6 +213,7 @@ impl Recorder {
             backoff: Backoff::default(),
             memory: CameraMemory::default(),
             logged: None,
+            patience: None,
             keeper: Keeper { pipeline, control, housekeeping: every(options.housekeeping) },
         }
     }
@@ -266,7 +272,7 @@ impl Recorder {
         let error = loop {
             match self.keeper.until(session.next()).await {
                 Ok(Ok(item)) => {
-                    self.note_faults(&mut session);
+                    self.note(&mut session);
                     if let Err(error) = self.keeper.pipeline.item(item) {
                         break error;
                     }
@@ -280,7 +286,7 @@ impl Recorder {
                 }
             }
         };
-        self.note_faults(&mut session);
+        self.note(&mut session);
         if self.keeper.pipeline.is_recording() {
             self.backoff.reset();
         }
@@ -302,6 +308,9 @@ impl Recorder {
             SessionError::OverBudget { .. } => self.backoff.next_delay_over_budget(random()),
             _ => self.backoff.next_delay(random()),
         };
+        // Another node would fare no better with a camera that sends too much.
+        let is_left_alone = matches!(error, SessionError::OverBudget { .. });
+        self.set_patience(is_left_alone.then_some(delay + LEFT_ALONE_MARGIN));
         self.status.failing(told(error, now.wall, delay));
         if self.logged.replace(error.class()) != Some(error.class()) {
             tracing::warn!(class = error.class(), %error, next_attempt_in = ?delay, "not recording; trying again");
@@ -309,9 +318,17 @@ impl Recorder {
         delay
     }
 
-    fn note_faults(&self, session: &mut Session) {
+    /// Takes note of what the session found out about the camera.
+    fn note(&mut self, session: &mut Session) {
         if let Some(faults) = session.take_faults() {
             self.status.faults.add(&faults);
+        }
+        self.set_patience(session.extra_patience());
+    }
+
+    fn set_patience(&mut self, patience: Option<Duration>) {
+        if std::mem::replace(&mut self.patience, patience) != patience {
+            self.status.set_patience(patience);
         }
     }
 

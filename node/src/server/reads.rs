@@ -1,4 +1,5 @@
-//! What a node tells its peers of its own recordings: `/read/*` on the peer port. Messages have types and versions of their own, apart from the API's JSON.
+//! What a node tells its peers of its own recordings: `/read/*` on the peer port. Messages have
+//! types and versions of their own, apart from the API's JSON.
 
 use super::pilot::Sight;
 use super::scrub;
@@ -30,8 +31,8 @@ const REQUEST_BYTES_MAX: usize = 4096;
 pub(crate) struct Recorded {
     pub(crate) spans: Vec<Span>,
     pub(crate) gaps: Vec<Gap>,
-    /// Whether this is all that the node holds: no volume is away, and all segments of former processes are listed. Where it is false, a hole in
-    /// the spans is not known to be a gap.
+    /// Whether this is all that the node holds: no volume is away, and all segments of former
+    /// processes are listed. Where it is false, a hole in the spans is not known to be a gap.
     pub(crate) complete: bool,
 }
 

@@ -224,6 +224,7 @@ mod tests {
             first_keyframe: Some(Timestamp(0)),
             error: None,
             bitrate_bps: None,
+            patience_ms: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Compares what a node serves of an odd camera with what the camera sent. The comparison is pure.
 
 use crate::table::Row;
-use holdfast_camera::{CameraHandle, Sent, count};
+use holdfast_camera::{CameraHandle, Oddity, Sent, count};
 use holdfast_chaos::Result;
 use holdfast_chaos::oracle::MARGIN;
 use holdfast_chaos::run::{Footage, fetch};
@@ -94,8 +94,9 @@ fn frames(row: &Row, number: u32, sent: &[Sent], seen: &Seen) -> Option<String> 
             seen.error.as_deref().unwrap_or("no error is shown"),
         )
     };
-    // Units that come between frames, with a time of their own, are frames of their own.
-    let may_be_unstamped = row.oddity.name().contains("between-frames");
+    // Units that come between frames, with a time of their own, are frames of their own; and a frame that lost its first
+    // packet is kept, as far as it came.
+    let may_be_unstamped = row.oddity.name().contains("between-frames") || matches!(row.oddity, Oddity::Loss(_));
     (!is_whole || (seen.footage.unstamped > 0 && !may_be_unstamped)).then(text)
 }
 

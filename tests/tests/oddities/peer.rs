@@ -2,7 +2,7 @@
 
 use crate::judge::Seen;
 use crate::table::Row;
-use holdfast_camera::{ClockOddity, Handle, Oddity};
+use holdfast_camera::{ClockOddity, Handle, Oddity, PayloadOddity};
 use holdfast_chaos::site::Site;
 use holdfast_chaos::{Error, Result, ffmpeg};
 use std::path::{Path, PathBuf};
@@ -55,9 +55,17 @@ pub(crate) async fn complaints(site: &Site, row: &Row, seen: &Seen, peer: Option
     let (Some(file), true) = (&seen.file, ffmpeg::is_installed().await) else { return Ok(None) };
     let path = site.dir().join(format!("{}.mp4", row.name()));
     std::fs::write(&path, file).map_err(|source| Error::Io { what: "write the export".into(), source })?;
-    let said = ffmpeg::complaints(&path).await?;
+    // Its copy lost other packets, and began at another picture.
+    if matches!(row.oddity, Oddity::Loss(_) | Oddity::Payload(PayloadOddity::OpenGop)) {
+        return Ok(None);
+    }
+    // What it says of times of its own output is about neither file.
+    let of_decoders = |said: String| -> String {
+        said.lines().filter(|line| !line.starts_with("[null @")).map(|line| format!("{line}\n")).collect()
+    };
+    let said = of_decoders(ffmpeg::complaints(&path).await?);
     let of_peer = match peer {
-        Some(peer) => ffmpeg::complaints(peer).await?,
+        Some(peer) => of_decoders(ffmpeg::complaints(peer).await?),
         // It has no copy to compare with: then a clock that no player can follow is no reason to complain.
         None if matches!(row.oddity, Oddity::Clock(ClockOddity::ClockBackward | ClockOddity::ClockFrozen)) => {
             return Ok(None);

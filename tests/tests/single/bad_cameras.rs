@@ -22,7 +22,7 @@ const ERRORS: [(&str, &str); 8] = [
     ("no-video", "no video track"),
     ("mjpeg", "unsupported video codec"),
     ("vp8", "unsupported video codec"),
-    ("absurd", "description of its stream (SDP) cannot be used"),
+    ("absurd", "no video track"),
     ("garbage", ""),
 ];
 

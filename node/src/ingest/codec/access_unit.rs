@@ -267,10 +267,11 @@ impl AccessUnits {
     }
 
     fn ends_before(&self, unit: &Unit, packet: &Packet<'_>, first: Option<Nal>) -> bool {
-        if unit.picture.slices == 0 && unit.fragment_at.is_none() && !self.is_skipping {
-            return false;
-        }
         let is_same_time = unit.rtp == packet.rtp;
+        if unit.picture.slices == 0 && unit.fragment_at.is_none() && !self.is_skipping {
+            // What it waits for was lost.
+            return packet.lost > 0 && !is_same_time;
+        }
         let Some(first) = first else { return packet.lost > 0 && !is_same_time };
         if let Nal::Slice(slice) = first {
             if slice.begins_picture == Some(false) && !self.is_skipping {
@@ -386,6 +387,7 @@ impl AccessUnits {
         self.end_fragment();
         let Some(unit) = self.open.take() else { return };
         if std::mem::take(&mut self.is_skipping) || unit.picture.slices == 0 {
+            self.lost = self.lost.saturating_add(unit.lost);
             self.arena.clear();
             return;
         }

@@ -1,12 +1,10 @@
-//! The payload format of H.265 (RFC 7798, 4.4): single NAL units, aggregation, fragmentation, and what PACI packets
-//! carry. Pure.
+//! The payload format of H.265 (RFC 7798, 4.4): single NAL units, aggregation, fragmentation. Pure.
 
 use super::Fault;
 use super::access_unit::Part;
 
 const AGGREGATION: u8 = 48;
 const FRAGMENTATION: u8 = 49;
-const PACI: u8 = 50;
 
 /// Hands each part of a packet's payload to `each`. `has_donl`: decoding order numbers are there (`sprop-max-don-diff`
 /// above 0); they are not looked at.
@@ -21,8 +19,8 @@ pub(super) fn parts<'a>(
     match header[0] >> 1 & 0x3f {
         AGGREGATION => aggregated(rest, donl_bytes, each),
         FRAGMENTATION => fragment(*header, rest, donl_bytes, each),
-        PACI => paci(*header, rest, has_donl, &mut each),
-        51..=63 => Err(Fault::Payload),
+        // Packets with extensions (PACI, RFC 7798, 4.4.4) and what is not defined: no decoder knows them.
+        50..=63 => Err(Fault::Payload),
         _ if has_donl => {
             // The number lies between the header and the rest.
             let body = rest.get(2..).ok_or(Fault::Payload)?;
@@ -65,25 +63,5 @@ fn fragment<'a>(
         each(Part::First { header, header_bytes: 2, body, is_last })
     } else {
         each(Part::Next { body, is_last })
-    }
-}
-
-/// A packet with extensions before what it carries (RFC 7798, 4.4.4).
-fn paci<'a>(
-    header: [u8; 2],
-    rest: &'a [u8],
-    has_donl: bool,
-    each: &mut impl FnMut(Part<'a>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let (fields, rest) = rest.split_first_chunk::<2>().ok_or(Fault::Payload)?;
-    let fields = u16::from_be_bytes(*fields);
-    let (carried, extension_bytes) = ((fields >> 9 & 0x3f) as u8, usize::from(fields >> 4 & 0x1f));
-    let body = rest.get(extension_bytes..).ok_or(Fault::Payload)?;
-    let header = [header[0] & 1 | (fields >> 8 & 0x80) as u8 | carried << 1, header[1]];
-    match carried {
-        AGGREGATION => aggregated(body, if has_donl { 2 } else { 0 }, each),
-        FRAGMENTATION => fragment(header, body, if has_donl { 2 } else { 0 }, each),
-        50.. => Err(Fault::Payload),
-        _ => each(Part::First { header, header_bytes: 2, body, is_last: true }),
     }
 }

@@ -12,6 +12,8 @@ const RECEIVE_BYTES: usize = 4 << 20;
 /// Tries to find a free even port and the one above it (RFC 3550, 11).
 const TRIES_MAX: usize = 32;
 
+/// Packets in a row from one other address after which it counts as the camera's.
+const OTHER_PACKETS_MIN: u32 = 16;
 const RTP_EMPTY: [u8; 12] = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const RTCP_EMPTY: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 0];
 
@@ -22,6 +24,10 @@ pub(crate) struct UdpPair {
     /// The even port.
     pub(crate) port: u16,
     camera: IpAddr,
+    /// Whether packets came from the camera's address; else another one that sends is followed in the end.
+    has_heard: bool,
+    /// An address that sends, of a camera that does not, and how many packets.
+    other: Option<(IpAddr, u32)>,
 }
 
 impl UdpPair {
@@ -38,7 +44,7 @@ impl UdpPair {
             match bind(local, other) {
                 Ok(second) => {
                     let (rtp, rtcp) = if port == even { (first, second) } else { (second, first) };
-                    return Ok(Self { rtp, rtcp, port: even, camera });
+                    return Ok(Self { rtp, rtcp, port: even, camera, has_heard: false, other: None });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
                 Err(error) => return Err(error),
@@ -47,28 +53,46 @@ impl UdpPair {
         Err(last)
     }
 
-    /// The next packet of one of the sockets, from any port of the camera; what others send is left out and counted in `strangers`.
+    /// The next packet of one of the sockets, from any port of the camera; what others send is left out and
+    /// counted in `strangers`.
     pub(crate) fn poll(
-        &self,
+        &mut self,
         context: &mut Context<'_>,
         is_rtcp: bool,
         buffer: &mut [u8],
         strangers: &mut u32,
     ) -> Poll<io::Result<usize>> {
-        let socket = if is_rtcp { &self.rtcp } else { &self.rtp };
         loop {
+            let socket = if is_rtcp { &self.rtcp } else { &self.rtp };
             let mut read = ReadBuf::new(buffer);
             match socket.poll_recv_from(context, &mut read) {
-                Poll::Ready(Ok(from)) if from.ip().to_canonical() == self.camera.to_canonical() => {
-                    return Poll::Ready(Ok(read.filled().len()));
+                Poll::Ready(Ok(from)) => {
+                    let bytes = read.filled().len();
+                    if self.is_cameras(from.ip().to_canonical()) {
+                        return Poll::Ready(Ok(bytes));
+                    }
+                    *strangers = strangers.saturating_add(1);
                 }
-                Poll::Ready(Ok(_)) => *strangers = strangers.saturating_add(1),
                 // An ICMP error of something sent before.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// A camera with several addresses may send from another one: it is followed where it alone sends.
+    fn is_cameras(&mut self, from: IpAddr) -> bool {
+        if from == self.camera.to_canonical() {
+            self.has_heard = true;
+            return true;
+        }
+        if self.has_heard {
+            return false;
+        }
+        let packets = self.other.filter(|(address, _)| *address == from).map_or(0, |(_, packets)| packets);
+        self.other = Some((from, packets.saturating_add(1)));
+        packets >= OTHER_PACKETS_MIN
     }
 
     /// Opens the way for the camera's packets in firewalls that let only answers in. What the camera does with it does not matter.

@@ -160,7 +160,7 @@ fn adopt(media: Option<&mut Media>, stray: Option<String>) {
 /// `96 rest`.
 fn numbered(value: &str) -> Option<(u8, &str)> {
     let (number, rest) = value.split_once(|c: char| c.is_ascii_whitespace())?;
-    Some((number.parse().ok()?, rest.trim()))
+    Some((number.parse().ok().filter(|number| *number < 128)?, rest.trim()))
 }
 
 #[cfg(test)]

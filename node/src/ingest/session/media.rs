@@ -140,7 +140,7 @@ impl Media {
         for at in 0..self.tracks.len() {
             for is_rtcp in [false, true] {
                 for _ in 0..PACKETS_PER_TURN {
-                    let Route::Udp(pair) = &self.tracks[at].route else { break };
+                    let Route::Udp(pair) = &mut self.tracks[at].route else { break };
                     let mut strangers = 0;
                     let polled = pair.poll(context, is_rtcp, &mut buffer, &mut strangers);
                     (0..strangers).for_each(|_| self.count(Fault::Source));

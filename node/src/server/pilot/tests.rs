@@ -38,6 +38,7 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         first_keyframe: Some(WALL),
         error: None,
         bitrate_bps: None,
+        patience_ms: None,
     }];
     let recorders = if from == 2 { recorders } else { Vec::new() };
     Event::Link(LinkEvent::Heartbeat(Heartbeat {

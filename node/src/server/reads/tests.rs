@@ -103,6 +103,7 @@ fn progress() -> Progress {
         first_keyframe: Some(AT),
         error: None,
         bitrate_bps: Some(4_000_000),
+        patience_ms: None,
     }
 }
 

@@ -114,6 +114,7 @@ impl Volumes {
             first_keyframe: mark.and_then(|mark| first_keyframe(mark, status.first_keyframe)),
             error: trouble.or(status.error),
             bitrate_bps: lock(&self.inner.homes).get(status.camera).and_then(Home::measured_bitrate_bps),
+            patience_ms: status.patience.map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
         }
     }
 

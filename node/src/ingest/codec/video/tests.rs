@@ -228,6 +228,43 @@ fn a_lost_packet_damages_its_unit_and_no_other() {
 }
 
 #[test]
+fn a_lost_end_with_its_marker_bit_costs_no_other_unit() {
+    let sei = [0x06, 5, 1, 0xaa, 0x80];
+    let long: Vec<u8> = P.iter().copied().chain([0x55; 300]).collect();
+    for believed in [0, 80] {
+        let mut stream = Stream::new(H264);
+        stream.frame(0, &[SPS, PPS, IDR]);
+        (1..=believed).for_each(|n| stream.frame(n, &[&sei, P]));
+        let at = believed + 1;
+        stream.packet(at * FRAME, false, 0, &sei);
+        stream.packet(at * FRAME, false, 0, &fu_a(&long, 1..100));
+        stream.now += Duration::from_millis(40);
+        for (n, lost) in [(at + 1, 1), (at + 2, 0), (at + 3, 0)] {
+            stream.packet(n * FRAME, false, lost, &sei);
+            stream.packet(n * FRAME, false, 0, &fu_a(&long, 1..100));
+            stream.packet(n * FRAME, true, 0, &fu_a(&long, 100..long.len()));
+            stream.now += Duration::from_millis(40);
+        }
+        let frames = stream.end();
+        assert_eq!(times(&frames), (0..=at + 3).collect::<Vec<_>>());
+        let damaged: Vec<_> = frames.iter().filter(|frame| frame.is_damaged).map(|frame| frame.rtp / FRAME).collect();
+        assert_eq!(damaged, [at]);
+    }
+}
+
+#[test]
+fn a_unit_whose_picture_is_lost_is_no_part_of_the_next() {
+    let sei: Vec<u8> = [0x06, 5, 0xff, 0xff].into_iter().chain([0x55; 300]).collect();
+    let mut stream = Stream::new(H264);
+    stream.frame(0, &[SPS, PPS, IDR]);
+    stream.packet(FRAME, false, 0, &fu_a(&sei, 1..100));
+    stream.packet(2 * FRAME, true, 2, P);
+    let frames = stream.end();
+    assert_eq!(samples(&frames)[1..], [sample(&[P])]);
+    assert_eq!(frames[1].lost_packets, 2);
+}
+
+#[test]
 fn a_lost_picture_is_counted_before_the_next() {
     let mut stream = Stream::new(H264);
     stream.frame(0, &[SPS, PPS, IDR]);
@@ -365,7 +402,7 @@ fn an_access_unit_above_the_bound_is_left_out() {
 }
 
 #[test]
-fn h265_fragments_aggregates_and_paci() {
+fn h265_fragments_and_aggregates_are_put_together() {
     let (vps, sps, pps) = h265_sets();
     let idr = [19 << 1, 1, 0b1010_0000, 1, 2, 3, 4, 5];
     let mut stream = Stream::new(H265);
@@ -376,13 +413,11 @@ fn h265_fragments_aggregates_and_paci() {
         .collect();
     let fragment = |flags: u8, body: &[u8]| [&[49 << 1, 1, flags | 19][..], body].concat();
     stream.frame(0, &[&aggregate, &fragment(0x80, &idr[2..5]), &fragment(0x40, &idr[5..])]);
-    // PACI: A 0, cType 1, PHSsize 1, F0..2 and Y 0.
     let cra = [21 << 1, 1, 0b1010_0000, 9];
     let trail = [1 << 1, 1, 0b1101_0000, 9];
-    let fields = (u16::from(trail[0] >> 1) << 9 | 1 << 4).to_be_bytes();
-    stream.frame(1, &[&[&[50 << 1, 1, fields[0], fields[1], 0xee][..], &trail[2..]].concat()]);
+    stream.frame(1, &[&[50 << 1, 1, 2, 0x10, 0xee, 9], &trail]);
     stream.frame(2, &[&cra]);
-    assert_eq!(stream.faults, []);
+    assert_eq!(stream.faults, [Fault::Payload], "a packet with extensions");
     let frames = stream.end();
     assert_eq!(samples(&frames), [sample(&[&vps, &sps, &pps, &idr]), sample(&[&trail]), sample(&[&cra])]);
     let access: Vec<_> = frames.iter().map(|frame| frame.access).collect();

@@ -41,6 +41,7 @@ fn sight(recorder: RecorderState, watermark: i64) -> Sight {
         first_keyframe: Some(Timestamp(0)),
         error: None,
         bitrate_bps: None,
+        patience_ms: None,
     };
     Sight {
         verdicts: [(OWNER, Verdict::Alive)].into(),
