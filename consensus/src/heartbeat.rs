@@ -30,6 +30,7 @@ pub enum RecorderState {
 
 /// How far one recorder is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Sent", into = "Sent")]
 pub struct Progress {
     pub camera: CameraId,
     pub epoch: Epoch,
@@ -41,15 +42,46 @@ pub struct Progress {
     pub first_keyframe: Option<Timestamp>,
     /// Why it is failing, in words for the operator, without credentials.
     pub error: Option<String>,
-    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes. On the wire in whole kilobits.
-    #[serde(with = "kilobits")]
+    /// What the camera sends, as measured over the last seconds, in bits per second; `None` where nothing comes. On the
+    /// wire in whole kilobits.
     pub bitrate_bps: Option<u64>,
     /// How long the recorder may make no progress beyond the usual without anything being wrong with it or its node, in
     /// milliseconds: its camera sends frames rarely, or has sent more than its budget and is left alone for so long.
     pub patience_ms: Option<u32>,
 }
 
-/// A byte less for each recorder and each listener, four times a second.
+/// [`Progress`] on the wire, where each byte counts for each recorder and each listener, four times a second: what most
+/// recorders have nothing to say of takes one byte together.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    camera: CameraId,
+    epoch: Epoch,
+    rank: Rank,
+    state: RecorderState,
+    watermark: Option<Timestamp>,
+    first_keyframe: Option<Timestamp>,
+    unusual: Option<(Option<String>, Option<u32>)>,
+    #[serde(with = "kilobits")]
+    bitrate_bps: Option<u64>,
+}
+
+impl From<Progress> for Sent {
+    fn from(progress: Progress) -> Self {
+        let Progress { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps, patience_ms } =
+            progress;
+        let unusual = (error.is_some() || patience_ms.is_some()).then_some((error, patience_ms));
+        Self { camera, epoch, rank, state, watermark, first_keyframe, unusual, bitrate_bps }
+    }
+}
+
+impl From<Sent> for Progress {
+    fn from(sent: Sent) -> Self {
+        let Sent { camera, epoch, rank, state, watermark, first_keyframe, unusual, bitrate_bps } = sent;
+        let (error, patience_ms) = unusual.unwrap_or_default();
+        Self { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps, patience_ms }
+    }
+}
+
 mod kilobits {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -270,7 +270,7 @@ impl AccessUnits {
         let is_same_time = unit.rtp == packet.rtp;
         if unit.picture.slices == 0 && unit.fragment_at.is_none() && !self.is_skipping {
             // What it waits for was lost.
-            return packet.lost > 0 && !is_same_time;
+            return !is_same_time && (packet.lost > 0 || unit.lost > 0 || unit.is_damaged);
         }
         let Some(first) = first else { return packet.lost > 0 && !is_same_time };
         if let Nal::Slice(slice) = first {

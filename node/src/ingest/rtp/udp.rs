@@ -24,7 +24,7 @@ pub(crate) struct UdpPair {
     /// The even port.
     pub(crate) port: u16,
     camera: IpAddr,
-    /// Whether packets came from the camera's address; else another one that sends is followed in the end.
+    /// Whether RTP packets came from the camera's address; else another one that sends is followed in the end.
     has_heard: bool,
     /// An address that sends, of a camera that does not, and how many packets.
     other: Option<(IpAddr, u32)>,
@@ -68,7 +68,7 @@ impl UdpPair {
             match socket.poll_recv_from(context, &mut read) {
                 Poll::Ready(Ok(from)) => {
                     let bytes = read.filled().len();
-                    if self.is_cameras(from.ip().to_canonical()) {
+                    if self.is_cameras(from.ip().to_canonical(), is_rtcp) {
                         return Poll::Ready(Ok(bytes));
                     }
                     *strangers = strangers.saturating_add(1);
@@ -82,12 +82,12 @@ impl UdpPair {
     }
 
     /// A camera with several addresses may send from another one: it is followed where it alone sends.
-    fn is_cameras(&mut self, from: IpAddr) -> bool {
+    fn is_cameras(&mut self, from: IpAddr, is_rtcp: bool) -> bool {
         if from == self.camera.to_canonical() {
-            self.has_heard = true;
+            self.has_heard |= !is_rtcp;
             return true;
         }
-        if self.has_heard {
+        if self.has_heard || is_rtcp {
             return false;
         }
         let packets = self.other.filter(|(address, _)| *address == from).map_or(0, |(_, packets)| packets);

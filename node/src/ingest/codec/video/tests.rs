@@ -259,9 +259,13 @@ fn a_unit_whose_picture_is_lost_is_no_part_of_the_next() {
     stream.frame(0, &[SPS, PPS, IDR]);
     stream.packet(FRAME, false, 0, &fu_a(&sei, 1..100));
     stream.packet(2 * FRAME, true, 2, P);
+    // Sets came, their picture did not, but for its last fragment.
+    stream.packet(3 * FRAME, false, 0, &stap_a(&[SPS, PPS]));
+    stream.packet(3 * FRAME, true, 4, &fu_a(&[IDR, &[0x55; 300]].concat(), 200..304));
+    stream.packet(4 * FRAME, true, 0, P);
     let frames = stream.end();
-    assert_eq!(samples(&frames)[1..], [sample(&[P])]);
-    assert_eq!(frames[1].lost_packets, 2);
+    assert_eq!(samples(&frames)[1..], [sample(&[P]), sample(&[P])]);
+    assert_eq!((frames[1].lost_packets, frames[2].lost_packets), (2, 4));
 }
 
 #[test]
