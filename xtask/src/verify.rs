@@ -1,4 +1,5 @@
-//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus, interop tests, power cuts and chaos scenarios, with a summary at the end.
+//! `cargo xtask verify`: format, lints, tests, crash exploration, simulated failover and consensus, interop tests, power cuts, chaos scenarios and odd cameras, with a
+//! summary at the end.
 //!
 //! What needs one processor, or waits for most of its time, runs beside its like; tests have the machine to themselves, because some of them have deadlines.
 
@@ -81,11 +82,13 @@ fn verify(options: &Options) -> ExitCode {
         steps.note("interop", Outcome::LeftOut("--quick".to_owned()));
         steps.note("power cuts", Outcome::LeftOut("--quick".to_owned()));
         steps.note("chaos", Outcome::LeftOut("--quick".to_owned()));
+        steps.note("odd cameras", Outcome::LeftOut("--quick".to_owned()));
     } else {
         interop(&mut steps);
         let power_cuts = power::in_verify(&mut steps).map(|command| (power::NAME, command));
         let scenarios = chaos::scenarios(&mut steps);
         steps.command_beside(chaos::NAME, scenarios, power_cuts.into_iter().collect());
+        steps.command("odd cameras", odd_camera_tests());
     }
     steps.summary()
 }
@@ -116,6 +119,11 @@ fn plain_tests() -> Command {
 /// The targets `tests/tests/interop*.rs`. Their tests need foreign programs and are marked `#[ignore]`.
 fn interop_tests() -> Command {
     cargo(&["test", "--workspace", "--test", "interop*", "--", "--include-ignored"])
+}
+
+/// A dozen cameras at a time, and players that decode what was recorded of them: two tests at once keep the machine busy.
+fn odd_camera_tests() -> Command {
+    cargo(&["test", "-p", "holdfast-tests", "--test", "oddities", "--", "--ignored", "--test-threads", "2"])
 }
 
 fn has_nextest() -> bool {

@@ -15,6 +15,8 @@ use holdfast_storage::time::Timestamp;
 const END_US: i64 = 1_500_000;
 /// Where the first frame must be, after the camera was added: the longest GOP and the longest burst.
 const FIRST_US_MAX: i64 = 25_000_000;
+/// So long after a camera's clock begins to be wrong its recorded times are right, in microseconds.
+const SETTLED_US: u64 = 6_000_000;
 /// A gap in the timeline that is shorter is none.
 const HOLE_US: i64 = 100_000;
 
@@ -100,9 +102,14 @@ fn frames(row: &Row, number: u32, sent: &[Sent], seen: &Seen) -> Option<String> 
     (!is_whole || (seen.footage.unstamped > 0 && !may_be_unstamped)).then(text)
 }
 
-/// Of the first frame of each chunk.
+/// Of the first frame of each chunk; of clocks that are wrong, once that can be seen.
 fn times(row: &Row, seen: &Seen) -> Option<String> {
-    let off = |found: &holdfast_chaos::run::Found| Some(found.wall_us? - i64::try_from(found.stamp.captured_us).ok()?);
+    let first_us = seen.footage.frames.first()?.stamp.captured_us;
+    let settled_us = if matches!(row.oddity, Oddity::Clock(_)) { SETTLED_US } else { 0 };
+    let off = |found: &holdfast_chaos::run::Found| {
+        let is_settled = found.stamp.captured_us >= first_us + settled_us;
+        is_settled.then_some(found.wall_us? - i64::try_from(found.stamp.captured_us).ok()?)
+    };
     let offs: Vec<i64> = seen.footage.frames.iter().filter_map(off).collect();
     let (least, most) = (*offs.iter().min()?, *offs.iter().max()?);
     let is_right = row.off_us.0 <= least && most <= row.off_us.1;
