@@ -15,7 +15,7 @@ use tokio::time::sleep;
 const A_WHILE: Duration = Duration::from_secs(5);
 
 /// Names of cameras and what their error must say.
-const ERRORS: [(&str, &str); 8] = [
+const ERRORS: [(&str, &str); 7] = [
     ("unreachable", "camera unreachable"),
     ("wrong-path", "does not know this path"),
     ("wrong-password", "refused the user name or password"),
@@ -23,7 +23,6 @@ const ERRORS: [(&str, &str); 8] = [
     ("mjpeg", "unsupported video codec"),
     ("vp8", "unsupported video codec"),
     ("absurd", "no video track"),
-    ("garbage", ""),
 ];
 
 fn options() -> SiteOptions {

@@ -6,6 +6,9 @@ use crate::ingest::media::VideoCodec;
 
 /// SEI messages of one NAL unit that are looked at.
 const SEI_MESSAGES_MAX: usize = 32;
+/// A recovery point behind a longer message in the same NAL unit is not looked for: what cameras send as user data may
+/// be as long as a picture.
+const SEI_SKIPPED_MAX: u32 = 256;
 /// `payloadType` of the recovery point SEI message, the same in H.264 (D.1.8) and H.265 (D.2.8).
 const RECOVERY_POINT: u32 = 6;
 
@@ -137,8 +140,10 @@ fn recovery_point(nal: &[u8], header_bytes: usize) -> Option<u16> {
             };
             return Some(u16::try_from(count).unwrap_or(u16::MAX));
         }
-        bits.number(8)?;
-        (1..payload_bytes).try_for_each(|_| bits.number(8).map(drop))?;
+        if payload_bytes > SEI_SKIPPED_MAX {
+            return None;
+        }
+        (0..payload_bytes).try_for_each(|_| bits.number(8).map(drop))?;
     }
     None
 }
