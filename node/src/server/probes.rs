@@ -48,28 +48,31 @@ impl Probes {
         sight: watch::Receiver<Arc<Sight>>,
     ) {
         let at_once = Arc::new(Semaphore::new(PROBES_MAX));
-        let mut asked: JoinSet<(CameraId, u64, Answer)> = JoinSet::new();
+        let mut asked: JoinSet<Option<(CameraId, u64, Answer)>> = JoinSet::new();
         let mut look = interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while sight.has_changed().is_ok() {
             let rests = self.schedule().rests();
             tokio::select! {
                 Some(answered) = asked.join_next() => match answered {
-                    Ok((camera, revision, answer)) => {
+                    Ok(Some((camera, revision, answer))) => {
                         let news = self.schedule().answered(clock.elapsed(), camera, revision, answer, random());
                         if let Some(reached) = news {
                             tracing::info!(%camera, reached, "this node looked after a camera that its owner does not record");
                         }
                     }
+                    Ok(None) => {}
                     // The camera is asked again when its turn is overdue.
                     Err(error) => tracing::error!(%error, "a probe failed"),
                 },
                 () = rested(&mut state, &mut look, rests) => {
+                    let watched = &state;
                     let (state, sight) = (state.borrow().clone(), sight.borrow().clone());
                     let due = self.schedule().look(clock.elapsed(), me, &state, &sight);
                     for camera in due {
                         let Some(known) = state.cameras.get(camera) else { continue };
-                        asked.spawn(ask(camera, known.revision, known.spec.source.clone(), Arc::clone(&at_once)));
+                        let (source, at_once) = (known.spec.source.clone(), Arc::clone(&at_once));
+                        asked.spawn(ask(camera, known.revision, source, at_once, watched.clone()));
                     }
                 }
             }
@@ -85,10 +88,22 @@ pub(super) async fn rested(state: &mut watch::Receiver<Arc<ClusterState>>, look:
     look.tick().await;
 }
 
-async fn ask(camera: CameraId, revision: u64, source: Source, at_once: Arc<Semaphore>) -> (CameraId, u64, Answer) {
+/// `None` where the camera was deleted or changed before it answered.
+async fn ask(
+    camera: CameraId,
+    revision: u64,
+    source: Source,
+    at_once: Arc<Semaphore>,
+    mut state: watch::Receiver<Arc<ClusterState>>,
+) -> Option<(CameraId, u64, Answer)> {
     // Never closed; those ahead have a deadline each.
     let _permit = at_once.acquire().await;
-    let answer = match Session::probe(&source, ANSWER_MAX).await {
+    let probed = tokio::select! {
+        probed = Session::probe(&source, ANSWER_MAX) => probed,
+        // Its socket is closed at once.
+        () = replaced(&mut state, camera, revision) => return None,
+    };
+    let answer = match probed {
         Ok(()) => Answer::Reached,
         Err(SessionError::AuthFailed(_)) => Answer::LoginRefused,
         Err(error) => {
@@ -96,7 +111,16 @@ async fn ask(camera: CameraId, revision: u64, source: Source, at_once: Arc<Semap
             Answer::Silent
         }
     };
-    (camera, revision, answer)
+    Some((camera, revision, answer))
+}
+
+/// Waits until the camera is deleted, or its spec is another one.
+async fn replaced(state: &mut watch::Receiver<Arc<ClusterState>>, camera: CameraId, revision: u64) {
+    let is_replaced = |state: &Arc<ClusterState>| state.cameras.get(camera).is_none_or(|it| it.revision != revision);
+    if state.wait_for(is_replaced).await.is_err() {
+        // The node stops, and ends all probes.
+        std::future::pending::<()>().await;
+    }
 }
 
 fn random() -> u32 {
@@ -106,6 +130,17 @@ fn random() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_camera_that_is_deleted_is_not_asked_any_longer() {
+        let (sender, state) = watch::channel(Arc::<ClusterState>::default());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = Source::new(&format!("rtsp://{}/", listener.local_addr().unwrap())).unwrap();
+        let asking = ask(CameraId(1), 1, source, Arc::new(Semaphore::new(1)), state);
+        // The state has no such camera from the start.
+        assert_eq!(asking.await, None);
+        drop(sender);
+    }
 
     #[tokio::test]
     async fn who_rests_is_woken_by_the_state_alone() {
