@@ -1,7 +1,9 @@
 //! Cuts one track's frames into chunks. Pure.
 //!
 //! A chunk ends before an access point, before the frame that would make it longer than 500 ms or
-//! larger than 1 MiB, where frames were lost, and where no frame came for 600 ms. A frame lasts
+//! larger than 1 MiB, where frames were lost, and where no frame came for 600 ms. Access points
+//! that follow each other within 5 ms share a chunk: each chunk costs memory until its segment is
+//! sealed, and a camera must not decide how much. A frame lasts
 //! until the next one; where there is none (yet), as long as the one before. Chunks of a track
 //! never overlap: a frame that would begin before the end of the last chunk begins at that end.
 
@@ -18,6 +20,9 @@ const FRAME_US_DEFAULT: i64 = 40_000;
 const FRAME_US_MAX: i64 = 3_000_000;
 /// Frames of a chunk: enough for 500 ms of any sane stream, and a bound for those that are not.
 pub const CHUNK_FRAMES_MAX: usize = 512;
+/// A chunk that begins with an access point is at least so long, in microseconds, before the next
+/// one ends it.
+const ACCESS_US_MIN: i64 = 5_000;
 /// A hole between two chunks that is worth an entry in the gap ledger, in microseconds.
 const HOLE_US_MIN: i64 = 100_000;
 
@@ -185,7 +190,8 @@ impl Chunker {
             let end = last.decode.plus_micros(lasts_us);
             return self.close(end);
         }
-        let begins = frame.access.is_some() && self.codec.is_some();
+        let is_near = first.access.is_some() && frame.decode.micros_since(first.decode) < ACCESS_US_MIN;
+        let begins = frame.access.is_some() && self.codec.is_some() && !is_near;
         let longer_us = frame.decode.micros_since(first.decode) + frame.length_us.unwrap_or(span_us);
         let larger = self.open_bytes + frame.data.len();
         let full = larger > self.limits.bytes || self.open.len() >= self.limits.frames;

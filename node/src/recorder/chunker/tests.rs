@@ -68,6 +68,19 @@ fn a_chunk_has_a_bounded_number_of_frames() {
 }
 
 #[test]
+fn a_flood_of_keyframes_shares_chunks_and_a_fast_camera_does_not() {
+    let keyframes = |every_us: i64| {
+        let mut chunker = video();
+        let keyframe = |n: i64| TimedFrame { decode: START.plus_micros(n * every_us), ..sized(0, true, 1) };
+        (0..1200).filter_map(|n| chunker.push(keyframe(n), false).cut).collect::<Vec<_>>()
+    };
+    assert_eq!(keyframes(1_000_000 / 180).len(), 1199, "180 frames a second, each an access point");
+    let flood = keyframes(100);
+    assert_eq!(flood.len(), 1200 / 50 - 1, "10,000 a second");
+    assert!(flood.iter().all(|cut| cut.access.is_some()));
+}
+
+#[test]
 fn a_chunk_ends_when_no_frame_comes_and_its_last_frame_lasts_like_the_one_before() {
     let mut chunker = video();
     stream(&mut chunker, 3, 25);
