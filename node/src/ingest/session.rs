@@ -55,7 +55,7 @@ impl Default for Deadlines {
             setup: Duration::from_secs(3),
             play: Duration::from_secs(3),
             stall: Duration::from_secs(3),
-            teardown: Duration::from_millis(500),
+            teardown: Duration::from_millis(250),
         }
     }
 }
