@@ -380,6 +380,9 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
             Err(openraft::errors::Fatal::StorageError(error)) => fatal.raise(format!("Raft's storage failed: {error}")),
             Err(error) => fatal.raise(format!("Raft ended: {error}")),
         }
+        // The ticks of Raft are for heartbeats and elections, and twenty a second are most of what an idle
+        // node costs. Adding a member changes the metrics first.
+        raft.runtime_config().tick(!leads_alone(&now));
         let next = leadership_of(&now);
         leadership.send_if_modified(|before| {
             let changed = *before != next;
@@ -404,6 +407,12 @@ fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
         is_leader,
         voters: voters.into_iter().flatten().copied().map(NodeId).collect(),
     }
+}
+
+/// Whether this node leads and there is no other member, not even one that learns.
+fn leads_alone(metrics: &RaftMetrics<TypeConfig>) -> bool {
+    let membership = metrics.membership_config.membership();
+    metrics.state == ServerState::Leader && membership.nodes().all(|(node, _)| *node == metrics.id)
 }
 
 #[cfg(test)]
@@ -443,6 +452,33 @@ mod tests {
         // As when its core ends by itself.
         consensus.raft().shutdown().await.unwrap();
         timeout(Duration::from_secs(10), fatal.wait_for(Option::is_some)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_sole_member_leads_on_without_ticks_and_has_them_again_with_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let consensus = open(&dir).await;
+        let spec = NodeSpec::new("n1", "127.0.0.1:9", "127.0.0.1:9").unwrap();
+        consensus.initialize(spec, Timestamp(0)).await.unwrap();
+        let metrics = consensus.raft().metrics();
+        let alone = || leads_alone(&metrics.borrow_watched());
+        while !alone() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Longer than a lease, and than any election timeout.
+        tokio::time::sleep(Duration::from_millis(2 * Timing::default().election_timeout_max_ms)).await;
+        consensus.write(change()).await.unwrap();
+        consensus.raft().ensure_linearizable(openraft::ReadPolicy::ReadIndex).await.unwrap();
+        assert!(consensus.leadership().borrow().is_leader);
+        consensus.raft().add_learner(2, openraft::BasicNode::new("127.0.0.1:9"), false).await.unwrap();
+        timeout(Duration::from_secs(10), async {
+            while alone() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+        .unwrap();
+        consensus.shutdown().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
