@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::pilot::Sight;
+use super::ticks::ticks;
 use super::view::View;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::command::Command;
@@ -15,7 +16,6 @@ use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// How often the leader looks whether it is a camera's turn.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,8 +61,7 @@ pub(super) async fn keep_schedule(
     clock: Clock,
 ) {
     let leadership = consensus.leadership();
-    let mut looks = interval(LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = ticks(LOOK_INTERVAL);
     let mut well_since: Option<Duration> = None;
     loop {
         looks.tick().await;

@@ -1,7 +1,8 @@
 //! Runs the pilot: gathers its events, and carries out what it decides.
 
 use super::clock::Clock;
-use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
+use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK, TICK_ALONE};
+use super::ticks::ticks;
 use crate::link::{LinkEvent, Links, Outgoing};
 use crate::recorder::reconcile::{DesiredRecording, recordings};
 use holdfast_consensus::command::LogEntry;
@@ -15,7 +16,7 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::Interval;
 
 /// Rounds of proposals that may wait; the pilot proposes only when the last round is decided.
 const ROUNDS_MAX: usize = 1;
@@ -53,8 +54,6 @@ impl Drive {
         let state = options.consensus.subscribe();
         let leadership = options.consensus.leadership();
         let pilot = Pilot::new(options.me, state.borrow().clone(), options.clock.elapsed());
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (proposals, rounds) = mpsc::channel(ROUNDS_MAX);
         let (done, proposed) = mpsc::channel(ROUNDS_MAX);
         tokio::spawn(propose(options.consensus.clone(), rounds, done));
@@ -63,7 +62,7 @@ impl Drive {
             pilot,
             state,
             leadership,
-            tick,
+            tick: ticks(TICK_ALONE),
             proposals,
             proposed,
             last_desired: BTreeMap::new(),
@@ -131,6 +130,7 @@ impl Drive {
         let peers: Vec<_> = others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect();
         if peers != self.peers {
             self.options.links.set_peers(peers.clone());
+            self.tick = ticks(if peers.is_empty() { TICK_ALONE } else { TICK });
             self.peers = peers;
         }
     }

@@ -1,6 +1,7 @@
 //! What the next failure would cost, kept up to date beside everything else, and what a change would make of it.
 
 use super::pilot::Sight;
+use super::ticks::ticks;
 use super::view::View;
 use holdfast_consensus::Consensus;
 use holdfast_consensus::bitrate::Bitrates;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look whether the answer may have changed. On 100 nodes with 10,000 cameras it is a tenth of a second of work.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,8 +42,7 @@ impl Basis {
 
 /// Keeps `told` true; ends when nobody sees any more.
 pub(super) async fn watch(consensus: Consensus, view: View, told: watch::Sender<Option<Arc<Headroom>>>) {
-    let mut looks = interval(LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = ticks(LOOK_INTERVAL);
     let mut last: Option<Basis> = None;
     let mut looked = 0;
     loop {

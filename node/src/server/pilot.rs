@@ -9,7 +9,7 @@ use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
-use holdfast_consensus::liveness::{Liveness, Seen, Verdict};
+use holdfast_consensus::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict};
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -21,6 +21,10 @@ use std::time::Duration;
 
 /// How often the pilot looks around when nothing happens.
 pub const TICK: Duration = Duration::from_millis(100);
+/// The same of a node without peers: no one is to be looked after.
+pub const TICK_ALONE: Duration = Duration::from_millis(250);
+/// A tick that is late counts as a process that did not run.
+const _: () = assert!(TICK_ALONE.as_millis() * 2 <= TICK_LATE_MAX.as_millis());
 
 /// The leader looks after the site at most this often, unless a node just fell or came back.
 const STEWARD_INTERVAL: Duration = Duration::from_millis(200);

@@ -7,6 +7,7 @@ use super::opened::Opened;
 use super::probe::probe;
 use super::slots::{Place, Role, Slot};
 use super::{CLOSE_MAX, Volumes, close_within, lock};
+use crate::server::ticks::ticks;
 use holdfast_storage::Stats;
 use holdfast_storage::ids::CameraId;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 const TICK: Duration = Duration::from_millis(200);
 /// What cameras record is counted at this interval.
@@ -36,8 +37,7 @@ enum Task {
 impl Volumes {
     /// Runs as long as the node.
     pub(crate) async fn watch(self) {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = ticks(TICK);
         let mut counted_at = self.inner.clock.elapsed();
         loop {
             tick.tick().await;
