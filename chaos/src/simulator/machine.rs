@@ -32,6 +32,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
 /// A proposal is answered within this time, one way or another.
 const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
 
+/// As `node/src/server/alive.rs` has it.
+const UNFLUSHED_US: i64 = 2_000_000;
+
 /// Messages that wait for a paused process; what is more is lost with its connections.
 const MESSAGES_WAITING_MAX: usize = 64;
 
@@ -134,6 +137,8 @@ pub(super) struct Machine {
     /// Without power nothing answers, not even with a refusal.
     pub(super) has_power: bool,
     pub(super) lives: u64,
+    /// What the last process received from then on may be lost with it, as its last sign of life tells.
+    lost_since: Option<Timestamp>,
     /// The disk.
     pub(super) chunks: Vec<Stored>,
     pub(super) gaps: Vec<Gap>,
@@ -150,7 +155,8 @@ pub(super) struct Process {
     pub(super) recorders: BTreeMap<CameraId, Recorder>,
     recorders_started: u64,
     recorded_until: BTreeMap<CameraId, Timestamp>,
-    causes_before: BTreeMap<CameraId, GapCause>,
+    accounted_until: BTreeMap<CameraId, Timestamp>,
+    missing_before: BTreeMap<CameraId, (Timestamp, GapCause)>,
     desired: BTreeMap<CameraId, Desired>,
     volume: Arc<Volume>,
     totals: Arc<Counters>,
@@ -180,6 +186,7 @@ impl Machine {
             backlog: Vec::new(),
             has_power: true,
             lives: 0,
+            lost_since: None,
             chunks: Vec::new(),
             gaps: Vec::new(),
             is_volume_failed: false,
@@ -222,6 +229,10 @@ impl Machine {
             probes: Vec::new(),
         };
         let before = self.recorded_before(&state);
+        let missing = |(camera, (until, former)): (&CameraId, &(Option<Timestamp>, Former))| {
+            Some((*camera, former.missing(*until, self.lost_since)?))
+        };
+        let missing_before = before.iter().filter_map(missing).collect();
         self.process = Some(Process {
             started: cx.now,
             boot,
@@ -231,8 +242,9 @@ impl Machine {
             leadership: Leadership::default(),
             recorders: BTreeMap::new(),
             recorders_started: 0,
-            causes_before: before.iter().filter_map(|(camera, (_, former))| Some((*camera, former.cause()?))).collect(),
-            recorded_until: before.iter().map(|(camera, (until, _))| (*camera, *until)).collect(),
+            accounted_until: BTreeMap::new(),
+            missing_before,
+            recorded_until: before.iter().filter_map(|(camera, (until, _))| Some((*camera, (*until)?))).collect(),
             desired: BTreeMap::new(),
             volume,
             totals: Arc::default(),
@@ -254,11 +266,11 @@ impl Machine {
     }
 
     /// How far this node had recorded the cameras that it still has.
-    fn recorded_before(&self, state: &ClusterState) -> BTreeMap<CameraId, (Timestamp, Former)> {
+    fn recorded_before(&self, state: &ClusterState) -> BTreeMap<CameraId, (Option<Timestamp>, Former)> {
         let mine = state.assignments.iter().filter_map(|(camera, now)| Some((camera, Former::of(now, self.id)?)));
         let until =
             |camera| self.chunks.iter().filter(|chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end()).max();
-        mine.filter_map(|(camera, former)| Some((camera, (until(camera)?, former)))).collect()
+        mine.map(|(camera, former)| (camera, (until(camera), former))).collect()
     }
 
     /// The process is gone, at once.
@@ -340,6 +352,7 @@ impl Machine {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
+        self.lost_since = Some(wall.plus_micros(-UNFLUSHED_US));
         let process = self.process();
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
@@ -412,9 +425,9 @@ impl Machine {
             Action::Stop(camera) | Action::Forget(camera) => {
                 let process = self.process();
                 let Some(recorder) = process.recorders.remove(&camera) else { return };
-                if let Some(until) = recorder.finish(now) {
-                    process.recorded_until.insert(camera, until);
-                }
+                let (until, accounted_until) = recorder.finish(now);
+                process.recorded_until.extend(until.map(|until| (camera, until)));
+                process.accounted_until.extend(accounted_until.map(|until| (camera, until)));
                 if let Some(want) = desired.get(&camera) {
                     self.start_recorder(camera, want.clone(), Some(GapCause::RecorderStopped), cx);
                 }
@@ -433,8 +446,13 @@ impl Machine {
         let process = self.process();
         process.recorders_started += 1;
         let number = process.recorders_started;
-        let cause = cause.or(process.causes_before.remove(&camera));
-        let before = Before { recorded_until: process.recorded_until.get(&camera).copied(), cause };
+        let missing_before = process.missing_before.remove(&camera);
+        let (missing_since, cause) = match (cause, missing_before) {
+            (Some(cause), _) => (process.accounted_until.get(&camera).copied(), Some(cause)),
+            (None, Some((since, cause))) => (Some(since), Some(cause)),
+            (None, None) => (None, None),
+        };
+        let before = Before { recorded_until: process.recorded_until.get(&camera).copied(), missing_since, cause };
         let (volume, totals) = (Arc::clone(&process.volume), Arc::clone(&process.totals));
         let start = Start { camera, node, number, with, before, volume, totals };
         process.recorders.insert(camera, Recorder::start(start, now));

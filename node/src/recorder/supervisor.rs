@@ -53,8 +53,10 @@ pub struct Supervisor {
     recorders: BTreeMap<CameraId, Entry>,
     /// How far cameras were recorded by recorders that ended: nothing is stamped before. As many as cameras this process ever recorded.
     recorded_until: BTreeMap<CameraId, Timestamp>,
-    /// Why cameras were not recorded before their first recorder of this process.
-    causes_before: BTreeMap<CameraId, GapCause>,
+    /// Up to where they were recorded, or why not is in the ledger, by recorders that ended.
+    accounted_until: BTreeMap<CameraId, Timestamp>,
+    /// Since when and why cameras were not recorded before their first recorder of this process.
+    missing_before: BTreeMap<CameraId, (Timestamp, GapCause)>,
     tasks: JoinSet<(CameraId, Result<(), JoinError>)>,
 }
 
@@ -111,17 +113,23 @@ impl Supervisor {
             shared,
             recorders: BTreeMap::new(),
             recorded_until: BTreeMap::new(),
-            causes_before: BTreeMap::new(),
+            accounted_until: BTreeMap::new(),
+            missing_before: BTreeMap::new(),
             tasks: JoinSet::new(),
         };
         (supervisor, handle)
     }
 
-    /// How far a camera was recorded before this process started, so that nothing is stamped before it, and why nothing was recorded since, for the
-    /// gap ledger; `None` where that was not this node's duty. To be called before [`Self::run`].
-    pub fn recorded_before(&mut self, camera: CameraId, until: Timestamp, cause: Option<GapCause>) {
-        self.recorded_until.insert(camera, until);
-        self.causes_before.extend(cause.map(|cause| (camera, cause)));
+    /// How far a camera was recorded before this process started, so that nothing is stamped before it, and since when and why nothing was recorded, for
+    /// the gap ledger; `None` where that was not this node's duty. To be called before [`Self::run`].
+    pub fn recorded_before(
+        &mut self,
+        camera: CameraId,
+        until: Option<Timestamp>,
+        missing: Option<(Timestamp, GapCause)>,
+    ) {
+        self.recorded_until.extend(until.map(|until| (camera, until)));
+        self.missing_before.extend(missing.map(|missing| (camera, missing)));
     }
 
     /// Runs until shut down, or until all handles are gone; then stops all recorders.
@@ -201,8 +209,12 @@ impl Supervisor {
     fn start(&mut self, camera: CameraId, want: DesiredRecording) {
         let before = self.recorders.remove(&camera);
         let backoff = before.as_ref().map(|entry| entry.backoff).unwrap_or_default();
-        let cause_before = self.causes_before.remove(&camera);
-        let cause = before.and_then(|entry| entry.cause).or(cause_before);
+        let missing_before = self.missing_before.remove(&camera);
+        let (missing_since, cause) = match (before.and_then(|entry| entry.cause), missing_before) {
+            (Some(cause), _) => (self.accounted_until.get(&camera).copied(), Some(cause)),
+            (None, Some((since, cause))) => (Some(since), Some(cause)),
+            (None, None) => (None, None),
+        };
         let config = Config {
             camera,
             stream: StreamKind::Main,
@@ -211,7 +223,7 @@ impl Supervisor {
             retention_class: want.retention_class.clone(),
             priority: want.priority,
             identity: want.identity(),
-            before: Before { recorded_until: self.recorded_until.get(&camera).copied(), cause },
+            before: Before { recorded_until: self.recorded_until.get(&camera).copied(), missing_since, cause },
         };
         let mut entry = Entry::new(want, backoff, cause);
         match task::start(config, &self.services, &self.options.recorder) {
@@ -222,6 +234,7 @@ impl Supervisor {
             }
             Err(error) => {
                 tracing::error!(%camera, %error, "recorder not started");
+                self.accounted_until.extend(missing_since.map(|since| (camera, since)));
                 entry.rest(random());
             }
         }
@@ -234,6 +247,9 @@ impl Supervisor {
         let status = entry.handle.take().map(|handle| handle.status());
         if let Some(until) = status.as_ref().and_then(|status| status.received_until()) {
             self.recorded_until.insert(camera, until);
+        }
+        if let Some(until) = status.as_ref().and_then(|status| status.accounted_until()) {
+            self.accounted_until.insert(camera, until);
         }
         match outcome {
             Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => self.forget(camera),

@@ -2,6 +2,7 @@
 //!
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
+use super::alive;
 use super::clock::{Clock, wall_clock};
 use super::drills;
 use super::drive::{self, Drive, LookAtSelf};
@@ -32,7 +33,6 @@ use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
-use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -125,8 +125,10 @@ impl Member {
         let options = supervisor_options(config, identity);
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
-        for (camera, until, former) in recorded_before(&consensus.state(), identity.node, &volumes) {
-            recorders.recorded_before(camera, until, former.cause());
+        let lost_since = alive::lost_since(&config.data_dir);
+        for (camera, former) in formerly_recorded(&consensus.state(), identity.node) {
+            let until = volumes.recorded_until(camera);
+            recorders.recorded_before(camera, until, former.missing(until, lost_since));
         }
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
@@ -180,6 +182,7 @@ impl Member {
             spawn_part("the probes", probing, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
+            spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -317,14 +320,9 @@ fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) 
     })
 }
 
-/// How far this node had recorded the cameras that it still has.
-fn recorded_before(
-    state: &ClusterState,
-    me: NodeId,
-    volumes: &Volumes,
-) -> impl Iterator<Item = (CameraId, Timestamp, Former)> {
-    let mine = state.assignments.iter().filter_map(move |(camera, now)| Some((camera, Former::of(now, me)?)));
-    mine.filter_map(move |(camera, former)| Some((camera, volumes.recorded_until(camera)?, former)))
+/// The cameras that this node still has.
+fn formerly_recorded(state: &ClusterState, me: NodeId) -> impl Iterator<Item = (CameraId, Former)> {
+    state.assignments.iter().filter_map(move |(camera, now)| Some((camera, Former::of(now, me)?)))
 }
 
 fn recorder_services(sink: VolumeSink, ingest: IngestHandle) -> task::Services {
