@@ -109,6 +109,9 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Cameras that it owns.
     pub cameras: usize,
+    /// Those of them that it records, or is beginning to: what a drain has to wait for.
+    #[serde(default)]
+    pub cameras_recorded: usize,
     /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,

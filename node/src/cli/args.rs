@@ -107,8 +107,8 @@ pub(super) enum ClusterCommand {
 
 const DRAIN_EXIT_CODES: &str = "\
 Exit codes:
-  0  the node owns no camera; without --wait: the drain has begun
-  1  it still owned cameras when the time was over (the drain goes on), or failed
+  0  the node records no camera; without --wait: the drain has begun
+  1  it still recorded cameras when the time was over (the drain goes on), or failed
   2  wrong usage
   3  there is no such node
   4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
@@ -117,7 +117,7 @@ Exit codes:
 pub(super) struct DrainArgs {
     /// Name or number
     pub(super) node: String,
-    /// Return only when the node owns no camera; says meanwhile how many are left
+    /// Return only when the node records no camera; says how many are left
     #[arg(long)]
     pub(super) wait: bool,
     /// How long to wait, in seconds

@@ -73,8 +73,9 @@ impl NodeBackend {
         }
     }
 
-    fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
-        let nodes = wire_views::nodes(&member.consensus, &member.sight.borrow());
+    async fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
+        let sight = member.view.whole_sight().await;
+        let nodes = wire_views::nodes(&member.consensus, &sight);
         nodes.into_iter().find(|node| node.id == id).ok_or_else(|| no_node(id))
     }
 }
@@ -155,7 +156,7 @@ impl Backend for NodeBackend {
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
         let duty = if draining { Duty::Draining } else { Duty::Active };
         self.write(Command::SetDuty { node, duty }).await?;
-        self.node_view(self.member()?, node)
+        self.node_view(self.member()?, node).await
     }
 
     async fn cameras(&self) -> Result<Vec<wire::Camera>> {

@@ -27,13 +27,13 @@ use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::Headroom;
-use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+use holdfast_consensus::heartbeat::{Audience, Heartbeat, RecorderState};
 use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secret};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +57,8 @@ const CHUNK_IDLE_US: i64 = 100_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one whose report is refused tries again.
 const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// Cameras that it does not record are given to others within this time of its word that it stops, where there is a leader.
+const REASSIGNED_WITHIN: Duration = Duration::from_secs(1);
 /// How often a stopping node looks whether it still owns cameras.
 const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
@@ -238,21 +240,24 @@ impl Member {
         }
     }
 
-    /// Whether all cameras were taken over; false as soon as nobody is left who could.
+    /// Whether all cameras were taken over that this node records; false as soon as no node is left that could. What it does not record has nothing to lose.
     async fn hand_all_over(&self) -> bool {
         let me = self.identity.node;
         let mut reported = usize::MAX;
+        let mut announced = None;
         loop {
             let state = self.consensus.state();
-            let owned = state.owned_by(me).count();
-            if owned == 0 {
+            let owned: BTreeSet<CameraId> = state.owned_by(me).collect();
+            let recorded = self.recorded().intersection(&owned).count();
+            let is_known = announced.is_some_and(|at| self.clock.elapsed().saturating_sub(at) >= REASSIGNED_WITHIN);
+            if owned.is_empty() || (recorded == 0 && is_known) {
                 return true;
             }
             if !self.others_can_record() {
                 return false;
             }
-            if std::mem::replace(&mut reported, owned) != owned {
-                tracing::info!(cameras = owned, "waiting for others to take cameras over");
+            if std::mem::replace(&mut reported, recorded) != recorded {
+                tracing::info!(cameras = recorded, "waiting for others to take cameras over");
             }
             if state.nodes.get(me).is_some_and(|node| node.duty == Duty::Active) {
                 let stopping = Command::SetDuty { node: me, duty: Duty::Stopping };
@@ -261,8 +266,15 @@ impl Member {
                     tracing::warn!(%error, "cannot announce the stop yet");
                 }
             }
+            announced = announced.or(Some(self.clock.elapsed()));
             sleep(HANDOVER_LOOK).await;
         }
+    }
+
+    /// Cameras whose recorders of this node are not known to fail.
+    fn recorded(&self) -> BTreeSet<CameraId> {
+        let told = self.supervisor.statuses().into_iter().map(|status| self.volumes.progress(status));
+        told.filter(|progress| progress.state != RecorderState::Failing).map(|progress| progress.camera).collect()
     }
 
     fn others_can_record(&self) -> bool {

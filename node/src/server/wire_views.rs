@@ -102,6 +102,7 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         bitrate_capacity_bps: node.spec.bitrate_capacity_bps,
         labels: node.spec.labels.as_map().clone(),
         cameras: state.owned_by(node.id).count(),
+        cameras_recorded: state.owned_by(node.id).filter(|camera| is_recorded_by(node.id, *camera, sight)).count(),
         clock_offset_ms: sight
             .clocks
             .get(&node.id)
@@ -193,6 +194,12 @@ fn watermark(recorder: Option<&Progress>, furthest: Option<Timestamp>) -> Option
         Some(told) => told.watermark.or_else(|| Some(furthest?.min(told.first_keyframe?))),
         None => furthest,
     }
+}
+
+/// Whether its recorder is there and is not known to fail.
+fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
+    let told = sight.progress.get(&(node, camera)).filter(|_| sight.is_alive(node));
+    told.is_some_and(|told| told.state != RecorderState::Failing)
 }
 
 /// Whoever records the camera now, the most entitled first; dead nodes do not count.

@@ -204,6 +204,7 @@ impl State {
             labels: Default::default(),
             bitrate_bps: 0,
             cameras: self.cameras.len(),
+            cameras_recorded: 0,
             clock_offset_ms: None,
             version: 1,
         }
