@@ -10,6 +10,7 @@ mod health;
 mod hls;
 mod holds;
 mod nodes;
+mod queries;
 mod scrub;
 mod settings;
 mod timeline;
@@ -22,7 +23,7 @@ use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use holdfast_consensus::model::Secret;
@@ -74,9 +75,11 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         // All that ask at one moment have one page: their number is bounded by that of connections.
         .route("/metrics", get(health::metrics::<B>))
         .route("/healthz", get(health::alive))
-        .merge(ready);
+        .merge(ready)
+        .route_layer(from_fn(queries::refuse_unknown));
     // Bounded once they are authorised: strangers take no client's place, nor clients that of health and metrics.
     let guarded = api::<B>()
+        .route_layer(from_fn(queries::refuse_unknown))
         .route_layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), bound))
         .route_layer(from_fn_with_state(options.admin_token, auth::authorise));
     Ok(open
