@@ -273,7 +273,9 @@ fn a_configuration_is_checked() {
         holdfast(&[&["config", "check", file.to_str().unwrap()], more].concat(), None)
     };
     let good = check("name = \"a\"\ndata_dir = \"d\"\n", &[]);
-    assert!(stdout(&good).contains("is valid\nwarning: no cluster secret"));
+    let (code, text) = failure(&good);
+    assert!(code == 1 && text.contains("a node would not start"), "{text}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("no cluster secret"));
     let bad = check("name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n", &["--json"]);
     let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!(

@@ -525,7 +525,7 @@ pub(super) enum ScrubCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether a node would start with this file, and what to change if not
+    /// Say whether a node would start here with this file, and all that is to be changed if not
     Check { file: PathBuf },
 }
 

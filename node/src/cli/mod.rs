@@ -16,6 +16,7 @@ mod logging;
 mod nodes;
 mod output;
 mod output_file;
+mod prepare;
 mod progress;
 mod resolve;
 mod segment;

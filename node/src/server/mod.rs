@@ -16,6 +16,7 @@ mod metrics;
 mod mux;
 mod own_thread;
 pub mod pilot;
+pub mod preflight;
 pub mod probes;
 mod reads;
 mod scrub;
