@@ -249,7 +249,8 @@ fn an_export_appears_whole_or_not_at_all() {
     let file = dir.path().join("out.mp4");
     let export =
         |more: &[&str]| api.run(&[&["export", "gate", "--from", "-1m", "-o", file.to_str().unwrap()], more].concat());
-    assert!(stdout(&export(&[])).ends_with("(12 bytes)\n"));
+    let told = stdout(&export(&[]));
+    assert!(told.contains("(12 bytes)\n") && told.contains("MISSING"), "{told}");
     assert_eq!(std::fs::read(&file).unwrap(), b"first second");
     let (code, text) = failure(&export(&[]));
     assert!(code == 1 && text.contains("--force replaces it"), "{text}");
@@ -258,6 +259,29 @@ fn an_export_appears_whole_or_not_at_all() {
     let (code, text) = failure(&api.run(&["export", "yard", "--from", "-1m", "-o", broken.to_str().unwrap()]));
     assert!(code == 1 && text.contains("the export broke off"), "{text}");
     assert_eq!(names(dir.path()), ["out.mp4"]);
+}
+
+#[test]
+fn an_export_goes_into_a_pipe_and_never_in_the_place_of_a_device() {
+    let api = Api::start();
+    let piped = api.run(&["export", "gate", "--from", "-1m", "-o", "-"]);
+    assert_eq!((piped.status.code(), &*piped.stdout), (Some(0), &b"first second"[..]));
+    let aside = String::from_utf8_lossy(&piped.stderr).into_owned();
+    assert!(aside.contains("wrote - (12 bytes)") && aside.contains("MISSING"), "{aside}");
+    let (code, text) = failure(&api.run(&["export", "gate", "--from", "-1m", "-o", "/dev/null", "--force"]));
+    assert!(code == 1 && text.contains("/dev/null is no plain file"), "{text}");
+}
+
+#[test]
+fn the_status_is_an_exit_code_too() {
+    let api = Api::start();
+    let asked = api.run(&["status"]);
+    assert_eq!(asked.status.code(), Some(20));
+    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(text.starts_with("FOOTAGE IS BEING LOST") && text.contains("fix: holdfast camera edit lift"), "{text}");
+    assert!(asked.stderr.is_empty(), "the answer is no error");
+    let json: Value = serde_json::from_slice(&api.run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["findings"][0]["code"], "not-recorded");
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -425,7 +425,7 @@ pub(super) struct ExportArgs {
     /// conceal what is missing
     #[arg(long)]
     pub(super) strict: bool,
-    /// The MP4 file; it appears when it is complete
+    /// The MP4 file, which appears when it is complete; `-`: standard output
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: PathBuf,
     /// Replace the file if it exists
@@ -478,7 +478,7 @@ pub(super) struct ExtractArgs {
     /// conceal what is missing
     #[arg(long)]
     pub(super) strict: bool,
-    /// The MP4 file; it appears when it is complete
+    /// The MP4 file, which appears when it is complete; `-`: standard output
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: PathBuf,
     /// Replace the file if it exists
