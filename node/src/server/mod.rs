@@ -2,6 +2,7 @@
 
 mod alive;
 mod backend;
+mod chronicle;
 mod clock;
 mod descriptors;
 pub mod drills;

@@ -9,7 +9,7 @@ use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
-use holdfast_consensus::liveness::{Liveness, Seen, Verdict};
+use holdfast_consensus::liveness::{Liveness, Seen, Verdict, Why};
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -209,9 +209,9 @@ impl Pilot {
         match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot, heartbeat.sequence) {
             Seen::Stale => return,
             Seen::First | Seen::Usual => {}
-            seen => {
+            Seen::Returned | Seen::Restarted => {
                 self.clocks.forget(heartbeat.from);
-                tracing::info!(node = %heartbeat.from, ?seen, "node is back");
+                tracing::info!("{} is back", self.name_of(heartbeat.from));
             }
         }
         self.note_probes(heartbeat.from, &heartbeat.probes);
@@ -225,13 +225,24 @@ impl Pilot {
         if verdicts == self.sight.verdicts {
             return false;
         }
-        for (node, verdict) in verdicts.iter().filter(|(_, verdict)| verdict.is_suspect()) {
-            if !self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect()) {
-                tracing::warn!(%node, ?verdict, "node is suspect");
+        for (node, verdict) in &verdicts {
+            let was_suspect = self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect());
+            match verdict {
+                Verdict::Suspect { why: Why::Refused, .. } if !was_suspect => {
+                    tracing::warn!("{} has no process any more: its machine refuses connections", self.name_of(*node));
+                }
+                Verdict::Suspect { why: Why::Silence, .. } if !was_suspect => {
+                    tracing::warn!("{} is silent", self.name_of(*node));
+                }
+                Verdict::Suspect { .. } | Verdict::Alive | Verdict::Unknown => {}
             }
         }
         self.sight.verdicts = verdicts;
         true
+    }
+
+    fn name_of(&self, node: NodeId) -> String {
+        self.state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
     fn steward(&mut self, now: Duration, wall: Timestamp, at_once: bool) -> Vec<Command> {
