@@ -2,9 +2,11 @@
 
 mod camera;
 mod drills;
+mod status;
 
 pub use camera::{Assignment, Camera, CameraPatch, NewCamera, NewSource, Recording, Source, SourcePatch};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 
 use holdfast_consensus::model::{Duty, Failback, HeadroomRule, Role};
 use holdfast_storage::chunk::GapCause;

@@ -53,6 +53,7 @@ fn holdfast(args: &[&str], token: Option<&str>) -> Output {
 
 fn routes(changes: Changes) -> Router {
     let api = Router::new()
+        .route("/status", get(|| async { Json(status()) }))
         .route("/cluster", get(|| async { Json(cluster()) }))
         .route(
             "/cluster/init",
@@ -121,6 +122,13 @@ fn node() -> Value {
 
 fn cluster() -> Value {
     json!({"id": "c-1", "this_node": 1, "leader": null, "term": 3, "voters": [1], "nodes": [node()], "cameras": 2, "cameras_recording": 1})
+}
+
+fn status() -> Value {
+    json!({"at": "2026-11-22T10:00:00Z", "state": "footage_is_being_lost", "verdict": "FOOTAGE IS BEING LOST: 1 of 2 cameras is not recorded",
+        "mode": "single", "cameras": 2, "cameras_recorded": 1, "nodes": 1, "nodes_alive": 1, "findings_left_out": 0, "disks": [],
+        "next_failure": [], "findings": [{"severity": "loss", "code": "not-recorded", "subject": "lift", "since": "2026-11-22T09:55:00Z",
+            "what": "wrong password", "mend": "holdfast camera edit lift --password-file -", "camera": 2, "node": 1}]})
 }
 
 fn camera() -> Value {

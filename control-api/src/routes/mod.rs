@@ -13,6 +13,7 @@ mod nodes;
 mod queries;
 mod scrub;
 mod settings;
+mod status;
 mod timeline;
 
 use crate::auth;
@@ -93,6 +94,7 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
 
 fn api<B: Backend>() -> Router<App<B>> {
     Router::new()
+        .route("/api/v1/status", get(status::show::<B>))
         .route("/api/v1/cluster", get(cluster::show::<B>))
         .route("/api/v1/cluster/init", post(cluster::init::<B>))
         .route("/api/v1/cluster/join", post(cluster::join::<B>))

@@ -22,6 +22,7 @@ pub mod probes;
 mod reads;
 mod scrub;
 mod sink;
+mod status;
 mod timeline;
 mod view;
 mod volumes;

@@ -42,6 +42,17 @@ impl Sight {
         self.is_alive(node) && !self.unfit.contains(&node)
     }
 
+    /// Since when nodes do not answer, seen at `now` on the wall clock and `uptime` on the monotonic one.
+    #[must_use]
+    pub fn down_since(&self, now: Timestamp, uptime: Duration) -> BTreeMap<NodeId, Timestamp> {
+        let down = self.verdicts.iter().filter_map(|(node, verdict)| match verdict {
+            Verdict::Suspect { since, .. } => Some((*node, uptime.saturating_sub(*since))),
+            Verdict::Alive | Verdict::Unknown => None,
+        });
+        let micros = |ago: Duration| i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        down.map(|(node, ago)| (node, now.plus_micros(-micros(ago)))).collect()
+    }
+
     pub fn is_alive(&self, node: NodeId) -> bool {
         self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
     }

@@ -203,7 +203,11 @@ fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
 }
 
 /// Whoever records the camera now, the most entitled first; dead nodes do not count.
-fn recorder<'a>(camera: CameraId, assignment: &Assignment, sight: &'a Sight) -> Option<(NodeId, &'a Progress)> {
+pub(crate) fn recorder<'a>(
+    camera: CameraId,
+    assignment: &Assignment,
+    sight: &'a Sight,
+) -> Option<(NodeId, &'a Progress)> {
     let handoff = assignment.handoff.map(|handoff| handoff.to);
     let entitled = [assignment.owner, assignment.mirror, handoff, assignment.successor];
     let living = entitled.into_iter().flatten().filter(|node| sight.is_alive(*node));
