@@ -1,5 +1,6 @@
-//! A recorded cause is final: what was shown of a gap while all nodes were there is shown in the end. What was not recorded, but guessed of a node that
-//! did not answer, may give way to what it recorded.
+//! A recorded cause is final: what was shown of a gap while all nodes were there is shown in the
+//! end. What was not recorded, but guessed of a node that did not answer, may give way to what it
+//! recorded.
 
 use super::{Evidence, Outcome, broken};
 use crate::history::{ToldGap, What};

@@ -13,8 +13,9 @@ use holdfast_consensus::model::Actor;
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::link::LinkEvent;
-use holdfast_node::recorder::pipeline::{Before, Now};
-use holdfast_node::recorder::reconcile::{Action, DesiredRecording, Former, reconcile, recordings};
+use holdfast_node::recorder::accounts::Accounts;
+use holdfast_node::recorder::pipeline::Now;
+use holdfast_node::recorder::reconcile::{Action, DesiredRecording, reconcile, recordings};
 use holdfast_node::recorder::status::Counters;
 use holdfast_node::server::drills::{Who, begin};
 use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
@@ -31,9 +32,6 @@ use std::time::{Duration, Instant};
 const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
 /// A proposal is answered within this time, one way or another.
 const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
-
-/// As `node/src/server/alive.rs` has it.
-const UNFLUSHED_US: i64 = 2_000_000;
 
 /// Messages that wait for a paused process; what is more is lost with its connections.
 const MESSAGES_WAITING_MAX: usize = 64;
@@ -137,8 +135,7 @@ pub(super) struct Machine {
     /// Without power nothing answers, not even with a refusal.
     pub(super) has_power: bool,
     pub(super) lives: u64,
-    /// What the last process received from then on may be lost with it, as its last sign of life tells.
-    lost_since: Option<Timestamp>,
+    last_sign: Option<Timestamp>,
     /// The disk.
     pub(super) chunks: Vec<Stored>,
     pub(super) gaps: Vec<Gap>,
@@ -154,9 +151,7 @@ pub(super) struct Process {
     published: u64,
     pub(super) recorders: BTreeMap<CameraId, Recorder>,
     recorders_started: u64,
-    recorded_until: BTreeMap<CameraId, Timestamp>,
-    accounted_until: BTreeMap<CameraId, Timestamp>,
-    missing_before: BTreeMap<CameraId, (Timestamp, GapCause)>,
+    accounts: Accounts,
     desired: BTreeMap<CameraId, Desired>,
     volume: Arc<Volume>,
     totals: Arc<Counters>,
@@ -186,7 +181,7 @@ impl Machine {
             backlog: Vec::new(),
             has_power: true,
             lives: 0,
-            lost_since: None,
+            last_sign: None,
             chunks: Vec::new(),
             gaps: Vec::new(),
             is_volume_failed: false,
@@ -228,11 +223,9 @@ impl Machine {
             recorders: Vec::new(),
             probes: Vec::new(),
         };
-        let before = self.recorded_before(&state);
-        let missing = |(camera, (until, former)): (&CameraId, &(Option<Timestamp>, Former))| {
-            Some((*camera, former.missing(*until, self.lost_since)?))
-        };
-        let missing_before = before.iter().filter_map(missing).collect();
+        let ends =
+            |camera| self.chunks.iter().filter(move |chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end());
+        let accounts = Accounts::of(&state, self.id, self.last_sign, |camera| ends(camera).max());
         self.process = Some(Process {
             started: cx.now,
             boot,
@@ -242,9 +235,7 @@ impl Machine {
             leadership: Leadership::default(),
             recorders: BTreeMap::new(),
             recorders_started: 0,
-            accounted_until: BTreeMap::new(),
-            missing_before,
-            recorded_until: before.iter().filter_map(|(camera, (until, _))| Some((*camera, (*until)?))).collect(),
+            accounts,
             desired: BTreeMap::new(),
             volume,
             totals: Arc::default(),
@@ -263,14 +254,6 @@ impl Machine {
         for (phase_ms, input) in [(100, Input::Tick), (50, Input::RaftTick), (400, Input::Flush)] {
             cx.effects.push(Effect::After(Duration::from_micros(cx.random.below(phase_ms * 1_000)), input));
         }
-    }
-
-    /// How far this node had recorded the cameras that it still has.
-    fn recorded_before(&self, state: &ClusterState) -> BTreeMap<CameraId, (Option<Timestamp>, Former)> {
-        let mine = state.assignments.iter().filter_map(|(camera, now)| Some((camera, Former::of(now, self.id)?)));
-        let until =
-            |camera| self.chunks.iter().filter(|chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end()).max();
-        mine.map(|(camera, former)| (camera, (until(camera), former))).collect()
     }
 
     /// The process is gone, at once.
@@ -352,7 +335,7 @@ impl Machine {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
-        self.lost_since = Some(wall.plus_micros(-UNFLUSHED_US));
+        self.last_sign = Some(wall);
         let process = self.process();
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
@@ -426,8 +409,7 @@ impl Machine {
                 let process = self.process();
                 let Some(recorder) = process.recorders.remove(&camera) else { return };
                 let (until, accounted_until) = recorder.finish(now);
-                process.recorded_until.extend(until.map(|until| (camera, until)));
-                process.accounted_until.extend(accounted_until.map(|until| (camera, until)));
+                process.accounts.ended(camera, until, accounted_until);
                 if let Some(want) = desired.get(&camera) {
                     self.start_recorder(camera, want.clone(), Some(GapCause::RecorderStopped), cx);
                 }
@@ -446,13 +428,7 @@ impl Machine {
         let process = self.process();
         process.recorders_started += 1;
         let number = process.recorders_started;
-        let missing_before = process.missing_before.remove(&camera);
-        let (missing_since, cause) = match (cause, missing_before) {
-            (Some(cause), _) => (process.accounted_until.get(&camera).copied(), Some(cause)),
-            (None, Some((since, cause))) => (Some(since), Some(cause)),
-            (None, None) => (None, None),
-        };
-        let before = Before { recorded_until: process.recorded_until.get(&camera).copied(), missing_since, cause };
+        let before = process.accounts.before(camera, cause);
         let (volume, totals) = (Arc::clone(&process.volume), Arc::clone(&process.totals));
         let start = Start { camera, node, number, with, before, volume, totals };
         process.recorders.insert(camera, Recorder::start(start, now));

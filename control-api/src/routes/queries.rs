@@ -1,7 +1,8 @@
-//! Unknown query keys are refused on every route: a filter that is not there would otherwise seem to match everything.
+//! Unknown query keys are refused on every route: a filter that is not there would otherwise seem
+//! to match everything.
 //!
-//! A route that reads a query says so here, and its own type refuses what it does not know; all others take none. So a route that is added takes none until it
-//! is listed.
+//! A route that reads a query says so here, and its own type refuses what it does not know; all
+//! others take none. So a route that is added takes none until it is listed.
 
 use crate::error::ApiError;
 use axum::extract::{MatchedPath, Request};

@@ -82,7 +82,8 @@ pub struct Disk {
     pub state: String,
     pub free_bytes: u64,
     pub size_bytes: u64,
-    /// How long free and deletable room lasts at the present rate of writing; `None` while nothing is written.
+    /// How long free and deletable room lasts at the present rate of writing; `None` while nothing
+    /// is written.
     pub full_in_seconds: Option<u64>,
 }
 

@@ -31,7 +31,7 @@ pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
 fn report(file: &Path, env: impl Fn(&str) -> Option<String>) -> (Report, String) {
     let (effective, problems, verdict) = match prepare(file, env) {
         Ok(prepared) => (Some(prepared.config), Vec::new(), format!("{} is valid", file.display())),
-        Err(refused) => (refused.config, refused.error.problems(), refused.error.to_string()),
+        Err(refused) => (refused.config.map(|config| *config), refused.error.problems(), refused.error.to_string()),
     };
     let warnings = effective.as_ref().map(preflight::warnings).unwrap_or_default();
     (Report { file: file.to_owned(), valid: problems.is_empty(), problems, warnings, effective }, verdict)

@@ -1,4 +1,5 @@
-//! `holdfast export`: footage to one MP4 file that appears under its name only when it is complete, or to standard output; and what of it is missing.
+//! `holdfast export`: footage to one MP4 file that appears under its name only when it is complete,
+//! or to standard output; and what of it is missing.
 
 mod reached;
 

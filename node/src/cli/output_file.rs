@@ -30,7 +30,8 @@ impl OutputFile {
     }
 
     /// # Errors
-    /// Where the target exists and is not to be replaced, or is no plain file, or its folder cannot be written; where standard output is a terminal.
+    /// Where the target exists and is not to be replaced, or is no plain file, or its folder cannot
+    /// be written; where standard output is a terminal.
     pub(super) fn create(target: &Path, replace: bool) -> Result<Self, CliError> {
         if Self::is_stdout(target) {
             return match std::io::stdout().is_terminal() {
@@ -88,7 +89,8 @@ impl OutputFile {
 /// The file itself where `target` is a link to one.
 ///
 /// # Errors
-/// Where something is there that is no plain file (a device would be replaced by one), or a file that is not to be replaced.
+/// Where something is there that is no plain file (a device would be replaced by one), or a file
+/// that is not to be replaced.
 fn plain_file(target: &Path, replace: bool) -> Result<PathBuf, CliError> {
     let found = match std::fs::metadata(target) {
         Ok(found) => found,

@@ -1,5 +1,5 @@
-//! What `serve` does before it starts a node, and `config check` to say whether it would: reads the file, the secrets and the log's filter, and looks at the
-//! machine.
+//! What `serve` does before it starts a node, and `config check` to say whether it would: reads the
+//! file, the secrets and the log's filter, and looks at the machine.
 
 use super::logging;
 use crate::config::{Config, ConfigError, Problem, Secrets};
@@ -19,7 +19,7 @@ pub(super) struct Prepared {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) error: ConfigError,
-    pub(super) config: Option<Config>,
+    pub(super) config: Option<Box<Config>>,
 }
 
 /// # Errors
@@ -36,7 +36,7 @@ pub(super) fn prepare(file: &Path, env: impl Fn(&str) -> Option<String>) -> Resu
         (Ok(secrets), Ok(filter)) if problems.is_empty() => Ok(Prepared { config, secrets, filter }),
         _ => {
             let error = ConfigError::Invalid { path: file.to_owned(), problems };
-            Err(Refused { error, config: Some(config) })
+            Err(Refused { error, config: Some(Box::new(config)) })
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `holdfast status`: the page that is looked at when something is wrong. Its exit code says how the cluster does.
+//! `holdfast status`: the page that is looked at when something is wrong. Its exit code says how
+//! the cluster does.
 
 use super::client::{Api, ApiOptions};
 use super::error::CliError;

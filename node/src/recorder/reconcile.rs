@@ -6,7 +6,6 @@ use holdfast_consensus::model::{Assignment, Source};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
-use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 
 /// What this node is to record of one camera.
@@ -68,12 +67,9 @@ impl Former {
         (assignment.successor == Some(me)).then_some(Self::StandIn)
     }
 
-    /// Since when the camera was not recorded because the last process had ended, and why, of one that had recorded `until` and
-    /// wrote down what it saw until `lost_since`; `None` where that was not its duty, or neither is known.
     #[must_use]
-    pub fn missing(self, until: Option<Timestamp>, lost_since: Option<Timestamp>) -> Option<(Timestamp, GapCause)> {
-        let since = until.max(lost_since)?;
-        (self == Self::Recorder).then_some((since, GapCause::NodeDown))
+    pub fn cause(self) -> Option<GapCause> {
+        (self == Self::Recorder).then_some(GapCause::NodeDown)
     }
 }
 

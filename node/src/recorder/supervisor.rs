@@ -2,14 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
-use super::pipeline::Before;
+use super::accounts::Accounts;
 use super::reconcile::{Action, DesiredRecording, Phase, Running, reconcile};
 use super::status::{Counters, Status, StatusCell};
 use super::task::{self, Config, RecorderHandle, Services};
 use crate::ingest::backoff::Backoff;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
-use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,12 +50,7 @@ pub struct Supervisor {
     requests: mpsc::Receiver<ShutDown>,
     shared: Arc<Shared>,
     recorders: BTreeMap<CameraId, Entry>,
-    /// How far cameras were recorded by recorders that ended: nothing is stamped before. As many as cameras this process ever recorded.
-    recorded_until: BTreeMap<CameraId, Timestamp>,
-    /// Up to where they were recorded, or why not is in the ledger, by recorders that ended.
-    accounted_until: BTreeMap<CameraId, Timestamp>,
-    /// Since when and why cameras were not recorded before their first recorder of this process.
-    missing_before: BTreeMap<CameraId, (Timestamp, GapCause)>,
+    accounts: Accounts,
     tasks: JoinSet<(CameraId, Result<(), JoinError>)>,
 }
 
@@ -112,24 +106,15 @@ impl Supervisor {
             requests,
             shared,
             recorders: BTreeMap::new(),
-            recorded_until: BTreeMap::new(),
-            accounted_until: BTreeMap::new(),
-            missing_before: BTreeMap::new(),
+            accounts: Accounts::default(),
             tasks: JoinSet::new(),
         };
         (supervisor, handle)
     }
 
-    /// How far a camera was recorded before this process started, so that nothing is stamped before it, and since when and why nothing was recorded, for
-    /// the gap ledger; `None` where that was not this node's duty. To be called before [`Self::run`].
-    pub fn recorded_before(
-        &mut self,
-        camera: CameraId,
-        until: Option<Timestamp>,
-        missing: Option<(Timestamp, GapCause)>,
-    ) {
-        self.recorded_until.extend(until.map(|until| (camera, until)));
-        self.missing_before.extend(missing.map(|missing| (camera, missing)));
+    /// What an earlier process left of the cameras. To be called before [`Self::run`].
+    pub fn go_by(&mut self, accounts: Accounts) {
+        self.accounts = accounts;
     }
 
     /// Runs until shut down, or until all handles are gone; then stops all recorders.
@@ -209,12 +194,7 @@ impl Supervisor {
     fn start(&mut self, camera: CameraId, want: DesiredRecording) {
         let before = self.recorders.remove(&camera);
         let backoff = before.as_ref().map(|entry| entry.backoff).unwrap_or_default();
-        let missing_before = self.missing_before.remove(&camera);
-        let (missing_since, cause) = match (before.and_then(|entry| entry.cause), missing_before) {
-            (Some(cause), _) => (self.accounted_until.get(&camera).copied(), Some(cause)),
-            (None, Some((since, cause))) => (Some(since), Some(cause)),
-            (None, None) => (None, None),
-        };
+        let before = self.accounts.before(camera, before.and_then(|entry| entry.cause));
         let config = Config {
             camera,
             stream: StreamKind::Main,
@@ -223,9 +203,9 @@ impl Supervisor {
             retention_class: want.retention_class.clone(),
             priority: want.priority,
             identity: want.identity(),
-            before: Before { recorded_until: self.recorded_until.get(&camera).copied(), missing_since, cause },
+            before,
         };
-        let mut entry = Entry::new(want, backoff, cause);
+        let mut entry = Entry::new(want, backoff, before.cause);
         match task::start(config, &self.services, &self.options.recorder) {
             Ok((handle, task)) => {
                 self.shared.statuses().insert(camera, handle.status());
@@ -234,7 +214,7 @@ impl Supervisor {
             }
             Err(error) => {
                 tracing::error!(%camera, %error, "recorder not started");
-                self.accounted_until.extend(missing_since.map(|since| (camera, since)));
+                self.accounts.not_begun(camera, &before);
                 entry.rest(random());
             }
         }
@@ -245,11 +225,8 @@ impl Supervisor {
     fn ended(&mut self, camera: CameraId, outcome: Result<(), JoinError>) {
         let Some(entry) = self.recorders.get_mut(&camera) else { return };
         let status = entry.handle.take().map(|handle| handle.status());
-        if let Some(until) = status.as_ref().and_then(|status| status.received_until()) {
-            self.recorded_until.insert(camera, until);
-        }
-        if let Some(until) = status.as_ref().and_then(|status| status.accounted_until()) {
-            self.accounted_until.insert(camera, until);
+        if let Some(status) = &status {
+            self.accounts.ended(camera, status.received_until(), status.accounted_until());
         }
         match outcome {
             Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => self.forget(camera),

@@ -1,8 +1,10 @@
-//! A sign of life on the disk, so that a process that comes back after a crash knows until when the last one ran. What was not recorded before that is not for
-//! it to guess: the last process, and others, wrote down what they saw.
+//! A sign of life on the disk, so that a process that comes back after a crash knows until when the
+//! last one ran. What was not recorded before that is not for it to guess: the last process, and
+//! others, wrote down what they saw.
 //!
-//! The sign is the modification time of an empty file in the data directory: it costs no write and no flush. After a power cut it may be old by as long as the
-//! kernel keeps inodes in memory; then more is shown as `node_down`, where nothing else is known.
+//! The sign is the modification time of an empty file in the data directory: it costs no write and
+//! no flush. After a power cut it may be old by as long as the kernel keeps inodes in memory; then
+//! more is shown as `node_down`, where nothing else is known.
 
 use super::clock::Clock;
 use holdfast_storage::time::Timestamp;
@@ -15,18 +17,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was received so shortly before the end was not durable, and the last sign is as old as their interval, at most.
-const UNFLUSHED: Duration = Duration::from_secs(2);
-
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("alive")
 }
 
-/// Since when what the last process received may be missing because it ended; `None` where there was none, or its sign cannot be read.
-pub(crate) fn lost_since(data_dir: &Path) -> Option<Timestamp> {
+/// When the last process gave its last sign; `None` where there was none, or it cannot be read.
+pub(crate) fn last_sign(data_dir: &Path) -> Option<Timestamp> {
     let modified = std::fs::metadata(path(data_dir)).and_then(|file| file.modified());
-    let unflushed_us = i64::try_from(UNFLUSHED.as_micros()).unwrap_or(0);
-    modified.ok().map(|last| Timestamp::from_system(last).plus_micros(-unflushed_us))
+    modified.ok().map(Timestamp::from_system)
 }
 
 /// Gives signs of life until it is dropped.
@@ -71,10 +69,10 @@ mod tests {
     #[test]
     fn the_next_process_knows_until_when_this_one_ran() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(lost_since(dir.path()), None);
+        assert_eq!(last_sign(dir.path()), None);
         let at = |seconds: i64| Timestamp(1_795_341_600_000_000 + seconds * 1_000_000);
         let file = give(None, &path(dir.path()), at(10)).unwrap();
         give(Some(file), &path(dir.path()), at(11)).unwrap();
-        assert_eq!(lost_since(dir.path()), Some(at(9)));
+        assert_eq!(last_sign(dir.path()), Some(at(11)));
     }
 }

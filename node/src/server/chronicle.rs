@@ -1,4 +1,5 @@
-//! What an operator looks for in a log: who records what from now on, and why, in one line, with names. Pure.
+//! What an operator looks for in a log: who records what from now on, and why, in one line, with
+//! names. Pure.
 
 use super::pilot::Sight;
 use holdfast_consensus::state::ClusterState;
@@ -18,7 +19,8 @@ pub(super) struct Line {
 /// Who recorded cameras before, and who does now.
 type Change = (Option<NodeId>, Option<NodeId>);
 
-/// What happened between two states. Nothing of a state that is the first to be seen: everything would be new.
+/// What happened between two states. Nothing of a state that is the first to be seen: everything
+/// would be new.
 pub(super) fn lines(before: &ClusterState, now: &ClusterState, sight: &Sight) -> Vec<Line> {
     let is_first = before.cluster.is_none();
     if is_first || before.assignments.is_same(&now.assignments) {

@@ -3,8 +3,8 @@
 //! What a node that was alive wrote into its ledger is final. Of several such entries the one that
 //! ends first is believed: entries are written when they end, so none that is written later ever
 //! takes its place. Where none is, a node that came back says since when it was down, which counts
-//! for the time in which it owned the camera. Last come the assignments: a recorder that dies writes
-//! nothing.
+//! for the time in which it owned the camera. Last come the assignments: a recorder that dies
+//! writes nothing.
 
 mod outages;
 
@@ -16,11 +16,13 @@ use holdfast_storage::time::Timestamp;
 use outages::Piece;
 use std::collections::BTreeSet;
 
-/// A dead owner is noticed and replaced within this time; a hole that touches the end of its tenure by as much is its doing.
+/// A dead owner is noticed and replaced within this time; a hole that touches the end of its tenure
+/// by as much is its doing.
 const TAKEOVER_US_MAX: i64 = 10_000_000;
 
-/// Explains every microsecond of `holes`: the pieces lie end to end and cover exactly the holes, but for those that are shorter than two recorders' clocks
-/// agree. The pieces of one outage are one gap, whichever nodes noticed it.
+/// Explains every microsecond of `holes`: the pieces lie end to end and cover exactly the holes,
+/// but for those that are shorter than two recorders' clocks agree. The pieces of one outage are
+/// one gap, whichever nodes noticed it.
 ///
 /// `ledger` may overlap itself (several nodes, several pieces).
 #[must_use]
@@ -80,7 +82,8 @@ fn entries<'a>(ledger: &'a [Gap], tenures: &[Tenure]) -> Vec<Entry<'a>> {
     entries
 }
 
-/// The parts of an interval in which `node` owned the camera, and what of it lies before all that is known of owners.
+/// The parts of an interval in which `node` owned the camera, and what of it lies before all that
+/// is known of owners.
 fn owned(
     node: NodeId,
     (start, end): (Timestamp, Timestamp),
@@ -122,12 +125,14 @@ fn explain_one(hole: (Timestamp, Timestamp), entries: &[Entry<'_>], tenures: &[T
     pieces
 }
 
-/// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder that dies cannot write one.
+/// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder
+/// that dies cannot write one.
 fn unledgered((start, end): (Timestamp, Timestamp), tenures: &[Tenure]) -> Piece {
     let owner = tenures.iter().rfind(|tenure| tenure.from <= start).or(tenures.first());
     let next_from = tenures.iter().skip(1).map(|next| Some(next.from)).chain([None]);
     let lost = tenures.iter().zip(next_from).find(|(tenure, next_from)| {
-        // Before the next owner's time it is the last one's, however long that one had waited for its camera before it was lost.
+        // Before the next owner's time it is the last one's, however long that one had waited for
+        // its camera before it was lost.
         let reaches = |until: Timestamp| until.plus_micros(TAKEOVER_US_MAX).max(next_from.unwrap_or(until));
         tenure.until.is_some_and(|until| reaches(until) >= start && until <= end)
     });
@@ -197,7 +202,8 @@ mod tests {
                 (60, 62, GapCause::NodeDown, 1)
             ],
         );
-        // Node 1 and node 2 come back after a kill; both had recorded until 10, as far as they know.
+        // Node 1 and node 2 come back after a kill; both had recorded until 10, as far as they
+        // know.
         let back = [entry(10, 70, GapCause::NodeDown, 1), entry(10, 40, GapCause::NodeDown, 2)];
         assert_eq!(told(&[&written[..], &back[..]].concat()), before);
         // What an entry that is written later says of earlier is too late.

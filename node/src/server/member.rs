@@ -21,8 +21,8 @@ use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::ingest::session::Deadlines;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
+use crate::recorder::accounts::Accounts;
 use crate::recorder::chunker::Limits;
-use crate::recorder::reconcile::Former;
 use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
@@ -127,11 +127,9 @@ impl Member {
         let options = supervisor_options(config, identity);
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
-        let lost_since = alive::lost_since(&config.data_dir);
-        for (camera, former) in formerly_recorded(&consensus.state(), identity.node) {
-            let until = volumes.recorded_until(camera);
-            recorders.recorded_before(camera, until, former.missing(until, lost_since));
-        }
+        let (state, last_sign) = (consensus.state(), alive::last_sign(&config.data_dir));
+        let until = |camera| volumes.recorded_until(camera);
+        recorders.go_by(Accounts::of(&state, identity.node, last_sign, until));
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
         let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
@@ -330,11 +328,6 @@ fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) 
         writable: volumes.writable().is_ok(),
         probes: probes.known(),
     })
-}
-
-/// The cameras that this node still has.
-fn formerly_recorded(state: &ClusterState, me: NodeId) -> impl Iterator<Item = (CameraId, Former)> {
-    state.assignments.iter().filter_map(move |(camera, now)| Some((camera, Former::of(now, me)?)))
 }
 
 fn recorder_services(sink: VolumeSink, ingest: IngestHandle) -> task::Services {

@@ -1,5 +1,5 @@
-//! What keeps a node from starting on this machine, found before anything is touched: `serve` asks first, and `config check` asks the same. It opens no socket and
-//! leaves no file.
+//! What keeps a node from starting on this machine, found before anything is touched: `serve` asks
+//! first, and `config check` asks the same. It opens no socket and leaves no file.
 
 use super::identity::Identity;
 use crate::config::{Config, Problem};
@@ -36,7 +36,8 @@ fn unusable(folder: &Path) -> Option<String> {
         Ok(_) => {}
         Err(error) => return Some(format!("{} cannot be used: {}: {error}", folder.display(), there.display())),
     }
-    // What may be written by its mode may be on no real filesystem, or on one that is mounted read-only. A full one is for retention to empty.
+    // What may be written by its mode may be on no real filesystem, or on one that is mounted
+    // read-only. A full one is for retention to empty.
     let error = tempfile::tempfile_in(&there).err().filter(|error| error.kind() != ErrorKind::StorageFull)?;
     Some(format!(
         "{} cannot be written: {error}; check its owner, its mode and whether the filesystem is mounted read-only",

@@ -1,4 +1,5 @@
-//! A camera that is off: the status says so, with its name, and it holds up neither a drain nor a stop.
+//! A camera that is off: the status says so, with its name, and it holds up neither a drain nor a
+//! stop.
 
 use holdfast_chaos::Result;
 use holdfast_chaos::process::{Ended, run};

@@ -1,5 +1,6 @@
-//! A recorded cause is final: what a node that was alive wrote of a gap is shown of it for good, whatever nodes that come back say later. Not where clocks were
-//! stepped: then intervals of one node's time mean nothing on another.
+//! A recorded cause is final: what a node that was alive wrote of a gap is shown of it for good,
+//! whatever nodes that come back say later. Not where clocks were stepped: then intervals of one
+//! node's time mean nothing on another.
 
 use super::ledger::held;
 use super::{Invariant, Seen, Site};

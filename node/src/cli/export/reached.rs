@@ -1,4 +1,5 @@
-//! How far an export has come, from the wall times in the MP4 itself (`prft`, ISO/IEC 14496-12, 8.16.5): its length in bytes is not known before it ends.
+//! How far an export has come, from the wall times in the MP4 itself (`prft`, ISO/IEC 14496-12,
+//! 8.16.5): its length in bytes is not known before it ends.
 
 use holdfast_storage::time::Timestamp;
 
@@ -52,7 +53,8 @@ impl Reached {
         if tells && let Some(time) = self.head.get(TIME_AT..).and_then(|bytes| bytes.first_chunk()) {
             self.until = self.until.max(Some(of_ntp(u64::from_be_bytes(*time))));
         }
-        // A box that goes to the end of the file, or is longer than 4 GiB, is the last that is looked at.
+        // A box that goes to the end of the file, or is longer than 4 GiB, is the last that is
+        // looked at.
         let size = if size < HEADER_BYTES as u64 { u64::MAX } else { size };
         self.skip = size - self.head.len() as u64;
         self.head.clear();

@@ -1,4 +1,5 @@
-//! What openraft repeats several times a second, for as long as a peer is dead, is shown once a minute.
+//! What openraft repeats several times a second, for as long as a peer is dead, is shown once a
+//! minute.
 
 use crate::cli::clock::monotonic_now;
 use std::collections::BTreeMap;

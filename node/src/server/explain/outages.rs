@@ -1,4 +1,5 @@
-//! One outage, one gap: joins what several nodes, or one node in several pieces, tell of the same. Pure.
+//! One outage, one gap: joins what several nodes, or one node in several pieces, tell of the same.
+//! Pure.
 
 use holdfast_control_api::wire;
 use holdfast_storage::chunk::{Gap, GapCause};
@@ -6,8 +7,9 @@ use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::HOLE_US_MIN;
 
-/// An open outage is written in pieces of up to 10 s ([`crate::recorder::gaps::PIECE_US_MAX`]), and a node is replaced within seconds: what is not explained for
-/// no longer than this, next to a piece of an outage, is the same outage.
+/// An open outage is written in pieces of up to 10 s ([`crate::recorder::gaps::PIECE_US_MAX`]), and
+/// a node is replaced within seconds: what is not explained for no longer than this, next to a
+/// piece of an outage, is the same outage.
 const UNWRITTEN_US_MAX: i64 = crate::recorder::gaps::PIECE_US_MAX + 2_000_000;
 
 /// Two recorders' clocks, and two ways of rounding, agree no better: no frame fits between.
@@ -42,7 +44,8 @@ impl Piece {
         self.end.micros_since(self.start)
     }
 
-    /// Whether `next` is the same outage: of a node that was down, or of anything that any node may notice.
+    /// Whether `next` is the same outage: of a node that was down, or of anything that any node may
+    /// notice.
     fn is_one_with(&self, next: &Self) -> bool {
         let is_same_node = self.node == next.node || (self.is_seen && next.is_seen);
         self.end == next.start && self.cause == next.cause && is_same_node
@@ -78,8 +81,9 @@ fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
     all
 }
 
-/// Between two pieces of one outage, and between one and what came next, it was the same outage: its recorder had not written that yet. What comes after the last
-/// piece of all is left as it is: nothing recorded says so.
+/// Between two pieces of one outage, and between one and what came next, it was the same outage:
+/// its recorder had not written that yet. What comes after the last piece of all is left as it is:
+/// nothing recorded says so.
 fn say_what_was_not_written(pieces: &mut [Piece]) {
     for at in 1..pieces.len() {
         let (before, piece) = (pieces[at - 1], pieces[at]);

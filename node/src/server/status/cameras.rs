@@ -9,10 +9,12 @@ use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 
-/// A camera that was recorded, or got its owner, so lately is on its way: a failover and a first connection take no longer.
+/// A camera that was recorded, or got its owner, so lately is on its way: a failover and a first
+/// connection take no longer.
 const ON_ITS_WAY_US: i64 = 5_000_000;
 
-/// A recording whose newest durable frame is older has stopped, whatever its recorder says: a slow disk may be behind, but not so far.
+/// A recording whose newest durable frame is older has stopped, whatever its recorder says: a slow
+/// disk may be behind, but not so far.
 const LATE_US: i64 = 15_000_000;
 
 /// Whether footage of the camera becomes durable now.

@@ -1,7 +1,8 @@
-//! How the cluster does, in one answer: the page that is looked at when something is wrong. Pure: everything that is known comes in.
+//! How the cluster does, in one answer: the page that is looked at when something is wrong. Pure:
+//! everything that is known comes in.
 //!
-//! What may be wrong is found by the functions of [`LOOKS`], a file for each subject. To add a finding, add a function there; what it finds counts for the verdict
-//! by its severity.
+//! What may be wrong is found by the functions of [`LOOKS`], a file for each subject. To add a
+//! finding, add a function there; what it finds counts for the verdict by its severity.
 
 mod cameras;
 mod mend;
@@ -69,7 +70,8 @@ impl Known<'_> {
     }
 }
 
-/// A single node is a mode of its own: nothing can take over from it, and nothing that supposes so is said.
+/// A single node is a mode of its own: nothing can take over from it, and nothing that supposes so
+/// is said.
 pub(crate) fn mode(state: &ClusterState) -> Mode {
     match state.nodes.len() {
         0 => Mode::None,
