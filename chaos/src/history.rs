@@ -2,6 +2,7 @@
 
 use crate::{Error, Result, io_error};
 use holdfast_node::cli::wall_now;
+use holdfast_storage::chunk::GapCause;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -78,6 +79,11 @@ pub enum What {
         told_by: String,
         marks: BTreeMap<String, Mark>,
     },
+    /// Gaps that `told_by` names for the first time, with all nodes there.
+    Gaps {
+        told_by: String,
+        gaps: Vec<ToldGap>,
+    },
     /// What a node's process holds.
     Process {
         node: String,
@@ -131,6 +137,15 @@ pub struct Mark {
     /// Whether the recorder records; before its first durable chunk it tells how far others came.
     pub is_recording: bool,
     pub watermark_us: i64,
+}
+
+/// A gap in the ledger, as it was at one time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ToldGap {
+    pub camera: String,
+    pub start_us: i64,
+    pub end_us: i64,
+    pub cause: GapCause,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -39,7 +39,20 @@ pub struct Headroom {
     pub spare_cameras: u32,
     /// Cameras that nobody records although nobody more has died, and why.
     pub waiting: BTreeMap<CameraId, Lack>,
+    /// What the death of each node that can record would cost.
+    pub costs: BTreeMap<NodeId, Cost>,
 }
+
+/// What one death would cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub cameras_lost: usize,
+    /// The first of them.
+    pub some: Vec<CameraId>,
+}
+
+/// Cameras that a [`Cost`] names.
+const COST_NAMES_MAX: usize = 8;
 
 impl Headroom {
     /// Cameras that the worst death would cost.
@@ -61,6 +74,14 @@ pub fn headroom(state: &ClusterState, bitrates: &Bitrates, can_record: impl Fn(N
     let survives_any_node = survives(&played);
     let waiting = played[0].1.lost.iter().map(|camera| (*camera, planner.lack(*camera).unwrap_or(Lack::Capacity)));
     let waiting = waiting.collect();
+    let cost = |(victim, survival): &(Victim, Survival)| match victim {
+        Victim::Node(node) => {
+            let some = survival.lost.iter().take(COST_NAMES_MAX).copied().collect();
+            Some((*node, Cost { cameras_lost: survival.lost.len(), some }))
+        }
+        Victim::Nobody | Victim::Domain(_) => None,
+    };
+    let costs = played.iter().filter_map(cost).collect();
     let mut survives_any_domain = None;
     if state.settings.headroom_over_domains {
         let domains = domains(state, &recorders).into_iter();
@@ -72,7 +93,7 @@ pub fn headroom(state: &ClusterState, bitrates: &Bitrates, can_record: impl Fn(N
     let worst = played.into_iter().rev().max_by_key(|(_, survival)| survival.lost.len());
     let worst =
         worst.filter(|(_, survival)| !survival.lost.is_empty()).map(|(victim, survival)| (victim, survival.lost));
-    Headroom { survives_any_node, survives_any_domain, worst, spare_cameras, waiting }
+    Headroom { survives_any_node, survives_any_domain, worst, spare_cameras, waiting, costs }
 }
 
 /// What the death of `dead`, all at once, would mean now.

@@ -5,7 +5,8 @@
 //! evenly again) wait until nothing else is to be done. A camera whose failover is drilled is left to its drill while its owner lives.
 //!
 //! An owner that lives and fails loses a camera at once where another node was answered by it (a probe), and keeps it where nobody is: a camera that is
-//! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too.
+//! rebooted stays where it is. An owner that recovers before its heir has proved itself keeps the camera too. What an owner that is drained or stops does not
+//! record goes to another node at once: it holds nothing up.
 //!
 //! A leader that hears no majority of the voters is the one that is cut off: it takes nothing from anyone, until it has heard a majority
 //! again for as long as silence makes a suspect, so that one early voice does not condemn the others.
@@ -27,7 +28,7 @@ use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::{Verdict, Why};
-use crate::model::{Assignment, DrillStep, Handoff, Protection};
+use crate::model::{Assignment, DrillStep, Duty, Handoff, Protection};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::reports::Reports;
 use crate::state::ClusterState;
@@ -336,6 +337,9 @@ impl<'a> Round<'a> {
         let Some(owner) = now.owner.filter(|owner| self.verdict(*owner).is_alive()) else { return };
         let report = self.progress(owner, camera);
         let health = self.memory.watch(self.input.uptime, camera, (owner, now.epoch), report);
+        if health.records_nothing() && self.is_leaving(owner) && self.reassign(camera, now, owner) {
+            return;
+        }
         if let Some(handoff) = now.handoff {
             return self.tend_handoff(camera, now, handoff, health);
         }
@@ -352,6 +356,34 @@ impl<'a> Round<'a> {
         if !is_settled {
             self.tend_beside(camera, now, owner);
         }
+    }
+
+    /// On its operator's word, or because its process stops.
+    fn is_leaving(&self, node: NodeId) -> bool {
+        self.input.state.nodes.get(node).is_some_and(|node| node.duty != Duty::Active)
+    }
+
+    /// Gives a camera that its living owner does not record to another node at once: no node could prove that it records it. Whether there is one.
+    fn reassign(&mut self, camera: CameraId, now: &Assignment, owner: NodeId) -> bool {
+        let is_open = |node: &NodeId| *node != owner && self.planner.is_fit(*node);
+        let takes = |node: &NodeId| is_open(node) && self.planner.takes(*node, camera);
+        if let Some(handoff) = now.handoff.filter(|handoff| is_open(&handoff.to)) {
+            self.complete(camera, now, handoff);
+            return true;
+        }
+        let mirror = now.mirror.filter(is_open);
+        let preferred = self.input.state.preferred_node(camera).filter(takes);
+        let successor = now.successor.filter(takes);
+        let beside = mirror.or(preferred).or(successor);
+        let Some(to) = beside.or_else(|| self.planner.owner(camera, &[owner])) else { return false };
+        self.abort_drill(camera, now);
+        self.planner.remove(camera, now);
+        let placed = self.around(camera, now, to);
+        let (Placement { owner, mirror, successor }, lost) = (placed, owner);
+        let watermark = self.watermark(Some(lost), camera);
+        self.enter(camera, placed);
+        self.propose(camera, now, AssignmentOp::TakeOver { owner, mirror, successor, watermark });
+        true
     }
 
     /// Whether the camera, which its owner does not get through to, answers its mirror or successor.

@@ -26,6 +26,8 @@ pub enum Lost {
 /// The node behind the API. Implementations keep their own deadlines: a write ends within 2 s, as done, as [`crate::error::ErrorKind::NoLeader`],
 /// or as [`crate::error::ErrorKind::OutcomeUnknown`]; the API gives up on anything that takes longer than its own ([`crate::limits`]).
 pub trait Backend: Clone + Send + Sync + 'static {
+    /// How the cluster does, as far as this node can tell; also while it belongs to none.
+    fn status(&self) -> impl Future<Output = Result<wire::Status>> + Send;
     fn cluster(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
     /// Makes this node the first member of a new cluster; a conflict where it is a member already.
     fn init_cluster(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;

@@ -2,9 +2,11 @@
 
 mod camera;
 mod drills;
+mod status;
 
 pub use camera::{Assignment, Camera, CameraPatch, NewCamera, NewSource, Recording, Source, SourcePatch};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 
 use holdfast_consensus::model::{Duty, Failback, HeadroomRule, Role};
 use holdfast_storage::chunk::GapCause;
@@ -109,6 +111,9 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// Cameras that it owns.
     pub cameras: usize,
+    /// Those of them that it records, or is beginning to: what a drain has to wait for.
+    #[serde(default)]
+    pub cameras_recorded: usize,
     /// How far its clock is ahead of the answering node's, in milliseconds; `None` for that node itself, and while it is not known.
     #[serde(default)]
     pub clock_offset_ms: Option<i64>,

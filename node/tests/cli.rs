@@ -53,6 +53,7 @@ fn holdfast(args: &[&str], token: Option<&str>) -> Output {
 
 fn routes(changes: Changes) -> Router {
     let api = Router::new()
+        .route("/status", get(|| async { Json(status()) }))
         .route("/cluster", get(|| async { Json(cluster()) }))
         .route(
             "/cluster/init",
@@ -121,6 +122,13 @@ fn node() -> Value {
 
 fn cluster() -> Value {
     json!({"id": "c-1", "this_node": 1, "leader": null, "term": 3, "voters": [1], "nodes": [node()], "cameras": 2, "cameras_recording": 1})
+}
+
+fn status() -> Value {
+    json!({"at": "2026-11-22T10:00:00Z", "state": "footage_is_being_lost", "verdict": "FOOTAGE IS BEING LOST: 1 of 2 cameras is not recorded",
+        "mode": "single", "cameras": 2, "cameras_recorded": 1, "nodes": 1, "nodes_alive": 1, "findings_left_out": 0, "disks": [],
+        "next_failure": [], "findings": [{"severity": "loss", "code": "not-recorded", "subject": "lift", "since": "2026-11-22T09:55:00Z",
+            "what": "wrong password", "mend": "holdfast camera edit lift --password-file -", "camera": 2, "node": 1}]})
 }
 
 fn camera() -> Value {
@@ -249,7 +257,8 @@ fn an_export_appears_whole_or_not_at_all() {
     let file = dir.path().join("out.mp4");
     let export =
         |more: &[&str]| api.run(&[&["export", "gate", "--from", "-1m", "-o", file.to_str().unwrap()], more].concat());
-    assert!(stdout(&export(&[])).ends_with("(12 bytes)\n"));
+    let told = stdout(&export(&[]));
+    assert!(told.contains("(12 bytes)\n") && told.contains("MISSING"), "{told}");
     assert_eq!(std::fs::read(&file).unwrap(), b"first second");
     let (code, text) = failure(&export(&[]));
     assert!(code == 1 && text.contains("--force replaces it"), "{text}");
@@ -258,6 +267,29 @@ fn an_export_appears_whole_or_not_at_all() {
     let (code, text) = failure(&api.run(&["export", "yard", "--from", "-1m", "-o", broken.to_str().unwrap()]));
     assert!(code == 1 && text.contains("the export broke off"), "{text}");
     assert_eq!(names(dir.path()), ["out.mp4"]);
+}
+
+#[test]
+fn an_export_goes_into_a_pipe_and_never_in_the_place_of_a_device() {
+    let api = Api::start();
+    let piped = api.run(&["export", "gate", "--from", "-1m", "-o", "-"]);
+    assert_eq!((piped.status.code(), &*piped.stdout), (Some(0), &b"first second"[..]));
+    let aside = String::from_utf8_lossy(&piped.stderr).into_owned();
+    assert!(aside.contains("wrote - (12 bytes)") && aside.contains("MISSING"), "{aside}");
+    let (code, text) = failure(&api.run(&["export", "gate", "--from", "-1m", "-o", "/dev/null", "--force"]));
+    assert!(code == 1 && text.contains("/dev/null is no plain file"), "{text}");
+}
+
+#[test]
+fn the_status_is_an_exit_code_too() {
+    let api = Api::start();
+    let asked = api.run(&["status"]);
+    assert_eq!(asked.status.code(), Some(20));
+    let text = String::from_utf8_lossy(&asked.stdout).into_owned();
+    assert!(text.starts_with("FOOTAGE IS BEING LOST") && text.contains("fix: holdfast camera edit lift"), "{text}");
+    assert!(asked.stderr.is_empty(), "the answer is no error");
+    let json: Value = serde_json::from_slice(&api.run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["findings"][0]["code"], "not-recorded");
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -273,7 +305,9 @@ fn a_configuration_is_checked() {
         holdfast(&[&["config", "check", file.to_str().unwrap()], more].concat(), None)
     };
     let good = check("name = \"a\"\ndata_dir = \"d\"\n", &[]);
-    assert!(stdout(&good).contains("is valid\nwarning: no cluster secret"));
+    let (code, text) = failure(&good);
+    assert!(code == 1 && text.contains("a node would not start"), "{text}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains("no cluster secret"));
     let bad = check("name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n", &["--json"]);
     let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!(

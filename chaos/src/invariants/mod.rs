@@ -2,6 +2,7 @@
 //!
 //! An invariant that does not hold names the first frame or event that breaks it; the lines of the history around it come with it.
 
+mod causes_final;
 mod containment;
 mod durable_stays;
 mod epochs_grow;
@@ -124,9 +125,10 @@ pub(crate) enum Outcome {
 
 type Invariant = fn(&Evidence) -> Outcome;
 
-const INVARIANTS: [(&str, Invariant); 14] = [
+const INVARIANTS: [(&str, Invariant); 15] = [
     ("durable-stays", durable_stays::check),
     ("gaps-told", gaps_told::check),
+    ("causes-final", causes_final::check),
     ("frames-once", frames_once::check),
     ("frames-in-order", frames_in_order::check),
     ("frames-own", frames_own::check),
@@ -162,8 +164,10 @@ fn finish(evidence: &Evidence, name: String, outcome: Outcome) -> Check {
 
 fn around(events: &[Event], at_us: i64) -> Vec<String> {
     // What is looked at all the time says nothing of why.
-    let telling: Vec<&Event> =
-        events.iter().filter(|event| !matches!(event.what, What::Watermarks { .. } | What::Process { .. })).collect();
+    let telling: Vec<&Event> = events
+        .iter()
+        .filter(|event| !matches!(event.what, What::Watermarks { .. } | What::Process { .. } | What::Gaps { .. }))
+        .collect();
     let at = telling.partition_point(|event| event.at_us < at_us);
     let near = &telling[at.saturating_sub(AROUND)..(at + AROUND).min(telling.len())];
     near.iter().map(|event| event.line().chars().take(LINE_CHARS_MAX).collect()).collect()

@@ -1,7 +1,7 @@
 //! Each invariant holds for a sound run, and sees the one thing that is wrong with an unsound one.
 
 use super::*;
-use crate::history::Mark;
+use crate::history::{self, Mark};
 use crate::run::Found;
 use holdfast_camera::{Stamp, count};
 use holdfast_control_api::wire::{Gap as ToldGap, Span};
@@ -126,6 +126,19 @@ fn assignment(epoch: u64, owner: &str) -> What {
 
 fn add(evidence: &mut Evidence, what: What) {
     evidence.events.push(Event { at_us: at(150), what });
+}
+
+#[test]
+fn a_cause_that_was_told_stays() {
+    let told = |cause: GapCause, from: u64, to: u64| {
+        let gap = history::ToldGap { camera: "cam01".to_owned(), start_us: at(from), end_us: at(to), cause };
+        broken_by(|evidence| add(evidence, What::Gaps { told_by: "node1".to_owned(), gaps: vec![gap] }))
+    };
+    // In the end node1 is blamed for all of it.
+    assert_eq!(told(GapCause::CameraUnreachable, 50, 75), ["causes-final"]);
+    assert!(told(GapCause::NodeDown, 50, 75).is_empty());
+    assert!(told(GapCause::Unknown, 50, 75).is_empty(), "that was no cause");
+    assert!(told(GapCause::CameraUnreachable, 20, 55).is_empty(), "the seam of two causes");
 }
 
 #[test]

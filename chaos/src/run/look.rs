@@ -1,14 +1,15 @@
 //! Asks the cluster how it stands, whoever of its nodes answers.
 
 use super::aim::{View, ViewCamera};
+use crate::history::ToldGap;
 use crate::site::SETTLE_TIMEOUT;
 use crate::stage::Stage;
 use crate::{Error, Result, wait};
 use futures::future::join_all;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Role;
-use holdfast_control_api::wire::{Camera, Cluster};
-use holdfast_node::cli::Api;
+use holdfast_control_api::wire::{Camera, Cluster, GapLedger};
+use holdfast_node::cli::{Api, wall_now};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -73,6 +74,43 @@ pub(super) async fn ask(api: &Api, ours: &BTreeMap<CameraId, String>) -> std::re
         // An attached cluster has others too, and knows ours by longer names.
         let named = all.into_iter().filter_map(|camera| Some(Camera { name: ours.get(&camera.id)?.clone(), ..camera }));
         Ok(Told { cluster, cameras: named.collect() })
+    };
+    timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
+}
+
+/// What one node says of gaps since `from`; `None` where a node was left out, so that it cannot know them all.
+///
+/// # Errors
+/// What it answers, or that it does not.
+pub(super) async fn gaps(
+    api: &Api,
+    ours: &BTreeMap<CameraId, String>,
+    from: Timestamp,
+) -> std::result::Result<Option<Vec<ToldGap>>, String> {
+    let (from, to) = (from.to_string(), wall_now().to_string());
+    let asked = async {
+        let mut all = Vec::new();
+        let mut after: Option<CameraId> = None;
+        loop {
+            let page = after.map(|after| after.to_string());
+            let mut query = vec![("from", from.as_str()), ("to", to.as_str())];
+            query.extend(page.as_deref().map(|after| ("after", after)));
+            let ledger: GapLedger = api.get(&["gaps"], &query).await.map_err(|error| error.to_string())?;
+            if !ledger.nodes_left_out.is_empty() {
+                return Ok(None);
+            }
+            let named = ledger.gaps.into_iter().filter_map(|gap| Some((ours.get(&gap.camera)?, gap)));
+            all.extend(named.map(|(name, gap)| ToldGap {
+                camera: name.clone(),
+                start_us: gap.start.micros(),
+                end_us: gap.end.micros(),
+                cause: gap.cause,
+            }));
+            after = ledger.next_after;
+            if after.is_none() {
+                return Ok(Some(all));
+            }
+        }
     };
     timeout(ANSWER_TIMEOUT, asked).await.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
 }

@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
     async fn play(mut self) -> Result<Evidence> {
         self.raise().await?;
         let from = wall_now();
-        let watchers = watch::watch(self.stage.clients()?, self.stage.camera_names(), &self.history);
+        let watchers = watch::watch(self.stage.clients()?, self.stage.camera_names(), from, &self.history);
         let (load, sums) = self.start_load(from)?;
         self.act().await?;
         let to = wall_now();

@@ -1,14 +1,15 @@
 //! Watches the cluster through every node's API while faults come and go, and writes what changes into the history.
 
-use super::look::{Told, ask};
-use crate::history::{History, Mark, What};
+use super::look::{self, Told, ask};
+use crate::history::{History, Mark, ToldGap, What};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_control_api::wire::Camera;
-use holdfast_node::cli::Api;
+use holdfast_node::cli::{Api, monotonic_now};
 use holdfast_storage::ids::CameraId;
-use std::collections::BTreeMap;
+use holdfast_storage::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -17,10 +18,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(400);
 const LOOK_INTERVAL_MANY: Duration = Duration::from_millis(1000);
 const MANY_CAMERAS: usize = 60;
 
-/// Watchers of all nodes; they end when it is dropped.
+/// How often to ask for all gaps of the run.
+const GAPS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Watchers of all nodes; they end when it is dropped. Gaps are those since `from`.
 pub(super) fn watch(
     clients: Vec<(String, Api)>,
     cameras: BTreeMap<CameraId, String>,
+    from: Timestamp,
     history: &History,
 ) -> JoinSet<()> {
     let cameras = Arc::new(cameras);
@@ -33,6 +38,12 @@ pub(super) fn watch(
             loop {
                 for what in seen.compare(ask(&api, &cameras).await) {
                     history.add(what);
+                }
+                if seen.asked_gaps_at.is_none_or(|at| at.elapsed() >= GAPS_INTERVAL) {
+                    seen.asked_gaps_at = Some(monotonic_now());
+                    // One that does not answer is in the history already.
+                    let told = look::gaps(&api, &cameras, from).await.ok().flatten().unwrap_or_default();
+                    seen.new_gaps(told).into_iter().for_each(|what| history.add(what));
                 }
                 sleep(interval).await;
             }
@@ -50,6 +61,8 @@ struct Seen {
     alive: BTreeMap<String, bool>,
     assignments: BTreeMap<String, What>,
     recorders: BTreeMap<String, What>,
+    gaps: BTreeSet<ToldGap>,
+    asked_gaps_at: Option<Instant>,
 }
 
 impl Seen {
@@ -90,6 +103,11 @@ impl Seen {
         }
         news.push(What::Watermarks { told_by: self.name.clone(), marks });
         news
+    }
+
+    fn new_gaps(&mut self, told: Vec<ToldGap>) -> Option<What> {
+        let new: Vec<ToldGap> = told.into_iter().filter(|gap| self.gaps.insert(gap.clone())).collect();
+        (!new.is_empty()).then(|| What::Gaps { told_by: self.name.clone(), gaps: new })
     }
 
     fn assignment(&self, told: &Told, camera: &Camera) -> What {

@@ -1,7 +1,7 @@
 //! The scenarios that are built in: those of `chaos/scenarios`.
 
 /// Name and text, sorted by name.
-pub const SHIPPED: [(&str, &str); 38] = [
+pub const SHIPPED: [(&str, &str); 39] = [
     ("camera-faults", include_str!("../../scenarios/camera-faults.toml")),
     ("camera-path-lost", include_str!("../../scenarios/camera-path-lost.toml")),
     ("clock-step", include_str!("../../scenarios/clock-step.toml")),
@@ -32,6 +32,7 @@ pub const SHIPPED: [(&str, &str); 38] = [
     ("odd-rhythm", include_str!("../../scenarios/odd-rhythm.toml")),
     ("odd-rtp", include_str!("../../scenarios/odd-rtp.toml")),
     ("one-way-partition", include_str!("../../scenarios/one-way-partition.toml")),
+    ("outage-then-death", include_str!("../../scenarios/outage-then-death.toml")),
     ("pause", include_str!("../../scenarios/pause.toml")),
     ("power-cut-all", include_str!("../../scenarios/power-cut-all.toml")),
     ("power-cut-one", include_str!("../../scenarios/power-cut-one.toml")),

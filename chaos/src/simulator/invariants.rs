@@ -2,6 +2,7 @@
 
 mod acknowledged;
 mod called_back;
+mod causes;
 mod drills;
 mod gapless;
 mod ledger;
@@ -70,5 +71,6 @@ pub(super) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(drills::Drills),
         Box::new(watermark::Watermark::default()),
         Box::new(ledger::Ledger::default()),
+        Box::new(causes::Causes::default()),
     ]
 }

@@ -13,8 +13,9 @@ use holdfast_consensus::model::Actor;
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::link::LinkEvent;
-use holdfast_node::recorder::pipeline::{Before, Now};
-use holdfast_node::recorder::reconcile::{Action, DesiredRecording, Former, reconcile, recordings};
+use holdfast_node::recorder::accounts::Accounts;
+use holdfast_node::recorder::pipeline::Now;
+use holdfast_node::recorder::reconcile::{Action, DesiredRecording, reconcile, recordings};
 use holdfast_node::recorder::status::Counters;
 use holdfast_node::server::drills::{Who, begin};
 use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
@@ -134,6 +135,7 @@ pub(super) struct Machine {
     /// Without power nothing answers, not even with a refusal.
     pub(super) has_power: bool,
     pub(super) lives: u64,
+    last_sign: Option<Timestamp>,
     /// The disk.
     pub(super) chunks: Vec<Stored>,
     pub(super) gaps: Vec<Gap>,
@@ -149,8 +151,7 @@ pub(super) struct Process {
     published: u64,
     pub(super) recorders: BTreeMap<CameraId, Recorder>,
     recorders_started: u64,
-    recorded_until: BTreeMap<CameraId, Timestamp>,
-    causes_before: BTreeMap<CameraId, GapCause>,
+    accounts: Accounts,
     desired: BTreeMap<CameraId, Desired>,
     volume: Arc<Volume>,
     totals: Arc<Counters>,
@@ -180,6 +181,7 @@ impl Machine {
             backlog: Vec::new(),
             has_power: true,
             lives: 0,
+            last_sign: None,
             chunks: Vec::new(),
             gaps: Vec::new(),
             is_volume_failed: false,
@@ -221,7 +223,9 @@ impl Machine {
             recorders: Vec::new(),
             probes: Vec::new(),
         };
-        let before = self.recorded_before(&state);
+        let ends =
+            |camera| self.chunks.iter().filter(move |chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end());
+        let accounts = Accounts::of(&state, self.id, self.last_sign, |camera| ends(camera).max());
         self.process = Some(Process {
             started: cx.now,
             boot,
@@ -231,8 +235,7 @@ impl Machine {
             leadership: Leadership::default(),
             recorders: BTreeMap::new(),
             recorders_started: 0,
-            causes_before: before.iter().filter_map(|(camera, (_, former))| Some((*camera, former.cause()?))).collect(),
-            recorded_until: before.iter().map(|(camera, (until, _))| (*camera, *until)).collect(),
+            accounts,
             desired: BTreeMap::new(),
             volume,
             totals: Arc::default(),
@@ -251,14 +254,6 @@ impl Machine {
         for (phase_ms, input) in [(100, Input::Tick), (50, Input::RaftTick), (400, Input::Flush)] {
             cx.effects.push(Effect::After(Duration::from_micros(cx.random.below(phase_ms * 1_000)), input));
         }
-    }
-
-    /// How far this node had recorded the cameras that it still has.
-    fn recorded_before(&self, state: &ClusterState) -> BTreeMap<CameraId, (Timestamp, Former)> {
-        let mine = state.assignments.iter().filter_map(|(camera, now)| Some((camera, Former::of(now, self.id)?)));
-        let until =
-            |camera| self.chunks.iter().filter(|chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end()).max();
-        mine.filter_map(|(camera, former)| Some((camera, (until(camera)?, former)))).collect()
     }
 
     /// The process is gone, at once.
@@ -340,6 +335,7 @@ impl Machine {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
+        self.last_sign = Some(wall);
         let process = self.process();
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
@@ -412,9 +408,8 @@ impl Machine {
             Action::Stop(camera) | Action::Forget(camera) => {
                 let process = self.process();
                 let Some(recorder) = process.recorders.remove(&camera) else { return };
-                if let Some(until) = recorder.finish(now) {
-                    process.recorded_until.insert(camera, until);
-                }
+                let (until, accounted_until) = recorder.finish(now);
+                process.accounts.ended(camera, until, accounted_until);
                 if let Some(want) = desired.get(&camera) {
                     self.start_recorder(camera, want.clone(), Some(GapCause::RecorderStopped), cx);
                 }
@@ -433,8 +428,7 @@ impl Machine {
         let process = self.process();
         process.recorders_started += 1;
         let number = process.recorders_started;
-        let cause = cause.or(process.causes_before.remove(&camera));
-        let before = Before { recorded_until: process.recorded_until.get(&camera).copied(), cause };
+        let before = process.accounts.before(camera, cause);
         let (volume, totals) = (Arc::clone(&process.volume), Arc::clone(&process.totals));
         let start = Start { camera, node, number, with, before, volume, totals };
         process.recorders.insert(camera, Recorder::start(start, now));

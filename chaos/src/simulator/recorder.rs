@@ -129,10 +129,10 @@ impl Recorder {
         self.running.with = with;
     }
 
-    /// Ends it; how far it came.
-    pub(super) fn finish(mut self, now: Now) -> Option<Timestamp> {
+    /// Ends it; how far it came, and up to where the ledger says why not.
+    pub(super) fn finish(mut self, now: Now) -> (Option<Timestamp>, Option<Timestamp>) {
         self.pipeline.finish(now);
-        self.status.received_until()
+        (self.status.received_until(), self.status.accounted_until())
     }
 
     /// Whether it receives and records what the camera sends.

@@ -75,6 +75,11 @@ impl Health {
         self.failing.is_none() && self.records && self.quiet < QUIET_SURE + self.patience
     }
 
+    /// There is nothing to lose by taking its camera away.
+    pub(super) fn records_nothing(self) -> bool {
+        !self.records && (self.failing.is_some() || self.quiet >= QUIET_SURE)
+    }
+
     /// By what it said last, whether or not anything has come of it yet.
     pub(super) fn has_session(self) -> bool {
         self.records || self.starting.is_some()

@@ -57,6 +57,13 @@ pub(super) struct InitQuery {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct GapQuery {
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SegmentQuery {
     /// In microseconds since the Unix epoch, as `to` and `base`.
     from: i64,
@@ -139,7 +146,7 @@ pub(super) async fn segment<B: Backend>(
 }
 
 /// What `EXT-X-GAP` entries point at: nothing, and players do not ask for it.
-pub(super) async fn gap() -> ApiError {
+pub(super) async fn gap(Params(GapQuery { .. }): Params<GapQuery>) -> ApiError {
     ApiError::not_found("nothing was recorded here (EXT-X-GAP); skip this entry").code("gap")
 }
 

@@ -10,8 +10,10 @@ mod health;
 mod hls;
 mod holds;
 mod nodes;
+mod queries;
 mod scrub;
 mod settings;
+mod status;
 mod timeline;
 
 use crate::auth;
@@ -22,7 +24,7 @@ use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use holdfast_consensus::model::Secret;
@@ -74,9 +76,11 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         // All that ask at one moment have one page: their number is bounded by that of connections.
         .route("/metrics", get(health::metrics::<B>))
         .route("/healthz", get(health::alive))
-        .merge(ready);
+        .merge(ready)
+        .route_layer(from_fn(queries::refuse_unknown));
     // Bounded once they are authorised: strangers take no client's place, nor clients that of health and metrics.
     let guarded = api::<B>()
+        .route_layer(from_fn(queries::refuse_unknown))
         .route_layer(from_fn_with_state(Arc::new(Semaphore::new(REQUESTS_MAX)), bound))
         .route_layer(from_fn_with_state(options.admin_token, auth::authorise));
     Ok(open
@@ -90,6 +94,7 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
 
 fn api<B: Backend>() -> Router<App<B>> {
     Router::new()
+        .route("/api/v1/status", get(status::show::<B>))
         .route("/api/v1/cluster", get(cluster::show::<B>))
         .route("/api/v1/cluster/init", post(cluster::init::<B>))
         .route("/api/v1/cluster/join", post(cluster::join::<B>))

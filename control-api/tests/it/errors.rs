@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 33] = [
+pub(crate) const GUARDED: [(&str, &str); 34] = [
+    ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
@@ -112,6 +113,24 @@ async fn what_cannot_be_read_is_told_in_a_problem_document() {
             (status, code.to_owned()),
             "{method} {path} {body:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn no_route_takes_a_query_that_it_does_not_know() {
+    let client = Client::of(&Fake::new());
+    let open = [("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")];
+    for (method, path) in GUARDED.into_iter().chain(open) {
+        let answer = client.call(method, &format!("{path}?no-such-key=1"), None).await;
+        assert_eq!(answer.refusal(), (400, "malformed".to_owned()), "{method} {path}");
+        assert!(answer.text().contains("no-such-key"), "{method} {path}: {}", answer.text());
+    }
+    // Those are all.
+    let source = include_str!("../../src/routes/mod.rs");
+    let routes = source.split(".route(\"/api/v1").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for route in routes {
+        let path = format!("/api/v1{}", route.replace("{id}", "1"));
+        assert!(GUARDED.iter().any(|(_, guarded)| *guarded == path), "{path} is not among GUARDED");
     }
 }
 

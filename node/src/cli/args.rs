@@ -28,19 +28,31 @@ pub struct Args {
     pub(super) command: Command,
 }
 
+const STATUS_EXIT_CODES: &str = "\
+Exit codes:
+  0   well
+  1   failed
+  2   wrong usage
+  4   unavailable: the node that was asked cannot be reached
+  10  degraded: nothing is lost now, but something is not as it should be, or nothing is recorded
+  20  footage is being lost: a camera that should be recorded is not";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a node
     Serve(ServeArgs),
     /// Run a whole cluster with cameras on this machine and watch a node die
     Demo(DemoArgs),
-    /// Found a cluster, join one, show how it stands
+    /// Show how the cluster does: what is wrong, since when, and the command that mends it
+    #[command(after_help = STATUS_EXIT_CODES)]
+    Status,
+    /// Found a cluster, join one, show its members
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// List the members, take one out of service and back
     #[command(subcommand)]
     Nodes(NodesCommand),
-    /// Add, list, show and remove cameras
+    /// Add, change, list, show and remove cameras
     #[command(subcommand)]
     Camera(CameraCommand),
     /// Show and change what holds for the whole cluster: headroom, failback, drills
@@ -107,8 +119,8 @@ pub(super) enum ClusterCommand {
 
 const DRAIN_EXIT_CODES: &str = "\
 Exit codes:
-  0  the node owns no camera; without --wait: the drain has begun
-  1  it still owned cameras when the time was over (the drain goes on), or failed
+  0  the node records no camera; without --wait: the drain has begun
+  1  it still recorded cameras when the time was over (the drain goes on), or failed
   2  wrong usage
   3  there is no such node
   4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
@@ -117,7 +129,7 @@ Exit codes:
 pub(super) struct DrainArgs {
     /// Name or number
     pub(super) node: String,
-    /// Return only when the node owns no camera; says meanwhile how many are left
+    /// Return only when the node records no camera; says how many are left
     #[arg(long)]
     pub(super) wait: bool,
     /// How long to wait, in seconds
@@ -247,7 +259,8 @@ pub(super) enum CameraCommand {
     /// Add a camera; recording starts at once
     Add(CameraAddArgs),
     /// Change a camera; what is not given stays as it is
-    Set(CameraSetArgs),
+    #[command(alias = "set")]
+    Edit(CameraEditArgs),
     /// Show all cameras
     List,
     /// Show one camera
@@ -325,7 +338,7 @@ pub(super) struct CameraAddArgs {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(super) struct CameraSetArgs {
+pub(super) struct CameraEditArgs {
     /// Name or number
     pub(super) camera: String,
     #[arg(long)]
@@ -425,7 +438,7 @@ pub(super) struct ExportArgs {
     /// conceal what is missing
     #[arg(long)]
     pub(super) strict: bool,
-    /// The MP4 file; it appears when it is complete
+    /// The MP4 file, which appears when it is complete; `-`: standard output
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: PathBuf,
     /// Replace the file if it exists
@@ -478,7 +491,7 @@ pub(super) struct ExtractArgs {
     /// conceal what is missing
     #[arg(long)]
     pub(super) strict: bool,
-    /// The MP4 file; it appears when it is complete
+    /// The MP4 file, which appears when it is complete; `-`: standard output
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: PathBuf,
     /// Replace the file if it exists
@@ -525,7 +538,7 @@ pub(super) enum ScrubCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether a node would start with this file, and what to change if not
+    /// Say whether a node would start here with this file, and all that is to be changed if not
     Check { file: PathBuf },
 }
 

@@ -1,6 +1,6 @@
-//! `holdfast camera`: add, set, list, show, remove.
+//! `holdfast camera`: add, edit, list, show, remove.
 
-use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraFields, CameraSetArgs, ProtectionArg, TransportArg};
+use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg};
 use super::client::{Api, ApiOptions};
 use super::error::CliError;
 use super::output::Output;
@@ -26,7 +26,7 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
     let api = Api::new(&options)?;
     match command {
         CameraCommand::Add(args) => add(&api, args, out).await,
-        CameraCommand::Set(args) => set(&api, args, out).await,
+        CameraCommand::Edit(args) => edit(&api, args, out).await,
         CameraCommand::List => list(&api, out).await,
         CameraCommand::Show { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
@@ -49,7 +49,7 @@ async fn add(api: &Api, args: CameraAddArgs, out: Output) -> Result<(), CliError
     out.print(&created, |camera| said_of("added", camera))
 }
 
-async fn set(api: &Api, args: CameraSetArgs, out: Output) -> Result<(), CliError> {
+async fn edit(api: &Api, args: CameraEditArgs, out: Output) -> Result<(), CliError> {
     let camera = resolve::camera(api, &args.camera).await?;
     let path = ["cameras", &camera.id.to_string()];
     let answer = api.call(Method::PATCH, &path, Some(&patch(args)?)).await?;
@@ -90,7 +90,7 @@ fn new_camera(CameraAddArgs { name, url, fields }: CameraAddArgs) -> Result<NewC
     })
 }
 
-fn patch(CameraSetArgs { name, url, fields, .. }: CameraSetArgs) -> Result<CameraPatch, CliError> {
+fn patch(CameraEditArgs { name, url, fields, .. }: CameraEditArgs) -> Result<CameraPatch, CliError> {
     url.as_deref().map_or(Ok(()), check_url)?;
     let changes = changes(fields)?;
     let source = match (url, changes.source) {
@@ -286,12 +286,12 @@ mod tests {
         let (name, url) = ("gate".to_owned(), "rtsps://cam/1".to_owned());
         let added = new_camera(CameraAddArgs { name, url: url.clone(), fields: fields() }).unwrap();
         assert_eq!((added.source.transport, added.source.tls, added.priority), (Transport::Udp, Tls::Insecure, 100));
-        let args = CameraSetArgs { camera: "1".to_owned(), name: None, url: Some(url), fields: fields() };
+        let args = CameraEditArgs { camera: "1".to_owned(), name: None, url: Some(url), fields: fields() };
         let changed = patch(args).unwrap();
         assert_eq!(changed.source.as_ref().unwrap().stall_after_ms, Some(20_000));
         let json = serde_json::to_value(&changed).unwrap();
         assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["labels", "source"], "{json}");
-        let nothing = CameraSetArgs { camera: "1".to_owned(), name: None, url: None, fields: CameraFields::default() };
+        let nothing = CameraEditArgs { camera: "1".to_owned(), name: None, url: None, fields: CameraFields::default() };
         assert_eq!(patch(nothing).unwrap(), CameraPatch::default());
     }
 

@@ -1,8 +1,10 @@
-//! `holdfast config check`: would a node start with this file?
+//! `holdfast config check`: would a node start here with this file?
 
 use super::error::CliError;
 use super::output::Output;
-use crate::config::{Config, ConfigError, Problem, Secrets};
+use super::prepare::prepare;
+use crate::config::{Config, Problem};
+use crate::server::preflight;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -11,53 +13,57 @@ struct Report {
     file: PathBuf,
     valid: bool,
     problems: Vec<Problem>,
-    /// What may be as intended where the file is checked on another machine than it is used on.
+    /// What a node starts with nevertheless.
     warnings: Vec<String>,
-    /// With all defaults filled in.
+    /// With all defaults filled in; `None` where the file itself is wrong.
     effective: Option<Config>,
 }
 
 pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
-    let loaded = Config::load(file);
-    let report = report(file, &loaded, |name| std::env::var(name).ok());
-    out.print(&report, |report| describe(report, &loaded))?;
-    match loaded {
-        Ok(_) => Ok(()),
-        Err(_) => Err(CliError::failed(format!("{} is not valid", file.display()))),
+    let (report, verdict) = report(file, |name| std::env::var(name).ok());
+    out.print(&report, |report| describe(report, &verdict))?;
+    if report.valid {
+        return Ok(());
     }
+    Err(CliError::failed(format!("a node would not start with {}", file.display())))
 }
 
-fn report(file: &Path, loaded: &Result<Config, ConfigError>, env: impl Fn(&str) -> Option<String>) -> Report {
-    let (problems, effective) = match loaded {
-        Ok(config) => (Vec::new(), Some(config.clone())),
-        Err(error) => (error.problems(), None),
+fn report(file: &Path, env: impl Fn(&str) -> Option<String>) -> (Report, String) {
+    let (effective, problems, verdict) = match prepare(file, env) {
+        Ok(prepared) => (Some(prepared.config), Vec::new(), format!("{} is valid", file.display())),
+        Err(refused) => (refused.config.map(|config| *config), refused.error.problems(), refused.error.to_string()),
     };
-    let warnings =
-        effective.iter().filter_map(|config| Secrets::load(config, &env).err()).map(|error| error.to_string());
-    Report { file: file.to_owned(), valid: problems.is_empty(), warnings: warnings.collect(), problems, effective }
+    let warnings = effective.as_ref().map(preflight::warnings).unwrap_or_default();
+    (Report { file: file.to_owned(), valid: problems.is_empty(), problems, warnings, effective }, verdict)
 }
 
-fn describe(report: &Report, loaded: &Result<Config, ConfigError>) -> String {
-    let verdict = match loaded {
-        Ok(_) => format!("{} is valid", report.file.display()),
-        Err(error) => error.to_string(),
-    };
-    report.warnings.iter().fold(verdict, |text, warning| format!("{text}\nwarning: {warning}"))
+fn describe(report: &Report, verdict: &str) -> String {
+    report.warnings.iter().fold(verdict.to_owned(), |text, warning| format!("{text}\nwarning: {warning}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn checked(text: &str, secret: Option<&str>) -> Report {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("n.toml");
+        std::fs::write(&file, text).unwrap();
+        let env = |name: &str| secret.filter(|_| !name.contains("LOG")).map(str::to_owned);
+        report(&file, env).0
+    }
+
     #[test]
-    fn absent_secrets_are_warnings_only() {
-        let report = report(Path::new("n.toml"), &Ok(Config::new("a", "/d")), |_| None);
-        assert!(report.valid && report.warnings.len() == 1);
+    fn a_file_with_which_a_node_would_not_start_is_not_valid() {
+        let text = "name = \"a\"\ndata_dir = \"d\"\n";
+        assert!(checked(text, Some("0123456789abcdef")).valid);
+        let without = checked(text, None);
+        assert!(!without.valid && without.problems.len() == 2 && without.effective.is_some(), "{without:?}");
     }
 
     #[test]
     fn problems_carry_their_place() {
-        let report = report(Path::new("n.toml"), &Config::parse(Path::new("n.toml"), "name = 1"), |_| None);
+        let report = checked("name = 1", Some("0123456789abcdef"));
         assert!(!report.valid && report.problems[0].line == Some(1) && report.effective.is_none());
     }
 }

@@ -104,6 +104,9 @@ fn version(cluster: &Cluster) -> String {
 }
 
 fn headroom(cluster: &Cluster, headroom: &FailoverHeadroom) -> String {
+    if cluster.nodes.len() == 1 {
+        return "a single node: nothing takes over if it fails".to_owned();
+    }
     let Some(worst) = &headroom.worst else {
         let domain = if headroom.survives_any_domain == Some(true) { " or failure domain" } else { "" };
         return format!("survives any node{domain}, {} more cameras would fit", headroom.spare_cameras);

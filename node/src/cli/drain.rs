@@ -2,6 +2,7 @@
 
 use super::args::DrainArgs;
 use super::client::Api;
+use super::clock::monotonic_now;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
 use super::resolve;
@@ -15,18 +16,25 @@ use tokio::time::{sleep, timeout};
 /// How often to look how many cameras are left.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Cameras that no node records are given to others within this time, where others can take them.
+const REASSIGNED_WITHIN: Duration = Duration::from_secs(2);
+
 /// How far a drain is.
 #[derive(Clone, Debug, Serialize)]
 struct Drain {
     node: Node,
+    /// That it records: of the others nothing can be lost.
     cameras_left: usize,
+    /// That it owns and does not record, and no other node can take.
+    cameras_not_recorded: usize,
     drained: bool,
 }
 
 impl Drain {
     fn of(node: Node) -> Self {
-        let cameras_left = node.cameras;
-        Self { drained: cameras_left == 0 && node.duty != Duty::Active, cameras_left, node }
+        let cameras_left = node.cameras_recorded.min(node.cameras);
+        let cameras_not_recorded = node.cameras - cameras_left;
+        Self { drained: cameras_left == 0 && node.duty != Duty::Active, cameras_left, cameras_not_recorded, node }
     }
 }
 
@@ -65,11 +73,12 @@ async fn set(api: &Api, text: &str, method: Method) -> Result<Node, CliError> {
         .map_err(|error| CliError::failed(format!("it was done, but the answer cannot be read: {error}")))
 }
 
-/// Looks until the node owns nothing. A node that does not answer for a moment (the one that was asked is restarted, say) is asked again.
+/// Looks until the node records nothing. A node that does not answer for a moment (the one that was asked is restarted, say) is asked again.
 async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> Result<Drain, CliError> {
     let mut now = begun;
     let mut told = None;
-    while !now.drained {
+    let began = monotonic_now();
+    while !now.drained || (now.cameras_not_recorded > 0 && began.elapsed() < REASSIGNED_WITHIN) {
         if told.replace(now.cameras_left) != Some(now.cameras_left) {
             eprintln!("{}: {} cameras left", now.node.name, now.cameras_left);
         }
@@ -89,15 +98,21 @@ async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> 
 
 fn left(last: &Drain, within: Duration) -> CliError {
     let (name, count) = (&last.node.name, last.cameras_left);
-    CliError::failed(format!("{name} still owns {count} cameras after {} s; the drain goes on", within.as_secs())).hint(
+    CliError::failed(format!("{name} still records {count} cameras after {} s; the drain goes on", within.as_secs())).hint(
         "the others must be alive, have room (camera_capacity) and reach the cameras; `holdfast camera list` shows which are left",
     )
 }
 
 fn describe(drain: &Drain) -> String {
     let name = &drain.node.name;
-    if drain.drained {
-        return format!("{name} is drained: it owns no camera and is given none");
+    match (drain.drained, drain.cameras_not_recorded) {
+        (true, 0) => return format!("{name} is drained: it owns no camera and is given none"),
+        (true, others) => {
+            return format!(
+                "{name} is drained: it records no camera and is given none; {others} that it owns are recorded nowhere, and no other node can take them"
+            );
+        }
+        (false, _) => {}
     }
     format!("{name} is draining: {} cameras left", drain.cameras_left)
 }

@@ -42,14 +42,25 @@ impl CliError {
     /// The error of an answer that is a problem document (RFC 9457).
     #[must_use]
     pub fn of_problem(problem: &Problem) -> Self {
-        let (kind, hint) = match problem.status {
-            401 | 403 => (ExitKind::Failed, Some("give the admin token with --token-file or HOLDFAST_ADMIN_TOKEN")),
-            404 => (ExitKind::NotFound, None),
-            503 => (
+        let (kind, hint) = match (problem.status, problem.code.as_str()) {
+            (401 | 403, _) => {
+                (ExitKind::Failed, Some("give the admin token with --token-file or HOLDFAST_ADMIN_TOKEN"))
+            }
+            (404, _) => (ExitKind::NotFound, None),
+            // Its detail says what to do.
+            (503, "no-cluster") => (ExitKind::Unavailable, None),
+            (503, "cannot-join") => (
                 ExitKind::Unavailable,
-                Some("recording goes on; `holdfast cluster status` shows who is missing. Try again"),
+                Some(
+                    "--peer takes a member's peer address: its port is 8481, where 8480 is the API's, unless set otherwise",
+                ),
             ),
-            504 => (ExitKind::Unavailable, Some("it may or may not have happened: look before you try again")),
+            (503, "no-leader") => (
+                ExitKind::Unavailable,
+                Some("what is recorded stays so; `holdfast status` shows which nodes are down. Try again"),
+            ),
+            (503, _) => (ExitKind::Unavailable, Some("try again, or ask another node with --api")),
+            (504, _) => (ExitKind::Unavailable, Some("it may or may not have happened: look before you try again")),
             _ => (ExitKind::Failed, None),
         };
         let message = if problem.detail.is_empty() {
@@ -84,15 +95,13 @@ impl std::error::Error for CliError {}
 mod tests {
     use super::*;
 
-    fn of(status: u16) -> CliError {
+    fn problem(status: u16) -> Problem {
         let text = |text: &str| text.to_owned();
-        CliError::of_problem(&Problem {
-            kind: text("urn:x"),
-            title: text("T"),
-            status,
-            detail: text("d"),
-            code: text("x"),
-        })
+        Problem { kind: text("urn:x"), title: text("T"), status, detail: text("d"), code: text("x") }
+    }
+
+    fn of(status: u16) -> CliError {
+        CliError::of_problem(&problem(status))
     }
 
     #[test]
@@ -100,5 +109,16 @@ mod tests {
         let kinds = [401, 404, 409, 422, 500, 503, 504].map(|status| of(status).kind as u8);
         assert_eq!(kinds, [1, 3, 1, 1, 1, 4, 4]);
         assert_eq!(of(404).message, "T: d");
+    }
+
+    #[test]
+    fn a_hint_fits_what_happened() {
+        let hint = |code: &str| {
+            let problem = Problem { code: code.to_owned(), ..problem(503) };
+            CliError::of_problem(&problem).hint.unwrap_or_default()
+        };
+        assert_eq!(hint("no-cluster"), "", "it says itself what to do");
+        assert!(hint("cannot-join").contains("8481") && hint("no-leader").contains("holdfast status"));
+        assert!(hint("overloaded").contains("--api"));
     }
 }

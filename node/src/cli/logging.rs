@@ -1,32 +1,59 @@
 //! The node's log: to standard error, as text or JSON, filtered by configuration or environment.
 
+mod sparing;
+
 use super::error::CliError;
 use crate::config::{Log, LogFormat, LogLevel};
-use tracing_subscriber::EnvFilter;
+use sparing::Sparing;
+use std::io::{IsTerminal, stderr};
+use tracing_subscriber::filter::{Directive, LevelFilter};
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 /// Environment variable with a filter that goes before the configured level.
-const FILTER_ENV: &str = "HOLDFAST_LOG";
+pub(super) const FILTER_ENV: &str = "HOLDFAST_LOG";
+
+/// Logs its own doings at every level; what operators need of them is in our own lines.
+const OPENRAFT: &str = "openraft";
 
 /// Starts the process's log. Once a process.
 ///
 /// # Errors
-/// Where the filter cannot be parsed or a log is running already.
-pub(super) fn init(log: &Log) -> Result<(), CliError> {
-    let filter = filter(log, std::env::var(FILTER_ENV).ok())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Where a log is running already.
+pub(super) fn init(log: &Log, filter: EnvFilter) -> Result<(), CliError> {
     let started = match log.format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => start(filter, fmt::layer().with_ansi(stderr().is_terminal()).with_writer(stderr)),
+        LogFormat::Json => start(filter, fmt::layer().json().flatten_event(true).with_writer(stderr)),
     };
     started.map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
 }
 
-fn filter(log: &Log, env: Option<String>) -> Result<EnvFilter, CliError> {
+/// What lines are made of, before they are written.
+type Chosen = Layered<Sparing, Layered<EnvFilter, Registry>>;
+
+fn start(filter: EnvFilter, lines: impl Layer<Chosen> + Send + Sync) -> Result<(), TryInitError> {
+    tracing_subscriber::registry().with(filter).with(Sparing::default()).with(lines).try_init()
+}
+
+/// # Errors
+/// The environment's filter cannot be parsed.
+pub(super) fn filter(log: &Log, env: Option<String>) -> Result<EnvFilter, CliError> {
     match env.filter(|text| !text.is_empty()) {
         Some(text) => EnvFilter::try_new(&text)
             .map_err(|error| CliError::usage(format!("{FILTER_ENV}=`{text}` is not a log filter: {error}"))),
-        None => Ok(EnvFilter::default().add_directive(level(log.level).into())),
+        None => {
+            let level = level(log.level);
+            let others = EnvFilter::default().add_directive(level.into());
+            Ok(others.add_directive(quiet(OPENRAFT, level)?))
+        }
     }
+}
+
+/// Nothing of `target` below WARN, nor what the log is not to show at all.
+fn quiet(target: &str, level: tracing::Level) -> Result<Directive, CliError> {
+    let shown = LevelFilter::WARN.min(LevelFilter::from_level(level));
+    format!("{target}={shown}").parse().map_err(|error| CliError::failed(format!("cannot start the log: {error}")))
 }
 
 fn level(level: LogLevel) -> tracing::Level {
@@ -46,9 +73,15 @@ mod tests {
     #[test]
     fn the_environment_goes_before_the_level() {
         let of = |env: Option<&str>| filter(&Log::default(), env.map(str::to_owned)).map(|filter| filter.to_string());
-        assert_eq!(of(None), Ok("info".to_owned()));
-        assert_eq!(of(Some("")), Ok("info".to_owned()));
+        assert_eq!(of(None), Ok("openraft=warn,info".to_owned()));
+        assert_eq!(of(Some("")), Ok("openraft=warn,info".to_owned()));
         assert_eq!(of(Some("warn")), Ok("warn".to_owned()));
         assert!(of(Some("a=b=c")).unwrap_err().message.contains("HOLDFAST_LOG"));
+    }
+
+    #[test]
+    fn openraft_tells_no_more_than_the_log_shows() {
+        let log = Log { level: LogLevel::Error, ..Log::default() };
+        assert_eq!(filter(&log, None).unwrap().to_string(), "openraft=error,error");
     }
 }

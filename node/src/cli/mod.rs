@@ -16,11 +16,13 @@ mod logging;
 mod nodes;
 mod output;
 mod output_file;
+mod prepare;
 mod progress;
 mod resolve;
 mod segment;
 mod serve;
 mod settings;
+mod status;
 mod table;
 mod timeline;
 mod volume;
@@ -40,7 +42,7 @@ use std::process::ExitCode;
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     match dispatch(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             error.print();
             error.exit_code()
@@ -48,10 +50,11 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn dispatch(args: Args) -> Result<(), CliError> {
+fn dispatch(args: Args) -> Result<ExitCode, CliError> {
     let out = output::Output::new(args.json);
     let api = args.api;
-    match args.command {
+    let done = match args.command {
+        Command::Status => return with_runtime(status::run(api, out)),
         Command::Serve(args) => serve::run(&args),
         Command::Demo(demo) => crate::demo::run(&demo, args.json),
         Command::Config(args::ConfigCommand::Check { file }) => check::run(&file, out),
@@ -68,7 +71,8 @@ fn dispatch(args: Args) -> Result<(), CliError> {
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Client commands do one request after the other: one thread is enough.

@@ -19,13 +19,23 @@ impl Output {
     /// # Errors
     /// Where standard output cannot be written; a reader that went away is none.
     pub(super) fn print<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<(), CliError> {
-        let text = if self.json {
-            serde_json::to_string_pretty(data)
-                .map_err(|error| CliError::failed(format!("cannot write JSON: {error}")))?
-        } else {
-            human(data)
-        };
-        write_line(text.trim_end())
+        write_line(self.text(data, human)?.trim_end())
+    }
+
+    /// As [`Self::print`], to standard error: standard output carries something else.
+    ///
+    /// # Errors
+    /// Where `data` is no JSON.
+    pub(super) fn print_aside<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+        eprintln!("{}", self.text(data, human)?.trim_end());
+        Ok(())
+    }
+
+    fn text<T: Serialize>(self, data: &T, human: impl FnOnce(&T) -> String) -> Result<String, CliError> {
+        if !self.json {
+            return Ok(human(data));
+        }
+        serde_json::to_string_pretty(data).map_err(|error| CliError::failed(format!("cannot write JSON: {error}")))
     }
 }
 

@@ -1,37 +1,63 @@
-//! A file that appears under its name only when it is complete.
+//! A file that appears under its name only when it is complete; or standard output.
 
 use super::error::CliError;
-use std::io::Write;
+use std::fs::Permissions;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Written beside its target; dropped without [`Self::finish`], it leaves nothing behind.
+/// Before the process' umask takes from it.
+const MODE: u32 = 0o666;
+
+/// Where the bytes of a command go.
 pub(super) struct OutputFile {
-    temporary: NamedTempFile,
-    target: PathBuf,
-    replace: bool,
+    to: To,
     bytes: u64,
 }
 
+enum To {
+    /// `-`: readers see the bytes as they come.
+    Stdout,
+    /// Written beside its target; dropped without [`OutputFile::finish`], it leaves nothing behind.
+    File { temporary: NamedTempFile, target: PathBuf, replace: bool },
+}
+
 impl OutputFile {
-    /// # Errors
-    /// Where the target exists and is not to be replaced, or its folder cannot be written.
-    pub(super) fn create(target: &Path, replace: bool) -> Result<Self, CliError> {
-        if target.exists() && !replace {
-            return Err(CliError::failed(format!("{} exists", target.display())).hint("--force replaces it"));
-        }
-        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let temporary = tempfile::Builder::new()
-            .prefix(".holdfast-")
-            .tempfile_in(dir)
-            .map_err(|error| cannot_write(target, &error))?;
-        Ok(Self { temporary, target: target.to_owned(), replace, bytes: 0 })
+    /// Whether the file's name means standard output.
+    pub(super) fn is_stdout(target: &Path) -> bool {
+        target == Path::new("-")
     }
 
     /// # Errors
-    /// Where the disk does not take it.
+    /// Where the target exists and is not to be replaced, or is no plain file, or its folder cannot
+    /// be written; where standard output is a terminal.
+    pub(super) fn create(target: &Path, replace: bool) -> Result<Self, CliError> {
+        if Self::is_stdout(target) {
+            return match std::io::stdout().is_terminal() {
+                true => Err(CliError::usage("standard output is a terminal; write to a file, or into a pipe")),
+                false => Ok(Self { to: To::Stdout, bytes: 0 }),
+            };
+        }
+        let target = plain_file(target, replace)?;
+        let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new()
+            .prefix(".holdfast-")
+            .permissions(Permissions::from_mode(MODE))
+            .tempfile_in(dir)
+            .map_err(|error| cannot_write(&target, &error))?;
+        Ok(Self { to: To::File { temporary, target, replace }, bytes: 0 })
+    }
+
+    /// # Errors
+    /// Where the disk, or the reader, does not take it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.temporary.write_all(bytes).map_err(|error| cannot_write(&self.target, &error))?;
+        match &mut self.to {
+            To::Stdout => std::io::stdout().lock().write_all(bytes).map_err(|error| cannot_pipe(&error))?,
+            To::File { temporary, target, .. } => {
+                temporary.write_all(bytes).map_err(|error| cannot_write(target, &error))?;
+            }
+        }
         self.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -46,16 +72,47 @@ impl OutputFile {
     /// # Errors
     /// Where that fails; then nothing is left of it.
     pub(super) fn finish(self) -> Result<u64, CliError> {
-        let Self { temporary, target, replace, bytes } = self;
-        temporary.as_file().sync_all().map_err(|error| cannot_write(&target, &error))?;
-        let persisted = if replace { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
-        persisted.map_err(|error| cannot_write(&target, &error.error))?;
-        Ok(bytes)
+        match self.to {
+            To::Stdout => std::io::stdout().lock().flush().map_err(|error| cannot_pipe(&error))?,
+            To::File { temporary, target, replace } => {
+                temporary.as_file().sync_all().map_err(|error| cannot_write(&target, &error))?;
+                // It may have become something else since.
+                let target = plain_file(&target, replace)?;
+                let persisted = if replace { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
+                persisted.map_err(|error| cannot_write(&target, &error.error))?;
+            }
+        }
+        Ok(self.bytes)
     }
+}
+
+/// The file itself where `target` is a link to one.
+///
+/// # Errors
+/// Where something is there that is no plain file (a device would be replaced by one), or a file
+/// that is not to be replaced.
+fn plain_file(target: &Path, replace: bool) -> Result<PathBuf, CliError> {
+    let found = match std::fs::metadata(target) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(target.to_owned()),
+        Err(error) => return Err(cannot_write(target, &error)),
+    };
+    if !found.is_file() {
+        let message = format!("{} is no plain file; it stays as it is", target.display());
+        return Err(CliError::failed(message).hint("name a file, or `-` for standard output"));
+    }
+    if !replace {
+        return Err(CliError::failed(format!("{} exists", target.display())).hint("--force replaces it"));
+    }
+    std::fs::canonicalize(target).map_err(|error| cannot_write(target, &error))
 }
 
 fn cannot_write(target: &Path, error: &std::io::Error) -> CliError {
     CliError::failed(format!("cannot write {}: {error}", target.display()))
+}
+
+fn cannot_pipe(error: &std::io::Error) -> CliError {
+    CliError::failed(format!("cannot write to standard output: {error}"))
 }
 
 #[cfg(test)]
@@ -85,5 +142,40 @@ mod tests {
         file.write(b"new").unwrap();
         assert_eq!(file.finish().unwrap(), 3);
         assert_eq!(std::fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |target: &Path| OutputFile::create(target, true).err().map(|error| error.message);
+        for target in [Path::new("/dev/null"), Path::new("/dev/full"), dir.path()] {
+            assert!(refused(target).unwrap().contains("no plain file"), "{}", target.display());
+        }
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        assert!(refused(&link).unwrap().contains("no plain file"));
+    }
+
+    #[test]
+    fn a_link_to_a_file_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, real) = (dir.path().join("link"), dir.path().join("real.mp4"));
+        std::fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let mut file = OutputFile::create(&link, true).unwrap();
+        file.write(b"new").unwrap();
+        file.finish().unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+    }
+
+    #[test]
+    fn the_umask_decides_who_may_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, plain) = (dir.path().join("a.mp4"), dir.path().join("b"));
+        OutputFile::create(&ours, false).unwrap().finish().unwrap();
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
     }
 }

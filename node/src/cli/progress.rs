@@ -3,14 +3,14 @@
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
-/// A bar that counts bytes; a spinner where their number is not known.
-pub(super) fn bytes_bar(total: Option<u64>) -> ProgressBar {
-    let template = if total.is_some() {
-        "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}"
-    } else {
-        "{spinner} {bytes} {bytes_per_sec}"
-    };
-    bar(total, template)
+/// A bar over bytes.
+pub(super) fn bytes_bar(total: u64) -> ProgressBar {
+    bar(Some(total), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
+}
+
+/// A bar over the microseconds of footage; its message counts bytes.
+pub(super) fn time_bar(total_us: u64) -> ProgressBar {
+    bar(Some(total_us), "{wide_bar} {percent} % {msg} {eta}")
 }
 
 /// A bar over the bytes of a whole volume; its message counts segments.

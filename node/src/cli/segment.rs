@@ -48,7 +48,7 @@ struct Verdict {
 
 fn verify(file: &Path, out: Output) -> Result<(), CliError> {
     readable(file)?;
-    let bar = bytes_bar(Some(0));
+    let bar = bytes_bar(0);
     let report = offline::verify(file, |done, total| {
         bar.set_length(total);
         bar.set_position(done);

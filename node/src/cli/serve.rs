@@ -3,7 +3,7 @@
 use super::args::ServeArgs;
 use super::error::CliError;
 use super::logging;
-use crate::config::{Config, Secrets};
+use super::prepare::{Prepared, prepare};
 use crate::server;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
@@ -11,10 +11,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     if let Some(pid) = args.parent_pid {
         follow_parent(pid)?;
     }
-    let config = Config::load(&args.config).map_err(|error| CliError::failed(error.to_string()))?;
-    let secrets =
-        Secrets::load(&config, |name| std::env::var(name).ok()).map_err(|error| CliError::failed(error.to_string()))?;
-    logging::init(&config.log)?;
+    let prepared = prepare(&args.config, |name| std::env::var(name).ok());
+    let Prepared { config, secrets, filter } =
+        prepared.map_err(|refused| CliError::failed(refused.error.to_string()))?;
+    logging::init(&config.log, filter)?;
     server::serve(config, secrets, &args.config).map_err(|error| CliError::failed(error.to_string()))
 }
 

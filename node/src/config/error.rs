@@ -1,6 +1,7 @@
 //! What is wrong with a configuration file, and where: file, line, column, key, and what to do.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn of_key(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn of_key(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: Some(key.into()), line: None, column: None, message: message.into() }
     }
 }
@@ -78,15 +79,54 @@ impl std::error::Error for ConfigError {
     }
 }
 
+/// Mistakes of one file that are listed at once.
+const PROBLEMS_MAX: usize = 32;
+
+/// Everything that is wrong with the text, and what remains of it without that: after each mistake the parser continues without the line that has it. `None` where nothing remains,
+/// and always at least one problem then.
+pub(super) fn parse_all<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
+    let mut left = text.to_owned();
+    let mut problems: Vec<Problem> = Vec::new();
+    while problems.len() < PROBLEMS_MAX {
+        let error = match toml::from_str(&left) {
+            Ok(parsed) => return (Some(parsed), problems),
+            Err(error) => error,
+        };
+        let problem = locate(text, &error);
+        // A key whose line was left out is not missing.
+        let follows = problem.line.is_none() && !problems.is_empty();
+        let without = problem.line.and_then(|line| without_line(&left, line));
+        if !follows {
+            problems.push(problem);
+        }
+        match without {
+            Some(without) => left = without,
+            None => break,
+        }
+    }
+    (None, problems)
+}
+
+/// The text with an empty line in place of this one; `None` where it is a table's header, without which what follows would belong to another, or empty already.
+fn without_line(text: &str, number: usize) -> Option<String> {
+    let start: usize = text.split_inclusive('\n').take(number.checked_sub(1)?).map(str::len).sum();
+    let line = text.get(start..)?.lines().next()?;
+    if line.trim().is_empty() || line.trim_start().starts_with('[') {
+        return None;
+    }
+    // As long as before: what follows stays where it is.
+    let end = start + line.len();
+    Some(format!("{}{}{}", text.get(..start)?, " ".repeat(line.len()), text.get(end..)?))
+}
+
 /// Turns the parser's error into a problem with its place and key.
-pub(super) fn locate(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+fn locate(text: &str, error: &toml::de::Error) -> Problem {
     let message =
         error.message().trim().replace("unknown field", "unknown key").replace("missing field", "missing key");
     // A missing key has no place of its own: the parser points at the whole table.
     let offset = error.span().map(|span| span.start).filter(|_| !message.starts_with("missing key"));
     let (line, column) = offset.map(|offset| line_and_column(text, offset)).unzip();
-    let problem = Problem { key: offset.and_then(|offset| key_at(text, offset)), line, column, message };
-    ConfigError::Invalid { path: path.to_owned(), problems: vec![problem] }
+    Problem { key: offset.and_then(|offset| key_at(text, offset)), line, column, message }
 }
 
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {

@@ -228,9 +228,12 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| error::locate(path, text, &error))?;
-        let problems = validate::problems(&config);
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: path.to_owned(), problems }) }
+        let (config, mut problems) = error::parse_all::<Self>(text);
+        problems.extend(config.iter().flat_map(validate::problems));
+        match config.filter(|_| problems.is_empty()) {
+            Some(config) => Ok(config),
+            None => Err(ConfigError::Invalid { path: path.to_owned(), problems }),
+        }
     }
 
     /// The volumes that are named, or the one that is there where none is.

@@ -47,8 +47,8 @@ impl Secrets {
     /// Takes each secret from `env` (usually the process's environment), else from its file.
     ///
     /// # Errors
-    /// Where one is absent, unreadable, too short or not a single line of printable ASCII.
-    pub fn load(config: &Config, env: impl Fn(&str) -> Option<String>) -> Result<Self, SecretError> {
+    /// Of each that is absent, unreadable, too short or not a single line of printable ASCII.
+    pub fn load(config: &Config, env: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<SecretError>> {
         let cluster = Origin {
             what: "cluster secret",
             key: "cluster.secret_file",
@@ -61,7 +61,10 @@ impl Secrets {
             env: ADMIN_TOKEN_ENV,
             file: config.auth.admin_token_file.as_deref(),
         };
-        Ok(Self { cluster: cluster.load(&env)?, admin_token: admin_token.load(&env)? })
+        match (cluster.load(&env), admin_token.load(&env)) {
+            (Ok(cluster), Ok(admin_token)) => Ok(Self { cluster, admin_token }),
+            (cluster, admin_token) => Err(cluster.err().into_iter().chain(admin_token.err()).collect()),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 
 /// How long a piece of an open outage may stay unwritten, in microseconds.
 pub const PIECE_US_MAX: i64 = 10_000_000;
+/// No frame fits into a shorter time: a cause that was the only one for less is not worth a piece.
+const MOMENT_US: i64 = 1_000;
 /// Entries that may wait. Beyond, a new one is joined to the last, over-stating rather than hiding what is missing.
 pub const WAITING_MAX: usize = 64;
 
@@ -52,12 +54,14 @@ impl Ledger {
         }
     }
 
-    /// Opens an outage at `start`. Where one is open, its cause changes at `now`.
+    /// Opens an outage at `start`. Where one is open, its cause changes at `now`; one that lasted no moment was none.
     pub fn open(&mut self, start: Timestamp, now: Timestamp, cause: GapCause) {
         match self.outage {
             Some(outage) if outage.cause == cause => {}
-            Some(_) => {
-                self.write_piece(now);
+            Some(outage) => {
+                if now.micros_since(outage.from) >= MOMENT_US {
+                    self.write_piece(now);
+                }
                 self.outage = self.outage.map(|outage| Outage { cause, ..outage });
             }
             None => self.outage = Some(Outage { from: start, cause }),
@@ -154,6 +158,15 @@ mod tests {
         ledger.open(at(1), at(7), CameraUnreachable);
         ledger.close(at(9));
         assert_eq!(drain(&mut ledger), [(1, 6, CameraStalled), (6, 9, CameraUnreachable)]);
+    }
+
+    #[test]
+    fn a_cause_of_no_moment_leaves_no_piece() {
+        let mut ledger = Ledger::default();
+        ledger.open(at(1), at(1), CameraStalled);
+        ledger.open(at(1), at(1).plus_micros(300), CameraUnreachable);
+        ledger.close(at(9));
+        assert_eq!(drain(&mut ledger), [(1, 9, CameraUnreachable)]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `chunker`, `gaps` and `reconcile` decide: time comes in as a value. `pipeline` applies a session's items to them without waiting for anything. `task` and
 //! `supervisor` run it.
 
+pub mod accounts;
 mod awaited;
 pub mod chunker;
 mod corrections;

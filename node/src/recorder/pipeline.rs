@@ -60,6 +60,8 @@ pub struct Context {
 pub struct Before {
     /// Nothing is stamped before it.
     pub recorded_until: Option<Timestamp>,
+    /// Since when nothing is recorded, nor in the ledger why not; `None`: since recording is asked for.
+    pub missing_since: Option<Timestamp>,
     /// Why nothing was recorded since; `None` where that was nobody's duty.
     pub cause: Option<GapCause>,
 }
@@ -73,8 +75,10 @@ pub struct Pipeline {
     ledger: Ledger,
     /// End of the last chunk of video: nothing is stamped before it.
     recorded_until: Option<Timestamp>,
-    /// When recording was asked for.
+    /// When recording was asked for: what was not recorded before is not for this recorder to explain.
     began: Timestamp,
+    /// End of the last chunk of video that this recorder handed over.
+    reached: Option<Timestamp>,
     /// The first frames of a session, until they anchor its clock.
     first: Vec<MediaFrame>,
     anchored: bool,
@@ -101,7 +105,7 @@ impl Pipeline {
         let began = wall.time_of(now.instant);
         let mut ledger = Ledger::default();
         if let Some(cause) = before.cause {
-            ledger.open(before.recorded_until.unwrap_or(began), began, cause);
+            ledger.open(before.missing_since.unwrap_or(began), began, cause);
         }
         Self {
             context,
@@ -111,6 +115,7 @@ impl Pipeline {
             ledger,
             recorded_until: before.recorded_until,
             began,
+            reached: None,
             first: Vec::new(),
             anchored: false,
             session: None,
@@ -181,8 +186,7 @@ impl Pipeline {
         self.audio = None;
         self.corrections = Corrections::default();
         self.context.status.set_clock_rate(None);
-        let missing_since = self.recorded_until.unwrap_or(self.began);
-        self.ledger.open(missing_since, self.wall.time_of(now.instant), cause);
+        self.ledger.open(self.missing_since(), self.wall.time_of(now.instant), cause);
         self.write_gaps();
     }
 
@@ -278,8 +282,7 @@ impl Pipeline {
     /// Where a session sends frames that cannot be recorded yet, its status and the ledger say so.
     fn say_what_is_awaited(&mut self, now: Instant, time: Timestamp) {
         if let Some(message) = self.awaited.message(now) {
-            let missing_since = self.recorded_until.unwrap_or(self.began);
-            self.ledger.open(missing_since, time, GapCause::AwaitsKeyframe);
+            self.ledger.open(self.missing_since(), time, GapCause::AwaitsKeyframe);
             self.context.status.awaiting(message);
         }
     }
@@ -392,8 +395,9 @@ impl Pipeline {
             track.shift_clock(restarted.micros_since(before), floor);
         }
         self.ledger.rebase(before, restarted);
-        match (self.session, self.recorded_until) {
-            (Some(_), until) => {
+        match (self.session, self.reached) {
+            (Some(_), _) => {
+                let until = self.recorded_until;
                 let resumed = restarted.plus_micros(-late_us);
                 self.ledger.note(until.unwrap_or(resumed), resumed, GapCause::Unknown, None);
                 self.begin_session(resumed);
@@ -402,6 +406,11 @@ impl Pipeline {
             (None, None) => self.began = restarted,
             (None, Some(_)) => {}
         }
+    }
+
+    /// Since when nothing is recorded, where no outage is open.
+    fn missing_since(&self) -> Timestamp {
+        self.reached.unwrap_or(self.began)
     }
 
     /// How much older than its arrival at `arrival` a frame is, at most, in microseconds.
@@ -453,6 +462,7 @@ impl Pipeline {
         }
         if kind == TrackKind::Video {
             self.recorded_until = self.recorded_until.max(Some(end));
+            self.reached = self.recorded_until;
         }
         match outcome {
             Ok(shown) => {
@@ -557,7 +567,10 @@ impl Pipeline {
                     .filter(|frames| *frames > 0),
             };
             match self.context.sink.append(&self.context.retention_class, Record::Gap(gap)) {
-                Ok(()) => self.ledger.written(),
+                Ok(()) => {
+                    self.ledger.written();
+                    self.context.status.accounted(interval.end);
+                }
                 // Told once for each volume that fails.
                 Err(SinkError::Moved { lost }) => self.moved(lost),
                 // It stays in the ledger for the next time; the chunk that could not be written already told of the sink.

@@ -127,6 +127,8 @@ struct Told {
     error: Option<String>,
     first_keyframe: Option<Timestamp>,
     received_until: Option<Timestamp>,
+    /// Recorded, or in the ledger why not.
+    accounted_until: Option<Timestamp>,
     clock_rate_ppb: Option<i64>,
     patience: Option<Duration>,
 }
@@ -140,6 +142,7 @@ impl StatusCell {
             error: None,
             first_keyframe: None,
             received_until: None,
+            accounted_until: None,
             clock_rate_ppb: None,
             patience: None,
         };
@@ -175,6 +178,18 @@ impl StatusCell {
         self.told().received_until
     }
 
+    /// Up to here it is recorded, or in the ledger why not.
+    #[must_use]
+    pub fn accounted_until(&self) -> Option<Timestamp> {
+        self.told().accounted_until
+    }
+
+    /// The ledger says why nothing was recorded up to here.
+    pub fn accounted(&self, until: Timestamp) {
+        let mut told = self.told();
+        told.accounted_until = told.accounted_until.max(Some(until));
+    }
+
     /// A new identity has yet to hand over its first keyframe.
     pub fn set_identity(&self, identity: Identity) {
         let mut told = self.told();
@@ -192,7 +207,8 @@ impl StatusCell {
     /// A chunk was handed over.
     pub fn recorded(&self, start: Timestamp, end: Timestamp, keyframe: bool) {
         let mut told = self.told();
-        told.received_until = Some(told.received_until.map_or(end, |until| until.max(end)));
+        told.received_until = told.received_until.max(Some(end));
+        told.accounted_until = told.accounted_until.max(Some(end));
         if keyframe && told.first_keyframe.is_none() {
             told.first_keyframe = Some(start);
         }

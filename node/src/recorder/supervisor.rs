@@ -2,14 +2,13 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
-use super::pipeline::Before;
+use super::accounts::Accounts;
 use super::reconcile::{Action, DesiredRecording, Phase, Running, reconcile};
 use super::status::{Counters, Status, StatusCell};
 use super::task::{self, Config, RecorderHandle, Services};
 use crate::ingest::backoff::Backoff;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
-use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,10 +50,7 @@ pub struct Supervisor {
     requests: mpsc::Receiver<ShutDown>,
     shared: Arc<Shared>,
     recorders: BTreeMap<CameraId, Entry>,
-    /// How far cameras were recorded by recorders that ended: nothing is stamped before. As many as cameras this process ever recorded.
-    recorded_until: BTreeMap<CameraId, Timestamp>,
-    /// Why cameras were not recorded before their first recorder of this process.
-    causes_before: BTreeMap<CameraId, GapCause>,
+    accounts: Accounts,
     tasks: JoinSet<(CameraId, Result<(), JoinError>)>,
 }
 
@@ -110,18 +106,15 @@ impl Supervisor {
             requests,
             shared,
             recorders: BTreeMap::new(),
-            recorded_until: BTreeMap::new(),
-            causes_before: BTreeMap::new(),
+            accounts: Accounts::default(),
             tasks: JoinSet::new(),
         };
         (supervisor, handle)
     }
 
-    /// How far a camera was recorded before this process started, so that nothing is stamped before it, and why nothing was recorded since, for the
-    /// gap ledger; `None` where that was not this node's duty. To be called before [`Self::run`].
-    pub fn recorded_before(&mut self, camera: CameraId, until: Timestamp, cause: Option<GapCause>) {
-        self.recorded_until.insert(camera, until);
-        self.causes_before.extend(cause.map(|cause| (camera, cause)));
+    /// What an earlier process left of the cameras. To be called before [`Self::run`].
+    pub fn go_by(&mut self, accounts: Accounts) {
+        self.accounts = accounts;
     }
 
     /// Runs until shut down, or until all handles are gone; then stops all recorders.
@@ -201,8 +194,7 @@ impl Supervisor {
     fn start(&mut self, camera: CameraId, want: DesiredRecording) {
         let before = self.recorders.remove(&camera);
         let backoff = before.as_ref().map(|entry| entry.backoff).unwrap_or_default();
-        let cause_before = self.causes_before.remove(&camera);
-        let cause = before.and_then(|entry| entry.cause).or(cause_before);
+        let before = self.accounts.before(camera, before.and_then(|entry| entry.cause));
         let config = Config {
             camera,
             stream: StreamKind::Main,
@@ -211,9 +203,9 @@ impl Supervisor {
             retention_class: want.retention_class.clone(),
             priority: want.priority,
             identity: want.identity(),
-            before: Before { recorded_until: self.recorded_until.get(&camera).copied(), cause },
+            before,
         };
-        let mut entry = Entry::new(want, backoff, cause);
+        let mut entry = Entry::new(want, backoff, before.cause);
         match task::start(config, &self.services, &self.options.recorder) {
             Ok((handle, task)) => {
                 self.shared.statuses().insert(camera, handle.status());
@@ -222,6 +214,7 @@ impl Supervisor {
             }
             Err(error) => {
                 tracing::error!(%camera, %error, "recorder not started");
+                self.accounts.not_begun(camera, &before);
                 entry.rest(random());
             }
         }
@@ -232,8 +225,8 @@ impl Supervisor {
     fn ended(&mut self, camera: CameraId, outcome: Result<(), JoinError>) {
         let Some(entry) = self.recorders.get_mut(&camera) else { return };
         let status = entry.handle.take().map(|handle| handle.status());
-        if let Some(until) = status.as_ref().and_then(|status| status.received_until()) {
-            self.recorded_until.insert(camera, until);
+        if let Some(status) = &status {
+            self.accounts.ended(camera, status.received_until(), status.accounted_until());
         }
         match outcome {
             Ok(()) if entry.running.phase == Phase::Stopping && entry.cause.is_none() => self.forget(camera),

@@ -4,6 +4,8 @@ use super::drills::{self, Who};
 use super::headroom::forecast;
 use super::host::{BecomeError, Host};
 use super::member::Member;
+use super::pilot::Sight;
+use super::status;
 use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
@@ -17,6 +19,7 @@ use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A camera for which room was looked for in vain because others were added meanwhile is tried again so often.
@@ -63,6 +66,10 @@ impl NodeBackend {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let is_strict = state.settings.headroom == HeadroomRule::Strict;
+        if status::mode(&state) == wire::Mode::Single && !is_strict {
+            // Nothing could take over, whatever is added: `status` says so, once.
+            return Ok(None);
+        }
         match forecast(state, sight, command.clone(), self.host.clock.now()).await {
             Some(cost) if is_strict => {
                 let detail =
@@ -73,13 +80,40 @@ impl NodeBackend {
         }
     }
 
-    fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
-        let nodes = wire_views::nodes(&member.consensus, &member.sight.borrow());
+    async fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
+        let sight = member.view.whole_sight().await;
+        let nodes = wire_views::nodes(&member.consensus, &sight);
         nodes.into_iter().find(|node| node.id == id).ok_or_else(|| no_node(id))
     }
 }
 
 impl Backend for NodeBackend {
+    async fn status(&self) -> Result<wire::Status> {
+        let now = self.host.clock.now();
+        let Some(member) = self.host.member() else {
+            return Ok(status::status(&status::Known {
+                now,
+                state: &ClusterState::default(),
+                sight: &Sight::default(),
+                leader: None,
+                headroom: None,
+                down_since: BTreeMap::new(),
+                volumes: BTreeMap::new(),
+            }));
+        };
+        let (sight, volumes) = tokio::join!(member.view.whole_sight(), member.view.all_volumes());
+        let headroom = member.headroom.borrow().clone();
+        Ok(status::status(&status::Known {
+            now,
+            state: &member.consensus.state(),
+            sight: &sight,
+            leader: wire_views::leader(&member.consensus, &sight),
+            headroom: headroom.as_deref(),
+            down_since: sight.down_since(now, self.host.clock.elapsed()),
+            volumes,
+        }))
+    }
+
     async fn cluster(&self) -> Result<wire::Cluster> {
         Ok(match self.host.member() {
             Some(member) => {
@@ -155,7 +189,7 @@ impl Backend for NodeBackend {
     async fn set_draining(&self, node: NodeId, draining: bool) -> Result<wire::Node> {
         let duty = if draining { Duty::Draining } else { Duty::Active };
         self.write(Command::SetDuty { node, duty }).await?;
-        self.node_view(self.member()?, node)
+        self.node_view(self.member()?, node).await
     }
 
     async fn cameras(&self) -> Result<Vec<wire::Camera>> {

@@ -1,5 +1,6 @@
 //! Runs the pilot: gathers its events, and carries out what it decides.
 
+use super::chronicle::{self, Line};
 use super::clock::Clock;
 use super::pilot::{Decision, Event, Own, Pilot, Sight, TICK, TICK_ALONE};
 use super::ticks::ticks;
@@ -45,6 +46,8 @@ pub(crate) struct Drive {
     proposals: mpsc::Sender<Vec<LogEntry>>,
     proposed: mpsc::Receiver<()>,
     last_desired: BTreeMap<CameraId, Desired>,
+    /// The state that the log was written from last.
+    logged: Arc<ClusterState>,
     peers: Vec<(NodeId, String)>,
     sequence: u64,
 }
@@ -66,6 +69,7 @@ impl Drive {
             proposals,
             proposed,
             last_desired: BTreeMap::new(),
+            logged: Arc::default(),
             peers: Vec::new(),
             sequence: 0,
         }
@@ -104,7 +108,10 @@ impl Drive {
     /// What must be known elsewhere before the pilot decides.
     fn prepare(&mut self, event: &Event) {
         match event {
-            Event::State(state) => self.connect(state),
+            Event::State(state) => {
+                self.connect(state);
+                self.log(state);
+            }
             Event::Tick(own) => {
                 self.sequence += 1;
                 let Options { me, clock, .. } = &self.options;
@@ -135,6 +142,14 @@ impl Drive {
         }
     }
 
+    /// Writes into the log who records what from now on.
+    fn log(&mut self, state: &Arc<ClusterState>) {
+        for Line { text, is_warning } in chronicle::lines(&self.logged, state, &self.options.sight.borrow()) {
+            if is_warning { tracing::warn!("{text}") } else { tracing::info!("{text}") }
+        }
+        self.logged = Arc::clone(state);
+    }
+
     fn carry_out(&mut self, decision: Decision, wall: Timestamp) {
         if let Some(sight) = decision.sight {
             self.options.sight.send_replace(sight);
@@ -160,7 +175,7 @@ async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<LogEntry>>
         for entry in entries {
             let what = entry.to_string();
             match consensus.propose_as_leader(entry).await {
-                Ok(response) => tracing::info!(%what, ?response, "decided"),
+                Ok(response) => tracing::debug!(%what, ?response, "decided"),
                 Err(error) => tracing::warn!(%what, %error, "not decided"),
             }
         }

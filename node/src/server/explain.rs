@@ -1,83 +1,147 @@
-//! Why a hole in the timeline is there. Pure: the ledger's entries first, then what the assignments tell.
+//! Why a hole in the timeline is there. Pure.
+//!
+//! What a node that was alive wrote into its ledger is final. Of several such entries the one that
+//! ends first is believed: entries are written when they end, so none that is written later ever
+//! takes its place. Where none is, a node that came back says since when it was down, which counts
+//! for the time in which it owned the camera. Last come the assignments: a recorder that dies
+//! writes nothing.
+
+mod outages;
 
 use holdfast_consensus::model::Tenure;
 use holdfast_control_api::wire;
 use holdfast_storage::chunk::{Gap, GapCause};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
+use outages::Piece;
+use std::collections::BTreeSet;
 
-/// A dead owner is noticed and replaced within this time; a hole that touches the end of its tenure by as much is its doing.
+/// A dead owner is noticed and replaced within this time; a hole that touches the end of its tenure
+/// by as much is its doing.
 const TAKEOVER_US_MAX: i64 = 10_000_000;
 
-/// Explains every microsecond of `holes`: the pieces lie end to end and cover exactly the holes.
+/// Explains every microsecond of `holes`: the pieces lie end to end and cover exactly the holes,
+/// but for those that are shorter than two recorders' clocks agree. The pieces of one outage are
+/// one gap, whichever nodes noticed it.
 ///
-/// `ledger` may overlap itself (several nodes, several pieces); the entry that starts first wins.
+/// `ledger` may overlap itself (several nodes, several pieces).
 #[must_use]
 pub fn explain(holes: &[(Timestamp, Timestamp)], ledger: &[Gap], tenures: &[Tenure]) -> Vec<wire::Gap> {
-    let mut ledger = ledger.to_vec();
-    ledger.sort_by_key(|gap| (gap.start, std::cmp::Reverse(gap.epoch)));
+    let entries = entries(ledger, tenures);
     // A flaky camera has as many entries as holes: each hole looks only at those around it.
-    let reached = ledger.iter().scan(Timestamp::MIN, |reached, gap| {
-        *reached = gap.end.max(*reached);
+    let reached = entries.iter().scan(Timestamp::MIN, |reached, entry| {
+        *reached = entry.end.max(*reached);
         Some(*reached)
     });
     let reached: Vec<Timestamp> = reached.collect();
-    let mut pieces = Vec::new();
+    let mut gaps = Vec::new();
     for &(start, end) in holes {
-        let mut at = start;
         let first = reached.partition_point(|reached| *reached <= start);
-        let around = ledger[first..].iter().take_while(|gap| gap.start < end);
-        for gap in around.filter(|gap| gap.end > start) {
-            let (from, to) = (gap.start.max(at), gap.end.min(end));
-            if to <= from {
-                continue;
+        let pieces = explain_one((start, end), &entries[first..], tenures);
+        gaps.extend(outages::join(pieces).into_iter().map(Piece::shown));
+    }
+    gaps
+}
+
+/// How far an entry is to be believed, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    /// A node that was alive says what it saw.
+    Seen,
+    /// A node that was not says so.
+    WasDown,
+    /// A node that was alive says that it does not know.
+    Unknown,
+}
+
+/// An entry of the ledger, cut to the time for which it counts.
+#[derive(Clone, Copy, Debug)]
+struct Entry<'a> {
+    start: Timestamp,
+    end: Timestamp,
+    word: Word,
+    gap: &'a Gap,
+}
+
+/// By start.
+fn entries<'a>(ledger: &'a [Gap], tenures: &[Tenure]) -> Vec<Entry<'a>> {
+    let mut entries = Vec::with_capacity(ledger.len());
+    for gap in ledger {
+        let entry = |word, start, end| Entry { start, end, word, gap };
+        match gap.cause {
+            GapCause::NodeDown => {
+                let owned = owned(gap.node, (gap.start, gap.end), tenures);
+                entries.extend(owned.map(|(start, end)| entry(Word::WasDown, start, end)));
             }
-            push(&mut pieces, at, from, unledgered(at, from, tenures), None);
-            // Of a part of an entry nobody knows.
-            let frames_missing = gap.frames_missing.filter(|_| (from, to) == (gap.start, gap.end)).map(u64::from);
-            push(&mut pieces, from, to, (gap.cause, Some(gap.node)), frames_missing);
-            at = to;
+            GapCause::Unknown => entries.push(entry(Word::Unknown, gap.start, gap.end)),
+            _ => entries.push(entry(Word::Seen, gap.start, gap.end)),
         }
-        push(&mut pieces, at, end, unledgered(at, end, tenures), None);
+    }
+    entries.retain(|entry| entry.start < entry.end);
+    entries.sort_by_key(|entry| (entry.start, entry.end, entry.gap.node));
+    entries
+}
+
+/// The parts of an interval in which `node` owned the camera, and what of it lies before all that
+/// is known of owners.
+fn owned(
+    node: NodeId,
+    (start, end): (Timestamp, Timestamp),
+    tenures: &[Tenure],
+) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let known_from = tenures.first().map_or(Timestamp::MAX, |first| first.from);
+    let next_from = tenures.iter().skip(1).map(|next| next.from).chain([Timestamp::MAX]);
+    let of_node = tenures.iter().zip(next_from).filter(move |(tenure, _)| tenure.node == node);
+    let owned = of_node.map(|(tenure, next)| (tenure.from, next));
+    owned.chain([(Timestamp::MIN, known_from)]).map(move |(from, to)| (start.max(from), end.min(to)))
+}
+
+/// `entries` are those that end after the hole begins, by start, and may go on behind it.
+fn explain_one(hole: (Timestamp, Timestamp), entries: &[Entry<'_>], tenures: &[Tenure]) -> Vec<Piece> {
+    let (mut at, end) = hole;
+    let mut pieces = Vec::new();
+    let mut coming = entries.iter().enumerate().take_while(|(_, entry)| entry.start < end).peekable();
+    let mut open: BTreeSet<(Word, Timestamp, NodeId, usize)> = BTreeSet::new();
+    while at < end {
+        while let Some((index, entry)) = coming.next_if(|(_, entry)| entry.start <= at) {
+            open.insert((entry.word, entry.end, entry.gap.node, index));
+        }
+        while open.first().is_some_and(|(_, until, ..)| *until <= at) {
+            open.pop_first();
+        }
+        let next_start = coming.peek().map_or(end, |(_, entry)| entry.start);
+        match open.first() {
+            Some(&(word, until, _, index)) => {
+                let to = until.min(next_start).min(end);
+                pieces.push(Piece::of_entry(entries[index].gap, word == Word::Seen, (at, to)));
+                at = to;
+            }
+            None => {
+                pieces.push(unledgered((at, next_start), tenures));
+                at = next_start;
+            }
+        }
     }
     pieces
 }
 
-fn push(
-    pieces: &mut Vec<wire::Gap>,
-    start: Timestamp,
-    end: Timestamp,
-    (cause, node): (GapCause, Option<NodeId>),
-    frames_missing: Option<u64>,
-) {
-    if end <= start {
-        return;
-    }
-    if let Some(last) = pieces.last_mut()
-        && last.end == start
-        && (last.cause, last.node) == (cause, node)
-    {
-        last.end = end;
-        last.frames_missing = last.frames_missing.zip(frames_missing).map(|(before, more)| before + more);
-        return;
-    }
-    pieces.push(wire::Gap { start, end, cause, node, frames_missing });
-}
-
-/// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder that dies cannot write one.
-fn unledgered(start: Timestamp, end: Timestamp, tenures: &[Tenure]) -> (GapCause, Option<NodeId>) {
+/// What the assignments tell of an interval that no recorder wrote a ledger entry for: a recorder
+/// that dies cannot write one.
+fn unledgered((start, end): (Timestamp, Timestamp), tenures: &[Tenure]) -> Piece {
     let owner = tenures.iter().rfind(|tenure| tenure.from <= start).or(tenures.first());
     let next_from = tenures.iter().skip(1).map(|next| Some(next.from)).chain([None]);
     let lost = tenures.iter().zip(next_from).find(|(tenure, next_from)| {
-        // Before the next owner's time it is the last one's, however long that one had waited for its camera before it was lost.
+        // Before the next owner's time it is the last one's, however long that one had waited for
+        // its camera before it was lost.
         let reaches = |until: Timestamp| until.plus_micros(TAKEOVER_US_MAX).max(next_from.unwrap_or(until));
         tenure.until.is_some_and(|until| reaches(until) >= start && until <= end)
     });
-    match (lost, owner) {
+    let (cause, node) = match (lost, owner) {
         (Some((lost, _)), _) => (GapCause::NodeDown, Some(lost.node)),
         (None, Some(owner)) => (GapCause::Unknown, Some(owner.node)),
         (None, None) => (GapCause::Unknown, None),
-    }
+    };
+    Piece { start, end, cause, node, frames_missing: None, is_seen: false }
 }
 
 #[cfg(test)]
@@ -115,6 +179,48 @@ mod tests {
     }
 
     #[test]
+    fn what_a_living_node_wrote_stays_whatever_a_node_says_that_comes_back() {
+        let entry = |start, end, cause, node| Gap { node: NodeId(node), ..gap(start, end, cause) };
+        let tenures = [tenure(1, 1, 0, Some(60)), tenure(2, 2, 61, None)];
+        let written = [
+            entry(10, 20, GapCause::CameraUnreachable, 1),
+            entry(20, 30, GapCause::CameraUnreachable, 1),
+            entry(13, 23, GapCause::CameraProtocol, 2),
+        ];
+        let holes = [(at(10), at(30)), (at(60), at(62))];
+        let told = |ledger: &[Gap]| -> Vec<_> {
+            let pieces = explain(&holes, ledger, &tenures);
+            pieces.iter().map(|p| (p.start.0 / 1_000_000, p.end.0 / 1_000_000, p.cause, p.node.unwrap().0)).collect()
+        };
+        let before = told(&written);
+        assert_eq!(
+            before,
+            [
+                (10, 20, GapCause::CameraUnreachable, 1),
+                (20, 23, GapCause::CameraProtocol, 2),
+                (23, 30, GapCause::CameraUnreachable, 1),
+                (60, 62, GapCause::NodeDown, 1)
+            ],
+        );
+        // Node 1 and node 2 come back after a kill; both had recorded until 10, as far as they
+        // know.
+        let back = [entry(10, 70, GapCause::NodeDown, 1), entry(10, 40, GapCause::NodeDown, 2)];
+        assert_eq!(told(&[&written[..], &back[..]].concat()), before);
+        // What an entry that is written later says of earlier is too late.
+        let late = entry(5, 31, GapCause::CameraStalled, 2);
+        assert_eq!(told(&[&written[..], &[late]].concat()), before);
+    }
+
+    #[test]
+    fn no_node_is_blamed_for_the_time_of_another_owner() {
+        let tenures = [tenure(1, 1, 0, Some(10)), tenure(2, 2, 11, None)];
+        let down = Gap { node: NodeId(1), ..gap(10, 100, GapCause::NodeDown) };
+        let pieces = explain(&[(at(10), at(12)), (at(50), at(52))], &[down], &tenures);
+        let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.cause, p.node.unwrap().0)).collect();
+        assert_eq!(told, [(10, GapCause::NodeDown, 1), (50, GapCause::Unknown, 2)]);
+    }
+
+    #[test]
     fn missing_frames_are_counted_where_all_of_a_piece_is_known() {
         let counted =
             |start, end, frames| Gap { frames_missing: Some(frames), ..gap(start, end, GapCause::PacketsLost) };
@@ -129,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_entry_explains_later_holes_too() {
+    fn a_long_entry_explains_what_nothing_else_does() {
         let ledger =
             [gap(0, 100, GapCause::NodeDown), gap(5, 6, GapCause::PacketsLost), gap(40, 41, GapCause::Overload)];
         let pieces = explain(&[(at(5), at(6)), (at(30), at(31)), (at(99), at(101))], &ledger, &[]);
         let told: Vec<_> = pieces.iter().map(|p| (p.start.0 / 1_000_000, p.cause)).collect();
         assert_eq!(
             told,
-            [(5, GapCause::NodeDown), (30, GapCause::NodeDown), (99, GapCause::NodeDown), (100, GapCause::Unknown)]
+            [(5, GapCause::PacketsLost), (30, GapCause::NodeDown), (99, GapCause::NodeDown), (100, GapCause::Unknown)]
         );
     }
 

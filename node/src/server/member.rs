@@ -2,6 +2,7 @@
 //!
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
+use super::alive;
 use super::clock::{Clock, wall_clock};
 use super::drills;
 use super::drive::{self, Drive, LookAtSelf};
@@ -20,20 +21,19 @@ use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::ingest::session::Deadlines;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
+use crate::recorder::accounts::Accounts;
 use crate::recorder::chunker::Limits;
-use crate::recorder::reconcile::Former;
 use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::Headroom;
-use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+use holdfast_consensus::heartbeat::{Audience, Heartbeat, RecorderState};
 use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secret};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Timing, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
-use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +57,8 @@ const CHUNK_IDLE_US: i64 = 100_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one whose report is refused tries again.
 const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// Cameras that it does not record are given to others within this time of its word that it stops, where there is a leader.
+const REASSIGNED_WITHIN: Duration = Duration::from_secs(1);
 /// How often a stopping node looks whether it still owns cameras.
 const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
@@ -125,9 +127,9 @@ impl Member {
         let options = supervisor_options(config, identity);
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
-        for (camera, until, former) in recorded_before(&consensus.state(), identity.node, &volumes) {
-            recorders.recorded_before(camera, until, former.cause());
-        }
+        let (state, last_sign) = (consensus.state(), alive::last_sign(&config.data_dir));
+        let until = |camera| volumes.recorded_until(camera);
+        recorders.go_by(Accounts::of(&state, identity.node, last_sign, until));
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
         let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
@@ -180,6 +182,7 @@ impl Member {
             spawn_part("the probes", probing, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
+            spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -235,21 +238,24 @@ impl Member {
         }
     }
 
-    /// Whether all cameras were taken over; false as soon as nobody is left who could.
+    /// Whether all cameras were taken over that this node records; false as soon as no node is left that could. What it does not record has nothing to lose.
     async fn hand_all_over(&self) -> bool {
         let me = self.identity.node;
         let mut reported = usize::MAX;
+        let mut announced = None;
         loop {
             let state = self.consensus.state();
-            let owned = state.owned_by(me).count();
-            if owned == 0 {
+            let owned: BTreeSet<CameraId> = state.owned_by(me).collect();
+            let recorded = self.recorded().intersection(&owned).count();
+            let is_known = announced.is_some_and(|at| self.clock.elapsed().saturating_sub(at) >= REASSIGNED_WITHIN);
+            if owned.is_empty() || (recorded == 0 && is_known) {
                 return true;
             }
             if !self.others_can_record() {
                 return false;
             }
-            if std::mem::replace(&mut reported, owned) != owned {
-                tracing::info!(cameras = owned, "waiting for others to take cameras over");
+            if std::mem::replace(&mut reported, recorded) != recorded {
+                tracing::info!(cameras = recorded, "waiting for others to take cameras over");
             }
             if state.nodes.get(me).is_some_and(|node| node.duty == Duty::Active) {
                 let stopping = Command::SetDuty { node: me, duty: Duty::Stopping };
@@ -258,8 +264,15 @@ impl Member {
                     tracing::warn!(%error, "cannot announce the stop yet");
                 }
             }
+            announced = announced.or(Some(self.clock.elapsed()));
             sleep(HANDOVER_LOOK).await;
         }
+    }
+
+    /// Cameras whose recorders of this node are not known to fail.
+    fn recorded(&self) -> BTreeSet<CameraId> {
+        let told = self.supervisor.statuses().into_iter().map(|status| self.volumes.progress(status));
+        told.filter(|progress| progress.state != RecorderState::Failing).map(|progress| progress.camera).collect()
     }
 
     fn others_can_record(&self) -> bool {
@@ -315,16 +328,6 @@ fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) 
         writable: volumes.writable().is_ok(),
         probes: probes.known(),
     })
-}
-
-/// How far this node had recorded the cameras that it still has.
-fn recorded_before(
-    state: &ClusterState,
-    me: NodeId,
-    volumes: &Volumes,
-) -> impl Iterator<Item = (CameraId, Timestamp, Former)> {
-    let mine = state.assignments.iter().filter_map(move |(camera, now)| Some((camera, Former::of(now, me)?)));
-    mine.filter_map(move |(camera, former)| Some((camera, volumes.recorded_until(camera)?, former)))
 }
 
 fn recorder_services(sink: VolumeSink, ingest: IngestHandle) -> task::Services {

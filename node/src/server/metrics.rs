@@ -1,14 +1,18 @@
 //! What Prometheus reads of this node, gathered when it asks.
 
+mod cameras;
+
 use super::descriptors;
 use super::host::Host;
 use super::member::Member;
+use super::status;
 use super::volumes::VolumeStatus;
 use super::wire_views::leader;
 use crate::ingest::clock::HONEST_PPB;
 use crate::recorder::status::Counts;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Outcome;
+use holdfast_control_api::wire::Mode;
 use holdfast_storage::Stats;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::disk::IoMode;
@@ -54,6 +58,7 @@ impl Collector for NodeCollector {
                 gaps(member),
                 clocks(member),
                 lags(member, now),
+                cameras::cameras(member),
                 cluster(member),
                 headroom(member),
                 drills(member, now),
@@ -249,9 +254,10 @@ fn cluster(member: &Member) -> Families {
     Ok(families)
 }
 
-/// Nothing until it was found out.
+/// Nothing until it was found out, nor of a single node: nothing could take over from it.
 fn headroom(member: &Member) -> Families {
-    let Some(headroom) = member.headroom.borrow().clone() else { return Ok(Vec::new()) };
+    let is_cluster = status::mode(&member.consensus.state()) == Mode::Cluster;
+    let Some(headroom) = member.headroom.borrow().clone().filter(|_| is_cluster) else { return Ok(Vec::new()) };
     let survives = headroom.survives_any_node && headroom.survives_any_domain != Some(false);
     let gauges = [
         (

@@ -1,6 +1,8 @@
 //! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a reason to stop.
 
+mod alive;
 mod backend;
+mod chronicle;
 mod clock;
 mod descriptors;
 pub mod drills;
@@ -15,10 +17,12 @@ mod metrics;
 mod mux;
 mod own_thread;
 pub mod pilot;
+pub mod preflight;
 pub mod probes;
 mod reads;
 mod scrub;
 mod sink;
+mod status;
 mod ticks;
 mod timeline;
 mod view;

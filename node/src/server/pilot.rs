@@ -9,7 +9,7 @@ use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
-use holdfast_consensus::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict};
+use holdfast_consensus::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict, Why};
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -44,6 +44,17 @@ impl Sight {
     /// Lives, and can write.
     pub fn can_record(&self, node: NodeId) -> bool {
         self.is_alive(node) && !self.unfit.contains(&node)
+    }
+
+    /// Since when nodes do not answer, seen at `now` on the wall clock and `uptime` on the monotonic one.
+    #[must_use]
+    pub fn down_since(&self, now: Timestamp, uptime: Duration) -> BTreeMap<NodeId, Timestamp> {
+        let down = self.verdicts.iter().filter_map(|(node, verdict)| match verdict {
+            Verdict::Suspect { since, .. } => Some((*node, uptime.saturating_sub(*since))),
+            Verdict::Alive | Verdict::Unknown => None,
+        });
+        let micros = |ago: Duration| i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        down.map(|(node, ago)| (node, now.plus_micros(-micros(ago)))).collect()
     }
 
     pub fn is_alive(&self, node: NodeId) -> bool {
@@ -213,9 +224,9 @@ impl Pilot {
         match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot, heartbeat.sequence) {
             Seen::Stale => return,
             Seen::First | Seen::Usual => {}
-            seen => {
+            Seen::Returned | Seen::Restarted => {
                 self.clocks.forget(heartbeat.from);
-                tracing::info!(node = %heartbeat.from, ?seen, "node is back");
+                tracing::info!("{} is back", self.name_of(heartbeat.from));
             }
         }
         self.note_probes(heartbeat.from, &heartbeat.probes);
@@ -229,13 +240,24 @@ impl Pilot {
         if verdicts == self.sight.verdicts {
             return false;
         }
-        for (node, verdict) in verdicts.iter().filter(|(_, verdict)| verdict.is_suspect()) {
-            if !self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect()) {
-                tracing::warn!(%node, ?verdict, "node is suspect");
+        for (node, verdict) in &verdicts {
+            let was_suspect = self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect());
+            match verdict {
+                Verdict::Suspect { why: Why::Refused, .. } if !was_suspect => {
+                    tracing::warn!("{} has no process any more: its machine refuses connections", self.name_of(*node));
+                }
+                Verdict::Suspect { why: Why::Silence, .. } if !was_suspect => {
+                    tracing::warn!("{} is silent", self.name_of(*node));
+                }
+                Verdict::Suspect { .. } | Verdict::Alive | Verdict::Unknown => {}
             }
         }
         self.sight.verdicts = verdicts;
         true
+    }
+
+    fn name_of(&self, node: NodeId) -> String {
+        self.state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
     fn steward(&mut self, now: Duration, wall: Timestamp, at_once: bool) -> Vec<Command> {

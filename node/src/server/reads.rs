@@ -84,6 +84,8 @@ pub(crate) struct VolumeReport {
     pub(crate) size_bytes: u64,
     pub(crate) failures: u64,
     pub(crate) reattachments: u64,
+    /// How long free and deletable room lasts; `None` while nothing is written.
+    pub(crate) full_in_s: Option<u64>,
 }
 
 first_version!(

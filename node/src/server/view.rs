@@ -224,6 +224,13 @@ impl View {
         Ok(volumes)
     }
 
+    /// How the volumes of all nodes stand; those that do not tell are left out.
+    pub(crate) async fn all_volumes(&self) -> BTreeMap<NodeId, Vec<VolumeReport>> {
+        let answers = self.ask::<_, VolumesAnswer>(VOLUMES_PATH, &Question).await;
+        let told = answers.into_iter().filter_map(|answer| Some((answer.node, answer.answer?.0)));
+        told.chain([(self.me, self.volumes.reports())]).collect()
+    }
+
     fn peers(&self) -> Vec<(NodeId, String)> {
         let state = self.state.borrow();
         let others = state.nodes.values().filter(|node| node.id != self.me);

@@ -102,6 +102,7 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         bitrate_capacity_bps: node.spec.bitrate_capacity_bps,
         labels: node.spec.labels.as_map().clone(),
         cameras: state.owned_by(node.id).count(),
+        cameras_recorded: state.owned_by(node.id).filter(|camera| is_recorded_by(node.id, *camera, sight)).count(),
         clock_offset_ms: sight
             .clocks
             .get(&node.id)
@@ -195,8 +196,18 @@ fn watermark(recorder: Option<&Progress>, furthest: Option<Timestamp>) -> Option
     }
 }
 
+/// Whether its recorder is there and is not known to fail.
+fn is_recorded_by(node: NodeId, camera: CameraId, sight: &Sight) -> bool {
+    let told = sight.progress.get(&(node, camera)).filter(|_| sight.is_alive(node));
+    told.is_some_and(|told| told.state != RecorderState::Failing)
+}
+
 /// Whoever records the camera now, the most entitled first; dead nodes do not count.
-fn recorder<'a>(camera: CameraId, assignment: &Assignment, sight: &'a Sight) -> Option<(NodeId, &'a Progress)> {
+pub(crate) fn recorder<'a>(
+    camera: CameraId,
+    assignment: &Assignment,
+    sight: &'a Sight,
+) -> Option<(NodeId, &'a Progress)> {
     let handoff = assignment.handoff.map(|handoff| handoff.to);
     let entitled = [assignment.owner, assignment.mirror, handoff, assignment.successor];
     let living = entitled.into_iter().flatten().filter(|node| sight.is_alive(*node));

@@ -13,6 +13,7 @@ mod handover;
 mod headroom;
 mod linearizable;
 mod non_voter;
+mod not_recorded;
 mod quorum;
 mod replacement;
 mod rot;

@@ -109,7 +109,7 @@ fn has_owner_with_footage(chunks: &[ChunkEntry], tenures: &[Tenure], at: Timesta
 }
 
 /// What all disks hold of a camera.
-fn held(world: &World, camera: CameraId) -> (Vec<ChunkEntry>, Vec<Gap>) {
+pub(super) fn held(world: &World, camera: CameraId) -> (Vec<ChunkEntry>, Vec<Gap>) {
     let location = ChunkLocation { volume: 0, segment: SegmentId(0), offset: 0, payload_bytes: 0 };
     let chunks = world.machines.values().flat_map(|machine| &machine.chunks).map(|stored| stored.meta);
     let gaps = world.machines.values().flat_map(|machine| &machine.gaps).copied();

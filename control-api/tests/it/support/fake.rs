@@ -204,6 +204,7 @@ impl State {
             labels: Default::default(),
             bitrate_bps: 0,
             cameras: self.cameras.len(),
+            cameras_recorded: 0,
             clock_offset_ms: None,
             version: 1,
         }
@@ -249,6 +250,23 @@ fn chunked(clip: &Clip) -> Vec<&[Frame]> {
 }
 
 impl Backend for Fake {
+    async fn status(&self) -> Result<wire::Status> {
+        Ok(wire::Status {
+            at: T0,
+            state: wire::StatusState::Degraded,
+            verdict: "degraded: no camera is recorded".to_owned(),
+            mode: wire::Mode::Single,
+            cameras: 0,
+            cameras_recorded: 0,
+            nodes: 1,
+            nodes_alive: 1,
+            findings: Vec::new(),
+            findings_left_out: 0,
+            disks: Vec::new(),
+            next_failure: Vec::new(),
+        })
+    }
+
     async fn cluster(&self) -> Result<wire::Cluster> {
         self.reach().await;
         Ok(self.with(|state| state.cluster()))

@@ -83,7 +83,11 @@ pub(super) fn run(args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<()
         gaps: plan.gaps,
         gap_ms: plan.gap_micros / 1000,
     };
-    out.print(&extracted, describe)?;
+    if OutputFile::is_stdout(&args.output) {
+        out.print_aside(&extracted, describe)?;
+    } else {
+        out.print(&extracted, describe)?;
+    }
     match extracted.damaged_batches {
         0 => Ok(()),
         _ => Err(damaged(&args.file).hint("what is sound was written; `holdfast segment verify` says what is lost")),
@@ -126,7 +130,7 @@ fn open(args: &ExtractArgs, camera: CameraId) -> Result<Footage, CliError> {
         StreamArg::Main => StreamKind::Main,
         StreamArg::Sub => StreamKind::Sub,
     };
-    let bar = bytes_bar(Some(0));
+    let bar = bytes_bar(0);
     let footage = offline::footage(&args.file, camera, stream, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
@@ -227,7 +231,7 @@ fn write(
     init: MergedInit,
     mut file: OutputFile,
 ) -> Result<(u64, usize), CliError> {
-    let bar = bytes_bar(Some(plan.chunks.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum()));
+    let bar = bytes_bar(plan.chunks.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum());
     file.write(&init.bytes)?;
     let mut rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
     for entry in &plan.chunks {

@@ -271,10 +271,22 @@ fn a_camera_never_reached_is_missing_since_recording_was_asked_for() {
 #[test]
 fn what_an_earlier_recorder_left_off_is_a_gap_and_never_overlapped() {
     let recorded_until = Some(START.plus_micros(700_000));
-    let mut story = story_after(Before { recorded_until, cause: Some(GapCause::RecorderStopped) });
+    let cause = Some(GapCause::RecorderStopped);
+    let mut story = story_after(Before { recorded_until, missing_since: Some(START), cause });
     story.stream(0, 1000);
     story.pipeline.finish(story.now(1000));
     assert!(story.video()[0].start >= START.plus_micros(700_000), "{:?}", times(&story.video()));
+    assert_eq!(story.sink.gaps()[0], (0, 700, GapCause::RecorderStopped), "since when, and not since the last frame");
+}
+
+#[test]
+fn a_stand_in_explains_nothing_of_before_it_began() {
+    let long_ago = Some(START.plus_micros(-86_400_000_000));
+    let mut story = story_after(Before { recorded_until: long_ago, ..Before::default() });
+    story.lose(1000, GapCause::CameraUnreachable);
+    story.pipeline.finish(story.now(3000));
+    assert_eq!(story.sink.gaps(), [(0, 3000, GapCause::CameraUnreachable)]);
+    assert_eq!(story.status.accounted_until(), Some(START.plus_micros(3_000_000)));
 }
 
 /// Start in milliseconds of the chunks that are marked as damaged.

@@ -90,6 +90,7 @@ fn report() -> VolumeReport {
         size_bytes: 1 << 41,
         failures: 1,
         reattachments: 1,
+        full_in_s: Some(86_400),
     }
 }
 

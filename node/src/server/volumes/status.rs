@@ -85,6 +85,7 @@ impl Volumes {
             size_bytes: volume.stats.total_bytes,
             failures: volume.failures,
             reattachments: volume.reattachments,
+            full_in_s: volume.stats.full_in_s,
         });
         volumes.collect()
     }

@@ -1,0 +1,53 @@
+//! A recorded cause is final: what was shown of a gap while all nodes were there is shown in the
+//! end. What was not recorded, but guessed of a node that did not answer, may give way to what it
+//! recorded.
+
+use super::{Evidence, Outcome, broken};
+use crate::history::{ToldGap, What};
+use holdfast_control_api::wire::Gap;
+use holdfast_storage::chunk::GapCause;
+
+/// Where one cause ends and another begins is not known better.
+const SEAM_US: i64 = 250_000;
+
+pub(super) fn check(evidence: &Evidence) -> Outcome {
+    if evidence.is_clock_stepped() {
+        return Outcome::NotJudged(
+            "a wall clock was stepped: intervals of one node mean nothing on another".to_owned(),
+        );
+    }
+    if !evidence.wiped().is_empty() {
+        return Outcome::NotJudged("a node lost all that it had recorded".to_owned());
+    }
+    let mut offences = Vec::new();
+    let mut shown = 0;
+    for event in &evidence.events {
+        let What::Gaps { told_by, gaps } = &event.what else { continue };
+        for before in gaps.iter().filter(|gap| is_recorded(gap.cause)) {
+            shown += 1;
+            if let Some(now) = shown_otherwise(evidence, before) {
+                let what = format!(
+                    "{}: {told_by} shown {} s of {}, which are shown as {} in the end",
+                    before.camera,
+                    (before.end_us - before.start_us) as f64 / 1e6,
+                    before.cause.name(),
+                    now.cause.name()
+                );
+                offences.push((what, Some(event.at_us)));
+            }
+        }
+    }
+    broken(offences, || format!("{shown} causes that were shown in the run"))
+}
+
+/// Damage is found whenever it is looked for.
+fn is_recorded(cause: GapCause) -> bool {
+    !matches!(cause, GapCause::NodeDown | GapCause::Unknown | GapCause::Damaged)
+}
+
+fn shown_otherwise<'a>(evidence: &'a Evidence, before: &ToldGap) -> Option<&'a Gap> {
+    let camera = evidence.cameras.iter().find(|camera| camera.name == before.camera)?;
+    let (start, end) = (before.start_us + SEAM_US, before.end_us - SEAM_US);
+    let overlaps = |gap: &&Gap| gap.start.micros() < end && gap.end.micros() > start;
+    camera.timeline.gaps.iter().filter(overlaps).find(|gap| gap.cause != before.cause)
+}

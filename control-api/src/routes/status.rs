@@ -1,0 +1,11 @@
+//! `/api/v1/status`: how the cluster does, in one answer.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::wire::Status;
+use axum::Json;
+use axum::extract::State;
+
+pub(super) async fn show<B: Backend>(State(app): State<App<B>>) -> Result<Json<Status>> {
+    app.backend.status().await.map(Json)
+}

@@ -1,0 +1,99 @@
+//! How the cluster does: `GET /status`. Times are those of the answering node.
+
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub at: Timestamp,
+    pub state: StatusState,
+    /// One sentence.
+    pub verdict: String,
+    pub mode: Mode,
+    pub cameras: usize,
+    pub cameras_recorded: usize,
+    pub nodes: usize,
+    pub nodes_alive: usize,
+    /// What is wrong, the worst first, then what is worth knowing.
+    pub findings: Vec<Finding>,
+    /// Findings that the list has no room for.
+    pub findings_left_out: usize,
+    /// Of the nodes that answered.
+    pub disks: Vec<Disk>,
+    /// Of each node that is there and records; empty on a single node, and until it was found out.
+    pub next_failure: Vec<NextFailure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusState {
+    Well,
+    /// Nothing is lost now, but something is not as it should be.
+    Degraded,
+    /// A camera that should be recorded is not.
+    FootageIsBeingLost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// The node belongs to no cluster.
+    None,
+    /// One node records, and nothing takes over when it fails.
+    Single,
+    Cluster,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Footage is being lost.
+    Loss,
+    Degraded,
+    /// Nothing is wrong.
+    Note,
+}
+
+/// One thing that an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// Stable; docs/operations.md lists them.
+    pub code: String,
+    /// What it is about: a camera, a node, a volume.
+    pub subject: String,
+    /// `None` where that is not known, or it was never otherwise.
+    pub since: Option<Timestamp>,
+    pub what: String,
+    /// The command that mends it, or what to do.
+    pub mend: Option<String>,
+    pub camera: Option<CameraId>,
+    pub node: Option<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    pub node: NodeId,
+    pub node_name: String,
+    pub volume: u16,
+    pub path: String,
+    /// As in `GET /nodes/{id}/volumes`.
+    pub state: String,
+    pub free_bytes: u64,
+    pub size_bytes: u64,
+    /// How long free and deletable room lasts at the present rate of writing; `None` while nothing
+    /// is written.
+    pub full_in_seconds: Option<u64>,
+}
+
+/// What the death of a node would cost now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextFailure {
+    pub node: NodeId,
+    pub node_name: String,
+    /// Cameras that would not be recorded any more.
+    pub cameras_lost: usize,
+    /// Some of their names.
+    pub some: Vec<String>,
+}
