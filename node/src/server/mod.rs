@@ -19,6 +19,7 @@ pub mod probes;
 mod reads;
 mod scrub;
 mod sink;
+mod standing;
 mod timeline;
 mod view;
 mod volumes;

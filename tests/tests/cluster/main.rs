@@ -14,6 +14,7 @@ mod headroom;
 mod linearizable;
 mod non_voter;
 mod quorum;
+mod removed;
 mod replacement;
 mod rot;
 mod steady;
