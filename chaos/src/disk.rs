@@ -35,14 +35,29 @@ impl Mount {
         mount(at, &["-o", "loop", &image.to_string_lossy()])
     }
 
+    /// What is at `source`, at `at` too; `None` where this process may not mount.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    pub fn bind(source: &Path, at: &Path) -> Result<Option<Self>> {
+        mount(at, &["--bind", &source.to_string_lossy()])
+    }
+
+    /// As [`Self::bind`], read-only.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made.
+    pub fn bind_read_only(source: &Path, at: &Path) -> Result<Option<Self>> {
+        let Some(mounted) = Self::bind(source, at)? else { return Ok(None) };
+        Ok(said_yes(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at)).then_some(mounted))
+    }
+
     /// Makes everything below `at` read-only; `None` where this process may not.
     ///
     /// # Errors
     /// Where the directory cannot be made.
     pub fn read_only(at: &Path) -> Result<Option<Self>> {
-        let source = at.to_string_lossy().into_owned();
-        let Some(mounted) = mount(at, &["--bind", &source])? else { return Ok(None) };
-        Ok(said_yes(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at)).then_some(mounted))
+        Self::bind_read_only(at, at)
     }
 }
 

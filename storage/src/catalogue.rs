@@ -1,6 +1,6 @@
 //! Which segments hold which camera and time: a cache of the segments' footers in sled, which does not fsync. It can be deleted at any time.
 //!
-//! sled panics on some damage, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch,
+//! sled panics on some damage and where it may not write, so every call is guarded; any error here means delete and rebuild. A segment enters and leaves in one atomic batch,
 //! several together where more are to come at once.
 
 mod bucket;
@@ -26,9 +26,10 @@ use crate::shared::{Known, lock};
 use crate::time::Timestamp;
 use crate::timeline::Span;
 use bucket::bucket_of;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -84,7 +85,7 @@ struct Longest {
 }
 
 pub(crate) struct Catalogue {
-    db: sled::Db,
+    db: Db,
     longest: Mutex<Longest>,
     pending: Mutex<Pending>,
 }
@@ -96,17 +97,50 @@ pub(crate) fn is_held(path: &Path) -> bool {
     flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK)
 }
 
+/// Whether sled may write there. Where it may not, it panics at some point: the catalogue then belongs elsewhere. Changes nothing but for an empty folder.
+pub(crate) fn is_writable(path: &Path) -> bool {
+    let may = |path: &Path| rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok();
+    let entries = || std::fs::read_dir(path).map(|entries| entries.flatten().all(|entry| may(&entry.path())));
+    std::fs::create_dir_all(path).is_ok() && may(path) && entries().unwrap_or(false)
+}
+
+/// Closing it writes, which may fail as all that sled does: with a panic.
+struct Db(Option<sled::Db>);
+
+impl Deref for Db {
+    type Target = sled::Db;
+    fn deref(&self) -> &sled::Db {
+        match &self.0 {
+            Some(db) => db,
+            None => unreachable!("it is taken when it is dropped"),
+        }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!("sled panicked when a catalogue was closed; it is rebuilt if need be");
+        }
+    }
+}
+
 impl Catalogue {
     /// Opens what is there.
     pub(crate) fn open(path: &Path, volume: Uuid) -> Result<Self, Broken> {
+        Self::open_with(sled::Config::new().path(path), volume)
+    }
+
+    /// An empty one, which goes with its folder when it is closed.
+    pub(crate) fn temporary(path: &Path, volume: Uuid) -> Result<Self, Broken> {
+        Self::open_with(sled::Config::new().path(path).temporary(true), volume)
+    }
+
+    fn open_with(config: sled::Config, volume: Uuid) -> Result<Self, Broken> {
         guarded(|| {
-            let db = sled::Config::new()
-                .path(path)
-                .cache_capacity(CACHE_BYTES)
-                .mode(sled::Mode::LowSpace)
-                .flush_every_ms(Some(1000))
-                .open()
-                .map_err(broken)?;
+            let config = config.cache_capacity(CACHE_BYTES).mode(sled::Mode::LowSpace).flush_every_ms(Some(1000));
+            let db = Db(Some(config.open().map_err(broken)?));
             check_version(&db, volume)?;
             let longest = db.get(length_key()).map_err(broken)?.map_or(Ok(Longest::default()), |row| decode(&row))?;
             Ok(Self { db, longest: Mutex::new(longest), pending: Mutex::default() })

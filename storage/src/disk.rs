@@ -8,6 +8,7 @@ mod buffer;
 mod plain;
 mod probe;
 mod real;
+mod root;
 mod salvage;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
@@ -15,6 +16,7 @@ mod uring;
 
 pub use buffer::AlignedBuffer;
 pub use real::RealDisk;
+pub use root::{FileId, Root, mark_new};
 pub(crate) use salvage::Salvaging;
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::ops::DerefMut;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -62,10 +64,29 @@ pub trait Disk: Send + Sync + 'static {
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Whether the volume's path still leads to the directory that was opened: a filesystem may be mounted over it, or taken away.
+    ///
+    /// # Errors
+    /// What is there instead, or why it cannot be looked at.
+    fn check_place(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// See [`Root::unmark_new`].
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    fn unmark_new(&self) -> io::Result<()> {
+        Ok(())
+    }
+    /// A name for `path` that leads below the directory that was opened whatever is mounted over it: for code that takes nothing but paths.
+    fn stable_path(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
 }
 
 /// An open file of the blocking half.
 pub trait DiskFile: Send + Sync {
+    fn id(&self) -> io::Result<FileId>;
     fn bytes(&self) -> io::Result<u64>;
     /// Fills `buffer`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
@@ -134,13 +155,14 @@ pub trait BatchDisk: 'static {
     fn mode(&self) -> IoMode;
     /// A buffer of at least `bytes`, aligned for direct I/O; `None` while all pooled buffers are in use. One that is larger than the pool's is made on the spot.
     fn buffer(&self, bytes: usize) -> Option<Self::Buffer>;
-    /// Creates a file that must not exist, with `header` as its first block and room for `allocated_bytes`; durable with its name on return.
+    /// Creates a file that must not exist, with `header` as its first block and room for `allocated_bytes`; durable with its name on return. Refused
+    /// where the volume's path leads elsewhere by now.
     fn create(
         &self,
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
-    ) -> impl Future<Output = io::Result<Self::File>> + 'static;
+    ) -> impl Future<Output = io::Result<(Self::File, FileId)>> + 'static;
     /// Makes room for `bytes` more at `offset`.
     fn allocate(&self, file: &Self::File, offset: u64, bytes: u64) -> impl Future<Output = io::Result<()>> + 'static;
     /// Writes the first `bytes` of `buffer`, and gives the buffer back in any case.

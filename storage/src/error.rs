@@ -14,7 +14,7 @@ pub enum Error {
     #[error("data directory {path} is not a directory")]
     NotADirectory { path: PathBuf },
     #[error(
-        "data directory {path} cannot be written: {source}; check its owner, its mode and whether the filesystem is mounted read-only"
+        "{path} cannot be read or written: {source}; check its owner, its mode and whether the filesystem is mounted read-only"
     )]
     ReadOnly { path: PathBuf, source: io::Error },
     #[error("data directory {path} has no space left: {source}")]
@@ -31,6 +31,10 @@ pub enum Error {
     Options { option: &'static str, problem: String },
     #[error("cannot {action} {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "{path} is another file than the one that was recorded to: it is left untouched; what was recorded is listed once its own disk is back"
+    )]
+    OtherFile { path: PathBuf },
     #[error("{path}: {source}")]
     Format { path: PathBuf, source: FormatError },
     /// Never served; the segment stays as it is.
@@ -54,7 +58,18 @@ impl Error {
     /// The operator has to correct something, and no other volume makes up for it: a node does not start beside it.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Locked { .. } | Self::ForeignVolume { .. } | Self::Options { .. })
+        match self {
+            Self::Locked { .. } | Self::ForeignVolume { .. } | Self::Options { .. } => true,
+            // io_uring is demanded.
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::Unsupported,
+            _ => false,
+        }
+    }
+
+    /// The disk, or what may be done with it, stands in the way of recording: what it holds may be readable all the same.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        !self.is_configuration() && matches!(self, Self::ReadOnly { .. } | Self::NoSpace { .. } | Self::Io { .. })
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -1,14 +1,16 @@
 //! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second process out.
 
 use crate::Error;
-use crate::disk::Disk;
+use crate::disk::{Disk, RealDisk, Root};
 use crate::format::FormatError;
 use crate::layout::Layout;
-use rustix::fs::{FlockOperation, flock};
+use crate::volume::{find_segments, identity_of_segments};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 
 const LAYOUT_VERSION: u16 = 1;
@@ -74,26 +76,30 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>,
     }
 }
 
-/// The id of the volume in a data directory, without opening it; `None` where there is no volume yet, or its `volume.json` cannot be understood.
+/// The id of the volume in a directory, without opening it; `None` where there is none yet. Where `volume.json` is lost a segment's header says it.
 ///
 /// # Errors
-/// The directory cannot be read.
-pub fn volume_id(path: &Path) -> Result<Option<Uuid>, Error> {
-    Ok(look(path)?.map(|identity| identity.volume))
+/// What is in the directory cannot be read, or is of a newer version.
+pub fn volume_in(root: &Arc<Root>) -> Result<Option<Uuid>, Error> {
+    let (disk, layout) = (RealDisk::reading(Arc::clone(root)), Layout { root: root.path().to_owned() });
+    if let Some(identity) = read(&disk, &layout)? {
+        return Ok(Some(identity.volume));
+    }
+    let found = match find_segments(&disk, &layout) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    Ok(identity_of_segments(&disk, &layout, &found).map(|(volume, _)| volume))
 }
 
-/// The cluster whose footage is in a data directory, without opening it; `None` as for [`volume_id`].
+/// The cluster whose footage is in a data directory, without opening it; `None` where there is no volume yet, or its `volume.json` cannot be understood.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub fn volume_cluster(path: &Path) -> Result<Option<Uuid>, Error> {
-    Ok(look(path)?.map(|identity| identity.cluster))
-}
-
-fn look(path: &Path) -> Result<Option<Identity>, Error> {
     let path = Layout { root: path.to_owned() }.identity();
     match std::fs::read(&path) {
-        Ok(text) => Ok(decode(&text).ok().flatten()),
+        Ok(text) => Ok(decode(&text).ok().flatten().map(|identity| identity.cluster)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(Error::io("read", &path)(error)),
     }
@@ -129,9 +135,9 @@ impl Lock {
     ///
     /// # Errors
     /// The lock cannot be looked at.
-    pub(crate) fn holder(layout: &Layout) -> Result<Option<String>, Error> {
-        let path = layout.lock();
-        let file = match File::open(&path) {
+    pub(crate) fn holder(root: &Root) -> Result<Option<String>, Error> {
+        let path = path_in(root);
+        let file = match root.open_file(&path, OFlags::RDONLY) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("open", &path))?,
         };
@@ -142,14 +148,14 @@ impl Lock {
         }
     }
 
-    pub(crate) fn take(layout: &Layout) -> Result<Self, Error> {
-        let path = layout.lock();
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = options.map_err(Error::io("open", &path))?;
+    pub(crate) fn take(root: &Root) -> Result<Self, Error> {
+        let path = path_in(root);
+        let file = root.open_file(&path, OFlags::RDWR | OFlags::CREATE);
+        let mut file = file.map_err(Error::io("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::Locked { path: layout.root.clone(), pid: pid_in(file) });
+                return Err(Error::Locked { path: root.path().to_owned(), pid: pid_in(file) });
             }
             Err(error) => return Err(Error::io("lock", &path)(error.into())),
         }
@@ -157,6 +163,10 @@ impl Lock {
         writeln!(file, "{}", std::process::id()).map_err(Error::io("write", &path))?;
         Ok(Self { _file: file })
     }
+}
+
+fn path_in(root: &Root) -> PathBuf {
+    Layout { root: root.path().to_owned() }.lock()
 }
 
 fn pid_in(lock: File) -> String {

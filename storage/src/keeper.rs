@@ -5,19 +5,20 @@
 
 mod copy;
 mod hold;
+mod place;
 mod retain;
 #[cfg(test)]
 mod tests;
 
 use crate::Error;
-use crate::catalogue::{Broken, Catalogue, is_held};
-use crate::disk::{DirEntry, DiskFile, Salvaging};
+use crate::catalogue::{Broken, Catalogue, is_held, is_writable};
+use crate::disk::{DirEntry, DiskFile, FileId, Salvaging};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
 use crate::layout::parse_file_name;
-use crate::scan::scan;
+use crate::scan::{Scan, scan};
 use crate::seal::{Sealed, read_sealed, seal};
-use crate::shared::{Known, OpenSegment, Shared, read, write};
+use crate::shared::{Known, OpenSegment, OpenState, Shared, lock, read, write};
 use crate::verify::ends_like_a_seal;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -28,6 +29,9 @@ use std::time::{Duration, Instant};
 
 /// How often retention looks.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often to look whether the volume's path still leads to it.
+const PLACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to leave a catalogue that could not be opened, or a footer that could not be written.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -86,6 +90,7 @@ pub(crate) struct Keeper {
     /// Since when somebody else has the catalogue open.
     held_since: Option<Instant>,
     retention_at: Instant,
+    place_at: Instant,
     recover_at: Instant,
     is_first_listing: bool,
     tell_at: Instant,
@@ -108,6 +113,7 @@ impl Keeper {
             open_catalogue_at: now,
             held_since: None,
             retention_at: now,
+            place_at: now + PLACE_INTERVAL,
             recover_at: now,
             is_first_listing: true,
             tell_at: now + TELL_INTERVAL,
@@ -120,6 +126,10 @@ impl Keeper {
     /// Does `job`, or else the next thing that is due at `now`. Returns how long to wait for a job before the next turn; `None` once it has stopped.
     pub(crate) fn turn(&mut self, job: Option<Job>, now: Instant) -> Option<Duration> {
         self.now = now;
+        if self.place_at <= now {
+            self.place_at = now + PLACE_INTERVAL;
+            self.look_at_place();
+        }
         match job {
             Some(Job::Seal(id)) => self.to_seal.push_back(id),
             Some(Job::Reclaim) => self.reclaim(),
@@ -137,7 +147,7 @@ impl Keeper {
         if self.holding.is_copying() {
             return Duration::ZERO;
         }
-        let mut due_at = self.retention_at;
+        let mut due_at = self.retention_at.min(self.place_at);
         if !self.has_catalogue() {
             due_at = due_at.min(self.open_catalogue_at);
         } else if !self.to_recover.is_empty() {
@@ -193,6 +203,10 @@ impl Keeper {
     fn finish(&mut self) {
         while !self.to_seal.is_empty() && self.seal_next() {}
         self.give_up_copy();
+        // The writer notices first where it makes a file.
+        if self.shared.failed.borrow().is_some() {
+            self.look_at_place();
+        }
         if let Some(catalogue) = self.catalogue()
             && let Err(error) = catalogue.flush()
         {
@@ -221,7 +235,10 @@ impl Keeper {
     /// Opens the catalogue, deleting it first if it is damaged, and drops from the work list what it lists already.
     fn open_catalogue(&mut self) {
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
-        let path = self.shared.layout.catalogue();
+        let path = self.shared.disk.stable_path(&self.shared.layout.catalogue());
+        if self.shared.is_reading || !is_writable(&path) {
+            return self.open_spare_catalogue();
+        }
         if self.waits_for_holder(&path) {
             return;
         }
@@ -323,7 +340,10 @@ impl Keeper {
         self.shared.counters.catalogue_rebuilds.fetch_add(1, Ordering::Relaxed);
         self.close_catalogue();
         self.open_catalogue_at = self.now + RETRY_INTERVAL;
-        if let Err(error) = delete_dir(&self.shared.layout.catalogue()) {
+        let path = self.shared.disk.stable_path(&self.shared.layout.catalogue());
+        if !self.shared.is_reading
+            && let Err(error) = delete_dir(&path)
+        {
             tracing::error!(%error, "the damaged catalogue cannot be deleted");
         }
         let known = std::mem::take(&mut *write(&self.shared.known));
@@ -384,7 +404,7 @@ impl Keeper {
             batches: state.batches,
             damaged_batches: 0,
         };
-        let (head, trailer) = seal(&*self.shared.disk, &path, &footer, &state.index)?;
+        let (head, trailer) = seal(&*self.shared.disk, &path, segment.file, &footer, &state.index)?;
         Ok((trailer, head))
     }
 
@@ -414,8 +434,10 @@ impl Keeper {
         match self.read_or_seal(found, &path) {
             Ok(sealed) => {
                 match sealed {
-                    Some((trailer, head)) => self.list(&found.class, &trailer, &head),
-                    None => self.remove_empty(found.id, &found.class),
+                    Recovered::Sealed(trailer, head) => self.list(&found.class, &trailer, &head),
+                    Recovered::Open(segment) => _ = write(&self.shared.open).insert(found.id, Arc::new(segment)),
+                    Recovered::Blank if self.shared.is_reading => {}
+                    Recovered::Blank => self.remove_empty(found.id, &found.class),
                 }
                 self.shared.counters.segments_recovered.fetch_add(1, Ordering::Relaxed);
                 self.count_pending();
@@ -428,24 +450,31 @@ impl Keeper {
             Err(error) => {
                 self.shared.counters.refused_segments.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(%error, "a segment is left untouched and not listed");
+                lock(&self.shared.first_refusal).get_or_insert_with(|| error.to_string());
             }
         }
     }
 
-    /// `None` where nothing was ever written behind the header: a segment that was opened ahead of a crash.
-    fn read_or_seal(&self, found: &Found, path: &Path) -> Result<Option<(Trailer, FooterHead)>, Error> {
+    fn read_or_seal(&self, found: &Found, path: &Path) -> Result<Recovered, Error> {
         let medium = self.shared.disk.open_read(path).map_err(Error::io("open", path))?;
         let file = Salvaging::new(Arc::clone(&medium), || false);
         check_header_version(&file, path)?;
-        settle(&*medium, path)?;
+        let settled = settle(&*medium, path);
+        if !self.shared.is_reading {
+            settled?;
+        }
         let reason = match read_sealed(&file, path)? {
-            Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Some((trailer, head))),
+            Sealed::Yes(trailer, head) if trailer.segment == found.id => return Ok(Recovered::Sealed(trailer, head)),
             Sealed::Yes(trailer, _) => format!("its footer is that of segment {}", trailer.segment),
             Sealed::No(reason) => reason.to_string(),
         };
         let scan = scan(&file, found.id).map_err(Error::io("scan", path))?.map_err(Error::format(path))?;
         if scan.is_blank {
-            return Ok(None);
+            return Ok(Recovered::Blank);
+        }
+        let id = medium.id().map_err(Error::io("look at", path))?;
+        if self.shared.is_reading {
+            return Ok(Recovered::Open(open_again(&found.class, id, scan)));
         }
         // What was flushed or sealed is not torn by a crash, and a crash makes no sector unreadable.
         let may_be_torn = file.first_unreadable().is_none() && !ends_like_a_seal(&file, path)?;
@@ -465,9 +494,25 @@ impl Keeper {
             batches: scan.batches,
             damaged_batches: scan.damaged_batches,
         };
-        let (head, trailer) = seal(&*self.shared.disk, path, &footer, &scan.index)?;
-        Ok(Some((trailer, head)))
+        let (head, trailer) = seal(&*self.shared.disk, path, id, &footer, &scan.index)?;
+        Ok(Recovered::Sealed(trailer, head))
     }
+}
+
+/// What became of a segment of a former process.
+enum Recovered {
+    Sealed(Trailer, FooterHead),
+    /// It has no footer, and gets none: the volume is only read.
+    Open(OpenSegment),
+    /// Nothing was ever written behind the header: it was opened ahead of a crash.
+    Blank,
+}
+
+/// What a scan found, as if it were still written.
+fn open_again(class: &Arc<str>, file: FileId, scan: Scan) -> OpenSegment {
+    let Scan { index, batches, data_end, closed_at, .. } = scan;
+    let state = OpenState { index, batches, data_end, closed_at };
+    OpenSegment { class: Arc::clone(class), file, state: state.into() }
 }
 
 /// What is found is listed and served, so it has to be on the medium, and not only in the memory of a machine whose last process was killed or gave the volume up

@@ -113,7 +113,8 @@ struct Opened {
 
 /// The header names the segment, or the file's name where the header is damaged.
 fn open(path: &Path) -> Result<Opened, Error> {
-    let disk = RealDisk::new(IoChoice::Plain, path).map_err(Error::io("open", path))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let disk = RealDisk::new(IoChoice::Plain, folder).map_err(Error::io("open", path))?;
     let file = disk.open_read(path).map_err(Error::io("open", path))?;
     let file_bytes = file.bytes().map_err(Error::io("read", path))?;
     let mut block = vec![0; BLOCK_BYTES];

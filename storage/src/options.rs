@@ -52,6 +52,8 @@ pub struct VolumeOptions {
     /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
     pub free_bytes_min: u64,
     pub scrub: ScrubOptions,
+    /// Where the catalogue goes while it cannot be written on the volume, in a folder that is removed with it. `None`: the system's folder for temporary files.
+    pub spare_dir: Option<PathBuf>,
     /// What may not be deleted. `None`: not known yet; nothing at all is deleted until [`crate::VolumeHandle::set_holds`] tells.
     pub holds: Option<Holds>,
 }
@@ -74,6 +76,7 @@ impl VolumeOptions {
             retention: vec![RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: None }],
             free_bytes_min: 1 << 30,
             scrub: ScrubOptions::OFF,
+            spare_dir: None,
             holds: Some(Holds::default()),
         }
     }

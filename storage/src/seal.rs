@@ -1,7 +1,7 @@
 //! Closing a segment: its footer, its trailer, its true length, durable. The writer's segments and recovered ones are sealed alike.
 
 use crate::Error;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, FileId};
 use crate::format::{BLOCK, Footer, FooterHead, FormatError, Trailer, decode_head, encode_footer};
 use crate::index::SegmentIndex;
 use std::path::Path;
@@ -9,18 +9,23 @@ use std::path::Path;
 /// Nothing longer is read at once; a footer's head is far smaller.
 const HEAD_BYTES_MAX: u64 = 256 << 20;
 
-/// Writes the footer at `footer.offset`, cuts the file behind it and makes it durable.
+/// Writes the footer at `footer.offset`, cuts the file behind it and makes it durable. `expected` is the file that was written or scanned: another one under
+/// this name is not touched.
 ///
 /// # Errors
-/// The file cannot be written; it stays as recoverable as it was.
+/// The file is another one, or cannot be written; it stays as recoverable as it was.
 pub(crate) fn seal(
     disk: &dyn Disk,
     path: &Path,
+    expected: FileId,
     footer: &Footer,
     index: &SegmentIndex,
 ) -> Result<(FooterHead, Trailer), Error> {
     let (bytes, head, trailer) = encode_footer(footer, index);
     let file = disk.open_write(path).map_err(Error::io("open", path))?;
+    if file.id().map_err(Error::io("look at", path))? != expected {
+        return Err(Error::OtherFile { path: path.to_owned() });
+    }
     file.write_all_at(&bytes, footer.offset).map_err(Error::io("write the footer of", path))?;
     file.set_bytes(trailer.file_bytes()).map_err(Error::io("cut", path))?;
     file.sync().map_err(Error::io("sync", path))?;

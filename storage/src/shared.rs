@@ -3,7 +3,7 @@
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::damage::Damage;
-use crate::disk::{Disk, IoMode};
+use crate::disk::{Disk, FileId, IoMode};
 use crate::hold::Holds;
 use crate::ids::SegmentId;
 use crate::index::SegmentIndex;
@@ -24,6 +24,8 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) class: Arc<str>,
+    /// The file that is written, whatever has its name later.
+    pub(crate) file: FileId,
     pub(crate) state: RwLock<OpenState>,
 }
 
@@ -79,6 +81,10 @@ pub(crate) struct Counters {
 
 pub(crate) struct Shared {
     pub(crate) options: VolumeOptions,
+    /// Nothing is written: neither footage nor footers.
+    pub(crate) is_reading: bool,
+    /// The volume's path leads elsewhere.
+    pub(crate) is_left: AtomicBool,
     pub(crate) layout: Layout,
     /// The volume's own id.
     pub(crate) volume: Uuid,
@@ -99,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) damage: RwLock<Damage>,
     pub(crate) scrub: Control,
     pub(crate) counters: Counters,
+    /// Why the first segment is not listed that is not.
+    pub(crate) first_refusal: Mutex<Option<String>>,
     pub(crate) io_mode: Mutex<Option<IoMode>>,
     pub(crate) failed: watch::Sender<Option<Arc<str>>>,
     /// Number of batches that are durable and indexed.
@@ -117,6 +125,8 @@ impl Shared {
         let holds = options.holds.clone().map(Arc::new);
         Self {
             options,
+            is_reading: false,
+            is_left: false.into(),
             layout,
             volume,
             disk,
@@ -132,6 +142,7 @@ impl Shared {
             damage: RwLock::default(),
             scrub: Control::default(),
             counters: Counters { full_in_s: u64::MAX.into(), ..Counters::default() },
+            first_refusal: Mutex::default(),
             io_mode: Mutex::default(),
             failed: watch::Sender::new(None),
             published: watch::Sender::new(0),

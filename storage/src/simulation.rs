@@ -9,7 +9,7 @@
 pub use crate::disk::simulated::{End, Faults, Geometry, Lie, Loss, OneIn, Random, SimulatedDisk};
 
 use crate::clock::Clock;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, FileId};
 use crate::format::FormatError;
 use crate::ids::SegmentId;
 use crate::keeper::{Job, Keeper};
@@ -184,6 +184,10 @@ pub fn identify(disk: &SimulatedDisk, options: &VolumeOptions, volume: uuid::Uui
 struct Bytes(Vec<u8>);
 
 impl DiskFile for Bytes {
+    fn id(&self) -> io::Result<FileId> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }

@@ -35,6 +35,8 @@ pub struct Stats {
     pub segments_recovered: u64,
     /// Left untouched: of a newer format, or unreadable.
     pub segments_refused: u64,
+    /// Why the first of them was refused.
+    pub first_refusal: Option<String>,
     pub segments_deleted: u64,
     pub deleted_bytes: u64,
     /// Found torn by recovery: what a crash interrupted, and nobody was told of.
@@ -112,6 +114,7 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         segments_to_recover: load(&counters.segments_to_recover),
         segments_recovered: load(&counters.segments_recovered),
         segments_refused: load(&counters.refused_segments),
+        first_refusal: lock(&shared.first_refusal).clone(),
         segments_deleted: load(&counters.deleted_segments),
         deleted_bytes: load(&counters.deleted_bytes),
         torn_batches: load(&counters.torn_batches),

@@ -1,6 +1,7 @@
 //! Opening a volume: lock, identity, the writer's, the keeper's and the scrub's threads. Its cost does not depend on how much is stored.
 
 mod handle;
+mod reading;
 
 pub use handle::VolumeHandle;
 
@@ -8,7 +9,7 @@ use crate::Error;
 use crate::clock::{Clock, SystemClock};
 use crate::damage::Damage;
 use crate::disk::BatchDisk as _;
-use crate::disk::{Disk, LocalFuture, RealDisk, WriterHost};
+use crate::disk::{Disk, LocalFuture, RealDisk, Root, WriterHost};
 use crate::format::{BLOCK_BYTES, SegmentHeader};
 use crate::identity::{Lock, identify};
 use crate::ids::SegmentId;
@@ -32,7 +33,7 @@ use uuid::Uuid;
 pub struct Volume {
     shared: Arc<Shared>,
     /// One for each thread; it tells that the thread has ended, in whatever way.
-    ended: [oneshot::Receiver<()>; 3],
+    ended: Vec<oneshot::Receiver<()>>,
 }
 
 impl Volume {
@@ -44,9 +45,18 @@ impl Volume {
     pub fn open(options: VolumeOptions) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
         prepare_root(&options.path)?;
-        let layout = Layout { root: options.path.clone() };
-        let lock = Lock::take(&layout)?;
-        let disk = RealDisk::new(options.io, &options.path).map_err(Error::io("use io_uring on", &options.path))?;
+        let root = Root::open(&options.path).map_err(Error::io("open", &options.path))?;
+        Self::open_in(options, Arc::new(root))
+    }
+
+    /// As [`Volume::open`], in a directory that is open already, whatever its path leads to by now.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn open_in(options: VolumeOptions, root: Arc<Root>) -> Result<(Self, VolumeHandle), Error> {
+        options.check()?;
+        let lock = Lock::take(&root)?;
+        let disk = RealDisk::in_root(options.io, root).map_err(Error::io("use io_uring on", &options.path))?;
         Self::start(options, Arc::new(disk), Arc::new(SystemClock), lock)
     }
 
@@ -61,8 +71,8 @@ impl Volume {
     ) -> Result<(Self, VolumeHandle), Error> {
         options.check()?;
         prepare_root(&options.path)?;
-        let lock = Lock::take(&Layout { root: options.path.clone() })?;
-        Self::start(options, disk, clock, lock)
+        let root = Root::open(&options.path).map_err(Error::io("open", &options.path))?;
+        Self::start(options, disk, clock, Lock::take(&root)?)
     }
 
     fn start<D: WriterHost>(
@@ -78,7 +88,7 @@ impl Volume {
         let scrub = Scrub::new(Arc::clone(&shared), Arc::clone(&budget), &remembered);
         // After the writer's end, which has been told by then: what a failed volume has durable can still be read.
         let stops = (StopKeeper(start.keeper.clone()), StopScrub(Arc::clone(&shared)));
-        let ended = [
+        let ended = vec![
             thread().spawn("writer", stops, move || run_writer(&*disk, start))?,
             thread().spawn("keeper", (), move || {
                 keep(keeper, &jobs);
@@ -230,6 +240,24 @@ impl Drop for StopKeeper {
     }
 }
 
+/// Opens a volume's directory, and makes it first where it is missing and `is_wanted`; `None` where it is missing.
+///
+/// # Errors
+/// It is no directory, or cannot be made or opened.
+pub fn open_root(path: &Path, is_wanted: bool) -> Result<Option<Arc<Root>>, Error> {
+    if is_wanted {
+        prepare_root(path)?;
+    }
+    match Root::open(path) {
+        Ok(root) => Ok(Some(Arc::new(root))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(Error::NotADirectory { path: path.to_owned() })
+        }
+        Err(error) => Err(Error::io("open", path)(error)),
+    }
+}
+
 /// Makes the directory if it is missing, and finds out early whether it can be used.
 fn prepare_root(path: &Path) -> Result<(), Error> {
     match std::fs::create_dir_all(path) {
@@ -241,7 +269,7 @@ fn prepare_root(path: &Path) -> Result<(), Error> {
 }
 
 /// Every segment file, whatever its class, not measured; files with other names are not ours.
-fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
+pub(crate) fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
     let root = layout.segments();
     let mut found = Vec::new();
     let mut classes: Vec<Arc<str>> = Vec::new();
@@ -256,7 +284,7 @@ fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> 
     Ok(found)
 }
 
-fn identity_of_segments(disk: &dyn Disk, layout: &Layout, found: &[Found]) -> Option<(Uuid, Uuid)> {
+pub(crate) fn identity_of_segments(disk: &dyn Disk, layout: &Layout, found: &[Found]) -> Option<(Uuid, Uuid)> {
     let mut newest_first: Vec<&Found> = found.iter().collect();
     newest_first.sort_by_key(|found| std::cmp::Reverse(found.id));
     newest_first.into_iter().find_map(|found| {

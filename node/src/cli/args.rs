@@ -520,6 +520,11 @@ pub(super) enum VolumeCommand {
         /// The volume's folder: one of [[storage.volume]], or `volume0` in data_dir
         dir: PathBuf,
     },
+    /// Have a folder that held a volume, and holds none now, used as a new one: its disk was replaced. Works while the node runs
+    Init {
+        /// The volume's folder, with the new disk mounted there
+        dir: PathBuf,
+    },
     /// How far nodes are in reading again what they stored, and what they found damaged
     #[command(subcommand)]
     Scrub(ScrubCommand),
@@ -539,7 +544,12 @@ pub(super) enum ScrubCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Say whether a node would start here with this file, and all that is to be changed if not
-    Check { file: PathBuf },
+    Check {
+        file: PathBuf,
+        /// Look at data_dir and the volumes instead, and name each file that this user cannot use, or that belongs to another one
+        #[arg(long)]
+        data: bool,
+    },
 }
 
 fn parse_cause(text: &str) -> Result<GapCause, String> {

@@ -3,6 +3,7 @@
 mod args;
 mod camera;
 mod check;
+mod check_data;
 mod client;
 mod clock;
 mod cluster;
@@ -57,10 +58,12 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Status => return with_runtime(status::run(api, out)),
         Command::Serve(args) => serve::run(&args),
         Command::Demo(demo) => crate::demo::run(&demo, args.json),
-        Command::Config(args::ConfigCommand::Check { file }) => check::run(&file, out),
+        Command::Config(args::ConfigCommand::Check { file, data: true }) => check_data::run(&file, out),
+        Command::Config(args::ConfigCommand::Check { file, data: false }) => check::run(&file, out),
         Command::Segment(command) => segment::run(&command, api, out),
         Command::Volume(args::VolumeCommand::Verify { dir }) => volume::verify(&dir, out),
         Command::Volume(args::VolumeCommand::RebuildCatalogue { dir }) => volume::rebuild_catalogue(&dir, out),
+        Command::Volume(args::VolumeCommand::Init { dir }) => volume::init(&dir, out),
         Command::Volume(args::VolumeCommand::Scrub(command)) => with_runtime(volume::scrub(&command, api, out)),
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),

@@ -8,15 +8,16 @@ use super::progress::volume_bar;
 use super::resolve;
 use super::table::{Table, or_dash, printable};
 use holdfast_control_api::wire::VolumeScrub;
-use holdfast_storage::Error;
+use holdfast_storage::disk::{Root, mark_new};
 use holdfast_storage::offline::{
     self, DamagedSegment, FailedSegment, RebuildReport, Report, VolumeProgress, VolumeReport,
 };
+use holdfast_storage::{Error, open_root, volume_in};
 use indicatif::ProgressBar;
 use reqwest::Method;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Segments and chunks that the text names; the JSON has all.
 const LINES_MAX: usize = 20;
@@ -61,6 +62,36 @@ pub(super) fn rebuild_catalogue(dir: &Path, out: Output) -> Result<(), CliError>
         failed => Err(CliError::failed(format!("{failed} segments are not listed; they are left as they are"))
             .hint("`holdfast segment verify` says what is wrong with each")),
     }
+}
+
+/// Marks a folder as one in which a new volume is wanted. The node that has it in its configuration takes it up.
+///
+/// # Errors
+/// It is not there, holds a volume already, or cannot be written.
+pub(super) fn init(dir: &Path, out: Output) -> Result<(), CliError> {
+    let root = open_root(dir, false).map_err(|error| volume_error(&error))?;
+    let root = root.ok_or_else(|| CliError::new(ExitKind::NotFound, format!("{} is not there", dir.display())))?;
+    if let Some(volume) = volume_in(&root).map_err(|error| volume_error(&error))? {
+        return Err(CliError::failed(format!("{} holds volume {volume} already", dir.display()))
+            .hint("the node takes it up by itself; a volume of another cluster has to be removed first"));
+    }
+    mark_new(dir).map_err(|error| CliError::failed(format!("{} cannot be written: {error}", dir.display())))?;
+    let is_on_system_disk = Root::open(Path::new("/")).is_ok_and(|system| system.id().device == root.id().device);
+    let marked = Marked { path: dir.to_owned(), is_on_system_disk };
+    out.print(&marked, |marked| {
+        let path = marked.path.display();
+        let warning = "\nwarning: it lies on the disk of the system: is the new disk mounted?";
+        let warning = if marked.is_on_system_disk { warning } else { "" };
+        format!("{path} is used as a new volume by the node that has it in its configuration, within seconds if it runs{warning}")
+    })?;
+    Ok(())
+}
+
+/// What `init` prints as JSON.
+#[derive(Debug, Serialize)]
+struct Marked {
+    path: PathBuf,
+    is_on_system_disk: bool,
 }
 
 pub(super) async fn scrub(command: &ScrubCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {

@@ -5,7 +5,7 @@ use super::headroom::forecast;
 use super::host::{BecomeError, Host};
 use super::member::Member;
 use super::pilot::Sight;
-use super::status;
+use super::{standing, status};
 use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
@@ -355,6 +355,9 @@ impl Backend for NodeBackend {
 
     async fn ready(&self) -> std::result::Result<(), String> {
         let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
+        if *member.removed.borrow() {
+            return Err(standing::REMOVED.to_owned());
+        }
         member.volumes.writable()?;
         member.volumes.room()?;
         match wire_views::leader(&member.consensus, &member.sight.borrow()) {

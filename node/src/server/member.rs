@@ -14,6 +14,7 @@ use super::pilot::{Own, Sight};
 use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
 use super::sink::{GapTotals, VolumeSink};
+use super::standing::{standing_route, watch_standing};
 use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
@@ -88,6 +89,8 @@ pub(crate) struct Member {
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
     /// What the next failure would cost; `None` before that was found out.
     pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
+    /// Other members say that this node is none any more.
+    pub(crate) removed: watch::Receiver<bool>,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
@@ -164,7 +167,8 @@ impl Member {
         };
         let own_routes = heartbeat_routes(link_events, wall_clock)
             .merge(read_routes(volumes.clone()))
-            .merge(sight_route(sight_seen.clone()));
+            .merge(sight_route(sight_seen.clone()))
+            .merge(standing_route(consensus.subscribe()));
         let peer_routes =
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
@@ -174,7 +178,10 @@ impl Member {
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
+        let (removed, removed_seen) = watch::channel(false);
+        let standing = watch_standing(view.clone(), removed);
         let tasks = vec![
+            spawn_part("the node's standing", standing, breaking.clone()),
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
@@ -193,6 +200,7 @@ impl Member {
             view,
             sight: sight_seen,
             headroom: headroom_seen,
+            removed: removed_seen,
             supervisor,
             gaps,
             peer_routes,

@@ -22,6 +22,7 @@ pub mod probes;
 mod reads;
 mod scrub;
 mod sink;
+mod standing;
 mod status;
 mod ticks;
 mod timeline;

@@ -231,7 +231,7 @@ impl View {
         told.chain([(self.me, self.volumes.reports())]).collect()
     }
 
-    fn peers(&self) -> Vec<(NodeId, String)> {
+    pub(crate) fn peers(&self) -> Vec<(NodeId, String)> {
         let state = self.state.borrow();
         let others = state.nodes.values().filter(|node| node.id != self.me);
         others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect()

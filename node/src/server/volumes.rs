@@ -1,13 +1,14 @@
 //! This node's volumes as one store. A camera's recordings of one node go to one volume, until that volume fails, hangs, fills up, is too slow for all of its
 //! cameras, or is to be retired.
 //!
-//! `choice`, `health`, `homes`, `probation` and `register` decide, `warden` watches over the volumes and opens them anew, `reading` asks them all. Nothing here
+//! `choice`, `health`, `homes`, `probation` and `register` decide, `place` looks what is at a path, `warden` watches over the volumes and opens them again, `reading` asks them all. Nothing here
 //! waits for a disk but what says so.
 
 mod choice;
 mod health;
 mod homes;
 mod opened;
+mod place;
 mod probation;
 mod probe;
 mod reading;
@@ -27,7 +28,8 @@ use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Error, Holds, VolumeHandle, Watermark};
 use homes::Homes;
 pub(crate) use opened::Opened;
-use opened::{Settings, open_blocking, watch_over};
+use opened::{Settings, open_blocking, spare_dir, watch_over};
+use place::Refusal;
 pub(crate) use reading::ReadError;
 use register::Register;
 use slots::{Place, Role, Slot};
@@ -87,10 +89,11 @@ impl PartialEq for Opened {
 
 impl Volumes {
     /// Opens every configured volume; recording can begin when this returns. Waits for some milliseconds per volume, and no longer than
-    /// [`OPEN_WAIT_MAX`]. A volume that cannot be opened (yet) is logged, and holds nobody up: the warden tries it again.
+    /// [`OPEN_WAIT_MAX`]. A volume that cannot be opened (yet), were it the only one, is logged, and holds up nothing: the warden tries it again, and the node votes and
+    /// serves until then.
     ///
     /// # Errors
-    /// A volume is in use or another cluster's, an option is wrong, or no volume at all can be opened.
+    /// A volume is in use or another cluster's, or an option is wrong.
     pub(crate) async fn open(config: &Config, node: NodeId, cluster: Uuid, clock: Clock) -> Result<Self, Error> {
         let settings = Settings {
             node,
@@ -99,6 +102,7 @@ impl Volumes {
             storage: config.storage.clone(),
             retention: config.retention.clone(),
         };
+        forget_spare_catalogues(&config.data_dir);
         let mut register = Register::load(&config.data_dir);
         let numbered = config.volumes().into_iter().map(|volume| (register.at(&volume.path), volume));
         let slots = numbered.map(|(index, volume)| Slot::new(volume.path, index, role(volume.retire))).collect();
@@ -132,13 +136,12 @@ impl Volumes {
             tokio::spawn(async move { drop(told.send(volumes.open_one(&path).await).await) });
         }
         drop(told);
-        let mut first_error = None;
         let opening = async {
             while let Some(result) = results.recv().await {
                 match result {
-                    Err(error) if error.is_configuration() => return Err(error),
-                    Err(error) => _ = first_error.get_or_insert(error),
-                    Ok(()) => {}
+                    Err(Refusal::Store(error)) if error.is_configuration() => return Err(error),
+                    // It is logged, and shown in the volume's status.
+                    Err(_) | Ok(()) => {}
                 }
             }
             Ok(())
@@ -148,19 +151,22 @@ impl Volumes {
         } else {
             tracing::error!("a volume does not open: its disk hangs. The node starts without it");
         }
-        let is_without_any = self.slots().iter().all(|slot| matches!(slot.place, Place::Away(_)));
-        first_error.filter(|_| is_without_any).map_or(Ok(()), Err)
+        if let Err(trouble) = self.writable() {
+            tracing::error!(%trouble, "nothing can be recorded on this node; it votes, and serves what it can read");
+        }
+        Ok(())
     }
 
     /// Opens what the configuration names at `path`. Takes as long as its disk does.
-    async fn open_one(&self, path: &Path) -> Result<(), Error> {
-        let (inner, at) = (Arc::clone(&self.inner), path.to_owned());
-        let opening = spawn_blocking(move || open_blocking(&inner.settings, &at, &inner.register));
+    async fn open_one(&self, path: &Path) -> Result<(), Refusal> {
+        let (inner, at, others) = (Arc::clone(&self.inner), path.to_owned(), self.open_beside(path));
+        let opening = spawn_blocking(move || open_blocking(&inner.settings, &at, &inner.register, &others));
         let crashed =
             |error| Error::Failed { path: path.to_owned(), reason: Arc::from(format!("opening it: {error}")) };
         let opened = match opening.await {
-            Ok(opened) => opened.and_then(|(volume, handle)| watch_over(volume, handle)),
-            Err(error) => Err(crashed(error)),
+            Ok(Ok((volume, handle))) => watch_over(volume, handle).map_err(Refusal::from),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(error) => Err(crashed(error).into()),
         };
         let now = self.inner.clock.elapsed();
         let mut slots = self.slots_mut();
@@ -173,16 +179,20 @@ impl Volumes {
                 if let Some(holds) = lock(&self.inner.holds).clone() {
                     opened.handle.set_holds(holds);
                 }
-                slot.attach(opened);
-                slot.end_probation(now);
+                slot.welcome(opened, now);
                 Ok(())
             }
-            Err(error) => {
+            Err(Refusal::Awaited(why)) => {
+                slot.await_disk(&why, now);
+                Err(Refusal::Awaited(why))
+            }
+            Err(Refusal::Store(error)) => {
                 tracing::error!(volume = slot.index, %error, "a volume cannot be opened; it is tried again");
+                slot.is_awaited = false;
                 slot.place = Place::Away(Arc::from(error.to_string()));
                 slot.put_on_probation(now);
                 slot.probation.iter_mut().for_each(|probation| probation.refused(now));
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -407,6 +417,14 @@ impl Volumes {
         self.opened().iter().map(|volume| volume.handle.clone()).collect()
     }
 
+    /// Those that are open at other paths than this one: where, and which.
+    fn open_beside(&self, path: &Path) -> Vec<(PathBuf, Uuid)> {
+        let slots = self.slots();
+        let others = slots.iter().filter(|slot| slot.path != path);
+        let open = others.filter_map(|slot| slot.open().filter(|opened| !opened.has_failed() || opened.is_reading()));
+        open.map(|opened| (opened.path().to_owned(), opened.handle.id())).collect()
+    }
+
     fn opened(&self) -> Vec<Arc<Opened>> {
         self.slots().iter().filter_map(Slot::open).cloned().collect()
     }
@@ -417,6 +435,16 @@ impl Volumes {
 
     fn slots_mut(&self) -> RwLockWriteGuard<'_, Vec<Slot>> {
         self.inner.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process that was killed leaves them behind.
+fn forget_spare_catalogues(data_dir: &Path) {
+    let path = spare_dir(data_dir);
+    if let Err(error) = std::fs::remove_dir_all(&path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "old catalogues stay behind; they may be removed");
     }
 }
 

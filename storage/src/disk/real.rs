@@ -3,17 +3,17 @@
 use super::plain::{self, PlainFile, blocking};
 use super::probe::{Choice, choose};
 use super::uring::{self, Buffer, Pool, UringFile};
-use super::{BatchDisk, DirEntry, Disk, DiskFile, IoChoice, IoMode, LocalFuture, Space, WriterHost};
+use super::{BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, Root, Space, WriterHost};
 use crate::writer::{BATCH_BYTES_MAX, BUFFERS};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,83 +26,93 @@ const PLAIN_THREADS_MAX: usize = crate::writer::WRITES_IN_FLIGHT_MAX + 1 + 2 * c
 /// Entries of the submission queue; more than the operations that a writer ever has in flight.
 const RING_ENTRIES: u32 = 64;
 
+/// One volume's directory and what is in it; see [`Root`].
 pub struct RealDisk {
     choice: Choice,
+    root: Arc<Root>,
 }
 
 impl RealDisk {
     /// Finds out what works in `dir`, and says in the log, once, if that is less than what was wanted.
     ///
     /// # Errors
-    /// io_uring was demanded and is refused.
+    /// The directory cannot be opened, or io_uring was demanded and is refused.
     pub fn new(choice: IoChoice, dir: &Path) -> io::Result<Self> {
-        let choice = choose(choice, dir)?;
+        Self::in_root(choice, Arc::new(Root::open(dir)?))
+    }
+
+    /// As [`Self::new`], in a directory that is open already.
+    ///
+    /// # Errors
+    /// io_uring was demanded and is refused.
+    pub fn in_root(choice: IoChoice, root: Arc<Root>) -> io::Result<Self> {
+        let choice = choose(choice, &root)?;
         if let Choice::Plain(Some(why)) = &choice {
-            tracing::warn!(volume = %dir.display(), why, "recording with plain I/O instead of io_uring");
+            tracing::warn!(volume = %root.path().display(), why, "recording with plain I/O instead of io_uring");
         }
-        Ok(Self { choice })
+        Ok(Self { choice, root })
+    }
+
+    /// For reading: writes nothing to find out what works.
+    pub(crate) fn reading(root: Arc<Root>) -> Self {
+        Self { choice: Choice::Plain(None), root }
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
     }
 }
 
 impl Disk for RealDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)?;
-        sync_dir(path)?;
-        path.parent().map_or(Ok(()), sync_dir)
+        self.root.create_dir(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        std::fs::read_dir(path)?.map(|entry| dir_entry(&entry?)).collect()
+        let mut entries = Vec::new();
+        self.root.each_entry(path, &mut |entry| entries.push(entry))?;
+        Ok(entries)
     }
 
     fn each_entry(&self, path: &Path, tell: &mut dyn FnMut(DirEntry)) -> io::Result<()> {
-        for entry in std::fs::read_dir(path)? {
-            tell(dir_entry(&entry?)?);
-        }
-        Ok(())
+        self.root.each_entry(path, tell)
     }
 
     fn each_name(&self, path: &Path, tell: &mut dyn FnMut(&str, bool)) -> io::Result<()> {
-        for entry in std::fs::read_dir(path)? {
-            let entry = entry?;
-            tell(&entry.file_name().to_string_lossy(), entry.file_type()?.is_dir());
-        }
-        Ok(())
+        self.root.each_name(path, tell)
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(File::open(path)?)))
+        Ok(Arc::new(RealFile(self.root.open_file(path, OFlags::RDONLY)?)))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(File::options().read(true).write(true).open(path)?)))
+        Ok(Arc::new(RealFile(self.root.open_file(path, OFlags::RDWR)?)))
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let next = path.with_extension("next");
-        std::fs::write(&next, bytes)?;
-        File::open(&next)?.sync_all()?;
-        std::fs::rename(&next, path)?;
-        path.parent().map_or(Ok(()), sync_dir)
+        self.root.replace(path, bytes)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_file(path)
+        self.root.remove(path)
     }
 
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        let stat = rustix::fs::statvfs(path)?;
-        Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        self.root.space()
     }
-}
 
-fn dir_entry(entry: &std::fs::DirEntry) -> io::Result<DirEntry> {
-    let meta = entry.metadata()?;
-    Ok(DirEntry { name: entry.file_name().to_string_lossy().into_owned(), bytes: meta.len(), is_dir: meta.is_dir() })
-}
+    fn check_place(&self) -> io::Result<()> {
+        self.root.check_place()
+    }
 
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
+    fn unmark_new(&self) -> io::Result<()> {
+        self.root.unmark_new()
+    }
+
+    fn stable_path(&self, path: &Path) -> PathBuf {
+        self.root.stable_path(path)
+    }
 }
 
 struct RealFile(File);
@@ -117,6 +127,10 @@ impl RealFile {
 }
 
 impl DiskFile for RealFile {
+    fn id(&self) -> io::Result<FileId> {
+        FileId::of(&self.0)
+    }
+
     fn bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -177,13 +191,13 @@ impl WriterHost for RealDisk {
 
     fn run_writer(&self, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
         match self.choice {
-            Choice::Uring => run_uring(body),
-            Choice::Plain(_) => run_plain(body),
+            Choice::Uring => run_uring(Arc::clone(&self.root), body),
+            Choice::Plain(_) => run_plain(Arc::clone(&self.root), body),
         }
     }
 }
 
-fn run_uring(body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+fn run_uring(root: Arc<Root>, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
     let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(RING_ENTRIES))?;
     runtime.block_on(async {
         let (mode, pool) = match Pool::registered(BUFFERS, BATCH_BYTES_MAX) {
@@ -193,19 +207,19 @@ fn run_uring(body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Res
                 (IoMode::Uring, Pool::plain(BUFFERS, BATCH_BYTES_MAX))
             }
         };
-        body(RealBatchDisk { mode, pool }).await;
+        body(RealBatchDisk { mode, pool, root }).await;
     });
     Ok(())
 }
 
-fn run_plain(body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
+fn run_plain(root: Arc<Root>, body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .max_blocking_threads(PLAIN_THREADS_MAX)
         .thread_name("holdfast-plain-io")
         .build()?;
     let pool = Pool::plain(BUFFERS, BATCH_BYTES_MAX);
-    LocalSet::new().block_on(&runtime, body(RealBatchDisk { mode: IoMode::Plain, pool }));
+    LocalSet::new().block_on(&runtime, body(RealBatchDisk { mode: IoMode::Plain, pool, root }));
     Ok(())
 }
 
@@ -213,6 +227,7 @@ fn run_plain(body: Box<dyn FnOnce(RealBatchDisk) -> LocalFuture<()>>) -> io::Res
 pub struct RealBatchDisk {
     mode: IoMode,
     pool: Pool,
+    root: Arc<Root>,
 }
 
 #[derive(Clone)]
@@ -238,15 +253,16 @@ impl BatchDisk for RealBatchDisk {
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
-    ) -> impl Future<Output = io::Result<RealBatchFile>> + 'static {
-        let (path, is_direct) = (path.to_owned(), self.mode != IoMode::Plain);
+    ) -> impl Future<Output = io::Result<(RealBatchFile, FileId)>> + 'static {
+        let (root, path, is_direct) = (Arc::clone(&self.root), path.to_owned(), self.mode != IoMode::Plain);
         async move {
-            let file = blocking(move || create_file(&path, &header, allocated_bytes, is_direct)).await?;
-            Ok(if is_direct {
+            let (file, id) = blocking(move || create_file(&root, &path, &header, allocated_bytes, is_direct)).await?;
+            let file = if is_direct {
                 RealBatchFile::Uring(Rc::new(tokio_uring::fs::File::from_std(file)))
             } else {
                 RealBatchFile::Plain(Arc::new(file))
-            })
+            };
+            Ok((file, id))
         }
     }
 
@@ -303,11 +319,18 @@ fn tolerate_unsupported(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// A failed attempt leaves no file behind, so that it can be repeated.
-fn create_file(path: &Path, header: &[u8], allocated_bytes: u64, is_direct: bool) -> io::Result<File> {
-    let result = try_create(path, header, allocated_bytes, is_direct);
+fn create_file(
+    root: &Root,
+    path: &Path,
+    header: &[u8],
+    allocated_bytes: u64,
+    is_direct: bool,
+) -> io::Result<(File, FileId)> {
+    root.check_place()?;
+    let result = try_create(root, path, header, allocated_bytes, is_direct);
     if let Err(error) = &result
         && error.kind() != io::ErrorKind::AlreadyExists
-        && let Err(error) = std::fs::remove_file(path)
+        && let Err(error) = root.remove(path)
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(path = %path.display(), %error, "a segment that could not be opened stays behind");
@@ -315,15 +338,24 @@ fn create_file(path: &Path, header: &[u8], allocated_bytes: u64, is_direct: bool
     result
 }
 
-fn try_create(path: &Path, header: &[u8], allocated_bytes: u64, is_direct: bool) -> io::Result<File> {
-    let file = File::options().write(true).create_new(true).open(path)?;
+fn try_create(
+    root: &Root,
+    path: &Path,
+    header: &[u8],
+    allocated_bytes: u64,
+    is_direct: bool,
+) -> io::Result<(File, FileId)> {
+    let file = root.open_file(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+    let id = FileId::of(&file)?;
     fallocate(&file, 0, allocated_bytes)?;
     file.write_all_at(header, 0)?;
     file.sync_all()?;
-    path.parent().map_or(Ok(()), sync_dir)?;
+    root.sync_parent(path)?;
     if !is_direct {
-        return Ok(file);
+        return Ok((file, id));
     }
     drop(file);
-    Ok(File::from(rustix::fs::open(path, OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty())?))
+    let direct = root.open_file(path, OFlags::WRONLY | OFlags::DIRECT)?;
+    // Another file may have been put there in between.
+    if FileId::of(&direct)? == id { Ok((direct, id)) } else { Err(io::ErrorKind::AlreadyExists.into()) }
 }

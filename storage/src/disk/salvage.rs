@@ -1,6 +1,6 @@
 //! A file read around the blocks that its disk does not give back: one bad sector costs what stands in it, and not the segment.
 
-use super::DiskFile;
+use super::{DiskFile, FileId};
 use crate::format::BLOCK_BYTES;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +51,10 @@ impl Salvaging {
 }
 
 impl DiskFile for Salvaging {
+    fn id(&self) -> io::Result<FileId> {
+        self.file.id()
+    }
+
     fn bytes(&self) -> io::Result<u64> {
         self.file.bytes()
     }

@@ -13,6 +13,7 @@
 //!   What a failed sync should have covered stays visible, and no later sync makes it durable, as with a page cache.
 //! - **Time.** Operations of the writer's half take random times and may hang; they end in any order. Those of the blocking half take none: what
 //!   the keeper does in one turn is not interleaved with the writer, but may be cut short between any two operations.
+//! - **Mounts.** [`SimulatedDisk::mount_over`] mounts another disk over the path of this one. What was opened stays what it was; [`Disk::check_place`] says so.
 //! - **At rest.** [`SimulatedDisk::damage`] changes bytes that were durable.
 //!
 //! Not modelled: sectors that fail for good, misdirected writes, a disk that lies about syncs unless told so ([`Lie`]), data of other files in new
@@ -32,7 +33,7 @@ pub use crate::random::Random;
 pub use faults::{Faults, Lie, OneIn};
 pub use file::Loss;
 
-use super::{DirEntry, Disk, DiskFile, LocalFuture, Space, WriterHost};
+use super::{DirEntry, Disk, DiskFile, FileId, LocalFuture, Space, WriterHost};
 use crate::hold::HOLD_CLASS;
 use crate::shared::lock;
 use batch::SimulatedBatchDisk;
@@ -63,18 +64,43 @@ pub enum End {
 #[derive(Clone)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
+    /// What is mounted over it.
+    over: Arc<Mutex<Option<Self>>>,
 }
 
 impl SimulatedDisk {
     #[must_use]
     pub fn new(geometry: Geometry, random: Random) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(geometry, random))) }
+        Self { state: Arc::new(Mutex::new(State::new(geometry, random))), over: Arc::default() }
     }
 
     /// A disk of its own with the same contents and the same future.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(lock(&self.state).clone())) }
+        Self { state: Arc::new(Mutex::new(lock(&self.state).clone())), over: Arc::default() }
+    }
+
+    /// Mounts another disk over this one's path; `None` takes it away.
+    pub fn mount_over(&self, other: Option<Self>) {
+        *lock(&self.over) = other;
+    }
+
+    fn follows_mounts(&self) -> bool {
+        lock(&self.state).faults.lie == Lie::NamesFollowMounts
+    }
+
+    /// What names lead to.
+    fn named(&self) -> Arc<Mutex<State>> {
+        let over = lock(&self.over).as_ref().map(|over| Arc::clone(&over.state));
+        over.filter(|_| self.follows_mounts()).unwrap_or_else(|| Arc::clone(&self.state))
+    }
+
+    /// A program that follows mounts does not compare files either.
+    fn id_of(&self, inode: Inode) -> FileId {
+        if self.follows_mounts() {
+            return FileId { device: 0, inode: 0 };
+        }
+        FileId { device: Arc::as_ptr(&self.state) as u64, inode }
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -174,10 +200,13 @@ impl SimulatedDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = lock(&self.state);
+        let named = self.named();
+        let mut state = lock(&named);
         let inode = state.find(path)?;
         state.check(Kind::Name)?;
-        Ok(Arc::new(SimulatedFile { state: Arc::clone(&self.state), path: path.to_owned(), inode }))
+        drop(state);
+        let id = self.id_of(inode);
+        Ok(Arc::new(SimulatedFile { state: named, path: path.to_owned(), inode, id }))
     }
 }
 
@@ -190,7 +219,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let mut state = lock(&self.state);
+        let named = self.named();
+        let mut state = lock(&named);
         state.check(Kind::Name)?;
         state.list(path)
     }
@@ -208,7 +238,15 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        if !Arc::ptr_eq(&self.named(), &self.state) {
+            return lock(&self.named()).remove(path);
+        }
         self.name_operation("remove", path, |state| state.remove(path))
+    }
+
+    fn check_place(&self) -> io::Result<()> {
+        let is_there = self.follows_mounts() || lock(&self.over).is_none();
+        if is_there { Ok(()) } else { Err(io::Error::other("another disk is mounted over it")) }
     }
 
     fn space(&self, _path: &Path) -> io::Result<Space> {
@@ -231,9 +269,14 @@ struct SimulatedFile {
     state: Arc<Mutex<State>>,
     path: PathBuf,
     inode: Inode,
+    id: FileId,
 }
 
 impl DiskFile for SimulatedFile {
+    fn id(&self) -> io::Result<FileId> {
+        Ok(self.id)
+    }
+
     fn bytes(&self) -> io::Result<u64> {
         Ok(lock(&self.state).file(self.inode)?.bytes())
     }

@@ -293,7 +293,8 @@ impl Target {
             batches: self.batches,
             damaged_batches: 0,
         };
-        seal(&*shared.disk, &self.path, &footer, &self.index)
+        let id = self.file.id().map_err(Error::io("look at", &self.path))?;
+        seal(&*shared.disk, &self.path, id, &footer, &self.index)
     }
 }
 

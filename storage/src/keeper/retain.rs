@@ -57,6 +57,9 @@ impl Keeper {
             Ok(space) => space,
             Err(error) => return tracing::warn!(%error, "the filesystem does not tell its free space"),
         };
+        if self.shared.is_reading {
+            return self.tell_room(space);
+        }
         let Some(holds) = self.learn_holds() else { return self.tell_room(space) };
         let free_bytes_min = self.shared.options.free_bytes_min;
         // While older segments may be unknown, age and size would pick the wrong ones.

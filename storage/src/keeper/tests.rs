@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::disk::simulated::{End, Geometry, Loss, Random, SimulatedDisk};
-use crate::disk::{Disk, IoChoice, RealDisk};
+use crate::disk::{Disk, FileId, IoChoice, RealDisk};
 use crate::format::{BLOCK, BLOCK_BYTES, encode_footer};
 use crate::ids::NodeId;
 use crate::index::SegmentIndex;
@@ -60,7 +60,7 @@ fn the_newest_segment_that_holds_something_stays_though_one_is_opened_ahead() {
     let class: Arc<str> = Arc::from("default");
     let open = |data_end| {
         let state = std::sync::RwLock::new(OpenState { data_end, ..OpenState::default() });
-        Arc::new(OpenSegment { class: Arc::clone(&class), state })
+        Arc::new(OpenSegment { class: Arc::clone(&class), file: FileId { device: 0, inode: 0 }, state })
     };
     let known = Known { class: Arc::clone(&class), bytes: 8192, closed_at: Timestamp(0) };
     write(&shared.known).insert(SegmentId(1), known);

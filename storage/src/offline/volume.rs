@@ -105,7 +105,7 @@ struct Opened {
 /// The directory is no volume, or cannot be listed. Damage is no error.
 pub fn verify_volume(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_>)) -> Result<VolumeReport, Error> {
     let opened = open(dir)?;
-    let mut report = VolumeReport { in_use_by: Lock::holder(&opened.layout)?, ..VolumeReport::default() };
+    let mut report = VolumeReport { in_use_by: Lock::holder(opened.disk.root())?, ..VolumeReport::default() };
     let mut losses = BTreeMap::new();
     let mut told = opened.progress();
     for segment in &opened.segments {
@@ -168,7 +168,7 @@ fn add_loss(losses: &mut BTreeMap<(CameraId, StreamKind), Loss>, lost: &LostChun
 /// The directory is no volume, a process has it open, or the catalogue cannot be written.
 pub fn rebuild_catalogue(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_>)) -> Result<RebuildReport, Error> {
     let opened = open(dir)?;
-    let _lock = Lock::take(&opened.layout)?;
+    let _lock = Lock::take(opened.disk.root())?;
     let volume = opened.volume()?;
     let path = opened.layout.catalogue();
     let failed = |problem: String| Error::Catalogue { path: path.clone(), problem };
@@ -198,7 +198,12 @@ pub fn rebuild_catalogue(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_
 
 fn open(dir: &Path) -> Result<Opened, Error> {
     let layout = Layout { root: dir.to_owned() };
-    let disk = RealDisk::new(IoChoice::Plain, dir).map_err(Error::io("open", dir))?;
+    let disk = match RealDisk::new(IoChoice::Plain, dir) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(Error::NoVolume { path: dir.to_owned() });
+        }
+        other => other.map_err(Error::io("open", dir))?,
+    };
     let root = layout.segments();
     let classes = match disk.list(&root) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it paces reads by time")]
 
 use super::plan::{Load, is_behind};
-use crate::disk::{DiskFile, Salvaging};
+use crate::disk::{DiskFile, FileId, Salvaging};
 use crate::intake::Budget;
 use crate::shared::{Shared, lock};
 use std::io;
@@ -135,6 +135,10 @@ impl Paced {
 }
 
 impl DiskFile for Paced {
+    fn id(&self) -> io::Result<FileId> {
+        self.file.id()
+    }
+
     fn bytes(&self) -> io::Result<u64> {
         self.file.bytes()
     }

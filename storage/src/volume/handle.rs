@@ -1,5 +1,6 @@
 //! What recorders and readers hold of a volume.
 
+use super::reading::ReadingKeeper;
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
 use crate::damage::DamagedChunk;
 use crate::hold::Holds;
@@ -24,16 +25,42 @@ use uuid::Uuid;
 pub struct VolumeHandle {
     shared: Arc<Shared>,
     intake: Intake,
+    /// Of a volume that is only read.
+    keeper: Option<Arc<ReadingKeeper>>,
 }
 
 impl VolumeHandle {
     pub(crate) fn new(shared: Arc<Shared>, intake: Intake) -> Self {
-        Self { shared, intake }
+        Self { shared, intake, keeper: None }
+    }
+
+    pub(super) fn reading(shared: Arc<Shared>, intake: Intake, keeper: ReadingKeeper) -> Self {
+        Self { shared, intake, keeper: Some(Arc::new(keeper)) }
     }
 
     #[must_use]
     pub fn options(&self) -> &VolumeOptions {
         &self.shared.options
+    }
+
+    /// Whether it was opened with [`super::Volume::open_reading`].
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.shared.is_reading
+    }
+
+    /// What was made is no new volume any more, see [`crate::disk::mark_new`].
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn unmark_new(&self) -> std::io::Result<()> {
+        self.shared.disk.unmark_new()
+    }
+
+    /// Whether it failed because its path leads elsewhere, and not for its disk.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.shared.is_left.load(Ordering::Relaxed)
     }
 
     /// The volume's own id, which stays with its directory.
@@ -46,6 +73,9 @@ impl VolumeHandle {
     /// handle any more. To be called once [`super::Volume::run`] has returned. `false` while a reader still holds it: ask again.
     #[must_use]
     pub fn release(&self) -> bool {
+        if let Some(keeper) = &self.keeper {
+            keeper.stop();
+        }
         let closed = {
             let mut catalogue = write(&self.shared.catalogue);
             match catalogue.take().map(Arc::try_unwrap) {

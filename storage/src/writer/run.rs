@@ -10,7 +10,7 @@ use super::ledger::Ledger;
 use super::plan::allocate_next;
 use super::segment::Slot;
 use crate::chunk::Record;
-use crate::disk::BatchDisk;
+use crate::disk::{BatchDisk, FileId};
 use crate::ids::SegmentId;
 use crate::intake::{Budget, Request};
 use crate::keeper::Job;
@@ -32,7 +32,7 @@ pub(crate) struct Start {
 
 /// An operation that has ended.
 enum Done<D: BatchDisk> {
-    Created(SegmentId, u64, io::Result<D::File>),
+    Created(SegmentId, u64, io::Result<(D::File, FileId)>),
     Allocated(SegmentId, u64, io::Result<()>),
     Written(Ready<D::Buffer>, io::Result<()>),
     Synced(Instant, io::Result<()>),
@@ -256,6 +256,9 @@ impl<D: BatchDisk> Writer<D> {
 
     /// Takes nothing new; what was accepted is made durable, and then the writer ends.
     fn give_up(&mut self) {
+        if let Some(reason) = self.failed.borrow().clone() {
+            self.budget.failure.get_or_init(|| reason);
+        }
         self.is_closing = true;
         self.requests.close();
         self.drain();

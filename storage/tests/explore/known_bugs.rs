@@ -1,7 +1,7 @@
 //! Known bugs put back: the exploration has to find each of them, or it proves nothing.
 //!
 //! None needs a hook in the store. A disk whose syncs do nothing is a writer that leaves them out; one that answers syncs before it has done them is a writer that
-//! publishes first; one that does not sync copies of held footage is a keeper that lets originals go too early; and a footer that was changed together with all its checksums is one whose checksums nobody looks at.
+//! publishes first; one whose names follow mounts is a store that works by path; one that does not sync copies of held footage is a keeper that lets originals go too early; and a footer that was changed together with all its checksums is one whose checksums nobody looks at.
 
 use crate::explore;
 use crate::run::Twist;
@@ -34,6 +34,11 @@ fn a_footer_that_is_trusted_without_its_checksums_is_found() {
 #[test]
 fn an_original_that_goes_before_its_copy_is_durable_is_found() {
     assert_found(Twist { lie: Lie::CopySyncDoesNothing, ..Twist::default() }, LOST);
+}
+
+#[test]
+fn a_program_that_follows_mounts_is_found() {
+    assert_found(Twist { lie: Lie::NamesFollowMounts, ..Twist::default() }, &["another volume's file"]);
 }
 
 #[test]

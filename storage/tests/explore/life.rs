@@ -3,12 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "the time of the simulation")]
 
 use crate::cameras::Recorder;
+use crate::mounts::Cover;
 use crate::oracle::{Oracle, Stream};
 use crate::plan::Plan;
 use crate::removed::take_removed;
 use crate::run::Outcome;
 use holdfast_storage::clock::Clock;
-use holdfast_storage::simulation::{Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
+use holdfast_storage::simulation::{Lie, Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, Hold, Holds, Range, VolumeHandle, VolumeOptions};
 use std::path::Path;
@@ -36,6 +37,9 @@ pub(crate) struct Life<'a> {
     pub(crate) older: &'a Path,
     /// For what not every seed has.
     pub(crate) more: &'a mut Random,
+    /// For mounts.
+    pub(crate) mounts: &'a mut Random,
+    pub(crate) cover: Option<Cover>,
     pub(crate) holds: &'a mut Vec<Hold>,
     pub(crate) ignores_holds: bool,
     pub(crate) outcome: &'a mut Outcome,
@@ -87,6 +91,7 @@ impl Life<'_> {
             recorder.begin_session(self.now, self.plan, self.random);
         }
         self.record(&volume, &handle, &clock).await?;
+        self.end_covered(&volume, &handle).await?;
         self.outcome.deleted += take_removed(self.plan, self.disk, self.oracle, Some(&handle))?;
         self.outcome.copied += handle.stats().copied_segments;
         let has_failed = handle.failed().borrow().is_some();
@@ -100,7 +105,7 @@ impl Life<'_> {
             Ending::Stopped
         };
         self.observe(&handle)?;
-        if has_failed && !self.plan.is_faulty() {
+        if has_failed && !self.plan.is_faulty() && self.cover.is_none() {
             return Err(format!("the volume failed on a sound disk: {:?}", handle.stats().failed));
         }
         Ok(ending)
@@ -115,6 +120,24 @@ impl Life<'_> {
 
     fn told(&self) -> Holds {
         if self.ignores_holds { Holds::default() } else { self.holds.iter().copied().collect() }
+    }
+
+    /// What is mounted over the volume is untouched, and the volume is left: what it took before is made durable and sealed where it is.
+    async fn end_covered(&self, volume: &SimulatedVolume, handle: &VolumeHandle) -> Result<(), String> {
+        let Some(cover) = &self.cover else { return Ok(()) };
+        for _ in 0..CLOSE_TICKS_MAX {
+            if volume.is_ended() || self.disk.is_stopped() || self.plan.faults.lie != Lie::None {
+                break;
+            }
+            sleep(TICK).await;
+        }
+        cover.check()?;
+        let is_left = self.disk.is_stopped() || handle.failed().borrow().is_some();
+        if is_left || self.plan.faults.lie != Lie::None {
+            Ok(())
+        } else {
+            Err("a volume is recorded to though its path leads elsewhere".to_owned())
+        }
     }
 
     async fn record(
@@ -151,7 +174,7 @@ impl Life<'_> {
                 _ => {}
             }
             self.do_more(self.now.plus(started.elapsed()), handle, clock)?;
-            if self.random.one_in(25) {
+            if self.random.one_in(25) && !self.is_deceived() {
                 self.read(handle)?;
             }
             if self.random.one_in(60) {
@@ -160,6 +183,11 @@ impl Life<'_> {
             sleep(TICK).await;
         }
         Ok(())
+    }
+
+    /// Where names lead to another disk, what is read there proves nothing of what is written there.
+    fn is_deceived(&self) -> bool {
+        self.cover.is_some() && self.plan.faults.lie != Lie::None
     }
 
     /// What not every seed has: holds that come and go, passes of the scrub, a clock that is set.
@@ -171,6 +199,10 @@ impl Life<'_> {
                 handle.set_holds(self.told());
                 self.oracle.hold(self.holds);
             }
+        }
+        if self.plan.has_mounts && self.cover.is_none() && self.mounts.one_in(40) {
+            self.cover = Some(Cover::mount(self.disk));
+            self.outcome.covered += 1;
         }
         if self.plan.has_scrub && self.more.one_in(80) {
             handle.start_scrub();
@@ -202,7 +234,7 @@ impl Life<'_> {
         for recorder in self.recorders.iter_mut() {
             match recorder.append_until(now, self.plan, handle, self.oracle, self.random) {
                 Ok(()) => {}
-                Err(AppendError::Failed(_)) if self.plan.is_faulty() => return Ok(true),
+                Err(AppendError::Failed(_)) if self.plan.is_faulty() || self.cover.is_some() => return Ok(true),
                 Err(AppendError::Full { .. } | AppendError::NoSpace) => {}
                 Err(error) => return Err(format!("a record is refused: {error}")),
             }

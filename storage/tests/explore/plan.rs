@@ -14,6 +14,9 @@ pub(crate) const CAPACITY_BYTES_MAX: u64 = 1 << 40;
 /// Sets the stream apart from which the newer parts of a plan are drawn.
 pub(crate) const MORE: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// As [`MORE`], for mounts.
+pub(crate) const MOUNTS: u64 = 0xd1b5_4a32_d192_ed03;
+
 /// A little longer than the keeper leaves retention.
 const RETENTION_INTERVAL: Duration = Duration::from_millis(5_200);
 
@@ -44,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) appends_quietly: bool,
     /// `volume.json` is noise after some crashes.
     pub(crate) loses_identity: bool,
+    /// In some lives another disk is mounted over the volume's path.
+    pub(crate) has_mounts: bool,
     /// A life lasts at least so long, unless the machine stops before.
     pub(crate) life_min: Duration,
 }
@@ -77,6 +82,7 @@ impl Plan {
             has_jumps: false,
             appends_quietly: false,
             loses_identity: false,
+            has_mounts: Random::new(seed ^ MOUNTS).one_in(5),
             life_min: Duration::ZERO,
         };
         plan.draw_more(&mut Random::new(seed ^ MORE));

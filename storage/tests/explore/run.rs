@@ -6,7 +6,7 @@ use crate::catalogues::Dirs;
 use crate::damage::flip_bits;
 use crate::life::{Ending, Life};
 use crate::oracle::Oracle;
-use crate::plan::{MORE, Plan};
+use crate::plan::{MORE, MOUNTS, Plan};
 use crate::removed::take_removed;
 use crate::{T0, VOLUME};
 use holdfast_storage::format::{BLOCK_BYTES, SegmentHeader};
@@ -47,15 +47,29 @@ pub(crate) struct Outcome {
     pub(crate) jumps: u64,
     /// Times that the directory lost its identity.
     pub(crate) unnamed: u64,
+    /// Lives in which another disk was mounted over the volume's path.
+    pub(crate) covered: u64,
 }
 
 impl Outcome {
     /// So that seeds that try nothing do not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
         let Self { lost, promised, deleted, failed_volumes, flipped, closed, .. } = *self;
-        let Self { copied, held, found_damaged, jumps, unnamed, .. } = *self;
-        let counts =
-            [lost, promised, deleted, failed_volumes, flipped, closed, copied, held, found_damaged, jumps, unnamed];
+        let Self { copied, held, found_damaged, jumps, unnamed, covered, .. } = *self;
+        let counts = [
+            lost,
+            promised,
+            deleted,
+            failed_volumes,
+            flipped,
+            closed,
+            copied,
+            held,
+            found_damaged,
+            jumps,
+            unnamed,
+            covered,
+        ];
         counts.iter().all(|count| *count > 0)
     }
 }
@@ -77,6 +91,7 @@ impl search::Outcome for Outcome {
         self.found_damaged += other.found_damaged;
         self.jumps += other.jumps;
         self.unnamed += other.unnamed;
+        self.covered += other.covered;
     }
 }
 
@@ -91,12 +106,12 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
-        let Self { copied, held, found_damaged, jumps, unnamed, .. } = self;
+        let Self { copied, held, found_damaged, jumps, unnamed, covered, .. } = self;
         write!(
             f,
             "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
              {chunks} chunks ({promised} promised, {lost} not, {held} held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
-             {jumps} clock jumps, {unnamed} identities lost"
+             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk"
         )
     }
 }
@@ -116,6 +131,7 @@ struct Run {
     random: Random,
     /// For what not every seed has.
     more: Random,
+    mounts: Random,
     holds: Vec<Hold>,
     dirs: Dirs,
     disk: SimulatedDisk,
@@ -137,6 +153,7 @@ pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
         plan,
         random,
         more: Random::new(seed.wrapping_add(MORE)),
+        mounts: Random::new(seed.wrapping_add(MOUNTS)),
         holds: Vec::new(),
         dirs,
         disk,
@@ -193,12 +210,15 @@ impl Run {
                 recorders: &mut recorders,
                 older: &self.dirs.older,
                 more: &mut self.more,
+                mounts: &mut self.mounts,
+                cover: None,
                 holds: &mut self.holds,
                 ignores_holds: twist.ignores_holds,
                 outcome: &mut self.outcome,
                 now,
             };
             let (ended_at, ending) = lived.run()?;
+            self.disk.mount_over(None);
             self.outcome.count(ending);
             self.dirs.settle()?;
             now = ended_at.plus_micros(self.random.below(3_000_000) as i64);

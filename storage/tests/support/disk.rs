@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "test code; clippy exempts only functions marked as tests")]
 
-use holdfast_storage::disk::{DirEntry, Disk, DiskFile, IoChoice, LocalFuture, RealDisk, Space, WriterHost};
+use holdfast_storage::disk::{DirEntry, Disk, DiskFile, FileId, IoChoice, LocalFuture, RealDisk, Space, WriterHost};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,9 @@ impl WatchedFile {
 }
 
 impl DiskFile for WatchedFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.inner.id()
+    }
     fn bytes(&self) -> io::Result<u64> {
         self.inner.bytes()
     }

@@ -3,7 +3,7 @@
 use super::Dir;
 use holdfast_storage::clock::SystemClock;
 use holdfast_storage::disk::{
-    BatchDisk, DirEntry, Disk, DiskFile, IoChoice, IoMode, LocalFuture, RealDisk, Space, WriterHost,
+    BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, RealDisk, Space, WriterHost,
 };
 use holdfast_storage::format::BLOCK_BYTES;
 use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
@@ -92,6 +92,9 @@ struct FaultyFile {
 }
 
 impl DiskFile for FaultyFile {
+    fn id(&self) -> io::Result<FileId> {
+        self.inner.id()
+    }
     fn bytes(&self) -> io::Result<u64> {
         self.inner.bytes()
     }
@@ -144,7 +147,7 @@ impl BatchDisk for FaultyBatchDisk {
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
-    ) -> impl Future<Output = io::Result<Self::File>> + 'static {
+    ) -> impl Future<Output = io::Result<(Self::File, FileId)>> + 'static {
         let space = self.faults.check_room();
         let create = self.inner.create(path, header, allocated_bytes);
         let faults = Arc::clone(&self.faults);

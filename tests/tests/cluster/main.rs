@@ -15,6 +15,7 @@ mod linearizable;
 mod non_voter;
 mod not_recorded;
 mod quorum;
+mod removed;
 mod replacement;
 mod rot;
 mod steady;

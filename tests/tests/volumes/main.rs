@@ -4,6 +4,7 @@
 mod failed;
 mod full;
 mod hung;
+mod mounts;
 mod retired;
 mod rig;
 mod slow;

@@ -87,21 +87,11 @@ impl Rig {
     }
 
     pub(crate) async fn is_in_state(&self, volume: u16, state: &str) -> Result<bool> {
-        let page = self.site.metrics(0).await?;
-        let (volume, state) = (format!("volume=\"{volume}\""), format!("state=\"{state}\""));
-        let states = page.lines().filter(|line| line.starts_with("holdfast_volume_state_info{"));
-        Ok(states.into_iter().any(|line| line.contains(&volume) && line.contains(&state) && line.ends_with(" 1")))
+        in_state(&self.site, volume, state).await
     }
 
     pub(crate) async fn wait_state(&self, volume: u16, state: &str) -> Result<()> {
-        wait::until(&format!("volume {volume} is {state}"), SETTLE_TIMEOUT, async || {
-            match self.is_in_state(volume, state).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err("it is in another state".to_owned()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
+        wait_in_state(&self.site, volume, state).await
     }
 
     pub(crate) async fn wait_cameras(&self, volume: u16, wanted: f64) -> Result<()> {
@@ -140,6 +130,25 @@ impl Rig {
         }
         Ok(all)
     }
+}
+
+/// Whether a volume of the first node is in this state.
+pub(crate) async fn in_state(site: &Site, volume: u16, state: &str) -> Result<bool> {
+    let page = site.metrics(0).await?;
+    let (volume, state) = (format!("volume=\"{volume}\""), format!("state=\"{state}\""));
+    let states = page.lines().filter(|line| line.starts_with("holdfast_volume_state_info{"));
+    Ok(states.into_iter().any(|line| line.contains(&volume) && line.contains(&state) && line.ends_with(" 1")))
+}
+
+pub(crate) async fn wait_in_state(site: &Site, volume: u16, state: &str) -> Result<()> {
+    wait::until(&format!("volume {volume} is {state}"), SETTLE_TIMEOUT, async || {
+        match in_state(site, volume, state).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("it is in another state".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
 }
 
 /// Cameras 1 to `count`, of so many bits per second.

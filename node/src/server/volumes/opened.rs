@@ -1,13 +1,14 @@
 //! One volume as this node uses it while it is open.
 
+use super::place::{Looked, Refusal, is_on_system_disk, lock, look};
 use super::register::Register;
 use crate::config::{DEFAULT_RETENTION_CLASS, Io, RetentionClass as ConfiguredClass, Storage};
 use holdfast_storage::chunk::Record;
-use holdfast_storage::disk::IoChoice;
+use holdfast_storage::disk::{IoChoice, Root};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{
-    AppendError, ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions, volume_id,
+    AppendError, ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions,
 };
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
@@ -80,6 +81,11 @@ impl Opened {
         self.failed.borrow().is_some()
     }
 
+    /// Only what it holds is served.
+    pub(super) fn is_reading(&self) -> bool {
+        self.handle.is_reading()
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Relaxed)
     }
@@ -119,24 +125,54 @@ impl Opened {
     }
 }
 
-/// Opens the volume at `path`. Blocks as long as its disk does.
+/// Opens the volume at `path`, for reading where it cannot be written. `open` are the volumes that are open at other paths. Blocks as long as its disk does.
 ///
 /// # Errors
-/// Those of [`Volume::open`].
+/// What is there may not be used, or those of [`Volume::open`].
 pub(super) fn open_blocking(
     settings: &Settings,
     path: &Path,
     register: &Mutex<Register>,
-) -> Result<(Volume, VolumeHandle), Error> {
-    let known = volume_id(path)?;
-    let index = register.lock().unwrap_or_else(PoisonError::into_inner).resolve(path, known);
-    let (volume, handle) = Volume::open(options(settings, path, index))?;
-    let mut register = register.lock().unwrap_or_else(PoisonError::into_inner);
+    open: &[(PathBuf, Uuid)],
+) -> Result<(Volume, VolumeHandle), Refusal> {
+    let Looked { root, index, volume: known } = look(path, register, open)?;
+    if known.is_none() {
+        warn_of_system_disk(settings, &root);
+    }
+    let options = options(settings, path, index);
+    let (volume, handle) = match Volume::open_in(options.clone(), Arc::clone(&root)) {
+        Err(error) if error.is_of_the_disk() && known.is_some() => {
+            let why = Arc::from(format!("volume {} cannot be written: {error}", path.display()));
+            let opened = Volume::open_reading(options, root, &why).map_err(|reading| {
+                tracing::error!(volume = index, %reading, "nor can what it holds be read");
+                error
+            })?;
+            tracing::error!(volume = index, %why, "what it holds is served");
+            opened
+        }
+        opened => opened?,
+    };
+    if !handle.is_reading()
+        && let Err(error) = handle.unmark_new()
+    {
+        tracing::error!(volume = index, %error, "the mark for a new volume stays: remove volume.new by hand");
+    }
+    let mut register = lock(register);
     register.name(index, handle.id());
     if let Err(error) = register.save(&settings.data_dir) {
         tracing::error!(%error, "the number of a volume was not kept; it may get another one at the next start");
     }
     Ok((volume, handle))
+}
+
+/// At the first use of a folder.
+fn warn_of_system_disk(settings: &Settings, root: &Root) {
+    let device = |path: &Path| Root::open(path).ok().map(|root| root.id().device);
+    let others = settings.storage.volumes.iter().filter(|volume| volume.path != root.path());
+    let others: Vec<u64> = others.filter_map(|volume| device(&volume.path)).collect();
+    if device(Path::new("/")).is_some_and(|system| is_on_system_disk(root.id().device, system, &others)) {
+        tracing::warn!(path = %root.path().display(), "a new volume is begun on the system's disk, while others have disks of their own: is its disk mounted?");
+    }
 }
 
 /// Watches over a volume that was opened. To be called within the runtime.
@@ -156,11 +192,13 @@ pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Ope
         newest: Mutex::default(),
         hands_over: AtomicBool::new(false),
     });
-    let (has_ended, path) = (Arc::clone(&opened.has_ended), opened.path().to_owned());
+    let (has_ended, path, is_reading) = (Arc::clone(&opened.has_ended), opened.path().to_owned(), opened.is_reading());
     // Ends with the volume's threads; a disk that hangs keeps it as long as it does.
     tokio::spawn(async move {
         match volume.run().await {
             Ok(()) => tracing::info!(path = %path.display(), "volume closed"),
+            // It is said already.
+            Err(_) if is_reading => {}
             Err(error) => tracing::error!(%error, "volume failed; its cameras go elsewhere"),
         }
         has_ended.store(true, Relaxed);
@@ -193,9 +231,15 @@ fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
         },
         // The replicated state tells them: nothing is deleted before.
         holds: None,
+        spare_dir: Some(spare_dir(&settings.data_dir)),
         retention: settings.retention.iter().map(class).collect(),
         ..VolumeOptions::new(path, settings.node, settings.cluster)
     }
+}
+
+/// Where catalogues go that cannot be written on their volumes.
+pub(super) fn spare_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("spare-catalogues")
 }
 
 fn class(class: &ConfiguredClass) -> RetentionClass {

@@ -1,9 +1,8 @@
 //! Asks a disk whether it works: a small file is written, made durable and read back. Blocks as long as the disk does.
 
+use holdfast_storage::disk::Root;
 use rustix::fs::{Advice, fadvise};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 const FILE_NAME: &str = "probe.tmp";
 
@@ -18,19 +17,20 @@ const PATTERN: [u8; 4096] = {
     pattern
 };
 
+/// In the volume's own directory, wherever its path leads by now.
+///
 /// # Errors
 /// Whatever the disk says, or that it returns other bytes than were written.
-pub(super) fn probe(volume: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(volume)?;
-    let path = volume.join(FILE_NAME);
-    let mut file = File::create(&path)?;
+pub(super) fn probe(volume: &Root) -> io::Result<()> {
+    let mut file = volume.scratch(FILE_NAME)?;
     file.write_all(&PATTERN)?;
     file.sync_all()?;
     // What the page cache says proves nothing.
     fadvise(&file, 0, None, Advice::DontNeed)?;
     let mut read = Vec::with_capacity(PATTERN.len());
-    File::open(&path)?.take(PATTERN.len() as u64 + 1).read_to_end(&mut read)?;
-    std::fs::remove_file(&path)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.take(PATTERN.len() as u64 + 1).read_to_end(&mut read)?;
+    volume.remove_scratch(FILE_NAME)?;
     if read == PATTERN { Ok(()) } else { Err(io::Error::other("the disk returned other bytes than were written")) }
 }
 
@@ -41,10 +41,10 @@ mod tests {
     #[test]
     fn a_sound_directory_passes_and_nothing_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        probe(dir.path()).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        probe(&root).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        let file = dir.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        assert!(probe(&file.join("volume")).is_err());
+        std::fs::create_dir(dir.path().join(FILE_NAME)).unwrap();
+        assert!(probe(&root).is_err());
     }
 }

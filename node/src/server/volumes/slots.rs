@@ -14,6 +14,9 @@ use std::time::Duration;
 /// For how long a disk that was too slow is given no more than it took then.
 const BANDWIDTH_REMEMBERED: Duration = Duration::from_secs(600);
 
+/// How often to look for a volume that is away.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the operator wants of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -61,6 +64,9 @@ pub(super) struct Slot {
     /// That of the last time, and when it ended.
     pub(super) last_probation: Option<(Probation, Duration)>,
     pub(super) is_probing: bool,
+    /// What belongs at its path is not there: it is looked for, without writing.
+    pub(super) is_awaited: bool,
+    pub(super) look_at: Duration,
     /// What the disk took when it was too slow, and until when that counts.
     bandwidth: Option<(u64, Duration)>,
     pub(super) counts: Counts,
@@ -85,6 +91,8 @@ impl Slot {
             probation: None,
             last_probation: None,
             is_probing: false,
+            is_awaited: false,
+            look_at: Duration::ZERO,
             bandwidth: None,
             counts: Counts::default(),
             moved_cameras: 0.into(),
@@ -117,6 +125,7 @@ impl Slot {
             (Standing::Takes | Standing::Retiring, _) => None,
             (_, Place::Opening) => Some(format!("volume {path} does not open: its disk hangs")),
             (_, Place::Closing) => Some(format!("volume {path} is being closed")),
+            (_, Place::Away(reason)) if self.is_awaited => Some(format!("volume {path} is away: {reason}")),
             (_, Place::Away(reason)) => Some(format!("volume {path} cannot be opened: {reason}")),
             (Standing::Failed, Place::Open(opened)) => {
                 Some(opened.failure().map_or_else(|| format!("volume {path} has failed"), |reason| reason.to_string()))
@@ -156,6 +165,32 @@ impl Slot {
             self.last_probation = Some((probation, now));
             self.counts.reattachments += 1;
         }
+    }
+
+    /// What belongs at its path is not there.
+    pub(super) fn await_disk(&mut self, reason: &str, now: Duration) {
+        if !self.is_awaited {
+            // One that failed before is counted already.
+            self.counts.failures += u64::from(self.probation.is_none());
+            tracing::error!(volume = self.index, path = %self.path.display(), reason, "the volume is away: nothing is written at its path until it is back");
+        }
+        self.place = Place::Away(Arc::from(reason));
+        (self.is_awaited, self.probation, self.look_at) = (true, None, now + LOOK_INTERVAL);
+    }
+
+    /// A volume that was opened, or opened again, takes the place. One that is only read has to prove itself on.
+    pub(super) fn welcome(&mut self, opened: Arc<Opened>, now: Duration) {
+        let is_reading = opened.handle.is_reading();
+        self.attach(opened);
+        if is_reading {
+            self.put_on_probation(now);
+        } else if std::mem::take(&mut self.is_awaited) {
+            self.counts.reattachments += 1;
+            self.probation = None;
+        } else {
+            self.end_probation(now);
+        }
+        self.is_awaited = false;
     }
 
     /// A volume that was opened, or opened anew, takes the place.

@@ -42,9 +42,12 @@ impl VolumeStatus {
     pub(crate) const STATES: [&'static str; 9] =
         ["active", "slow", "retiring", "retired", "full", "hung", "failed", "away", "opening"];
 
-    fn of(slot: &Slot, cameras: u64) -> Self {
+    fn of(slot: &Slot, cameras: u64, register: Option<&str>) -> Self {
         let trouble = slot.trouble();
         let unopened = || Stats::of_unopened(trouble.as_deref().unwrap_or("it is not open"));
+        let stats = slot.open().map_or_else(unopened, |opened| opened.handle.stats());
+        let troubles: Vec<String> =
+            [trouble, partly_listed(&stats), register.map(str::to_owned)].into_iter().flatten().collect();
         let Counts { failures, reattachments } = slot.counts;
         Self {
             index: slot.index,
@@ -55,8 +58,8 @@ impl VolumeStatus {
             failures,
             reattachments,
             moved_cameras: slot.moved_cameras.load(Relaxed),
-            stats: slot.open().map_or_else(unopened, |opened| opened.handle.stats()),
-            trouble,
+            trouble: (!troubles.is_empty()).then(|| troubles.join("; ")),
+            stats,
         }
     }
 }
@@ -64,10 +67,13 @@ impl VolumeStatus {
 impl Volumes {
     /// By index.
     pub(crate) fn statuses(&self) -> Vec<VolumeStatus> {
+        let register = lock(&self.inner.register).problem();
         let slots = self.slots();
         let count = |opened: &Arc<Opened>| lock(&self.inner.homes).tenants(opened).count() as u64;
-        let mut statuses: Vec<_> =
-            slots.iter().map(|slot| VolumeStatus::of(slot, slot.open().map_or(0, count))).collect();
+        let mut statuses: Vec<_> = slots
+            .iter()
+            .map(|slot| VolumeStatus::of(slot, slot.open().map_or(0, count), register.as_deref()))
+            .collect();
         statuses.sort_by_key(|status| status.index);
         statuses
     }
@@ -186,6 +192,13 @@ impl Volumes {
             );
         }
     }
+}
+
+/// What cannot be read, or is of a newer version, is neither shown nor touched.
+fn partly_listed(stats: &Stats) -> Option<String> {
+    let first = stats.first_refusal.as_ref()?;
+    let count = stats.segments_refused;
+    Some(format!("{count} of its segments are not listed, so what they hold is not shown; the first: {first}"))
 }
 
 /// A recorder that started anew in its epoch (a successor that is needed again) tells of its own first keyframe as soon as that is durable.

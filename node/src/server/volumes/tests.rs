@@ -1,5 +1,7 @@
 //! Volumes of one node where a disk is bad from the start, fails later, or is somebody else's.
 
+mod away;
+
 use super::*;
 use crate::recorder::sink::RecordSink;
 use crate::recorder::status::Identity;
@@ -82,10 +84,11 @@ async fn a_volume_that_cannot_be_opened_is_left_out_and_told() {
 }
 
 #[tokio::test]
-async fn a_node_does_not_start_without_any_volume_or_on_somebody_elses() {
+async fn a_node_starts_without_any_volume_and_not_on_somebody_elses() {
     let dir = TempDir::new().unwrap();
     let (bad, foreign, used) = (bad(&dir), dir.path().join("foreign"), dir.path().join("used"));
-    assert!(open(&config(&dir, &[&bad])).await.is_err());
+    let volumes = open(&config(&dir, &[&bad])).await.unwrap();
+    assert!(volumes.writable().unwrap_err().contains("cannot be opened"));
     let (volume, handle) = Volume::open(VolumeOptions::new(&foreign, NODE, Uuid::from_u128(2))).unwrap();
     handle.close().await.unwrap();
     volume.run().await.unwrap();
@@ -126,6 +129,8 @@ async fn volumes_keep_their_numbers_when_the_configuration_is_reordered() {
     assert_eq!(numbers(&[&b, &a]).await, first);
     assert_eq!(numbers(&[&c, &b]).await, [(b.clone(), 1), (c.clone(), 2)]);
     std::fs::rename(&b, dir.path().join("moved")).unwrap();
+    std::fs::create_dir(&b).unwrap();
+    holdfast_storage::disk::mark_new(&b).unwrap();
     let [(_, new), (_, moved)] = numbers(&[&dir.path().join("moved"), &b]).await[..] else { panic!("two volumes") };
     assert_eq!((moved, new > 2), (1, true), "a new volume gets a number that no other ever had");
 }

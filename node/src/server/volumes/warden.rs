@@ -4,13 +4,15 @@
 use super::choice::{Tenant, leavers};
 use super::health::{Health, Sample};
 use super::opened::Opened;
+use super::place::{Looked, Refusal, look};
 use super::probe::probe;
-use super::slots::{Place, Role, Slot};
+use super::slots::{LOOK_INTERVAL, Place, Role, Slot};
 use super::{CLOSE_MAX, Volumes, close_within, lock};
 use crate::server::ticks::ticks;
 use holdfast_storage::Stats;
 use holdfast_storage::ids::CameraId;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -30,6 +32,8 @@ const RELEASE_LOOKS_MAX: u32 = 100;
 /// What is to be done about one slot, outside the lock.
 enum Task {
     Probe(PathBuf),
+    /// What belongs at the path may be there again.
+    Look(PathBuf),
     Reopen(PathBuf, Option<Arc<Opened>>),
     Close(PathBuf, Arc<Opened>),
 }
@@ -55,12 +59,20 @@ impl Volumes {
     /// Takes in how far every volume is.
     fn look(&self, now: Duration) {
         let figures: Vec<_> = self.opened().into_iter().map(|opened| (opened.handle.stats(), opened)).collect();
+        let mut left = Vec::new();
         for slot in self.slots_mut().iter_mut() {
             let Some((stats, opened)) = figures.iter().find(|(_, opened)| slot.open() == Some(opened)) else {
                 continue;
             };
             if opened.has_failed() {
-                slot.put_on_probation(now);
+                if !opened.handle.is_left() {
+                    slot.put_on_probation(now);
+                } else if opened.has_ended() {
+                    // Its disk has not failed: what is at its path now is taken up at once.
+                    slot.await_disk("its path leads elsewhere", now);
+                    slot.look_at = now;
+                    left.push(Arc::clone(opened));
+                }
                 continue;
             }
             let before = slot.health;
@@ -75,6 +87,9 @@ impl Volumes {
             if std::mem::discriminant(&before) != std::mem::discriminant(&slot.health) {
                 tracing::warn!(volume = slot.index, path = %slot.path.display(), health = ?slot.health, lag = ?slot.lag, "a volume's health changed");
             }
+        }
+        for opened in left {
+            tokio::spawn(let_go(opened));
         }
     }
 
@@ -111,6 +126,11 @@ impl Volumes {
             if let Some(opened) = leaves.cloned() {
                 slot.place = Place::Closing;
                 tasks.push(Task::Close(slot.path.clone(), opened));
+            } else if matches!(slot.place, Place::Away(_)) && slot.is_awaited {
+                if !slot.is_probing && slot.look_at <= now {
+                    slot.is_probing = true;
+                    tasks.push(Task::Look(slot.path.clone()));
+                }
             } else if slot.probation.as_ref().is_some_and(|probation| probation.is_due(now))
                 && !slot.is_probing
                 && !matches!(slot.place, Place::Opening | Place::Closing)
@@ -127,51 +147,93 @@ impl Volumes {
         tokio::spawn(async move {
             match task {
                 Task::Probe(path) => volumes.probe(path).await,
+                Task::Look(path) => volumes.look_for(path).await,
                 Task::Reopen(path, before) => volumes.reopen(path, before).await,
                 Task::Close(path, opened) => volumes.close_one(path, opened).await,
             }
         });
     }
 
-    /// Takes as long as the disk does: that is the point.
-    async fn probe(&self, path: PathBuf) {
-        let started = self.inner.clock.elapsed();
-        let at = path.clone();
-        let probed = spawn_blocking(move || probe(&at)).await;
+    /// Opens a volume that was away as soon as it is there.
+    async fn look_for(&self, path: PathBuf) {
+        let (inner, at, others) = (Arc::clone(&self.inner), path.clone(), self.open_beside(&path));
+        let looked = spawn_blocking(move || look(&at, &inner.register, &others).map(drop)).await;
         let now = self.inner.clock.elapsed();
         let mut slots = self.slots_mut();
         let Some(slot) = slots.iter_mut().find(|slot| slot.path == path) else { return };
         slot.is_probing = false;
-        let is_good = match probed {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::debug!(volume = slot.index, %error, "a probe of a volume failed");
-                false
-            }
-            Err(error) => {
-                tracing::error!(volume = slot.index, %error, "a probe of a volume broke off");
-                false
-            }
-        };
-        let Some(probation) = &mut slot.probation else { return };
-        if !probation.probed(now, now.saturating_sub(started), is_good) {
+        if !slot.is_awaited || !matches!(slot.place, Place::Away(_)) {
             return;
         }
-        match slot.open().cloned() {
+        let trouble = match looked {
+            Ok(Ok(())) => {
+                slot.place = Place::Opening;
+                drop(slots);
+                return self.begin(Task::Reopen(path, None));
+            }
+            Ok(Err(Refusal::Awaited(why))) => why,
+            Ok(Err(Refusal::Store(error))) => error.to_string(),
+            Err(error) => format!("looking for it broke off: {error}"),
+        };
+        slot.place = Place::Away(Arc::from(trouble));
+        slot.look_at = now + LOOK_INTERVAL;
+    }
+
+    /// Takes as long as the disk does: that is the point.
+    async fn probe(&self, path: PathBuf) {
+        let started = self.inner.clock.elapsed();
+        let (inner, at, others) = (Arc::clone(&self.inner), path.clone(), self.open_beside(&path));
+        let probed = spawn_blocking(move || probe_at(&at, |at| look(at, &inner.register, &others))).await;
+        let probed = probed.unwrap_or_else(|error| Probed::Bad(format!("it broke off: {error}")));
+        match self.judge(&path, probed, started) {
+            After::Wait => {}
+            After::Release(before) => let_go(before).await,
+            After::Reopen(before) => self.begin(Task::Reopen(path, before)),
+        }
+    }
+
+    /// What follows from a probe that began at `started`.
+    fn judge(&self, path: &Path, probed: Probed, started: Duration) -> After {
+        let now = self.inner.clock.elapsed();
+        let mut slots = self.slots_mut();
+        let Some(slot) = slots.iter_mut().find(|slot| slot.path == path) else { return After::Wait };
+        slot.is_probing = false;
+        if let Probed::Bad(error) | Probed::ReadOnly(error) = &probed {
+            tracing::debug!(volume = slot.index, %error, "a probe of a volume failed");
+        }
+        let Some(probation) = &mut slot.probation else { return After::Wait };
+        let is_proven = probation.probed(now, now.saturating_sub(started), matches!(probed, Probed::Good));
+        let before = slot.open().cloned();
+        let has_failed = before.as_ref().is_some_and(|opened| opened.has_failed());
+        // Its threads may still write: a second writer must not come near.
+        if has_failed && !before.as_ref().is_some_and(|opened| opened.has_ended()) {
+            return After::Wait;
+        }
+        let is_over = has_failed || before.is_none();
+        let is_writing = before.as_ref().is_some_and(|opened| !opened.is_reading());
+        match probed {
             // It never failed, and what it had to write is written.
-            Some(opened) if !opened.has_failed() => {
+            Probed::Good if is_proven && !is_over => {
                 if slot.health != Health::Hung {
                     slot.end_probation(now);
                     tracing::info!(volume = slot.index, path = %slot.path.display(), "the volume is sound again and takes cameras");
                 }
+                After::Wait
             }
-            // Its threads may still write: a second writer must not come near.
-            Some(opened) if !opened.has_ended() => {}
-            before => {
+            Probed::Awaited(why) if is_over => {
+                slot.await_disk(&why, now);
+                before.map_or(After::Wait, After::Release)
+            }
+            Probed::Good if is_proven => {
                 slot.place = Place::Opening;
-                drop(slots);
-                self.begin(Task::Reopen(path, before));
+                After::Reopen(before)
             }
+            // What cannot be written any more can be read.
+            Probed::ReadOnly(_) if is_writing && is_over => {
+                slot.place = Place::Opening;
+                After::Reopen(before)
+            }
+            _ => After::Wait,
         }
     }
 
@@ -182,7 +244,7 @@ impl Volumes {
             let_go(before).await;
         }
         if self.open_one(&path).await.is_ok() {
-            tracing::info!(path = %path.display(), "the volume is sound again: it was opened anew and takes cameras");
+            tracing::info!(path = %path.display(), "the volume was opened again");
         }
     }
 
@@ -191,11 +253,42 @@ impl Volumes {
             tracing::warn!(%error, "a volume that was taken out of the configuration did not close in order");
         }
         self.slots_mut().retain(|slot| slot.path != path);
-        // One that failed has its catalogue open still, and closing that writes to the disk.
+        // One that failed has its catalogue open still, and closing that writes to the disk: recorders have it, too, and must not be the ones to do that.
+        let_go(Arc::clone(&opened)).await;
         if let Err(error) = spawn_blocking(move || drop(opened)).await {
             tracing::error!(%error, "letting go of a volume broke off");
         }
         tracing::info!(path = %path.display(), "the volume is detached");
+    }
+}
+
+/// What is to be done after a probe.
+enum After {
+    Wait,
+    /// The volume that was open is not used any more.
+    Release(Arc<Opened>),
+    Reopen(Option<Arc<Opened>>),
+}
+
+/// What a probe of a path found.
+enum Probed {
+    Good,
+    Awaited(String),
+    ReadOnly(String),
+    Bad(String),
+}
+
+/// Probes the volume at a path, if what is there is one that may be used.
+fn probe_at(path: &Path, look: impl FnOnce(&Path) -> Result<Looked, Refusal>) -> Probed {
+    let looked = match look(path) {
+        Ok(looked) => looked,
+        Err(Refusal::Awaited(why)) => return Probed::Awaited(why),
+        Err(Refusal::Store(error)) => return Probed::Bad(error.to_string()),
+    };
+    match probe(&looked.root) {
+        Ok(()) => Probed::Good,
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Probed::ReadOnly(error.to_string()),
+        Err(error) => Probed::Bad(error.to_string()),
     }
 }
 

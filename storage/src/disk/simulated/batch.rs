@@ -3,7 +3,7 @@
 use super::faults::{Kind, Lie};
 use super::state::{Inode, State};
 use super::{SimulatedDisk, lock};
-use crate::disk::{BatchDisk, IoMode};
+use crate::disk::{BatchDisk, Disk as _, FileId, IoMode};
 use crate::writer::{BATCH_BYTES_MAX, BUFFERS};
 use std::cell::RefCell;
 use std::future::Future;
@@ -88,7 +88,7 @@ impl BatchDisk for SimulatedBatchDisk {
         path: &Path,
         header: Vec<u8>,
         allocated_bytes: u64,
-    ) -> impl Future<Output = io::Result<SimulatedBatchFile>> + 'static {
+    ) -> impl Future<Output = io::Result<(SimulatedBatchFile, FileId)>> + 'static {
         let (disk, path) = (self.disk.clone(), path.to_owned());
         async move {
             disk.take_time().await;
@@ -99,7 +99,9 @@ impl BatchDisk for SimulatedBatchDisk {
                 // As the real disk does, so that it can be tried again; where that fails too the file stays.
                 disk.name_operation("take back", &path, |state| state.take_back(&path)).ok();
             }
-            created
+            let file = created?;
+            let id = disk.id_of(file.inode);
+            Ok((file, id))
         }
     }
 
@@ -141,7 +143,7 @@ impl BatchDisk for SimulatedBatchDisk {
             let begun = begin_sync(&disk, &file);
             let lie = lock(&disk.state).faults.lie;
             match lie {
-                Lie::None | Lie::CopySyncDoesNothing => {}
+                Lie::None | Lie::CopySyncDoesNothing | Lie::NamesFollowMounts => {}
                 Lie::SyncDoesNothing => return begun.map(|_| ()),
                 Lie::SyncIsLate => {
                     let late = async move {
@@ -181,6 +183,7 @@ impl SimulatedDisk {
 
 /// Each step may be the last.
 fn create_file(disk: &SimulatedDisk, path: &Path, header: &[u8], bytes: u64) -> io::Result<SimulatedBatchFile> {
+    disk.check_place()?;
     let inode = disk.name_operation("create", path, |state| state.create(path))?;
     let mut state = lock(&disk.state);
     state.allocate(path, inode, bytes)?;

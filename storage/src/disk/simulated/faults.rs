@@ -41,6 +41,8 @@ pub enum Lie {
     SyncIsLate,
     /// The keeper's syncs of copies of held footage do nothing: as if the program had let originals go before their copies were durable.
     CopySyncDoesNothing,
+    /// What concerns names follows the path to what is mounted over it: as if the program had used paths.
+    NamesFollowMounts,
 }
 
 /// The kinds of operation that can fail.

@@ -23,7 +23,7 @@ fn simulate<T>(body: impl Future<Output = T>) -> T {
 /// A durable file of a header block and room for more, with block `number` filled with each of `fills` in turn.
 async fn written(disk: &SimulatedDisk, fills: &[(u64, u8)]) -> <SimulatedBatchDisk as BatchDisk>::File {
     let batch = disk.batch();
-    let file = batch.create(Path::new(PATH), vec![1; BLOCK_BYTES], 8 * BLOCK).await.unwrap();
+    let (file, _) = batch.create(Path::new(PATH), vec![1; BLOCK_BYTES], 8 * BLOCK).await.unwrap();
     for (number, fill) in fills {
         write(&batch, &file, *number, *fill).await.unwrap();
     }

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
 use super::{Done, Writer};
-use crate::disk::BatchDisk;
+use crate::disk::{BatchDisk, FileId};
 use crate::ids::SegmentId;
 use crate::index::Row;
 use crate::keeper::Job;
@@ -30,16 +30,16 @@ impl<D: BatchDisk> Writer<D> {
         }
     }
 
-    fn created(&mut self, id: SegmentId, bytes: u64, result: io::Result<D::File>) -> Result<(), String> {
+    fn created(&mut self, id: SegmentId, bytes: u64, result: io::Result<(D::File, FileId)>) -> Result<(), String> {
         let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
         slot.is_busy = false;
         match result {
-            Ok(file) => {
-                slot.file = Some(file);
+            Ok((opened, file)) => {
+                slot.file = Some(opened);
                 slot.allocated_bytes = bytes;
                 let class = Arc::clone(&slot.class_name);
                 let state = RwLock::new(OpenState { closed_at: slot.fill.opened_at, ..OpenState::default() });
-                write(&self.shared.open).insert(id, Arc::new(OpenSegment { class, state }));
+                write(&self.shared.open).insert(id, Arc::new(OpenSegment { class, file, state }));
                 self.seal_if_done(id);
                 self.has_space();
                 Ok(())

@@ -1,0 +1,39 @@
+//! Where a volume is, and where its catalogue goes while it cannot be written.
+
+use super::Keeper;
+use crate::catalogue::Catalogue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Keeper {
+    /// A volume whose path leads elsewhere is left: what is recorded on is to be where it is looked
+    /// for after the next start. What it has taken is made durable and sealed where it is.
+    pub(super) fn look_at_place(&self) {
+        let shared = &self.shared;
+        if shared.is_left.load(Ordering::Relaxed) || shared.is_reading {
+            return;
+        }
+        if let Err(error) = shared.disk.check_place() {
+            let path = shared.layout.root.display();
+            tracing::error!(volume = %path, %error, "the volume is left: its path leads elsewhere");
+            shared.is_left.store(true, Ordering::Relaxed);
+            // The first reason stays.
+            let reason = Arc::from(format!("volume {path} is left: {error}"));
+            shared.failed.send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
+        }
+    }
+
+    /// Where the volume's own may not be written.
+    pub(super) fn open_spare_catalogue(&mut self) {
+        let dir = self.shared.options.spare_dir.clone().unwrap_or_else(std::env::temp_dir);
+        let path = dir.join(format!("catalogue-{}", uuid::Uuid::new_v4()));
+        match Catalogue::temporary(&path, self.shared.volume) {
+            Ok(catalogue) => {
+                tracing::info!(volume = %self.shared.layout.root.display(), catalogue = %path.display(), "the catalogue cannot be written on the volume: listing its segments elsewhere");
+                self.use_catalogue(catalogue, BTreeMap::new());
+            }
+            Err(error) => tracing::error!(path = %path.display(), %error, "the catalogue cannot be opened"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Opening a volume that cannot be written, so that what it holds can be read: no lock file, no
+//! writer, and a catalogue elsewhere. To its node it is a volume that has failed.
+
+use super::{Volume, VolumeHandle, find_segments, identity_of_segments, now};
+use crate::Error;
+use crate::clock::SystemClock;
+use crate::disk::{Disk, RealDisk, Root};
+use crate::identity::{self, Lock};
+use crate::ids::SegmentId;
+use crate::intake::Intake;
+use crate::keeper::{Job, Keeper, keep};
+use crate::layout::Layout;
+use crate::options::VolumeOptions;
+use crate::scrub::Remembered;
+use crate::shared::{Shared, write};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+
+impl Volume {
+    /// Opens what is there for reading; `why` it cannot be written is the reason of its failure.
+    /// [`Volume::run`] returns at once: nothing is written here.
+    ///
+    /// # Errors
+    /// Another process records there, it holds no volume or another cluster's, it cannot be read,
+    /// or an option is wrong.
+    pub fn open_reading(
+        options: VolumeOptions,
+        root: Arc<Root>,
+        why: &Arc<str>,
+    ) -> Result<(Self, VolumeHandle), Error> {
+        options.check()?;
+        if let Some(pid) = Lock::holder(&root)? {
+            return Err(Error::Locked { path: options.path, pid });
+        }
+        let layout = Layout { root: options.path.clone() };
+        let disk = RealDisk::reading(root);
+        let found = match find_segments(&disk, &layout) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+            found => found?,
+        };
+        let identity = identity::read(&disk, &layout)?.map(|identity| (identity.volume, identity.cluster));
+        let (volume, cluster) = identity
+            .or_else(|| identity_of_segments(&disk, &layout, &found))
+            .ok_or_else(|| Error::NoVolume { path: options.path.clone() })?;
+        if cluster != options.cluster {
+            return Err(Error::ForeignVolume { path: options.path, found: cluster, expected: options.cluster });
+        }
+        let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
+        let (intake, requests) = Intake::new(options.buffer_bytes_max);
+        drop(requests);
+        intake.budget.failure.get_or_init(|| Arc::clone(why));
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let remembered = Remembered::load(&*disk, &layout, volume);
+        let mut shared = Shared::new(options, layout, volume, disk, Arc::new(SystemClock), SegmentId(next));
+        shared.is_reading = true;
+        shared.failed.send_replace(Some(Arc::clone(why)));
+        *write(&shared.damage) = crate::damage::Damage::of(remembered.damaged);
+        let shared = Arc::new(shared);
+        let (sender, jobs) = mpsc::channel();
+        let keeper = Keeper::new(Arc::clone(&shared), found, now());
+        let root = shared.layout.root.clone();
+        let run = move || {
+            if catch_unwind(AssertUnwindSafe(|| keep(keeper, &jobs))).is_err() {
+                tracing::error!(volume = %root.display(), "the keeper panicked: this is a bug; what is not listed yet cannot be read");
+            }
+        };
+        let spawned = std::thread::Builder::new().name("holdfast-keeper".to_owned()).spawn(run);
+        spawned.map_err(Error::io("start a thread for", &shared.layout.root))?;
+        let handle = VolumeHandle::reading(Arc::clone(&shared), intake, ReadingKeeper(sender));
+        Ok((Self { shared, ended: Vec::new() }, handle))
+    }
+}
+
+/// Ends the keeper of a volume that is only read, when the last handle is gone or lets go of the
+/// volume.
+pub(super) struct ReadingKeeper(mpsc::Sender<Job>);
+
+impl ReadingKeeper {
+    pub(super) fn stop(&self) {
+        // It may have ended before.
+        self.0.send(Job::Stop).ok();
+    }
+}
+
+impl Drop for ReadingKeeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
