@@ -14,7 +14,7 @@ pub(crate) mod simulated;
 mod uring;
 
 pub use buffer::AlignedBuffer;
-pub use real::RealDisk;
+pub use real::{RealDisk, space_of};
 pub(crate) use salvage::Salvaging;
 
 use serde::{Deserialize, Serialize};

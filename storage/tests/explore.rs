@@ -11,7 +11,8 @@
 //! - a second recovery finds nothing to do, a rebuilt catalogue shows the same, and neither changes a file.
 //!
 //! Some seeds have holds, which are set and lifted while retention deletes: what is held when its segment goes is listed in another one, durably. Some are scrubbed
-//! while they record, have a wall clock that jumps, or lose `volume.json` in a crash.
+//! while they record, have a wall clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock that is wrong by years and is put right
+//! later: nothing is deleted for its age then.
 //!
 //! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There a volume may fail and a damaged chunk may be gone;
 //! everything else holds as above. The scrub then finds every listed chunk that cannot be read, and calls no other damaged.

@@ -91,9 +91,17 @@ impl Disk for RealDisk {
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
-        let stat = rustix::fs::statvfs(path)?;
-        Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+        space_of(path)
     }
+}
+
+/// Room in the filesystem that `path` is in.
+///
+/// # Errors
+/// There is nothing at `path`, or it cannot be reached.
+pub fn space_of(path: &Path) -> io::Result<Space> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
 }
 
 fn dir_entry(entry: &std::fs::DirEntry) -> io::Result<DirEntry> {

@@ -47,15 +47,29 @@ pub(crate) struct Outcome {
     pub(crate) jumps: u64,
     /// Times that the directory lost its identity.
     pub(crate) unnamed: u64,
+    /// Starts with a wall clock that was wrong.
+    pub(crate) wrong_starts: u64,
 }
 
 impl Outcome {
     /// So that seeds that try nothing do not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
         let Self { lost, promised, deleted, failed_volumes, flipped, closed, .. } = *self;
-        let Self { copied, held, found_damaged, jumps, unnamed, .. } = *self;
-        let counts =
-            [lost, promised, deleted, failed_volumes, flipped, closed, copied, held, found_damaged, jumps, unnamed];
+        let Self { copied, held, found_damaged, jumps, unnamed, wrong_starts, .. } = *self;
+        let counts = [
+            lost,
+            promised,
+            deleted,
+            failed_volumes,
+            flipped,
+            closed,
+            copied,
+            held,
+            found_damaged,
+            jumps,
+            unnamed,
+            wrong_starts,
+        ];
         counts.iter().all(|count| *count > 0)
     }
 }
@@ -77,6 +91,7 @@ impl search::Outcome for Outcome {
         self.found_damaged += other.found_damaged;
         self.jumps += other.jumps;
         self.unnamed += other.unnamed;
+        self.wrong_starts += other.wrong_starts;
     }
 }
 
@@ -91,12 +106,12 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
-        let Self { copied, held, found_damaged, jumps, unnamed, .. } = self;
+        let Self { copied, held, found_damaged, jumps, unnamed, wrong_starts, .. } = self;
         write!(
             f,
             "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
              {chunks} chunks ({promised} promised, {lost} not, {held} held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
-             {jumps} clock jumps, {unnamed} identities lost"
+             {jumps} clock jumps, {unnamed} identities lost, {wrong_starts} starts with a wrong clock"
         )
     }
 }
@@ -109,6 +124,8 @@ pub(crate) struct Twist {
     pub(crate) tamper: Option<fn(&SimulatedDisk, &mut Random)>,
     /// The volume is told that nothing is held.
     pub(crate) ignores_holds: bool,
+    /// The volume believes its wall clock.
+    pub(crate) trusts_clocks: bool,
 }
 
 struct Run {
@@ -195,6 +212,8 @@ impl Run {
                 more: &mut self.more,
                 holds: &mut self.holds,
                 ignores_holds: twist.ignores_holds,
+                trusts_clocks: twist.trusts_clocks,
+                wrong_us: 0,
                 outcome: &mut self.outcome,
                 now,
             };
