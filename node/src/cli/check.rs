@@ -18,7 +18,10 @@ struct Report {
 }
 
 pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
-    let loaded = Config::load(file);
+    let loaded = Config::load(file).and_then(|config| {
+        let problems = config.room_problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { path: file.to_owned(), problems }) }
+    });
     let report = report(file, &loaded, |name| std::env::var(name).ok());
     out.print(&report, |report| describe(report, &loaded))?;
     match loaded {
