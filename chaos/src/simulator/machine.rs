@@ -212,15 +212,9 @@ impl Machine {
         if self.is_volume_failed {
             volume.fail();
         }
-        let heartbeat = Heartbeat {
-            from: self.id,
-            boot,
-            sequence: 0,
-            sent_at: self.wall(cx.now),
-            writable: true,
-            recorders: Vec::new(),
-            probes: Vec::new(),
-        };
+        let (from, sent_at, recorders, probes) = (self.id, self.wall(cx.now), Vec::new(), Vec::new());
+        let heartbeat =
+            Heartbeat { from, boot, sequence: 0, sent_at, writable: true, recorders, probes, vouches: false };
         let before = self.recorded_before(&state);
         self.process = Some(Process {
             started: cx.now,
@@ -343,12 +337,13 @@ impl Machine {
         let process = self.process();
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
-        let own = Own { recorders, writable: process.volume.is_writable(), probes: process.probes.known() };
+        let own =
+            Own { recorders, writable: process.volume.is_writable(), probes: process.probes.known(), vouches: false };
         let (boot, sequence, sent_at) = (process.boot, process.heartbeat.sequence + 1, wall);
-        let Own { recorders, writable, probes } = own.clone();
+        let Own { recorders, writable, probes, vouches } = own.clone();
         let cameras = recorders.iter().map(|progress| progress.camera);
         process.audience = Audience::of(process.raft.state(), &process.leadership.voters, cameras);
-        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at, writable, recorders, probes };
+        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at, writable, recorders, probes, vouches };
         cx.effects.push(Effect::Fact(Fact::Reported(own.recorders.clone())));
         self.tell(Event::Tick(own), cx);
         self.see_to_proposals(cx);

@@ -1,5 +1,7 @@
 //! What Prometheus reads of this node, gathered when it asks.
 
+mod retention;
+
 use super::descriptors;
 use super::host::Host;
 use super::member::Member;
@@ -59,6 +61,7 @@ impl Collector for NodeCollector {
                 drills(member, now),
                 volumes(member),
                 damage(&member.volumes.statuses()),
+                retention::retention(&member.volumes.statuses()),
             ];
             for part in parts {
                 match part {

@@ -1,6 +1,7 @@
 //! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a reason to stop.
 
 mod backend;
+mod certainty;
 mod clock;
 mod descriptors;
 pub mod drills;
@@ -17,6 +18,7 @@ mod own_thread;
 pub mod pilot;
 pub mod probes;
 mod reads;
+mod retention;
 mod scrub;
 mod sink;
 mod timeline;

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// A node that does not answer within this time is left out, and its footage shown as not available.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// Voters that are asked one after the other how recorders stand.
 const VOTERS_ASKED_MAX: usize = 2;
 /// A chunk must arrive within this time; a slow disk may need most of it.
@@ -224,7 +224,7 @@ impl View {
         Ok(volumes)
     }
 
-    fn peers(&self) -> Vec<(NodeId, String)> {
+    pub(super) fn peers(&self) -> Vec<(NodeId, String)> {
         let state = self.state.borrow();
         let others = state.nodes.values().filter(|node| node.id != self.me);
         others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect()
@@ -234,7 +234,7 @@ impl View {
         self.sight.borrow().is_alive(node)
     }
 
-    async fn ask<Q: Format + Sync, A: Format>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
+    pub(super) async fn ask<Q: Format + Sync, A: Format>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
         let asks = self.peers().into_iter().map(|(node, addr)| async move {
             if !self.is_alive(node) {
                 return Answer { node, answer: None };
