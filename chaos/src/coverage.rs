@@ -59,6 +59,7 @@ mod tests {
             rank: Rank::Owner,
             available: true,
             damaged: false,
+            in_future: false,
         };
         let gap = |&(start, end)| Gap {
             start: at(start),

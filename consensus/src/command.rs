@@ -195,6 +195,9 @@ pub enum AssignmentOp {
     Shed {
         watermark: Option<Timestamp>,
     },
+    /// The same recorders in a new epoch: what they recorded in the one before is stamped with times
+    /// that have yet to come.
+    Renew,
 }
 
 /// What became of a command that was carried out.

@@ -114,6 +114,8 @@ pub struct Heartbeat {
     /// Of those that the receiver is told of ([`Audience`]).
     pub recorders: Vec<Progress>,
     pub probes: Vec<Probe>,
+    /// Its clock agrees with what it knew before it started, so that others may go by it.
+    pub vouches: bool,
 }
 
 /// Who is told of which recorders of one node. All voters are told of all, so that whoever leads next knows how each stands; other nodes only of

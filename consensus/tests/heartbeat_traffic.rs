@@ -68,7 +68,16 @@ fn heartbeat(state: &ClusterState, from: NodeId) -> Heartbeat {
         patience_ms: None,
     };
     let recorders = state.owned_by(from).map(progress).collect();
-    Heartbeat { from, boot: 1 << 50, sequence: 1 << 30, sent_at: NOW, writable: true, recorders, probes: Vec::new() }
+    Heartbeat {
+        from,
+        boot: 1 << 50,
+        sequence: 1 << 30,
+        sent_at: NOW,
+        writable: true,
+        recorders,
+        probes: Vec::new(),
+        vouches: true,
+    }
 }
 
 /// What `from` sends in a second, by whether it votes.

@@ -6,6 +6,7 @@ use crate::wire;
 use bytes::Bytes;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
+use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
 
@@ -110,6 +111,17 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn scrub(&self) -> impl Future<Output = Result<Vec<wire::VolumeScrub>>> + Send;
     /// Has a node read all of its volumes again, from now on. Idempotent but for the work.
     fn start_scrub(&self, node: NodeId) -> impl Future<Output = Result<()>> + Send;
+
+    /// What the volumes of every node that answers delete, and what they do not yet, by node and volume.
+    fn retention(&self) -> impl Future<Output = Result<Vec<wire::VolumeRetention>>> + Send;
+    /// Passes an operator's word on to the nodes that are meant; not found where there is no such node.
+    fn order_retention(
+        &self,
+        target: wire::RetentionTarget,
+        action: RetentionAction,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// What an operator should know though this node is ready, a line each.
+    fn notes(&self) -> Vec<String>;
 
     /// Whether this node can do its work now; else why not, in words for the operator.
     fn ready(&self) -> impl Future<Output = std::result::Result<(), String>> + Send;

@@ -2,10 +2,12 @@
 
 mod camera;
 mod drills;
+mod retention;
 mod status;
 
 pub use camera::{Assignment, Camera, CameraPatch, NewCamera, NewSource, Recording, Source, SourcePatch};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+pub use retention::{AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention};
 pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 
 use holdfast_consensus::model::{Duty, Failback, HeadroomRule, Role};
@@ -244,6 +246,9 @@ pub struct Span {
     /// Its pictures refer to frames that are missing; players conceal what they lack.
     #[serde(default)]
     pub damaged: bool,
+    /// Its times have yet to come: it was recorded while a clock was ahead.
+    #[serde(default)]
+    pub in_future: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

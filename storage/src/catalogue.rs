@@ -357,6 +357,31 @@ impl Catalogue {
         self.newest_rows(camera, stream, NEWEST_ROWS_MAX)
     }
 
+    /// As [`Self::last_rows`], of those that start before `at`.
+    pub(crate) fn last_rows_before(
+        &self,
+        camera: CameraId,
+        stream: StreamKind,
+        at: Timestamp,
+    ) -> Result<Vec<StreamRow>, Broken> {
+        self.settled(|db| {
+            let before = db.range(bucket_range(camera, stream, Timestamp::MIN, at)).rev();
+            first_rows(before, true, NEWEST_ROWS_MAX, |row| row.start < at)
+        })
+    }
+
+    /// The segments with footage that begins at `from` or later, of whatever camera. Reads every key.
+    pub(crate) fn segments_beyond(&self, from: Timestamp) -> Result<BTreeSet<SegmentId>, Broken> {
+        let hour_us = 3_600_000_000;
+        let is_late = |key: &[u8]| keys::start_of(key).is_some_and(|base| base.plus_micros(hour_us) > from);
+        self.settled(|db| {
+            let buckets = db.scan_prefix([keys::STREAM]);
+            let late = buckets.filter(|bucket| bucket.as_ref().map_or(true, |(key, _)| is_late(key)));
+            let rows = first_rows(late, false, usize::MAX, |row| row.start >= from)?;
+            Ok(rows.into_iter().map(|row| row.segment).collect())
+        })
+    }
+
     /// The newest segments with chunks of a stream, newest first.
     pub(crate) fn newest_segments(
         &self,

@@ -15,7 +15,7 @@ pub(crate) mod simulated;
 mod uring;
 
 pub use buffer::AlignedBuffer;
-pub use real::RealDisk;
+pub use real::{RealDisk, space_of};
 pub use root::{FileId, Root, mark_new};
 pub(crate) use salvage::Salvaging;
 

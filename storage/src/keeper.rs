@@ -4,6 +4,7 @@
 //! it reads no clock and never waits, so that a simulation can drive it. `keep` is the thread that does both.
 
 mod copy;
+mod guard;
 mod hold;
 mod place;
 mod retain;
@@ -98,12 +99,14 @@ pub(crate) struct Keeper {
     is_told: bool,
     holding: hold::Holding,
     inflow: retain::Inflow,
+    guard: guard::Guard,
 }
 
 impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, mut found: Vec<Found>, now: Instant) -> Self {
         found.sort_by_key(|found| found.id);
         shared.counters.segments_to_recover.store(found.len() as u64, Ordering::Relaxed);
+        let guard = guard::Guard::new(Arc::clone(&shared), now);
         Self {
             shared,
             now,
@@ -120,6 +123,7 @@ impl Keeper {
             is_told: false,
             holding: hold::Holding::new(now),
             inflow: retain::Inflow::new(now),
+            guard,
         }
     }
 
@@ -207,6 +211,7 @@ impl Keeper {
         if self.shared.failed.borrow().is_some() {
             self.look_at_place();
         }
+        self.guard.save(true, self.now);
         if let Some(catalogue) = self.catalogue()
             && let Err(error) = catalogue.flush()
         {
@@ -369,6 +374,7 @@ impl Keeper {
         match self.seal_open(id, &segment) {
             Ok((trailer, head)) => {
                 self.to_seal.pop_front();
+                self.guard.came(&segment.class, trailer.file_bytes(), self.now);
                 self.list(&segment.class, &trailer, &head);
                 write(&self.shared.open).remove(&id);
                 true

@@ -28,6 +28,10 @@ impl Layout {
         self.root.join("scrub.json")
     }
 
+    pub(crate) fn retention(&self) -> PathBuf {
+        self.root.join("retention.json")
+    }
+
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }

@@ -55,4 +55,4 @@ pub use scrub::{ScrubOptions, ScrubPass, ScrubStatus};
 pub use stats::Stats;
 pub use volume::{Volume, VolumeHandle, open_root};
 pub use watermark::Watermark;
-pub use writer::{BATCH_BYTES_MAX, BUFFERS, WRITES_IN_FLIGHT_MAX};
+pub use writer::{ALLOCATE_STEP_BYTES, BATCH_BYTES_MAX, BUFFERS, WRITES_IN_FLIGHT_MAX};

@@ -5,6 +5,7 @@ use crate::disk::IoChoice;
 use crate::format::CLASS_NAME_BYTES_MAX;
 use crate::hold::{HOLD_CLASS, Holds};
 use crate::ids::NodeId;
+use crate::retention::Caution;
 use crate::scrub::ScrubOptions;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,8 +50,11 @@ pub struct VolumeOptions {
     /// Records that may wait in memory, in bytes; beyond, [`crate::AppendError::Full`].
     pub buffer_bytes_max: u64,
     pub retention: Vec<RetentionClass>,
-    /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it.
+    /// Room to keep free in the filesystem, in bytes: the oldest segments are deleted to keep it. Of a small filesystem it
+    /// is half at most.
     pub free_bytes_min: u64,
+    /// How careful deletion is with clocks, and with much at once.
+    pub caution: Caution,
     pub scrub: ScrubOptions,
     /// Where the catalogue goes while it cannot be written on the volume, in a folder that is removed with it. `None`: the system's folder for temporary files.
     pub spare_dir: Option<PathBuf>,
@@ -75,6 +79,7 @@ impl VolumeOptions {
             buffer_bytes_max: 64 << 20,
             retention: vec![RetentionClass { name: "default".to_owned(), age_max: None, bytes_max: None }],
             free_bytes_min: 1 << 30,
+            caution: Caution::DEFAULT,
             scrub: ScrubOptions::OFF,
             spare_dir: None,
             holds: Some(Holds::default()),

@@ -143,6 +143,14 @@ impl Shared {
         })
     }
 
+    pub(crate) fn watermark_before(&self, camera: CameraId, stream: StreamKind, at: Timestamp) -> Option<Watermark> {
+        let rows = self.ask_catalogue(|catalogue| catalogue.last_rows_before(camera, stream, at)).ok()?;
+        let spans = rows.iter().flat_map(|row| &row.spans).filter(|span| span.start < at);
+        let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
+        let Span { epoch, rank, start, end, .. } = *span;
+        Some(Watermark { epoch, rank, durable_end: end, first_keyframe: Some(start) })
+    }
+
     pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
         let place_of = |row: InitRow, segment| InitPlace { segment, offset: row.offset, bytes: row.bytes };
         let open = read(&self.open)

@@ -1,8 +1,24 @@
 //! Which segments to delete. Pure: files, limits, holds, room and time come in as values.
+//!
+//! `trust` says whether the clock may decide what is old, `marks` when a segment was closed whatever the clock said then, and
+//! `brake` how much of what the limits would delete may go now.
 
+pub mod brake;
+pub(crate) mod control;
+pub(crate) mod file;
 mod forecast;
+mod marks;
+mod status;
+mod trust;
 
+pub use brake::{State, Subject};
+pub use control::{RetentionAction, RetentionOrder};
 pub use forecast::{Rate, full_in_s};
+pub use marks::{MARKS_MAX, Mark, Marks};
+pub use status::{Announced, RetentionStatus};
+pub use trust::{ABSENCE_MAX, Caution, Pause, PeerClocks, Reading, TOLERANCE, Trust};
+
+use brake::Wish;
 
 use crate::hold::HOLD_CLASS;
 use crate::ids::SegmentId;
@@ -74,6 +90,8 @@ pub enum Reason {
     ClassBytes,
     FreeSpace,
     Released,
+    /// An operator removes what was recorded ahead of time.
+    Ahead,
 }
 
 impl fmt::Display for Reason {
@@ -83,6 +101,7 @@ impl fmt::Display for Reason {
             Self::ClassBytes => "its class is over its size",
             Self::FreeSpace => "the disk is short of free space",
             Self::Released => "no hold covers it any more",
+            Self::Ahead => "its times have yet to come, and an operator removes it",
         })
     }
 }
@@ -96,15 +115,20 @@ pub struct Plan {
     pub short_bytes: u64,
 }
 
+/// How many bytes of what a limit would delete may go now.
+pub type Allow<'a> = dyn FnMut(&Subject, Wish) -> u64 + 'a;
+
 /// The segments to delete, of `segments` by id (what is not deletable may come in any order). The newest segment of the volume always stays, because its
 /// id tells the next one. A class that is no longer configured has no limits of its own, but gives way when the disk is short of space. Copies of held
-/// footage go when no hold covers them any more, and only then: the limits of the class that they came from were over when they were made.
+/// footage go when no hold covers them any more, and only then: the limits of the class that they came from were over when they were made. Where `now` is
+/// not known, age is no reason. `allow` is asked once for each class, and for free space.
 #[must_use]
 pub fn plan_deletions<'a>(
     segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     classes: &[RetentionClass],
     space: FreeSpace,
-    now: Timestamp,
+    now: Option<Timestamp>,
+    allow: &mut Allow<'_>,
 ) -> Plan {
     let newest = segments.clone().map(|segment| segment.id).max();
     let may_go = |segment: &SegmentFacts<'_>| Some(segment.id) != newest && segment.may_go(space.copy_bytes_max);
@@ -112,9 +136,16 @@ pub fn plan_deletions<'a>(
     let mut chosen: Vec<(SegmentFacts<'a>, Reason)> = released.map(|segment| (segment, Reason::Released)).collect();
     for class in classes {
         let of_class = segments.clone().filter(|segment| segment.class == class.name);
-        choose_in_class(&of_class, class, now, &may_go, &mut chosen);
+        let wanted = choose_in_class(&of_class, class, now, &may_go);
+        let wish = Wish {
+            bytes: wanted.iter().map(|(segment, _)| segment.bytes).sum(),
+            limits: limits(&(class.age_max, class.bytes_max)),
+            ..stored(of_class)
+        };
+        let allowed = allow(&Subject::Class(class.name.clone()), wish);
+        chosen.extend(within(allowed, wanted));
     }
-    let short_bytes = choose_for_space(segments, space, &may_go, &mut chosen);
+    let short_bytes = choose_for_space(segments, space, &may_go, allow, &mut chosen);
     chosen.sort_by_key(|(segment, _)| segment.id);
     Plan { deletions: chosen.into_iter().map(|(segment, reason)| (segment.id, reason)).collect(), short_bytes }
 }
@@ -122,41 +153,78 @@ pub fn plan_deletions<'a>(
 fn choose_in_class<'a>(
     segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     class: &RetentionClass,
-    now: Timestamp,
+    now: Option<Timestamp>,
     may_go: &impl Fn(&SegmentFacts<'_>) -> bool,
-    chosen: &mut Vec<(SegmentFacts<'a>, Reason)>,
-) {
+) -> Vec<(SegmentFacts<'a>, Reason)> {
     let age_us_max = class.age_max.map(|age| i64::try_from(age.as_micros()).unwrap_or(i64::MAX));
     let counted = segments.clone().filter(|segment| !segment.is_kept_whole());
     let mut bytes: u64 = counted.map(|segment| segment.bytes).sum();
+    let mut wanted = Vec::new();
     for segment in segments.clone().filter(|segment| may_go(segment)) {
-        let is_old = age_us_max.is_some_and(|age_us_max| now.micros_since(segment.closed_at) > age_us_max);
+        let is_older = |(now, age_us_max): (Timestamp, i64)| now.micros_since(segment.closed_at) > age_us_max;
+        let is_old = now.zip(age_us_max).is_some_and(is_older);
         let is_over = class.bytes_max.is_some_and(|bytes_max| bytes > bytes_max);
         if is_old || is_over {
             bytes -= segment.bytes;
-            chosen.push((segment, if is_old { Reason::Age } else { Reason::ClassBytes }));
+            wanted.push((segment, if is_old { Reason::Age } else { Reason::ClassBytes }));
         }
     }
+    wanted
 }
 
-/// Returns what is missing still, in bytes.
+/// Returns what is missing still when everything has gone that may, in bytes.
 fn choose_for_space<'a>(
     segments: &(impl Iterator<Item = SegmentFacts<'a>> + Clone),
     space: FreeSpace,
     may_go: &impl Fn(&SegmentFacts<'_>) -> bool,
+    allow: &mut Allow<'_>,
     chosen: &mut Vec<(SegmentFacts<'a>, Reason)>,
 ) -> u64 {
     let freed: u64 = chosen.iter().map(|(segment, _)| segment.freed_bytes()).sum();
     let mut missing = space.free_bytes_min.saturating_sub(space.free_bytes.saturating_add(freed));
     let known: BTreeSet<SegmentId> = chosen.iter().map(|(segment, _)| segment.id).collect();
+    let mut wanted = Vec::new();
     for segment in segments.clone().filter(|segment| may_go(segment) && !known.contains(&segment.id)) {
         if missing == 0 {
             break;
         }
         missing = missing.saturating_sub(segment.freed_bytes());
-        chosen.push((segment, Reason::FreeSpace));
+        wanted.push((segment, Reason::FreeSpace));
     }
+    let wish = Wish {
+        bytes: wanted.iter().map(|(segment, _)| segment.freed_bytes()).sum(),
+        limits: limits(&space.free_bytes_min),
+        ..stored(segments.clone())
+    };
+    let allowed = allow(&Subject::FreeSpace, wish);
+    chosen.extend(within(allowed, wanted));
     missing
+}
+
+fn stored<'a>(segments: impl Iterator<Item = SegmentFacts<'a>> + Clone) -> Wish {
+    Wish {
+        stored_bytes: segments.clone().map(|segment| segment.bytes).sum(),
+        largest_bytes: segments.map(|segment| segment.bytes).max().unwrap_or(0),
+        ..Wish::default()
+    }
+}
+
+/// One number for limits, the same in every process.
+fn limits(of: &impl fmt::Debug) -> u64 {
+    u64::from(crc32fast::hash(format!("{of:?}").as_bytes()))
+}
+
+/// The first ones of `wanted`, until they free `allowed` bytes or a little more.
+fn within<'a>(
+    allowed: u64,
+    wanted: Vec<(SegmentFacts<'a>, Reason)>,
+) -> impl Iterator<Item = (SegmentFacts<'a>, Reason)> {
+    let mut freed = 0;
+    wanted.into_iter().take_while(move |(segment, _)| {
+        let goes = freed < allowed;
+        freed += segment.bytes;
+        goes
+    })
 }
 
 /// How a volume's bytes stand to deletion.
@@ -209,7 +277,7 @@ mod tests {
     }
 
     fn planned(segments: &[SegmentFacts<'_>], classes: &[RetentionClass], space: FreeSpace, now: Timestamp) -> Plan {
-        plan_deletions(&segments.iter().cloned(), classes, space, now)
+        plan_deletions(&segments.iter().cloned(), classes, space, Some(now), &mut |_, wish| wish.bytes)
     }
 
     fn ids(plan: &Plan) -> Vec<u64> {
@@ -227,6 +295,33 @@ mod tests {
         let segments = [segment(1, "a", 100), segment(2, "a", 899), segment(3, "a", 901), segment(4, "b", 1)];
         let plan = planned(&segments, &[class("a", Some(100), None)], FreeSpace::default(), NOW);
         assert_eq!(plan.deletions, [(SegmentId(1), Reason::Age), (SegmentId(2), Reason::Age)]);
+    }
+
+    #[test]
+    fn without_a_time_nothing_is_old_and_the_other_limits_count() {
+        let segments = [segment(1, "a", 1), segment(2, "a", 2), segment(3, "a", 3), segment(4, "b", 4)];
+        let planned = |classes: &[RetentionClass]| {
+            let mut all = |_: &Subject, wish: Wish| wish.bytes;
+            plan_deletions(&segments.iter().cloned(), classes, FreeSpace::default(), None, &mut all)
+        };
+        assert_eq!(planned(&[class("a", Some(1), None)]).deletions, []);
+        assert_eq!(planned(&[class("a", Some(1), Some(200))]).deletions, [(SegmentId(1), Reason::ClassBytes)]);
+    }
+
+    #[test]
+    fn of_what_the_limits_say_the_oldest_goes_as_far_as_is_allowed() {
+        let segments = [segment(1, "a", 1), segment(2, "a", 2), segment(3, "a", 3), segment(4, "b", 4)];
+        let mut asked = Vec::new();
+        let mut some = |subject: &Subject, wish: Wish| {
+            asked.push((subject.clone(), wish.bytes, wish.stored_bytes, wish.largest_bytes));
+            if *subject == Subject::FreeSpace { 0 } else { 101 }
+        };
+        let limits = [class("a", Some(1), None)];
+        let plan = plan_deletions(&segments.iter().cloned(), &limits, space(0, 300), Some(NOW), &mut some);
+        assert_eq!(ids(&plan), [1, 2], "a segment more than 101 bytes need not wait");
+        assert_eq!(plan.short_bytes, 0, "what may not go yet is not missing");
+        let of_class = (Subject::Class("a".to_owned()), 300, 300, 100);
+        assert_eq!(asked, [of_class, (Subject::FreeSpace, 100, 400, 100)]);
     }
 
     #[test]

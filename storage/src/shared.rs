@@ -10,9 +10,11 @@ use crate::index::SegmentIndex;
 use crate::layout::Layout;
 use crate::options::VolumeOptions;
 use crate::reader::Caches;
+use crate::retention::control;
 use crate::scrub::Control;
 use crate::time::Timestamp;
 use crate::watermark::Watermarks;
+use crate::writer::allocate_step;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -91,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) open: RwLock<BTreeMap<SegmentId, Arc<OpenSegment>>>,
+    /// Room is reserved in steps of this size.
+    pub(crate) allocate_step_bytes: u64,
     /// The id of the next segment file, whoever makes it.
     next_segment: AtomicU64,
     /// `None` until they are known: nothing is deleted before.
@@ -104,6 +108,7 @@ pub(crate) struct Shared {
     pub(crate) caches: Caches,
     pub(crate) damage: RwLock<Damage>,
     pub(crate) scrub: Control,
+    pub(crate) retention: control::Control,
     pub(crate) counters: Counters,
     /// Why the first segment is not listed that is not.
     pub(crate) first_refusal: Mutex<Option<String>>,
@@ -123,6 +128,9 @@ impl Shared {
         next_segment: SegmentId,
     ) -> Self {
         let holds = options.holds.clone().map(Arc::new);
+        // Where it does not say, the keeper soon logs it.
+        let total_bytes = disk.space(&layout.root).map_or(u64::MAX, |space| space.total_bytes);
+        let allocate_step_bytes = allocate_step(total_bytes, options.retention.len());
         Self {
             options,
             is_reading: false,
@@ -131,6 +139,7 @@ impl Shared {
             volume,
             disk,
             clock,
+            allocate_step_bytes,
             open: RwLock::default(),
             next_segment: next_segment.0.into(),
             holds: RwLock::new(holds),
@@ -141,6 +150,7 @@ impl Shared {
             caches: Caches::default(),
             damage: RwLock::default(),
             scrub: Control::default(),
+            retention: control::Control::default(),
             counters: Counters { full_in_s: u64::MAX.into(), ..Counters::default() },
             first_refusal: Mutex::default(),
             io_mode: Mutex::default(),
@@ -151,6 +161,11 @@ impl Shared {
 
     pub(crate) fn take_segment_id(&self) -> SegmentId {
         SegmentId(self.next_segment.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The id that [`Self::take_segment_id`] gives next.
+    pub(crate) fn next_segment(&self) -> SegmentId {
+        SegmentId(self.next_segment.load(Ordering::Relaxed))
     }
 
     pub(crate) fn class_name(&self, class: usize) -> &str {

@@ -2,6 +2,7 @@
 
 use crate::disk::IoMode;
 use crate::ids::CameraId;
+use crate::retention::RetentionStatus;
 use crate::scrub::ScrubStatus;
 use crate::shared::{Shared, lock, read};
 use crate::time::Timestamp;
@@ -76,6 +77,7 @@ pub struct Stats {
     /// And nothing on it may be deleted.
     pub is_stuck: bool,
     pub failed: Option<String>,
+    pub retention: RetentionStatus,
 }
 
 impl Stats {
@@ -139,6 +141,7 @@ pub(crate) fn collect(shared: &Shared, queued_bytes: u64, has_no_space: bool) ->
         has_no_space,
         is_stuck: has_no_space && counters.has_nothing_deletable.load(Ordering::Relaxed),
         failed: shared.failed.borrow().as_deref().map(str::to_owned),
+        retention: shared.retention.status(),
     }
 }
 

@@ -48,9 +48,11 @@ impl Watermarks {
         self.streams.get(&(camera, stream))?.last().copied()
     }
 
-    /// End of what is durable, in whatever epoch and rank.
+    /// End of what is durable of the newest epoch, in whatever rank: the ones before may have run ahead of true time.
     pub(crate) fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
-        self.streams.get(&(camera, stream))?.iter().map(|mark| mark.durable_end).max()
+        let marks = self.streams.get(&(camera, stream))?;
+        let newest = marks.last()?.epoch;
+        marks.iter().filter(|mark| mark.epoch == newest).map(|mark| mark.durable_end).max()
     }
 
     pub(crate) fn of(&self, camera: CameraId, stream: StreamKind, epoch: Epoch, rank: Rank) -> Option<Watermark> {

@@ -15,6 +15,7 @@ mod rotate;
 mod run;
 mod segment;
 
+pub(crate) use plan::allocate_step;
 pub(crate) use run::{Start, Writer};
 
 /// The length that batches grow to under load.
@@ -27,7 +28,7 @@ pub const WRITES_IN_FLIGHT_MAX: usize = 4;
 pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
 
 /// Room is reserved in steps of this size, so that writes need not extend the file.
-pub(crate) const ALLOCATE_STEP_BYTES: u64 = 64 << 20;
+pub const ALLOCATE_STEP_BYTES: u64 = 64 << 20;
 
 /// The step is halved down to this when the disk is nearly full.
 pub(crate) const ALLOCATE_BYTES_MIN: u64 = 2 << 20;

@@ -11,7 +11,8 @@
 //! - a second recovery finds nothing to do, a rebuilt catalogue shows the same, and neither changes a file.
 //!
 //! Some seeds have holds, which are set and lifted while retention deletes: what is held when its segment goes is listed in another one, durably. Some are scrubbed
-//! while they record, have a wall clock that jumps, or lose `volume.json` in a crash. In some another disk, with files of the same names, is mounted over the volume's
+//! while they record, have a wall clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock that is wrong by years and is put right
+//! later: nothing is deleted for its age then. In some another disk, with files of the same names, is mounted over the volume's
 //! path while it records: the volume is left within seconds, and no file of that disk changes.
 //!
 //! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There a volume may fail and a damaged chunk may be gone;

@@ -172,7 +172,11 @@ fn measure(nodes: u64, cameras: u32, seconds: u32) -> Outcome<Costs> {
     let decoded = Arc::new(decoded?);
     let (_, starting) = cost(|| {
         let mut pilot = Pilot::new(NodeId(2), decoded, Duration::ZERO);
-        pilot.apply(Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new() }), TICK, WALL)
+        pilot.apply(
+            Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new(), vouches: false }),
+            TICK,
+            WALL,
+        )
     })?;
     Ok(Costs {
         nodes,
@@ -282,6 +286,7 @@ impl Leader {
             writable: true,
             recorders,
             probes: Vec::new(),
+            vouches: false,
         }
     }
 
@@ -295,7 +300,7 @@ impl Leader {
             let heartbeat = self.heartbeat(node, recorders);
             entries += self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)));
         }
-        entries + self.tell(Event::Tick(Own { recorders: own, writable: true, probes: Vec::new() }))
+        entries + self.tell(Event::Tick(Own { recorders: own, writable: true, probes: Vec::new(), vouches: false }))
     }
 
     fn settle(&mut self) -> Outcome<()> {
@@ -330,8 +335,12 @@ impl Leader {
                 heartbeats.push(time);
             }
             if step % 2 == 0 {
-                let own =
-                    Own { recorders: recorders.remove(&ME).unwrap_or_default(), writable: true, probes: Vec::new() };
+                let own = Own {
+                    recorders: recorders.remove(&ME).unwrap_or_default(),
+                    writable: true,
+                    probes: Vec::new(),
+                    vouches: false,
+                };
                 let (entries, time) = cost(|| self.tell(Event::Tick(own)))?;
                 require(entries == 0, "something was proposed though nothing happened")?;
                 ticks.push(time);

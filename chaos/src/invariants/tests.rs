@@ -39,6 +39,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         rank: Rank::Owner,
         available: true,
         damaged: false,
+        in_future: false,
     };
     for range in lost {
         spans.push(span(from, range.start));

@@ -222,6 +222,7 @@ impl Machine {
             writable: true,
             recorders: Vec::new(),
             probes: Vec::new(),
+            vouches: false,
         };
         let ends =
             |camera| self.chunks.iter().filter(move |chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end());
@@ -339,12 +340,13 @@ impl Machine {
         let process = self.process();
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
-        let own = Own { recorders, writable: process.volume.is_writable(), probes: process.probes.known() };
+        let own =
+            Own { recorders, writable: process.volume.is_writable(), probes: process.probes.known(), vouches: false };
         let (boot, sequence, sent_at) = (process.boot, process.heartbeat.sequence + 1, wall);
-        let Own { recorders, writable, probes } = own.clone();
+        let Own { recorders, writable, probes, vouches } = own.clone();
         let cameras = recorders.iter().map(|progress| progress.camera);
         process.audience = Audience::of(process.raft.state(), &process.leadership.voters, cameras);
-        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at, writable, recorders, probes };
+        process.heartbeat = Heartbeat { from: me, boot, sequence, sent_at, writable, recorders, probes, vouches };
         cx.effects.push(Effect::Fact(Fact::Reported(own.recorders.clone())));
         self.tell(Event::Tick(own), cx);
         self.see_to_proposals(cx);

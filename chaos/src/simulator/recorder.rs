@@ -8,6 +8,7 @@ use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_node::ingest::backoff::Backoff;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::ingest::media::{MediaFrame, SessionItem, TrackParameters, VideoCodec};
+use holdfast_node::ingest::wall::WallTrust;
 use holdfast_node::recorder::chunker::Limits;
 use holdfast_node::recorder::mux::{self, Frame, Mux};
 use holdfast_node::recorder::pipeline::{Before, Context, Now, Pipeline};
@@ -106,6 +107,7 @@ impl Recorder {
             sink: volume,
             status: Arc::clone(&status),
             totals,
+            wall: WallTrust::default(),
         };
         let pipeline = Pipeline::new(context, with.identity(), before, now);
         Self {

@@ -217,6 +217,7 @@ fn heartbeats() {
         writable: true,
         recorders: vec![progress],
         probes: vec![Probe { camera: CameraId(2), reachable: true }],
+        vouches: true,
     };
     golden("heartbeat", &[("full", heartbeat)]);
     golden("heard", &[("full", Heard { received: AT, answered: AT })]);

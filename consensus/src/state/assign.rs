@@ -74,6 +74,7 @@ impl ClusterState {
                 self.release(camera, at, watermark);
                 Ok(())
             }
+            AssignmentOp::Renew => self.renew(camera, at, &now),
         }
     }
 
@@ -92,6 +93,14 @@ impl ClusterState {
         self.reserve(camera, epoch);
         self.change(camera, |assignment| assignment.handoff = Some(Handoff { to, epoch, since: at }));
         Ok(())
+    }
+
+    fn renew(&mut self, camera: CameraId, at: Timestamp, now: &Assignment) -> Result<(), Rejection> {
+        require(now.handoff.is_none(), camera, "a handoff is under way, which brings a new epoch")?;
+        let Some(owner) = now.owner else { return require(false, camera, "nobody owns it") };
+        let (mirror, successor) = (now.mirror, now.successor);
+        let epoch = self.next_epoch(camera);
+        self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark: None })
     }
 
     fn set_mirror(&mut self, camera: CameraId, now: &Assignment, mirror: Option<NodeId>) -> Result<(), Rejection> {

@@ -289,6 +289,7 @@ impl Site {
             "set-successor" => AssignmentOp::SetSuccessor { successor },
             "set-mirror" => AssignmentOp::SetMirror { mirror },
             "shed" => AssignmentOp::Shed { watermark },
+            "renew" => AssignmentOp::Renew,
             _ => return Err(format!("unknown command {name}").into()),
         };
         self.assign(camera, args, op)

@@ -14,12 +14,17 @@ pub(super) async fn alive() -> &'static str {
 }
 
 /// The node can do its work now.
-pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<&'static str> {
+pub(super) async fn ready<B: Backend>(State(app): State<App<B>>) -> Result<String> {
     let late = Err(format!("no answer within {} s", READY_DEADLINE.as_secs()));
     match tokio::time::timeout(READY_DEADLINE, app.backend.ready()).await.unwrap_or(late) {
-        Ok(()) => Ok("ready\n"),
+        Ok(()) => Ok(ready_page(&app.backend.notes())),
         Err(why) => Err(ApiError::unavailable(why).code("not-ready")),
     }
+}
+
+/// The word that probes look for, and below it what an operator should know.
+fn ready_page(notes: &[String]) -> String {
+    std::iter::once("ready").chain(notes.iter().map(String::as_str)).map(|line| format!("{line}\n")).collect()
 }
 
 /// Prometheus text format, version 0.0.4.

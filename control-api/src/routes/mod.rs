@@ -11,6 +11,7 @@ mod hls;
 mod holds;
 mod nodes;
 mod queries;
+mod retention;
 mod scrub;
 mod settings;
 mod status;
@@ -107,6 +108,11 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/nodes/{id}/drain", post(nodes::drain::<B>).delete(nodes::undrain::<B>))
         .route("/api/v1/nodes/{id}/scrub", post(scrub::start::<B>))
         .route("/api/v1/scrub", get(scrub::list::<B>))
+        .route("/api/v1/retention", get(retention::list::<B>))
+        .route("/api/v1/retention/release", post(retention::release::<B>))
+        .route("/api/v1/retention/cancel", post(retention::cancel::<B>))
+        .route("/api/v1/retention/future", get(retention::future::<B>))
+        .route("/api/v1/retention/remove-future", post(retention::remove_future::<B>))
         .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 34] = [
+pub(crate) const GUARDED: [(&str, &str); 39] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
@@ -22,6 +22,11 @@ pub(crate) const GUARDED: [(&str, &str); 34] = [
     ("DELETE", "/api/v1/nodes/1/drain"),
     ("POST", "/api/v1/nodes/1/scrub"),
     ("GET", "/api/v1/scrub"),
+    ("GET", "/api/v1/retention"),
+    ("GET", "/api/v1/retention/future"),
+    ("POST", "/api/v1/retention/release"),
+    ("POST", "/api/v1/retention/cancel"),
+    ("POST", "/api/v1/retention/remove-future"),
     ("GET", "/api/v1/cameras"),
     ("POST", "/api/v1/cameras"),
     ("GET", "/api/v1/cameras/1"),

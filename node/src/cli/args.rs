@@ -1,5 +1,9 @@
 //! What may be typed: commands, arguments and their help.
 
+mod retention;
+
+pub(super) use retention::{RetentionCommand, RetentionOf};
+
 use super::client::ApiOptions;
 use crate::demo::DemoArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -64,6 +68,9 @@ pub(super) enum Command {
     /// Try failover out on cameras that are well, without losing a frame: how long would nobody record?
     #[command(subcommand)]
     Drill(DrillCommand),
+    /// Show deletions that are announced, begin them now or drop them
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Show what of a camera was recorded, by whom, and every gap
     Timeline(TimelineArgs),
     /// Show every interval that was not recorded, of all cameras, with its cause and the sums by cause

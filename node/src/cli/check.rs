@@ -3,7 +3,7 @@
 use super::error::CliError;
 use super::output::Output;
 use super::prepare::prepare;
-use crate::config::{Config, Problem};
+use crate::config::{Config, ConfigError, Problem};
 use crate::server::preflight;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -29,10 +29,16 @@ pub(super) fn run(file: &Path, out: Output) -> Result<(), CliError> {
 }
 
 fn report(file: &Path, env: impl Fn(&str) -> Option<String>) -> (Report, String) {
-    let (effective, problems, verdict) = match prepare(file, env) {
+    let (effective, mut problems, mut verdict) = match prepare(file, env) {
         Ok(prepared) => (Some(prepared.config), Vec::new(), format!("{} is valid", file.display())),
         Err(refused) => (refused.config.map(|config| *config), refused.error.problems(), refused.error.to_string()),
     };
+    // A node that runs makes do with the room that there is.
+    let room = effective.as_ref().map(Config::room_problems).unwrap_or_default();
+    if !room.is_empty() {
+        problems.extend(room);
+        verdict = ConfigError::Invalid { path: file.to_owned(), problems: problems.clone() }.to_string();
+    }
     let warnings = effective.as_ref().map(preflight::warnings).unwrap_or_default();
     (Report { file: file.to_owned(), valid: problems.is_empty(), problems, warnings, effective }, verdict)
 }

@@ -5,8 +5,9 @@ use super::client::{Api, ApiOptions};
 use super::drain;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
+use super::retention;
 use super::table::{or_dash, printable};
-use holdfast_control_api::wire::{Cluster, FailoverHeadroom, InitCluster, JoinCluster};
+use holdfast_control_api::wire::{Cluster, FailoverHeadroom, InitCluster, JoinCluster, VolumeRetention};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::time::Duration;
@@ -39,7 +40,9 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
         ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
         ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
     };
-    out.print(&cluster, describe)
+    let retention: Vec<VolumeRetention> =
+        if cluster.id.is_some() { api.get(&["retention"], &[]).await? } else { Vec::new() };
+    out.print(&cluster, |cluster| describe(cluster, &retention))
 }
 
 /// The cluster once the node has taken up its membership, which comes a moment after the others have granted it.
@@ -67,7 +70,7 @@ fn is_settled(cluster: &Cluster) -> bool {
     (votes || is_needless) && cluster.id.is_some() && cluster.leader.is_some()
 }
 
-fn describe(cluster: &Cluster) -> String {
+fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
     let Some(id) = &cluster.id else {
         return "this node belongs to no cluster; found one with `holdfast cluster init` or join one with `holdfast cluster join`"
             .to_owned();
@@ -88,7 +91,12 @@ fn describe(cluster: &Cluster) -> String {
         if cluster.rebalancing { ", some are moving to spread evenly" } else { "" },
         cluster.failover_headroom.as_ref().map_or("not known yet".to_owned(), |known| headroom(cluster, known)),
     );
-    format!("{head}{}\n{}", super::nodes::clock_warnings(&cluster.nodes), super::nodes::table(&cluster.nodes))
+    let retention = retention::summary(volumes);
+    format!(
+        "{head}{retention}{}\n{}",
+        super::nodes::clock_warnings(&cluster.nodes),
+        super::nodes::table(&cluster.nodes)
+    )
 }
 
 /// What is finalised, and whether all nodes understand more.

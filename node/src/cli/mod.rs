@@ -20,6 +20,7 @@ mod output_file;
 mod prepare;
 mod progress;
 mod resolve;
+mod retention;
 mod segment;
 mod serve;
 mod settings;
@@ -71,6 +72,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Settings(command) => with_runtime(settings::run(command, api, out)),
         Command::Hold(command) => with_runtime(hold::run(command, api, out)),
         Command::Drill(command) => with_runtime(drill::run(command, api, out)),
+        Command::Retention(command) => with_runtime(retention::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),

@@ -35,6 +35,7 @@ fn table(timeline: &Timeline) -> String {
     for span in &timeline.spans {
         let (what, note) = match (span.available, span.damaged) {
             (false, _) => ("recorded", "not available: its node is down"),
+            (true, _) if span.in_future => ("recorded", "its times have yet to come: a clock was ahead"),
             (true, true) => ("damaged", "refers to lost frames; players conceal what is missing"),
             (true, false) => ("recorded", ""),
         };

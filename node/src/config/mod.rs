@@ -3,6 +3,7 @@
 //! `deploy/config/node.toml` is the annotated example; a test keeps it equal to the defaults here.
 
 mod error;
+mod room;
 mod secrets;
 mod size;
 mod validate;
@@ -115,6 +116,8 @@ pub struct Storage {
     pub segment_bytes_max: ByteSize,
     pub buffer_bytes_max: ByteSize,
     pub free_bytes_min: ByteSize,
+    /// How long a deletion that is larger than usual is announced before it begins; 0: it is not.
+    pub deletion_wait_hours: u32,
     /// Of each volume; 0: never.
     pub scrub_bytes_per_second_max: ByteSize,
     /// From the beginning of one pass to that of the next.
@@ -345,6 +348,7 @@ impl Default for Storage {
             segment_bytes_max: ByteSize(4 << 30),
             buffer_bytes_max: ByteSize(64 << 20),
             free_bytes_min: ByteSize(1 << 30),
+            deletion_wait_hours: 24,
             scrub_bytes_per_second_max: ByteSize(8 << 20),
             scrub_days: 7,
             hang_after_ms: 3000,

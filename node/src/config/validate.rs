@@ -85,6 +85,7 @@ fn ranges(config: &Config, found: &mut Vec<Problem>) {
         ("storage.segment_bytes_max", config.storage.segment_bytes_max.0, SEGMENT_BYTES_MIN, 1 << 40),
         ("storage.buffer_bytes_max", config.storage.buffer_bytes_max.0, BUFFER_BYTES_MIN, 1 << 36),
         ("storage.scrub_bytes_per_second_max", config.storage.scrub_bytes_per_second_max.0, 0, 1 << 34),
+        ("storage.deletion_wait_hours", u64::from(config.storage.deletion_wait_hours), 0, 24 * 365),
         ("storage.scrub_days", u64::from(config.storage.scrub_days), 1, 3650),
         ("storage.hang_after_ms", config.storage.hang_after_ms, 500, 600_000),
         ("storage.lag_max_ms", config.storage.lag_max_ms, 500, 600_000),

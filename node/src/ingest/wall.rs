@@ -6,12 +6,32 @@
 //! recorded: after a step back, recorded time therefore runs ahead of the wall clock, and returns to it at 500 ppm or at a later step.
 
 use holdfast_storage::time::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A difference between the clocks that counts as a step, in microseconds.
 pub const STEP_US: i64 = 250_000;
 /// How fast the anchor follows, in parts per million.
 pub const FOLLOW_PPM: i64 = 500;
+
+/// Recorded time that is further ahead of a wall clock that is certain comes back to it in a new epoch, in microseconds.
+pub const AHEAD_US_MAX: i64 = 300_000_000;
+
+/// Whether the system's wall clock is certain, as the node judges it for all of its recorders. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct WallTrust(Arc<AtomicBool>);
+
+impl WallTrust {
+    pub fn set(&self, is_certain: bool) {
+        self.0.store(is_certain, Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
@@ -50,6 +70,12 @@ impl WallClock {
             self.updated = now;
         }
         false
+    }
+
+    /// How far recorded time is ahead of the wall clock, in microseconds, by its last reading.
+    #[must_use]
+    pub fn ahead_us(&self) -> i64 {
+        self.used_us.saturating_sub(self.told_us)
     }
 
     /// Anchors anew after a step.

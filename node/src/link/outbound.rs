@@ -290,6 +290,7 @@ mod tests {
             writable: true,
             recorders: Vec::new(),
             probes: Vec::new(),
+            vouches: false,
         };
         Arc::new(Outgoing { heartbeat, audience: Audience::default() })
     }

@@ -3,7 +3,10 @@
 //! A recording session begins at a keyframe and numbers its chunks without holes, per track. It ends with the RTSP session, or where the system's wall clock
 //! stepped: then a new one begins at the next keyframe, anchored to the new wall time but never before the end of what was recorded
 //! (see [`crate::ingest::wall`]). Where the camera's volume failed and another one goes on, a new session begins with the next chunk that starts at a
-//! keyframe, and what the old volume lost is a gap. A change of identity ends chunks, not the session.
+//! keyframe, and what the old volume lost is a gap. A change of identity ends chunks, not the session; where recorded time had run far ahead,
+//! a new epoch begins at true time (`realign`).
+
+mod realign;
 
 use super::awaited::Awaited;
 use super::chunker::{Cut, Limits, TimedFrame};
@@ -16,7 +19,7 @@ use super::track::{NotStored, Track};
 use crate::ingest::clock::{Arrived, Correction, JUMP_US, alongside_video};
 use crate::ingest::error::SessionError;
 use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
-use crate::ingest::wall::WallClock;
+use crate::ingest::wall::{WallClock, WallTrust};
 use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::pictures::Shown;
@@ -53,6 +56,7 @@ pub struct Context {
     pub status: Arc<StatusCell>,
     /// Counters over all recorders.
     pub totals: Arc<Counters>,
+    pub wall: WallTrust,
 }
 
 /// What went before a recorder: footage that ended, and why.
@@ -69,6 +73,8 @@ pub struct Before {
 pub struct Pipeline {
     context: Context,
     identity: Identity,
+    /// A newer identity that begins with the next keyframe, at true time.
+    realigns_to: Option<(Identity, Instant)>,
     wall: WallClock,
     /// Since when the wall clock has stepped, until a new session begins.
     stepped_at: Option<Instant>,
@@ -110,6 +116,7 @@ impl Pipeline {
         Self {
             context,
             identity,
+            realigns_to: None,
             wall,
             stepped_at: None,
             ledger,
@@ -154,6 +161,9 @@ impl Pipeline {
         if self.wall.observe(now.instant, now.wall) && self.session.is_none() {
             self.restart_clock(now);
         }
+        if self.session.is_none() {
+            self.realign(now);
+        }
         let time = self.wall.time_of(now.instant);
         self.say_what_is_awaited(now.instant, time);
         for kind in [TrackKind::Video, TrackKind::Audio] {
@@ -166,7 +176,7 @@ impl Pipeline {
 
     /// The chunks that are open end here; those that follow carry the new identity.
     pub fn set_identity(&mut self, identity: Identity) {
-        if identity == self.identity {
+        if identity == self.identity || self.begins_at_true_time(identity) {
             return;
         }
         self.flush();
@@ -369,6 +379,7 @@ impl Pipeline {
 
     /// Learns of steps of the wall clock; at a keyframe, or when that takes too long, a new session begins.
     fn follow_wall_clock(&mut self, frame: &MediaFrame) {
+        self.realign_at(frame);
         if !self.wall.observe(frame.received, frame.received_wall) {
             self.stepped_at = None;
             return;

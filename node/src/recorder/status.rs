@@ -199,6 +199,12 @@ impl StatusCell {
         told.identity = identity;
     }
 
+    /// A new identity begins at true time: what was handed over before says nothing of it.
+    pub fn realign(&self, identity: Identity) {
+        self.set_identity(identity);
+        self.told().received_until = None;
+    }
+
     /// The rate that the video's RTP clock is followed at, where that is not its own; `None` where it is.
     pub fn set_clock_rate(&self, ppb: Option<i64>) {
         self.told().clock_rate_ppb = ppb.filter(|ppb| *ppb != HONEST_PPB);

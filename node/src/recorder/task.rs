@@ -12,6 +12,7 @@ use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::{self, Carrier, IngestHandle, Lane};
 use crate::ingest::session::{CameraMemory, Deadlines, Session};
+use crate::ingest::wall::WallTrust;
 use holdfast_consensus::model::{Source, Transport};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
@@ -71,6 +72,7 @@ pub struct Services {
     pub admission: Admission,
     /// Counters over all recorders.
     pub totals: Arc<Counters>,
+    pub wall: WallTrust,
 }
 
 /// Steers one recorder; dropping the last clone stops it.
@@ -199,6 +201,7 @@ impl Recorder {
             sink: services.sink,
             status: Arc::clone(&status),
             totals: Arc::clone(&services.totals),
+            wall: services.wall,
         };
         let pipeline = Pipeline::new(context, config.identity, config.before, now());
         Self {

@@ -5,9 +5,10 @@ use super::headroom::forecast;
 use super::host::{BecomeError, Host};
 use super::member::Member;
 use super::pilot::Sight;
-use super::{standing, status};
+use super::retention::OrderRequest;
 use super::view::ViewError;
 use super::wire_views;
+use super::{standing, status};
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
 use holdfast_consensus::model::{Actor, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, SettingsChange};
@@ -18,6 +19,7 @@ use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
+use holdfast_storage::retention::{RetentionAction, RetentionOrder, Subject};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -351,6 +353,29 @@ impl Backend for NodeBackend {
             return Err(no_node(node));
         }
         member.view.start_scrub(node).await.map_err(view_error)
+    }
+
+    async fn retention(&self) -> Result<Vec<wire::VolumeRetention>> {
+        Ok(self.member()?.view.retention().await)
+    }
+
+    async fn order_retention(&self, target: wire::RetentionTarget, action: RetentionAction) -> Result<()> {
+        let member = self.member()?;
+        let state = member.consensus.state();
+        let nodes: Vec<NodeId> = match &target.node {
+            Some(node) => vec![named_node(&state, node)?],
+            None => state.nodes.keys().collect(),
+        };
+        let order = RetentionOrder { action, subject: target.class.map(Subject::Class) };
+        let request = OrderRequest { volume: target.volume, order };
+        // A node that is away has to be asked again: the others have heard by then.
+        let passed = nodes.into_iter().map(|node| member.view.order_retention(node, &request));
+        let passed = futures::future::join_all(passed).await;
+        passed.into_iter().collect::<std::result::Result<(), _>>().map_err(view_error)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.host.member().map(|member| member.volumes.retention_notes()).unwrap_or_default()
     }
 
     async fn ready(&self) -> std::result::Result<(), String> {

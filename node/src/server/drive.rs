@@ -123,6 +123,7 @@ impl Drive {
                     writable: own.writable,
                     recorders: own.recorders.clone(),
                     probes: own.probes.clone(),
+                    vouches: own.vouches,
                 };
                 let cameras = own.recorders.iter().map(|progress| progress.camera);
                 let audience = Audience::of(&self.state.borrow(), &self.leadership.borrow().voters, cameras);

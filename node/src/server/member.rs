@@ -3,6 +3,7 @@
 //! Volumes and recorders come up with what the node last knew; nothing waits for a leader.
 
 use super::alive;
+use super::certainty;
 use super::clock::{Clock, wall_clock};
 use super::drills;
 use super::drive::{self, Drive, LookAtSelf};
@@ -13,6 +14,7 @@ use super::mux::CmafMux;
 use super::pilot::{Own, Sight};
 use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
+use super::retention;
 use super::sink::{GapTotals, VolumeSink};
 use super::standing::{standing_route, watch_standing};
 use super::view::View;
@@ -21,6 +23,7 @@ use crate::config::{Config, Secrets};
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::runtime::{self, IngestHandle, IngestRuntime};
 use crate::ingest::session::Deadlines;
+use crate::ingest::wall::WallTrust;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::recorder::accounts::Accounts;
 use crate::recorder::chunker::Limits;
@@ -126,7 +129,8 @@ impl Member {
         let (desired, desired_seen) = watch::channel(BTreeMap::new());
         let gaps = Arc::<GapTotals>::default();
         let sink = VolumeSink { volumes: volumes.clone(), gaps: Arc::clone(&gaps), state: consensus.subscribe() };
-        let services = recorder_services(sink, ingest.handle());
+        let wall = WallTrust::default();
+        let services = recorder_services(sink, ingest.handle(), wall.clone());
         let options = supervisor_options(config, identity);
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
@@ -168,13 +172,15 @@ impl Member {
         let own_routes = heartbeat_routes(link_events, wall_clock)
             .merge(read_routes(volumes.clone()))
             .merge(sight_route(sight_seen.clone()))
-            .merge(standing_route(consensus.subscribe()));
+            .merge(standing_route(consensus.subscribe()))
+            .merge(retention::routes(volumes.clone()));
         let peer_routes =
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
         let (stopping, stops) = watch::channel(false);
         let holds = tell_holds(consensus.clone(), volumes.clone(), (identity.node, clock), spec.clone());
         let duty = report_for_duty(consensus.clone(), (identity.node, clock), spec, stops);
+        let certainty = certainty::keep(consensus.clone(), view.clone(), supervisor.clone(), (clock, wall));
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
@@ -187,6 +193,7 @@ impl Member {
             spawn_part("the pilot", drive.run(), breaking.clone()),
             spawn_part("the holds", holds, breaking.clone()),
             spawn_part("the probes", probing, breaking.clone()),
+            spawn_part("the certainty of the time", certainty, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
@@ -326,6 +333,7 @@ fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
         writable: true,
         recorders: Vec::new(),
         probes: Vec::new(),
+        vouches: false,
     };
     Outgoing { heartbeat, audience: Audience::default() }
 }
@@ -335,16 +343,18 @@ fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) 
         recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
         writable: volumes.writable().is_ok(),
         probes: probes.known(),
+        vouches: volumes.time().may_vouch,
     })
 }
 
-fn recorder_services(sink: VolumeSink, ingest: IngestHandle) -> task::Services {
+fn recorder_services(sink: VolumeSink, ingest: IngestHandle, wall: WallTrust) -> task::Services {
     task::Services {
         mux: Arc::new(CmafMux),
         sink: Arc::new(sink),
         ingest,
         admission: Admission::new(CONNECTING_MAX),
         totals: Arc::new(status::Counters::default()),
+        wall,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What Prometheus reads of this node, gathered when it asks.
 
 mod cameras;
+mod retention;
 
 use super::descriptors;
 use super::host::Host;
@@ -64,6 +65,7 @@ impl Collector for NodeCollector {
                 drills(member, now),
                 volumes(member),
                 damage(&member.volumes.statuses()),
+                retention::retention(&member.volumes.statuses()),
             ];
             for part in parts {
                 match part {

@@ -2,6 +2,7 @@
 
 mod alive;
 mod backend;
+mod certainty;
 mod chronicle;
 mod clock;
 mod descriptors;
@@ -20,6 +21,7 @@ pub mod pilot;
 pub mod preflight;
 pub mod probes;
 mod reads;
+mod retention;
 mod scrub;
 mod sink;
 mod standing;

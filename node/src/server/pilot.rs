@@ -38,6 +38,8 @@ pub struct Sight {
     pub clocks: BTreeMap<NodeId, Offset>,
     /// Nodes that say they cannot write.
     pub unfit: BTreeSet<NodeId>,
+    /// Nodes whose clocks agree with what they knew before they started.
+    pub vouching: BTreeSet<NodeId>,
 }
 
 impl Sight {
@@ -81,6 +83,8 @@ pub struct Own {
     pub writable: bool,
     /// What it found out about cameras that others cannot record.
     pub probes: Vec<Probe>,
+    /// Its clock agrees with what it knew before it started.
+    pub vouches: bool,
 }
 
 /// What came of an event.
@@ -170,6 +174,7 @@ impl Pilot {
         let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
         self.sight.progress.retain(is_known);
         self.sight.unfit.retain(|node| state.nodes.contains(*node));
+        self.sight.vouching.retain(|node| state.nodes.contains(*node));
         self.clocks.keep(|node| state.nodes.contains(node));
         self.probes.retain(|(node, camera), _| is_known(*node, *camera));
         self.state = state;
@@ -231,6 +236,11 @@ impl Pilot {
         }
         self.note_probes(heartbeat.from, &heartbeat.probes);
         self.note_fitness(heartbeat.from, heartbeat.writable);
+        if heartbeat.vouches {
+            self.sight.vouching.insert(heartbeat.from);
+        } else {
+            self.sight.vouching.remove(&heartbeat.from);
+        }
         self.sight.progress.report(heartbeat.from, heartbeat.recorders);
     }
 

@@ -148,11 +148,11 @@ async fn progress(State(sight): State<watch::Receiver<Arc<Sight>>>) -> Response 
     encode(&SightAnswer(sight.progress.iter().map(|(of, progress)| (of, progress.clone())).collect()))
 }
 
-fn decode<T: Format>(body: &Bytes) -> Result<T, Box<Response>> {
+pub(super) fn decode<T: Format>(body: &Bytes) -> Result<T, Box<Response>> {
     codec::decode(body).map_err(|error| Box::new((StatusCode::BAD_REQUEST, error.to_string()).into_response()))
 }
 
-fn encode<T: Format>(value: &T) -> Response {
+pub(super) fn encode<T: Format>(value: &T) -> Response {
     match codec::encode(value) {
         Ok(bytes) => bytes.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

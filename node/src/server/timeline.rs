@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 /// A new camera's first keyframe comes within this time; longer is a gap.
 const FIRST_START_US_MAX: i64 = 5_000_000;
 
+/// Clocks of two nodes may be apart by some of this: footage that begins later than this from now was recorded by a clock that
+/// was ahead.
+const FUTURE_US_MIN: i64 = 60_000_000;
+
 /// What one node answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer<T> {
@@ -47,7 +51,7 @@ pub(crate) fn put_together(known: Known<'_>) -> wire::Timeline {
     let covered: Vec<Span> = spans.iter().map(|(span, _)| *span).collect();
     let holes = holes(&covered, &ledger, range.from, end.max(range.from));
     let gaps = explain(&known_holes(holes, &ledger, tenures, &covered), &ledger, tenures);
-    let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available)).collect();
+    let spans = spans.into_iter().map(|(span, available)| wire_span(&span, available, now)).collect();
     let Range { camera, from, to, .. } = range;
     wire::Timeline { camera, from, to, spans, gaps, nodes_left_out: silent }
 }
@@ -96,7 +100,8 @@ fn known_holes(
     clipped.filter(|(start, end)| start < end && !is_first_start(*start, *end)).collect()
 }
 
-fn wire_span(span: &Span, available: bool) -> wire::Span {
+fn wire_span(span: &Span, available: bool, now: Timestamp) -> wire::Span {
     let Span { start, end, node, epoch, rank, damaged } = *span;
-    wire::Span { start, end, node, epoch, rank, available, damaged }
+    let in_future = start.micros_since(now) > FUTURE_US_MIN;
+    wire::Span { start, end, node, epoch, rank, available, damaged, in_future }
 }

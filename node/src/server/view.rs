@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// A node that does not answer within this time is left out, and its footage shown as not available.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// Voters that are asked one after the other how recorders stand.
 const VOTERS_ASKED_MAX: usize = 2;
 /// A chunk must arrive within this time; a slow disk may need most of it.
@@ -241,7 +241,7 @@ impl View {
         self.sight.borrow().is_alive(node)
     }
 
-    async fn ask<Q: Format + Sync, A: Format>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
+    pub(super) async fn ask<Q: Format + Sync, A: Format>(&self, path: &str, question: &Q) -> Vec<Answer<A>> {
         let asks = self.peers().into_iter().map(|(node, addr)| async move {
             if !self.is_alive(node) {
                 return Answer { node, answer: None };

@@ -13,17 +13,19 @@ mod probation;
 mod probe;
 mod reading;
 mod register;
+mod retention;
 mod slots;
 mod status;
 mod warden;
 
 use super::clock::Clock;
 use crate::config::{self, Config};
+use crate::ingest::wall::AHEAD_US_MAX;
 use crate::recorder::sink::SinkError;
 use choice::{Standing, choose};
 use health::Limits;
 use holdfast_storage::chunk::{ChunkMeta, Gap, Init, Record};
-use holdfast_storage::ids::{CameraId, NodeId, TrackKind};
+use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Error, Holds, VolumeHandle, Watermark};
 use homes::Homes;
@@ -32,6 +34,7 @@ use opened::{Settings, open_blocking, spare_dir, watch_over};
 use place::Refusal;
 pub(crate) use reading::ReadError;
 use register::Register;
+pub(crate) use retention::VolumeRetention;
 use slots::{Place, Role, Slot};
 pub(crate) use status::VolumeStatus;
 use std::collections::HashMap;
@@ -379,13 +382,11 @@ impl Volumes {
     pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
         let opened = self.opened();
         let open = opened.iter().filter(|volume| volume.handle.stats().is_catalogue_open);
-        let marks = open.filter_map(|volume| {
-            let mark = volume.handle.watermark(camera, holdfast_storage::ids::StreamKind::Main)?;
-            Some((mark.durable_end, volume.index()))
-        });
-        let (until, index) = marks.max()?;
+        let soon = self.inner.clock.now().plus_micros(AHEAD_US_MAX);
+        let marks = open.filter_map(|volume| Some((former_mark(&volume.handle, camera, soon)?, volume.index())));
+        let (mark, index) = marks.max_by_key(|(mark, _)| (mark.epoch, mark.durable_end))?;
         lock(&self.inner.before).insert(camera, index);
-        Some(until)
+        Some(mark.durable_end)
     }
 
     /// Whether every volume has room, or may make some; else which has not.
@@ -446,6 +447,15 @@ fn forget_spare_catalogues(data_dir: &Path) {
     {
         tracing::warn!(path = %path.display(), %error, "old catalogues stay behind; they may be removed");
     }
+}
+
+/// How far a volume has a camera of former processes. Where that lies beyond `soon`, a newer epoch may have come back to true
+/// time.
+fn former_mark(handle: &VolumeHandle, camera: CameraId, soon: Timestamp) -> Option<Watermark> {
+    let last = handle.watermark(camera, StreamKind::Main)?;
+    let is_ahead = last.durable_end > soon;
+    let before = is_ahead.then(|| handle.watermark_before(camera, StreamKind::Main, soon)).flatten();
+    Some(before.filter(|before| before.epoch > last.epoch).unwrap_or(last))
 }
 
 fn no_room(path: &Path) -> String {

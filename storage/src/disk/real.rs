@@ -115,6 +115,15 @@ impl Disk for RealDisk {
     }
 }
 
+/// Room in the filesystem that `path` is in.
+///
+/// # Errors
+/// There is nothing at `path`, or it cannot be reached.
+pub fn space_of(path: &Path) -> io::Result<Space> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(Space { free_bytes: stat.f_bavail * stat.f_frsize, total_bytes: stat.f_blocks * stat.f_frsize })
+}
+
 struct RealFile(File);
 
 impl RealFile {

@@ -1,7 +1,8 @@
 //! Carrying out what retention decides. Held footage is copied before its segment goes, see `hold`.
 
 use super::Keeper;
-use super::hold::Verdict;
+use super::guard::Ages;
+use super::hold::{Holding, Verdict};
 use crate::catalogue::{Broken, Catalogue, Placeless};
 use crate::disk::Space;
 use crate::format::FooterHead;
@@ -9,9 +10,10 @@ use crate::hold::Holds;
 use crate::ids::SegmentId;
 use crate::index::InitRow;
 use crate::options::RetentionClass;
-use crate::retention::{FreeSpace, Plan, Rate, Reason, SegmentFacts, full_in_s, holding, plan_deletions};
+use crate::retention::{self, Allow, FreeSpace, Plan, Rate, Reason, SegmentFacts, Subject, full_in_s, plan_deletions};
 use crate::seal::{Sealed, read_sealed};
-use crate::shared::{read, write};
+use crate::shared::{Known, Shared, read, write};
+use crate::time::Timestamp;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +27,9 @@ const FOOTERS_SEARCHED_MAX: usize = 128;
 
 /// A copy leaves so much room to the writer.
 const COPY_SPARE_BYTES: u64 = 2 * crate::writer::ALLOCATE_BYTES_MIN;
+
+/// What comes in until a segment is sealed, and for this much longer, stays free whatever is announced.
+const FLOOR_TIME: Duration = Duration::from_secs(30);
 
 /// The rate is measured over at least this time.
 const INFLOW_INTERVAL: Duration = Duration::from_secs(4);
@@ -61,7 +66,9 @@ impl Keeper {
             return self.tell_room(space);
         }
         let Some(holds) = self.learn_holds() else { return self.tell_room(space) };
-        let free_bytes_min = self.shared.options.free_bytes_min;
+        let asked = self.shared.options.free_bytes_min;
+        // More than half is no limit of a recorder's disk but an error.
+        let free_bytes_min = asked.min(space.total_bytes / 2);
         // While older segments may be unknown, age and size would pick the wrong ones.
         let is_complete = self.has_catalogue() && self.to_recover.is_empty();
         if !is_complete && space.free_bytes < free_bytes_min {
@@ -69,7 +76,13 @@ impl Keeper {
         }
         let classes: Vec<RetentionClass> = if is_complete { self.shared.options.retention.clone() } else { Vec::new() };
         let room = FreeSpace { free_bytes_min, ..self.room(space.free_bytes) };
-        let plan = self.plan(&classes, room);
+        self.guard.look(is_complete, self.now);
+        if let Some(from) = self.guard.take_removal() {
+            self.remove_beyond(from, &holds);
+        }
+        let plan = self.plan_braked(&classes, room);
+        self.guard.show((free_bytes_min < asked).then_some(free_bytes_min));
+        self.guard.save(false, self.now);
         self.shared.counters.short_bytes.store(plan.short_bytes, Ordering::Relaxed);
         if self.delete_planned(&plan, &holds).is_held {
             // Others go in place of what turned out to be held.
@@ -123,7 +136,8 @@ impl Keeper {
         counters.total_bytes.store(space.total_bytes, Ordering::Relaxed);
         self.inflow.observe(counters.written_bytes.load(Ordering::Relaxed), self.now);
         let known = read(&self.shared.known);
-        let bytes = holding(known.iter().map(|(id, known)| self.facts(*id, known)));
+        let (holding, ages) = (&self.holding, self.guard.ages());
+        let bytes = retention::holding(known.iter().map(|(id, known)| facts(holding, ages, *id, known)));
         counters.held_bytes.store(bytes.held_bytes, Ordering::Relaxed);
         counters.deletable_bytes.store(bytes.deletable_bytes, Ordering::Relaxed);
         let full_in_s = full_in_s(space.free_bytes, bytes.deletable_bytes, self.inflow.rate);
@@ -142,36 +156,45 @@ impl Keeper {
         }
     }
 
-    pub(super) fn plan(&self, classes: &[RetentionClass], space: FreeSpace) -> Plan {
-        let known = read(&self.shared.known);
-        let open: Vec<_> = read(&self.shared.open)
-            .iter()
-            .map(|(id, segment)| (*id, Arc::clone(&segment.class), read(&segment.state).data_end))
-            // One that holds nothing yet may be removed: the newest that stays must be one that does not.
-            .filter(|(_, _, bytes)| *bytes > 0)
-            .collect();
-        let now = self.shared.clock.now();
-        let sealed = known.iter().map(|(id, known)| self.facts(*id, known));
-        let open = open.iter().map(|(id, class, bytes)| SegmentFacts {
-            id: *id,
-            class,
-            bytes: *bytes,
-            closed_at: now,
-            is_deletable: false,
-            held_bytes: None,
-        });
-        plan_deletions(&sealed.chain(open), classes, space, now)
+    /// Deletes the sealed segments in which everything begins at `from` or later and nothing is held.
+    fn remove_beyond(&mut self, from: Timestamp, holds: &Holds) {
+        let Some(catalogue) = self.catalogue() else { return };
+        let found = match catalogue.segments_beyond(from) {
+            Ok(found) => found,
+            Err(error) => return self.rebuild_catalogue(&error),
+        };
+        for id in found {
+            let path = self.shared.segment_path(id);
+            let head = path.and_then(|path| self.read_head(&path));
+            let is_all_ahead = head.is_some_and(|head| {
+                let mut tables = head.tracks.iter();
+                tables.all(|table| table.start >= from) && head.gaps.iter().all(|gap| gap.start >= from)
+            });
+            if is_all_ahead && matches!(self.verdict(id, holds), Verdict::Free) {
+                self.delete(id, Reason::Ahead);
+            }
+        }
     }
 
-    fn facts<'a>(&self, id: SegmentId, known: &'a crate::shared::Known) -> SegmentFacts<'a> {
-        SegmentFacts {
-            id,
-            class: &known.class,
-            bytes: known.bytes,
-            closed_at: known.closed_at,
-            is_deletable: true,
-            held_bytes: self.holding.held_bytes(id),
-        }
+    /// What of all that the limits say may go now.
+    fn plan_braked(&mut self, classes: &[RetentionClass], space: FreeSpace) -> Plan {
+        let floor = self.floor_bytes().min(space.free_bytes_min).saturating_sub(space.free_bytes);
+        let (ages, now) = (self.guard.ages().clone(), self.now);
+        let Self { shared, holding, guard, .. } = self;
+        plan(shared, holding, &ages, (classes, space), &mut |subject, wish| guard.allow(subject, wish, floor, now))
+    }
+
+    /// Free space without which recording would end: for each class its open segment and the one that is opened ahead, and
+    /// what comes in soon.
+    fn floor_bytes(&self) -> u64 {
+        let options = &self.shared.options;
+        let time = options.segment_time_max + FLOOR_TIME;
+        let comes = (self.inflow.rate.bytes_per_s() * time.as_secs_f64()) as u64;
+        (options.retention.len() as u64 * 2 * self.shared.allocate_step_bytes).saturating_add(comes)
+    }
+
+    pub(super) fn plan(&self, classes: &[RetentionClass], space: FreeSpace) -> Plan {
+        plan(&self.shared, &self.holding, self.guard.ages(), (classes, space), &mut |_, wish| wish.bytes)
     }
 
     fn delete_planned(&mut self, plan: &Plan, holds: &Holds) -> Outcome {
@@ -203,6 +226,13 @@ impl Keeper {
         self.shared.caches.forget(id);
         write(&self.shared.damage).forget(id);
         self.holding.forget_segment(id);
+        match reason {
+            Reason::Age | Reason::ClassBytes => {
+                self.guard.went(&Subject::Class(known.class.to_string()), known.bytes, self.now);
+            }
+            Reason::FreeSpace => self.guard.went(&Subject::FreeSpace, known.bytes, self.now),
+            Reason::Released | Reason::Ahead => {}
+        }
         self.shared.counters.deleted_segments.fetch_add(1, Ordering::Relaxed);
         self.shared.counters.deleted_bytes.fetch_add(known.bytes, Ordering::Relaxed);
         self.unlist(id, head.as_ref());
@@ -241,6 +271,43 @@ impl Keeper {
             Ok(Sealed::Yes(_, head)) => Some(head),
             Ok(Sealed::No(_)) | Err(_) => None,
         }
+    }
+}
+
+fn plan(
+    shared: &Shared,
+    holding: &Holding,
+    ages: &Ages,
+    (classes, space): (&[RetentionClass], FreeSpace),
+    allow: &mut Allow<'_>,
+) -> Plan {
+    let known = read(&shared.known);
+    let open: Vec<_> = read(&shared.open)
+        .iter()
+        .map(|(id, segment)| (*id, Arc::clone(&segment.class), read(&segment.state).data_end))
+        // One that holds nothing yet may be removed: the newest that stays must be one that does not.
+        .filter(|(_, _, bytes)| *bytes > 0)
+        .collect();
+    let sealed = known.iter().map(|(id, known)| facts(holding, ages, *id, known));
+    let open = open.iter().map(|(id, class, bytes)| SegmentFacts {
+        id: *id,
+        class,
+        bytes: *bytes,
+        closed_at: Timestamp::MAX,
+        is_deletable: false,
+        held_bytes: None,
+    });
+    plan_deletions(&sealed.chain(open), classes, space, ages.now(), allow)
+}
+
+fn facts<'a>(holding: &Holding, ages: &Ages, id: SegmentId, known: &'a Known) -> SegmentFacts<'a> {
+    SegmentFacts {
+        id,
+        class: &known.class,
+        bytes: known.bytes,
+        closed_at: ages.closed_at(id, known.closed_at),
+        is_deletable: true,
+        held_bytes: holding.held_bytes(id),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
 use crate::options::{ClassId, VolumeOptions};
 use crate::range::Range;
+use crate::retention::{PeerClocks, RetentionOrder, RetentionStatus};
 use crate::shared::{Shared, read, write};
 use crate::stats::{self, Stats};
 use crate::time::Timestamp;
@@ -168,13 +169,20 @@ impl VolumeHandle {
         self.shared.watermark(camera, stream)
     }
 
+    /// As [`Self::watermark`], of what former processes recorded and begins before `at`: a clock may have been ahead. Reads the
+    /// catalogue.
+    #[must_use]
+    pub fn watermark_before(&self, camera: CameraId, stream: StreamKind, at: Timestamp) -> Option<Watermark> {
+        self.shared.watermark_before(camera, stream, at)
+    }
+
     /// As [`Self::watermark`], of one recorder of this process.
     #[must_use]
     pub fn watermark_of(&self, camera: CameraId, stream: StreamKind, epoch: Epoch, rank: Rank) -> Option<Watermark> {
         read(&self.shared.watermarks).of(camera, stream, epoch, rank)
     }
 
-    /// End of what this process recorded of a stream and is durable, in whatever epoch and rank. Does not touch the disk.
+    /// End of what this process recorded of a stream in the newest epoch and is durable. Does not touch the disk.
     #[must_use]
     pub fn durable_until(&self, camera: CameraId, stream: StreamKind) -> Option<Timestamp> {
         read(&self.shared.watermarks).durable_until(camera, stream)
@@ -249,6 +257,22 @@ impl VolumeHandle {
     /// What may not be deleted, in place of what was told before. Footage that retention picks from then on is spared.
     pub fn set_holds(&self, holds: Holds) {
         *write(&self.shared.holds) = Some(Arc::new(holds));
+    }
+
+    /// What the clocks of other members say of this node's: retention by age goes by it from its next look on.
+    pub fn set_peer_clocks(&self, peers: PeerClocks) {
+        self.shared.retention.set_peers(peers);
+    }
+
+    /// How deletion stands, as of the last look. Cheap.
+    #[must_use]
+    pub fn retention(&self) -> RetentionStatus {
+        self.shared.retention.status()
+    }
+
+    /// What an operator says of announced deletions. It counts from the next look on, within seconds.
+    pub fn order_retention(&self, order: RetentionOrder) {
+        self.shared.retention.order(order);
     }
 
     /// Whether the disk refused the last write for want of room. Cheap.

@@ -137,11 +137,21 @@ impl Fill {
     }
 }
 
-/// How many bytes to reserve next, given what is reserved and needed; `None` while there is enough ahead.
-pub(crate) fn allocate_next(allocated: u64, needed: u64, step: u64) -> Option<u64> {
-    let is_short = needed + ALLOCATE_STEP_BYTES / 2 > allocated;
+/// How many bytes to reserve next, given what is reserved and needed; `None` while there is enough ahead. `step` is what to
+/// ask for now, `step_max` what is asked for while the disk has room.
+pub(crate) fn allocate_next(allocated: u64, needed: u64, step: u64, step_max: u64) -> Option<u64> {
+    let is_short = needed + step_max / 2 > allocated;
     is_short.then(|| step.max(needed.saturating_sub(allocated)).max(ALLOCATE_BYTES_MIN))
 }
+
+/// In which steps room is reserved on a volume of `total_bytes` with so many classes, each of which has a segment open and one
+/// opened ahead: on a small one, so that they take no more than a quarter of it.
+pub(crate) fn allocate_step(total_bytes: u64, classes: usize) -> u64 {
+    (total_bytes / RESERVED_SHARE / (2 * classes.max(1) as u64)).clamp(ALLOCATE_BYTES_MIN, ALLOCATE_STEP_BYTES)
+}
+
+/// The part of a volume that segments which are open or opened ahead may reserve.
+pub(crate) const RESERVED_SHARE: u64 = 4;
 
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,7 @@ impl<D: BatchDisk> Writer<D> {
     fn open_segment(&mut self, class: usize, now: Timestamp) -> SegmentId {
         let id = self.shared.take_segment_id();
         let name: Arc<str> = Arc::from(self.shared.class_name(class));
-        self.slots.insert(id, Slot::new(id, name, now));
+        self.slots.insert(id, Slot::new(id, name, self.shared.allocate_step_bytes, now));
         self.start_create(id);
         id
     }

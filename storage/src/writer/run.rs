@@ -347,7 +347,11 @@ impl<D: BatchDisk> Writer<D> {
         let Some(file) = slot.file.as_ref().filter(|_| !slot.is_busy && self.retry_at.is_none()) else { return };
         // The last step of a segment is only taken if it is needed.
         let is_near_end = slot.allocated_bytes >= self.shared.options.segment_bytes_max && end <= slot.allocated_bytes;
-        let Some(bytes) = allocate_next(slot.allocated_bytes, end, slot.allocate_step_bytes) else { return };
+        let Some(bytes) =
+            allocate_next(slot.allocated_bytes, end, slot.allocate_step_bytes, self.shared.allocate_step_bytes)
+        else {
+            return;
+        };
         if is_near_end || (slot.is_retired && end <= slot.allocated_bytes) {
             return;
         }

@@ -1,6 +1,5 @@
 //! An open segment as the writer sees it: its file, once it is there, and how far it is filled.
 
-use super::ALLOCATE_STEP_BYTES;
 use super::plan::{Fill, Successor};
 use crate::format::{BLOCK, SegmentHeader};
 use crate::ids::SegmentId;
@@ -27,7 +26,7 @@ pub(super) struct Slot<F> {
 }
 
 impl<F> Slot<F> {
-    pub(super) fn new(id: SegmentId, class_name: Arc<str>, now: Timestamp) -> Self {
+    pub(super) fn new(id: SegmentId, class_name: Arc<str>, allocate_step_bytes: u64, now: Timestamp) -> Self {
         let fill = Fill { opened_at: now, next_offset: BLOCK, next_batch: 0, chunks: 0, inits: HashSet::new() };
         Self {
             id,
@@ -35,7 +34,7 @@ impl<F> Slot<F> {
             file: None,
             fill,
             allocated_bytes: 0,
-            allocate_step_bytes: ALLOCATE_STEP_BYTES,
+            allocate_step_bytes,
             is_busy: false,
             is_retired: false,
             unpublished: 0,

@@ -40,6 +40,9 @@ struct Opened {
 /// Every file with its length and checksum.
 type Files = BTreeMap<PathBuf, (u64, u32)>;
 
+/// What a volume keeps apart from its segments.
+const OWN_FILES: [&str; 3] = ["volume.json", "scrub.json", "retention.json"];
+
 pub(crate) struct Audit<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) dirs: &'a Dirs,
@@ -234,7 +237,7 @@ impl Audit<'_> {
         let segments: Vec<_> = files.iter().filter(|(path, _)| segment_of(path).is_some()).collect();
         let others: Vec<_> = files.keys().filter(|path| segment_of(path).is_none()).collect();
         let is_orphan =
-            |path: &&&PathBuf| path.file_name().is_none_or(|name| name != "volume.json" && name != "scrub.json");
+            |path: &&&PathBuf| path.file_name().is_none_or(|name| !OWN_FILES.iter().any(|own| name == *own));
         if let Some(orphan) = others.iter().find(is_orphan) {
             return Err(format!("{} belongs to nothing", orphan.display()));
         }

@@ -46,6 +46,11 @@ fn a_hold_that_is_ignored_is_found() {
     assert_found(Twist { ignores_holds: true, ..Twist::default() }, &["deleted, though held"]);
 }
 
+#[test]
+fn a_clock_that_is_believed_at_a_start_is_found() {
+    assert_found(Twist { trusts_clocks: true, ..Twist::default() }, &["was deleted without a reason"]);
+}
+
 fn assert_found(twist: Twist, said: &[&str]) {
     let found = explore((0, SEEDS), twist);
     let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };

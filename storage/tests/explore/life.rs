@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::removed::take_removed;
 use crate::run::Outcome;
 use holdfast_storage::clock::Clock;
+use holdfast_storage::retention::Caution;
 use holdfast_storage::simulation::{Lie, Random, SimulatedClock, SimulatedDisk, SimulatedVolume};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{AppendError, Hold, Holds, Range, VolumeHandle, VolumeOptions};
@@ -23,6 +24,9 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// An orderly stop takes no longer, unless the disk is full or hangs: one minute.
 const CLOSE_TICKS_MAX: u32 = 3_000;
+
+/// How far it is off at a start at most: ten years.
+const WRONG_US_MAX: u64 = 10 * 365 * 86_400_000_000;
 
 /// How far the wall clock is set at most: two hours.
 const JUMP_US_MAX: u64 = 7_200_000_000;
@@ -42,7 +46,10 @@ pub(crate) struct Life<'a> {
     pub(crate) cover: Option<Cover>,
     pub(crate) holds: &'a mut Vec<Hold>,
     pub(crate) ignores_holds: bool,
+    pub(crate) trusts_clocks: bool,
     pub(crate) outcome: &'a mut Outcome,
+    /// How far the wall clock is off.
+    pub(crate) wrong_us: i64,
     pub(crate) now: Timestamp,
 }
 
@@ -76,7 +83,7 @@ impl Life<'_> {
     }
 
     async fn live(&mut self) -> Result<Ending, String> {
-        let clock = Arc::new(SimulatedClock::new(self.now));
+        let clock = Arc::new(SimulatedClock::new(self.now.plus_micros(self.draw_wrong_us())));
         let opened = SimulatedVolume::open(self.options(), self.disk, Arc::clone(&clock) as Arc<dyn Clock>);
         let (volume, handle) = match opened {
             Ok(opened) => opened,
@@ -111,11 +118,24 @@ impl Life<'_> {
         Ok(ending)
     }
 
+    /// How far the clock is off at this start.
+    fn draw_wrong_us(&mut self) -> i64 {
+        self.wrong_us = match self.plan.has_wrong_starts.then(|| self.more.below(3)) {
+            None | Some(0) => 0,
+            Some(1) => self.more.below(WRONG_US_MAX) as i64,
+            Some(_) => -(self.more.below(WRONG_US_MAX) as i64),
+        };
+        self.outcome.wrong_starts += u64::from(self.wrong_us != 0);
+        self.wrong_us
+    }
+
     /// The holds that are set already are told at once, or a little later.
     fn options(&mut self) -> VolumeOptions {
         let is_told = !self.plan.has_holds || !self.more.one_in(3);
         let holds = is_told.then(|| self.told());
-        VolumeOptions { holds, ..self.plan.options.clone() }
+        let options = self.plan.options.clone();
+        let caution = if self.trusts_clocks { Caution::NONE } else { options.caution };
+        VolumeOptions { holds, caution, ..options }
     }
 
     fn told(&self) -> Holds {
@@ -206,6 +226,10 @@ impl Life<'_> {
         }
         if self.plan.has_scrub && self.more.one_in(80) {
             handle.start_scrub();
+        }
+        // Not in every life is it put right.
+        if self.wrong_us != 0 && self.more.one_in(400) {
+            clock.jump(-std::mem::take(&mut self.wrong_us));
         }
         if self.plan.has_jumps && self.more.one_in(60) {
             let jump_us = self.more.below(JUMP_US_MAX) as i64;

@@ -1,5 +1,6 @@
 //! What a seed stands for: the volume's options, the disk's size and faults, the cameras. Drawn once, at the start.
 
+use holdfast_storage::retention::Caution;
 use holdfast_storage::simulation::{Faults, Geometry, Lie, Random};
 use holdfast_storage::{RetentionClass, ScrubOptions, VolumeOptions};
 use std::path::Path;
@@ -49,6 +50,9 @@ pub(crate) struct Plan {
     pub(crate) loses_identity: bool,
     /// In some lives another disk is mounted over the volume's path.
     pub(crate) has_mounts: bool,
+    /// The wall clock is wrong when the process starts, by up to ten years, and is put right soon; all that is stored is younger
+    /// than its class allows.
+    pub(crate) has_wrong_starts: bool,
     /// A life lasts at least so long, unless the machine stops before.
     pub(crate) life_min: Duration,
 }
@@ -83,6 +87,7 @@ impl Plan {
             appends_quietly: false,
             loses_identity: false,
             has_mounts: Random::new(seed ^ MOUNTS).one_in(5),
+            has_wrong_starts: false,
             life_min: Duration::ZERO,
         };
         plan.draw_more(&mut Random::new(seed ^ MORE));
@@ -100,6 +105,11 @@ impl Plan {
         if self.has_scrub {
             self.options.scrub = SCRUB;
         }
+        let is_huge = self.geometry.capacity_bytes == CAPACITY_BYTES_MAX;
+        self.has_wrong_starts = more.one_in(3) && is_huge && !self.is_faulty() && !self.has_holds && !self.has_jumps;
+        if self.has_wrong_starts {
+            self.doubt_clocks();
+        }
         if !self.has_holds {
             return;
         }
@@ -115,11 +125,26 @@ impl Plan {
         }
     }
 
+    fn doubt_clocks(&mut self) {
+        (self.life_min, self.has_scrub) = (2 * RETENTION_INTERVAL, false);
+        self.lives = self.lives.max(2);
+        self.options.scrub = ScrubOptions::OFF;
+        self.options.caution = Caution { clock_settle: Duration::from_millis(300), ..Caution::DEFAULT };
+        for class in &mut self.options.retention {
+            (class.age_max, class.bytes_max) = (Some(Duration::from_secs(24 * 3600)), None);
+        }
+    }
+
     /// Without limits: what is there stays.
     pub(crate) fn options_for_audit(&self) -> VolumeOptions {
         // Where holds are not known, nothing is deleted: not even a copy that nobody needs any more.
-        let mut options =
-            VolumeOptions { free_bytes_min: 0, holds: None, scrub: ScrubOptions::OFF, ..self.options.clone() };
+        let mut options = VolumeOptions {
+            free_bytes_min: 0,
+            holds: None,
+            caution: Caution::NONE,
+            scrub: ScrubOptions::OFF,
+            ..self.options.clone()
+        };
         for class in &mut options.retention {
             class.age_max = None;
             class.bytes_max = None;
@@ -135,6 +160,9 @@ impl Plan {
     /// Whether retention may delete anything.
     pub(crate) fn may_delete(&self) -> bool {
         let has_limit = |class: &RetentionClass| class.age_max.is_some() || class.bytes_max.is_some();
+        if self.has_wrong_starts {
+            return false;
+        }
         self.geometry.capacity_bytes < CAPACITY_BYTES_MAX
             || self.faults.no_space != 0
             || self.has_holds
@@ -180,6 +208,7 @@ fn options(root: &Path, is_small: bool, random: &mut Random) -> VolumeOptions {
         segment_bytes_max: random.within(2..5) << 20,
         buffer_bytes_max: 16 << 20,
         retention,
+        caution: Caution::NONE,
         free_bytes_min: if is_small { random.within(0..8) << 20 } else { 0 },
         ..VolumeOptions::new(root, NODE, Uuid::from_u128(1))
     }

@@ -49,13 +49,15 @@ pub(crate) struct Outcome {
     pub(crate) unnamed: u64,
     /// Lives in which another disk was mounted over the volume's path.
     pub(crate) covered: u64,
+    /// Starts with a wall clock that was wrong.
+    pub(crate) wrong_starts: u64,
 }
 
 impl Outcome {
     /// So that seeds that try nothing do not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
         let Self { lost, promised, deleted, failed_volumes, flipped, closed, .. } = *self;
-        let Self { copied, held, found_damaged, jumps, unnamed, covered, .. } = *self;
+        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, .. } = *self;
         let counts = [
             lost,
             promised,
@@ -69,6 +71,7 @@ impl Outcome {
             jumps,
             unnamed,
             covered,
+            wrong_starts,
         ];
         counts.iter().all(|count| *count > 0)
     }
@@ -92,6 +95,7 @@ impl search::Outcome for Outcome {
         self.jumps += other.jumps;
         self.unnamed += other.unnamed;
         self.covered += other.covered;
+        self.wrong_starts += other.wrong_starts;
     }
 }
 
@@ -106,12 +110,12 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
-        let Self { copied, held, found_damaged, jumps, unnamed, covered, .. } = self;
+        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, .. } = self;
         write!(
             f,
             "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
              {chunks} chunks ({promised} promised, {lost} not, {held} held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
-             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk"
+             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk, {wrong_starts} starts with a wrong clock"
         )
     }
 }
@@ -124,6 +128,8 @@ pub(crate) struct Twist {
     pub(crate) tamper: Option<fn(&SimulatedDisk, &mut Random)>,
     /// The volume is told that nothing is held.
     pub(crate) ignores_holds: bool,
+    /// The volume believes its wall clock.
+    pub(crate) trusts_clocks: bool,
 }
 
 struct Run {
@@ -214,6 +220,8 @@ impl Run {
                 cover: None,
                 holds: &mut self.holds,
                 ignores_holds: twist.ignores_holds,
+                trusts_clocks: twist.trusts_clocks,
+                wrong_us: 0,
                 outcome: &mut self.outcome,
                 now,
             };

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Gap, GapCause, Init, InitId, Record};
 use holdfast_storage::disk::IoChoice;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
+use holdfast_storage::retention::Caution;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Range, Volume, VolumeHandle, VolumeOptions};
 use std::path::{Path, PathBuf};
@@ -97,6 +98,7 @@ impl Dir {
         VolumeOptions {
             io: IoChoice::Plain,
             free_bytes_min: 0,
+            caution: Caution::NONE,
             ..VolumeOptions::new(self.dir.path(), NODE, Uuid::from_u128(1))
         }
     }

@@ -5,6 +5,7 @@ mod support;
 
 mod bad_cameras;
 mod clock;
+mod clock_ahead;
 mod connections;
 mod damage;
 mod disk_full;

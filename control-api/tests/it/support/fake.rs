@@ -10,6 +10,7 @@ use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap,
 use holdfast_storage::ids::{
     CameraId, DrillId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
 };
+use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -524,6 +525,34 @@ impl Backend for Fake {
             NodeId(1) => Ok(()),
             _ => Err(ApiError::not_found("no such node").code("unknown-node")),
         }
+    }
+    async fn retention(&self) -> Result<Vec<wire::VolumeRetention>> {
+        self.reach().await;
+        let announced = wire::AnnouncedDeletion {
+            class: Some("default".to_owned()),
+            bytes: 900,
+            stored_bytes: 1000,
+            state: "waiting".to_owned(),
+            begins_in_s: Some(86_400),
+        };
+        Ok(vec![wire::VolumeRetention {
+            node: NodeId(1),
+            volume: 0,
+            path: "/srv/disk0".to_owned(),
+            time_is_certain: true,
+            paused: None,
+            announced: vec![announced],
+            clamped_free_bytes_min: None,
+        }])
+    }
+    async fn order_retention(&self, target: wire::RetentionTarget, _: RetentionAction) -> Result<()> {
+        match target.node {
+            None | Some(wire::NodeRef::Id(NodeId(1))) => Ok(()),
+            Some(_) => Err(ApiError::not_found("no such node").code("unknown-node")),
+        }
+    }
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
     }
     async fn ready(&self) -> std::result::Result<(), String> {
         self.with(|state| state.not_ready.clone()).map_or(Ok(()), Err)

@@ -4,6 +4,7 @@
 
 mod clocks;
 mod loss;
+mod realign;
 
 use super::*;
 use crate::ingest::media::{SenderReport, VideoCodec};
@@ -95,6 +96,7 @@ struct Story {
     wall_off_ms: i64,
     sink: Arc<MemorySink>,
     status: Arc<StatusCell>,
+    wall: WallTrust,
     pipeline: Pipeline,
     rtp_off: i64,
     told: bool,
@@ -109,6 +111,7 @@ fn story() -> Story {
 fn story_after(before: Before) -> Story {
     let sink = Arc::new(MemorySink::default());
     let status = Arc::new(StatusCell::new(CameraId(1), StreamKind::Main, OWNER));
+    let wall = WallTrust::default();
     let context = Context {
         camera: CameraId(1),
         stream: StreamKind::Main,
@@ -119,10 +122,11 @@ fn story_after(before: Before) -> Story {
         sink: Arc::clone(&sink) as Arc<dyn RecordSink>,
         status: Arc::clone(&status),
         totals: Arc::default(),
+        wall: wall.clone(),
     };
     let origin = Instant::now();
     let pipeline = Pipeline::new(context, OWNER, before, Now { instant: origin, wall: START });
-    Story { origin, wall_off_ms: 0, sink, status, pipeline, rtp_off: 0, told: false }
+    Story { origin, wall_off_ms: 0, sink, status, wall, pipeline, rtp_off: 0, told: false }
 }
 
 fn h264(width: u16) -> Arc<TrackParameters> {

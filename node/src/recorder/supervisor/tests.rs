@@ -7,6 +7,7 @@ use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::media::TrackParameters;
 use crate::ingest::runtime::{self, IngestRuntime};
 use crate::ingest::session::script::{Script, ScriptedCamera, Then};
+use crate::ingest::wall::WallTrust;
 use crate::recorder::mux::{self, Mux};
 use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
 use crate::recorder::sink::RecordSink;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Source;
 use holdfast_storage::ids::{Epoch, Rank, TrackKind};
+use holdfast_storage::time::Timestamp;
 use std::sync::atomic::AtomicBool;
 use tokio::task::JoinHandle;
 
@@ -30,6 +32,7 @@ fn site(mux: Arc<dyn Mux>) -> Site {
     let ingest = IngestRuntime::start(options).unwrap();
     let sink = Arc::new(MemorySink::default());
     let services = Services {
+        wall: WallTrust::default(),
         mux,
         sink: Arc::clone(&sink) as Arc<dyn RecordSink>,
         ingest: ingest.handle(),

@@ -49,11 +49,12 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         writable: true,
         recorders,
         probes: Vec::new(),
+        vouches: false,
     }))
 }
 
 fn tick() -> Event {
-    Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new() })
+    Event::Tick(Own { recorders: Vec::new(), writable: true, probes: Vec::new(), vouches: false })
 }
 
 fn leader(node: u64) -> Event {
@@ -146,6 +147,7 @@ fn a_recorder_that_is_reported_no_more_keeps_its_watermark_and_is_not_called_rec
         writable: true,
         recorders: Vec::new(),
         probes: Vec::new(),
+        vouches: false,
     };
     story.tell(1_050, Event::Link(LinkEvent::Heartbeat(gone)));
     let told = story.pilot.sight.progress.get(&(NodeId(2), CAMERA)).unwrap();

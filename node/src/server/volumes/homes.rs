@@ -177,6 +177,8 @@ impl<V: Clone + PartialEq> Homes<V> {
             Taken { from: meta.start, until: meta.end(), stream: meta.stream, node: meta.node, epoch: meta.epoch };
         home.taken = Some(match home.taken {
             // Between sessions nothing may have been recorded for long: that is not for this volume to lose.
+            // It had run ahead of true time.
+            Some(taken) if meta.epoch > taken.epoch && meta.end() < taken.from => begins,
             Some(taken) if meta.sequence == 0 && taken.beyond(durable_until(&home.volume)).is_none() => begins,
             Some(taken) => Taken { from: taken.from, until: taken.until.max(meta.end()), ..begins },
             None => begins,

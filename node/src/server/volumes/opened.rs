@@ -6,6 +6,7 @@ use crate::config::{DEFAULT_RETENTION_CLASS, Io, RetentionClass as ConfiguredCla
 use holdfast_storage::chunk::Record;
 use holdfast_storage::disk::{IoChoice, Root};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
+use holdfast_storage::retention::Caution;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{
     AppendError, ClassId, Error, RetentionClass, ScrubOptions, Volume, VolumeHandle, VolumeOptions,
@@ -21,7 +22,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-const SECONDS_PER_DAY: u64 = 24 * 3600;
+const SECONDS_PER_HOUR: u64 = 3600;
+const SECONDS_PER_DAY: u64 = 24 * SECONDS_PER_HOUR;
 /// Reads of one volume at once; more wait, so that playback cannot take every spindle from recording, and one that hangs cannot take the others' threads.
 const READS_MAX: usize = 8;
 
@@ -225,6 +227,10 @@ fn options(settings: &Settings, path: &Path, index: u16) -> VolumeOptions {
         segment_bytes_max: storage.segment_bytes_max.0,
         buffer_bytes_max: storage.buffer_bytes_max.0,
         free_bytes_min: storage.free_bytes_min.0,
+        caution: Caution {
+            wait: Duration::from_secs(u64::from(storage.deletion_wait_hours) * SECONDS_PER_HOUR),
+            ..Caution::DEFAULT
+        },
         scrub: ScrubOptions {
             bytes_per_second_max: storage.scrub_bytes_per_second_max.0,
             pass_interval: Duration::from_secs(u64::from(storage.scrub_days) * SECONDS_PER_DAY),

@@ -83,7 +83,17 @@ fn a_clock_that_jumped_far_back_ends_the_segment() {
 #[test]
 fn room_is_reserved_ahead_and_for_a_long_batch_at_once() {
     let step = ALLOCATE_STEP_BYTES;
-    assert_eq!(allocate_next(step, 4096, step), None);
-    assert_eq!(allocate_next(step, step - 1, step), Some(step));
-    assert_eq!(allocate_next(0, 3 * step, step), Some(3 * step));
+    assert_eq!(allocate_next(step, 4096, step, step), None);
+    assert_eq!(allocate_next(step, step - 1, step, step), Some(step));
+    assert_eq!(allocate_next(0, 3 * step, step, step), Some(3 * step));
+}
+
+#[test]
+fn a_small_volume_is_not_filled_by_what_is_reserved() {
+    assert_eq!(allocate_step(1 << 40, 3), ALLOCATE_STEP_BYTES);
+    assert_eq!(allocate_step(150 << 20, 1), (150 << 20) / 8);
+    assert_eq!(allocate_step(150 << 20, 16), ALLOCATE_BYTES_MIN);
+    assert_eq!(allocate_step(0, 1), ALLOCATE_BYTES_MIN, "a filesystem that does not say");
+    let step = allocate_step(150 << 20, 1);
+    assert_eq!(allocate_next(step, 4096, step, step), None, "one step is enough for a while");
 }

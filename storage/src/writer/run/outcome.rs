@@ -9,7 +9,7 @@ use crate::index::Row;
 use crate::keeper::Job;
 use crate::shared::{OpenSegment, OpenState, read, write};
 use crate::writer::fill::{Contents, Ready};
-use crate::writer::{ALLOCATE_BYTES_MIN, ALLOCATE_STEP_BYTES, NO_SPACE_RETRY};
+use crate::writer::{ALLOCATE_BYTES_MIN, NO_SPACE_RETRY};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
@@ -58,7 +58,7 @@ impl<D: BatchDisk> Writer<D> {
         match result {
             Ok(()) => {
                 slot.allocated_bytes += bytes;
-                slot.allocate_step_bytes = ALLOCATE_STEP_BYTES;
+                slot.allocate_step_bytes = self.shared.allocate_step_bytes;
                 self.seal_if_done(id);
                 self.has_space();
                 Ok(())

@@ -1,0 +1,63 @@
+//! What volumes delete, and what they do not yet.
+
+use super::{NodeRef, Span};
+use holdfast_storage::ids::{CameraId, NodeId};
+use serde::{Deserialize, Serialize};
+
+/// An element of `GET /retention`: one volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRetention {
+    pub node: NodeId,
+    /// Its number on the node.
+    pub volume: u16,
+    pub path: String,
+    /// Whether the node's wall clock may decide what is old.
+    pub time_is_certain: bool,
+    /// Why nothing is deleted for its age; `null` where it is.
+    pub paused: Option<RetentionPause>,
+    pub announced: Vec<AnnouncedDeletion>,
+    /// What stays free where `free_bytes_min` is above half of the volume.
+    pub clamped_free_bytes_min: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionPause {
+    /// `settling`, `peers_awaited`, `peers_disagree`, `ahead`, `behind`.
+    pub reason: String,
+    /// In words, with what to do.
+    pub detail: String,
+}
+
+/// A deletion that is larger than usual.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnnouncedDeletion {
+    /// The retention class; `null`: room that is to stay free.
+    pub class: Option<String>,
+    pub bytes: u64,
+    /// What is stored of the class, or on the volume, as it was announced.
+    pub stored_bytes: u64,
+    /// `waiting`, `running`, `cancelled`.
+    pub state: String,
+    /// 0 while it runs, `null` where it was cancelled.
+    pub begins_in_s: Option<u64>,
+}
+
+/// An element of `GET /retention/future`: footage whose times have yet to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FutureFootage {
+    pub camera: CameraId,
+    #[serde(flatten)]
+    pub span: Span,
+}
+
+/// The body of `POST /retention/release` and `/retention/cancel`; what is left out means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionTarget {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}

@@ -1,0 +1,68 @@
+//! What passes between a volume's keeper and those who look at it: the peers' clocks, an operator's word, how it stands.
+
+use super::brake::Subject;
+use super::status::RetentionStatus;
+use super::trust::PeerClocks;
+use crate::shared::lock;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+/// Words that wait for the keeper; beyond, the oldest are dropped.
+const ORDERS_MAX: usize = 16;
+
+/// What an operator says of announced deletions, of one class or of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionOrder {
+    pub action: RetentionAction,
+    /// `None`: of everything, the clock included.
+    pub subject: Option<Subject>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetentionAction {
+    /// It begins now, and the clock is right.
+    Release,
+    /// It stays as long as its reason is the same, and a clock that is in doubt does not count by itself.
+    Cancel,
+    /// Footage whose times have yet to come goes, where the time is certain; of whatever class.
+    RemoveFuture,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    peers: Mutex<PeerClocks>,
+    orders: Mutex<VecDeque<RetentionOrder>>,
+    status: Mutex<RetentionStatus>,
+}
+
+impl Control {
+    pub(crate) fn set_peers(&self, peers: PeerClocks) {
+        *lock(&self.peers) = peers;
+    }
+
+    pub(crate) fn peers(&self) -> PeerClocks {
+        *lock(&self.peers)
+    }
+
+    pub(crate) fn order(&self, order: RetentionOrder) {
+        let mut orders = lock(&self.orders);
+        if orders.len() >= ORDERS_MAX {
+            orders.pop_front();
+        }
+        orders.push_back(order);
+    }
+
+    pub(crate) fn next_order(&self) -> Option<RetentionOrder> {
+        lock(&self.orders).pop_front()
+    }
+
+    pub(crate) fn show(&self, status: RetentionStatus) {
+        *lock(&self.status) = status;
+    }
+
+    pub(crate) fn status(&self) -> RetentionStatus {
+        lock(&self.status).clone()
+    }
+}
