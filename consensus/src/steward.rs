@@ -15,6 +15,7 @@
 mod drills;
 mod memory;
 mod rest;
+mod suspects;
 mod voluntary;
 
 pub use memory::{
@@ -27,10 +28,11 @@ use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::{Verdict, Why};
-use crate::model::{Assignment, DrillStep, Handoff, Protection};
+use crate::model::{Assignment, DrillStep, Handoff, Protection, Standing};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::reports::Reports;
 use crate::state::ClusterState;
+use crate::suspects::Ends;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use memory::{Health, Memory};
@@ -66,6 +68,8 @@ pub struct Input<'a> {
     pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a Reports,
+    /// The ends of processes that it saw.
+    pub ends: &'a Ends,
 }
 
 /// Remembers only its patience between rounds. To be made anew each time this node becomes leader, and asked only while it leads; a round
@@ -84,6 +88,12 @@ impl Steward {
         if !self.memory.hears(input.uptime, hears_majority(input)) {
             return Vec::new();
         }
+        let mut commands = suspects::commands(input);
+        commands.extend(self.decide_assignments(input));
+        commands
+    }
+
+    fn decide_assignments(&mut self, input: &Input<'_>) -> Vec<Command> {
         let at_rest = self.rest.as_ref().filter(|rest| rest.holds(input));
         let Some(rest) = at_rest else { return self.go_over_all(input) };
         let mut restless = self.memory.watch_again(input.uptime, input.progress, &rest.unsettled);
@@ -345,13 +355,19 @@ impl<'a> Round<'a> {
         let leaves = !is_settled && (!self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera));
         let beside = self.probe_beside(camera, now);
         let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
-        let fails = failed && self.memory.may_move(self.input.uptime, camera);
+        let fails = failed && self.memory.may_move(self.input.uptime, camera) && !self.is_quarantined(camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
         }
         if !is_settled {
             self.tend_beside(camera, now, owner);
         }
+    }
+
+    /// No node records it: another one would fare no better.
+    fn is_quarantined(&self, camera: CameraId) -> bool {
+        let held = self.input.state.suspicions.get(camera);
+        held.is_some_and(|held| matches!(held.standing(self.input.now), Standing::Quarantined { .. }))
     }
 
     /// Whether the camera, which its owner does not get through to, answers its mirror or successor.

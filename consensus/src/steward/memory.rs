@@ -273,6 +273,7 @@ mod tests {
             error: None,
             bitrate_bps: None,
             patience_ms,
+            exposure: None,
         }
     }
 

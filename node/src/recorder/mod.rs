@@ -5,6 +5,7 @@
 
 mod awaited;
 pub mod chunker;
+mod contact;
 mod corrections;
 pub mod gaps;
 pub mod mux;

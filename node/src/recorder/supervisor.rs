@@ -210,6 +210,7 @@ impl Supervisor {
             source: want.source.clone(),
             retention_class: want.retention_class.clone(),
             priority: want.priority,
+            standing: want.standing,
             identity: want.identity(),
             before: Before { recorded_until: self.recorded_until.get(&camera).copied(), cause },
         };
@@ -300,6 +301,7 @@ impl Entry {
             if want.priority != self.running.with.priority {
                 handle.set_priority(want.priority);
             }
+            handle.set_standing(want.standing);
         }
         self.running.with = want;
     }

@@ -225,6 +225,7 @@ mod tests {
             error: None,
             bitrate_bps: None,
             patience_ms: None,
+            exposure: None,
         }
     }
 

@@ -104,6 +104,7 @@ fn progress() -> Progress {
         error: None,
         bitrate_bps: Some(4_000_000),
         patience_ms: None,
+        exposure: None,
     }
 }
 
