@@ -3,7 +3,9 @@
 mod camera;
 mod drills;
 
-pub use camera::{Assignment, Camera, CameraPatch, NewCamera, NewSource, Recording, Source, SourcePatch};
+pub use camera::{
+    Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
+};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
 
 use holdfast_consensus::model::{Duty, Failback, HeadroomRule, Role};

@@ -140,6 +140,7 @@ pub(crate) fn camera(
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
         last_drill: state.drills.results.get(camera.id).map(drills::result),
+        held_back: sight.standings.get(&camera.id).copied().and_then(wire::HeldBack::of),
         warnings: Vec::new(),
     }
 }
