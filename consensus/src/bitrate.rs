@@ -60,6 +60,7 @@ mod tests {
                 error: None,
                 bitrate_bps,
                 patience_ms: None,
+                exposure: None,
             };
             ((NodeId(node), camera), report)
         };

@@ -2,7 +2,7 @@
 //! them.
 
 use crate::model::{Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
-use crate::model::{RetentionClassName, SettingsChange};
+use crate::model::{ProcessEnd, RetentionClassName, SettingsChange};
 use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 /// Steps of drills that a log line tells.
 const STEPS_TOLD_MAX: usize = 8;
+
+/// Cameras that a log line names.
+const CAMERAS_TOLD_MAX: usize = 8;
 
 /// One entry of the Raft log: who wanted what, and when by the wall clock of the node that asked.
 /// Every replica applies the same.
@@ -50,7 +53,9 @@ impl Command {
             | Self::BeginRebalance
             | Self::EndRebalance { .. }
             | Self::BeginDrill { .. }
-            | Self::StepDrills { .. } => 1,
+            | Self::StepDrills { .. }
+            | Self::NoteEnd(_)
+            | Self::ClearCameras { .. } => 1,
         }
     }
 
@@ -142,6 +147,13 @@ pub enum Command {
     /// What becomes of running drills. Each step stands alone, as with `Assign`.
     StepDrills {
         steps: Vec<DrillStep>,
+    },
+    /// A process ended, maybe because of what cameras sent. Asked twice, it counts once.
+    NoteEnd(ProcessEnd),
+    /// Nothing is held against these cameras any more: a session of theirs lasted, or an operator
+    /// says so.
+    ClearCameras {
+        cameras: Vec<CameraId>,
     },
 }
 
@@ -332,6 +344,13 @@ impl fmt::Display for Command {
             Self::BeginDrill { node: None, starts, .. } => {
                 starts.iter().try_for_each(|start| write!(f, "drill camera {}", start.camera))
             }
+            Self::NoteEnd(ProcessEnd { node, blamed, on_trial, .. }) => {
+                let who = if *on_trial { "the suspect that had its turn" } else { "those with fresh sessions" };
+                write!(f, "note that the process of node {node} ended; cameras blamed: {} ({who})", blamed.len())
+            }
+            Self::ClearCameras { cameras } => {
+                write!(f, "clear of suspicion: {}", listed(cameras))
+            }
             Self::StepDrills { steps, .. } => {
                 write!(f, "drills:")?;
                 steps.iter().take(STEPS_TOLD_MAX).try_for_each(|step| write!(f, " {step}"))?;
@@ -343,4 +362,12 @@ impl fmt::Display for Command {
             }
         }
     }
+}
+
+/// The first few of them, and how many more there are.
+fn listed(cameras: &[CameraId]) -> String {
+    let first: Vec<String> = cameras.iter().take(CAMERAS_TOLD_MAX).map(|camera| format!("camera {camera}")).collect();
+    let more = cameras.len().saturating_sub(CAMERAS_TOLD_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    first.join(", ") + &more
 }

@@ -28,6 +28,23 @@ pub enum RecorderState {
     Failing,
 }
 
+/// A session that has lasted this long does not end its process any more.
+pub const FRESH_MAX: Duration = Duration::from_secs(60);
+
+/// Why the end of a recorder's process may be its camera's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exposure {
+    /// A session is being opened, or began less than [`FRESH_MAX`] ago.
+    Fresh,
+    /// The same of a suspect that has its turn.
+    OnTrial,
+    /// The same of a suspect that has proven itself in its turn, and of any camera of a process that is about to stop: it is
+    /// not blamed.
+    Proven,
+    /// Its node does not report the recorder any more. Never sent.
+    Gone,
+}
+
 /// How far one recorder is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Sent", into = "Sent")]
@@ -48,6 +65,7 @@ pub struct Progress {
     /// How long the recorder may make no progress beyond the usual without anything being wrong with it or its node, in
     /// milliseconds: its camera sends frames rarely, or has sent more than its budget and is left alone for so long.
     pub patience_ms: Option<u32>,
+    pub exposure: Option<Exposure>,
 }
 
 /// [`Progress`] on the wire, where each byte counts for each recorder and each listener, four times a second: what most
@@ -60,16 +78,17 @@ struct Sent {
     state: RecorderState,
     watermark: Option<Timestamp>,
     first_keyframe: Option<Timestamp>,
-    unusual: Option<(Option<String>, Option<u32>)>,
+    unusual: Option<(Option<String>, Option<u32>, Option<Exposure>)>,
     #[serde(with = "kilobits")]
     bitrate_bps: Option<u64>,
 }
 
 impl From<Progress> for Sent {
     fn from(progress: Progress) -> Self {
-        let Progress { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps, patience_ms } =
-            progress;
-        let unusual = (error.is_some() || patience_ms.is_some()).then_some((error, patience_ms));
+        let Progress { camera, epoch, rank, state, watermark, first_keyframe, .. } = progress;
+        let Progress { error, bitrate_bps, patience_ms, exposure, .. } = progress;
+        let is_unusual = error.is_some() || patience_ms.is_some() || exposure.is_some();
+        let unusual = is_unusual.then_some((error, patience_ms, exposure));
         Self { camera, epoch, rank, state, watermark, first_keyframe, unusual, bitrate_bps }
     }
 }
@@ -77,8 +96,8 @@ impl From<Progress> for Sent {
 impl From<Sent> for Progress {
     fn from(sent: Sent) -> Self {
         let Sent { camera, epoch, rank, state, watermark, first_keyframe, unusual, bitrate_bps } = sent;
-        let (error, patience_ms) = unusual.unwrap_or_default();
-        Self { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps, patience_ms }
+        let (error, patience_ms, exposure) = unusual.unwrap_or_default();
+        Self { camera, epoch, rank, state, watermark, first_keyframe, error, bitrate_bps, patience_ms, exposure }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the cluster agrees on: nodes, cameras, assignments, settings. Video never passes through here.
 //!
 //! Pure, no clock and no I/O: [`state`] (what a command does), [`liveness`] (who is alive), [`clocks`] (how far their clocks are off), [`placement`] (who should record what),
-//! [`headroom`] (what the next failure would cost), [`drill`] (whether the next failover would work), [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`],
+//! [`headroom`] (what the next failure would cost), [`drill`] (whether the next failover would work), [`suspects`] (which cameras nodes may have died of), [`steward`] (what the leader does about it), [`desired`] (what a node should be recording). The world's edge: [`Consensus`],
 //! over openraft.
 
 mod auth;
@@ -27,6 +27,7 @@ mod routes;
 pub mod simulation;
 pub mod state;
 pub mod steward;
+pub mod suspects;
 pub mod table;
 
 pub use auth::{OnAuthorised, peer_auth};

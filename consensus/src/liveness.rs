@@ -11,6 +11,10 @@ pub const TICK_LATE_MAX: Duration = Duration::from_millis(500);
 /// Pauses between heartbeats are remembered for one to two of these.
 const PAUSES_WINDOW: Duration = Duration::from_secs(60);
 
+/// No machine starts again within this time: a process whose address refuses connections, or that another one replaced, so
+/// soon after it was heard ended while its machine ran on.
+pub const NO_REBOOT_WITHIN: Duration = Duration::from_secs(5);
+
 /// A closed address is tried ten times a second; without a refusal for this long, the next one begins a new story.
 pub const REFUSALS_APART_MAX: Duration = Duration::from_secs(1);
 
@@ -66,6 +70,8 @@ struct Peer {
     suspect: Option<(Duration, Why)>,
     refusals: Option<Refusals>,
     pauses: Pauses,
+    /// The newest process of it that is known to have ended, by when it had started.
+    ended: Option<u64>,
 }
 
 /// The longest pauses between heartbeats of one process: in the window that runs, and in the one before.
@@ -127,6 +133,12 @@ struct Heard {
     at: Duration,
 }
 
+impl Heard {
+    fn is_recent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.at) < NO_REBOOT_WITHIN
+    }
+}
+
 /// One node's view of the others.
 #[derive(Clone, Debug)]
 pub struct Liveness {
@@ -167,7 +179,11 @@ impl Liveness {
         };
         let refusals = peer.refusals.filter(|_| matches!(seen, Seen::Usual | Seen::Returned));
         let refusals = refusals.and_then(|refusals| refusals.heard(now));
-        *peer = Peer { heard: Some(Heard { boot, sequence, at: now }), suspect: None, refusals, pauses };
+        let replaced =
+            peer.heard.filter(|heard| seen == Seen::Restarted && heard.is_recent(now)).map(|heard| heard.boot);
+        // One that is heard had not ended: something else refused in its place.
+        let ended = replaced.or(peer.ended.filter(|ended| *ended != boot));
+        *peer = Peer { heard: Some(Heard { boot, sequence, at: now }), suspect: None, refusals, pauses, ended };
         seen
     }
 
@@ -179,6 +195,7 @@ impl Liveness {
         peer.refusals = Some(refusals);
         if !refusals.disproved {
             peer.suspect.get_or_insert((now, Why::Refused));
+            peer.ended = peer.heard.filter(|heard| heard.is_recent(now)).map(|heard| heard.boot).or(peer.ended);
         }
     }
 
@@ -211,6 +228,13 @@ impl Liveness {
             None if peer.heard.is_some() => Verdict::Alive,
             None => Verdict::Unknown,
         }
+    }
+
+    /// The newest process of each node that ended while its machine ran on, by when it had started. Neither a power loss nor
+    /// silence is among them.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(NodeId, u64)> {
+        self.peers.iter().filter_map(|(node, peer)| Some((*node, peer.ended?))).collect()
     }
 
     /// The verdict on each of `nodes`.

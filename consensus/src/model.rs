@@ -16,6 +16,7 @@ mod node;
 mod secret;
 mod settings;
 mod source;
+mod suspicion;
 mod text;
 
 pub use actor::{Actor, OperatorName};
@@ -37,6 +38,7 @@ pub use settings::{
     SettingsChange,
 };
 pub use source::{Audio, Credentials, Fingerprint, RtspUrl, Source, Tls, Transport};
+pub use suspicion::{ProcessEnd, QUARANTINE_MAX, QUARANTINE_MIN, Standing, Suspicion};
 pub use text::Invalid;
 
 pub(crate) use drill::bounded;

@@ -1,6 +1,6 @@
 //! What all recorders told last, kept so that it is cheap to publish.
 
-use crate::heartbeat::{Progress, RecorderState};
+use crate::heartbeat::{Exposure, Progress, RecorderState};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,9 @@ impl Reports {
     /// Takes in all that `node` tells of its recorders. One that it reports no longer keeps its watermark: its footage ends there.
     pub fn report(&mut self, node: NodeId, recorders: Vec<Progress>) {
         let of_node = Arc::make_mut(self.0.entry(node).or_default());
-        of_node.values_mut().for_each(|progress| progress.state = RecorderState::Starting);
+        of_node.values_mut().for_each(|progress| {
+            (progress.state, progress.exposure) = (RecorderState::Starting, Some(Exposure::Gone));
+        });
         of_node.extend(recorders.into_iter().map(|progress| (progress.camera, progress)));
     }
 
@@ -25,6 +27,11 @@ impl Reports {
     #[must_use]
     pub fn get(&self, (node, camera): &(NodeId, CameraId)) -> Option<&Progress> {
         self.0.get(node)?.get(camera)
+    }
+
+    /// What `node` reports of its recorders, and what it reported last of former ones.
+    pub fn of_node(&self, node: NodeId) -> impl Iterator<Item = &Progress> {
+        self.0.get(&node).into_iter().flat_map(|of_node| of_node.values())
     }
 
     /// In the order of nodes and cameras.

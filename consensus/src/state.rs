@@ -5,11 +5,13 @@ mod assign;
 mod cameras;
 mod drills;
 mod nodes;
+mod suspects;
 
 use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::{
-    Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange, Tenure,
+    Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange,
+    Suspicion, Tenure,
 };
 use crate::table::Table;
 use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
@@ -44,6 +46,10 @@ pub struct ClusterState {
     node_last: NodeId,
     camera_last: CameraId,
     hold_last: HoldId,
+    /// Of cameras that something is held against.
+    pub suspicions: Table<CameraId, Suspicion>,
+    /// The newest process of each node whose end was noted, by when it had started.
+    noted_ends: Table<NodeId, u64>,
 }
 
 impl Format for ClusterState {
@@ -110,6 +116,8 @@ impl ClusterState {
             Command::EndRebalance { since } => Ok(self.end_rebalance(since)),
             Command::BeginDrill { node, is_scheduled, starts } => self.begin_drill(node, is_scheduled, at, starts),
             Command::StepDrills { steps } => Ok(self.step_drills(at, steps)),
+            Command::NoteEnd(end) => self.note_end(at, end),
+            Command::ClearCameras { cameras } => self.clear(&cameras),
         }
     }
 

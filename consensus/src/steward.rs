@@ -16,6 +16,7 @@
 mod drills;
 mod memory;
 mod rest;
+mod suspects;
 mod voluntary;
 
 pub use memory::{
@@ -28,10 +29,11 @@ use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::{Verdict, Why};
-use crate::model::{Assignment, DrillStep, Duty, Handoff, Protection};
+use crate::model::{Assignment, DrillStep, Duty, Handoff, Protection, Standing};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::reports::Reports;
 use crate::state::ClusterState;
+use crate::suspects::Ends;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use memory::{Health, Memory};
@@ -67,6 +69,8 @@ pub struct Input<'a> {
     pub probes: &'a BTreeMap<(NodeId, CameraId), bool>,
     /// The latest of each recorder; of dead nodes too, for their last watermark.
     pub progress: &'a Reports,
+    /// The ends of processes that it saw.
+    pub ends: &'a Ends,
 }
 
 /// Remembers only its patience between rounds. To be made anew each time this node becomes leader, and asked only while it leads; a round
@@ -85,6 +89,12 @@ impl Steward {
         if !self.memory.hears(input.uptime, hears_majority(input)) {
             return Vec::new();
         }
+        let mut commands = suspects::commands(input);
+        commands.extend(self.decide_assignments(input));
+        commands
+    }
+
+    fn decide_assignments(&mut self, input: &Input<'_>) -> Vec<Command> {
         let at_rest = self.rest.as_ref().filter(|rest| rest.holds(input));
         let Some(rest) = at_rest else { return self.go_over_all(input) };
         let mut restless = self.memory.watch_again(input.uptime, input.progress, &rest.unsettled);
@@ -349,7 +359,7 @@ impl<'a> Round<'a> {
         let leaves = !is_settled && (!self.planner.is_fit(owner) || !self.input.state.reaches(owner, camera));
         let beside = self.probe_beside(camera, now);
         let failed = health.is_over(beside == Some(false)) || (health.is_sure() && beside == Some(true));
-        let fails = failed && self.memory.may_move(self.input.uptime, camera);
+        let fails = failed && self.memory.may_move(self.input.uptime, camera) && !self.is_quarantined(camera);
         if (leaves || fails) && self.begin_handoff(camera, now, owner, fails) {
             return;
         }
@@ -384,6 +394,12 @@ impl<'a> Round<'a> {
         self.enter(camera, placed);
         self.propose(camera, now, AssignmentOp::TakeOver { owner, mirror, successor, watermark });
         true
+    }
+
+    /// No node records it: another one would fare no better.
+    fn is_quarantined(&self, camera: CameraId) -> bool {
+        let held = self.input.state.suspicions.get(camera);
+        held.is_some_and(|held| matches!(held.standing(self.input.now), Standing::Quarantined { .. }))
     }
 
     /// Whether the camera, which its owner does not get through to, answers its mirror or successor.

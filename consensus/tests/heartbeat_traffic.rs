@@ -66,6 +66,7 @@ fn heartbeat(state: &ClusterState, from: NodeId) -> Heartbeat {
         error: None,
         bitrate_bps: Some(2_000_000),
         patience_ms: None,
+        exposure: None,
     };
     let recorders = state.owned_by(from).map(progress).collect();
     Heartbeat {

@@ -13,6 +13,7 @@ use holdfast_consensus::placement::Planner;
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, MOVE_INTERVAL, Steward};
+use holdfast_consensus::suspects::Ends;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use proptest::prelude::*;
@@ -222,7 +223,7 @@ impl Simulation {
         let voters: Vec<NodeId> = self.state.nodes.keys().filter(|node| !self.dead.contains(node)).collect();
         let (unfit, probes) = (&BTreeSet::new(), &BTreeMap::new());
         let (state, verdicts, voters) = (&self.state, &verdicts, &voters);
-        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress };
+        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress, ends: &Ends::default() };
         let commands = self.steward.decide(&input);
         let stranger = NodeId(if self.now.as_millis().is_multiple_of(2 * ROUND.as_millis()) { 1_000 } else { 1_001 });
         let thorough = self.thorough.decide(&Input { unfit: &BTreeSet::from([stranger]), ..input });
@@ -268,6 +269,7 @@ impl Simulation {
                     error,
                     bitrate_bps,
                     patience_ms: None,
+                    exposure: None,
                 };
                 self.progress.insert(me, progress);
             }

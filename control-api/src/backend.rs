@@ -61,6 +61,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Ends the camera's recording. What was recorded stays until retention deletes it.
     fn delete_camera(&self, id: CameraId) -> impl Future<Output = Result<()>> + Send;
 
+    /// Forgets that processes ended while they recorded the camera: it is recorded as usual at once. Idempotent.
+    fn release_camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
+
     fn holds(&self) -> impl Future<Output = Result<Vec<wire::Hold>>> + Send;
     fn hold(&self, id: HoldId) -> impl Future<Output = Result<wire::Hold>> + Send;
     /// The camera may have been deleted; not found where it never existed.

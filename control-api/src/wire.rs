@@ -5,7 +5,9 @@ mod drills;
 mod retention;
 mod status;
 
-pub use camera::{Assignment, Camera, CameraPatch, NewCamera, NewSource, Recording, Source, SourcePatch};
+pub use camera::{
+    Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
+};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
 pub use retention::{AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention};
 pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};

@@ -188,16 +188,20 @@ pub enum GapCause {
     AwaitsKeyframe = 11,
     /// The camera sent more than its budget.
     OverBudget = 12,
+    /// Processes ended while they recorded the camera: it was held back, as a suspect that waited for
+    /// its turn or in quarantine.
+    Quarantined = 13,
 }
 
 impl GapCause {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CameraUnreachable,
         Self::CameraProtocol,
         Self::CameraStalled,
         Self::PacketsLost,
         Self::AwaitsKeyframe,
         Self::OverBudget,
+        Self::Quarantined,
         Self::NodeDown,
         Self::VolumeFailed,
         Self::Overload,
@@ -222,6 +226,7 @@ impl GapCause {
             Self::CameraProtocol => "camera_protocol",
             Self::AwaitsKeyframe => "awaits_keyframe",
             Self::OverBudget => "over_budget",
+            Self::Quarantined => "quarantined",
         }
     }
 }
@@ -238,7 +243,8 @@ from_u8!(GapCause {
     Unknown,
     CameraProtocol,
     AwaitsKeyframe,
-    OverBudget
+    OverBudget,
+    Quarantined
 });
 
 /// An entry of the gap ledger: this node did not record this interval of this camera.

@@ -273,6 +273,7 @@ impl Leader {
             error: None,
             bitrate_bps: Some(2_000_000),
             patience_ms: None,
+            exposure: None,
         }
     }
 

@@ -15,12 +15,13 @@ const APART_US_MAX: i64 = 3_000_000;
 const AHEAD_US_MAX: i64 = 1_000_000;
 
 /// Why frames that a node recorded past never came to it.
-const NEVER_ARRIVED: [GapCause; 5] = [
+const NEVER_ARRIVED: [GapCause; 6] = [
     GapCause::CameraUnreachable,
     GapCause::CameraProtocol,
     GapCause::CameraStalled,
     GapCause::PacketsLost,
     GapCause::OverBudget,
+    GapCause::Quarantined,
 ];
 
 /// Capture times from, to of what one node told to be durable on another, without a hole.

@@ -259,6 +259,20 @@ fn thresholds_are_judged_where_they_are_set() {
             .is_empty()
     );
     assert_eq!(with(Expect { settled_within_s: Some(1.0), ..Expect::default() }), ["settled_within_s"]);
+    let others = |hit: &[&str]| {
+        broken_by(|evidence| {
+            evidence.faults[0].cameras = hit.iter().map(ToString::to_string).collect();
+            evidence.expect.gap_worst_others_ms = Some(gap - 1);
+        })
+    };
+    assert_eq!((others(&[]), others(&["cam01"])), (vec!["gap_worst_others_ms".to_owned()], Vec::new()));
+    let ends = |most| {
+        broken_by(|evidence| {
+            evidence.faults[0].action = crate::run::DEADLY_KILL.to_owned();
+            evidence.expect.deadly_kills_max = Some(most);
+        })
+    };
+    assert_eq!((ends(0), ends(1)), (vec!["deadly_kills_max".to_owned()], Vec::new()));
     let answers = |answered| {
         broken_by(|evidence| {
             let (kind, asked) = ("api".to_owned(), 200);

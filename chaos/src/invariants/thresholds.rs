@@ -3,6 +3,7 @@
 use super::{Evidence, Outcome};
 use crate::history::{Event, What};
 use crate::report::figures;
+use crate::run::DEADLY_KILL;
 use crate::scenario::{Class, Expect};
 use std::collections::BTreeMap;
 
@@ -11,11 +12,13 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
     let figures = figures::of(evidence);
     let Expect {
         gap_worst_ms,
+        gap_worst_others_ms,
         gap_median_ms,
         lost_frames_standard_max,
         lost_frames_gapless_max,
         lost_frames_unaffected_max,
         moves_max,
+        deadly_kills_max,
         settled_within_s,
         api_answered_percent_min,
         playback_answered_percent_min,
@@ -36,10 +39,12 @@ pub(super) fn check(evidence: &Evidence) -> Vec<(String, Outcome)> {
     });
     let checks = [
         at_most("gap_worst_ms", *gap_worst_ms, figures.gap_worst_ms, "ms"),
+        at_most("gap_worst_others_ms", *gap_worst_others_ms, figures::gap_worst_of_others(evidence), "ms"),
         at_most("gap_median_ms", *gap_median_ms, figures.gap_median_ms, "ms"),
         at_most("lost_frames_standard_max", *lost_frames_standard_max, lost(evidence, Class::Standard), "frames"),
         at_most("lost_frames_gapless_max", *lost_frames_gapless_max, lost(evidence, Class::Gapless), "frames"),
         at_most("lost_frames_unaffected_max", *lost_frames_unaffected_max, lost_unaffected, "frames"),
+        at_most("deadly_kills_max", *deadly_kills_max, deadly_kills(evidence), "nodes ended by deadly cameras"),
         at_most("moves_max", *moves_max, moves(&evidence.events), "changes of an owner"),
         settled,
         answered(evidence, "api_answered_percent_min", "api", *api_answered_percent_min),
@@ -54,6 +59,10 @@ fn judged(holds: bool, text: String, at_us: Option<i64>) -> Outcome {
 
 fn lost(evidence: &Evidence, class: Class) -> u64 {
     evidence.cameras.iter().filter(|camera| camera.class == class).map(|camera| camera.loss.lost).sum()
+}
+
+fn deadly_kills(evidence: &Evidence) -> u64 {
+    evidence.faults.iter().filter(|fault| fault.action == DEADLY_KILL).count() as u64
 }
 
 /// How often a camera got another owner, as far as any node told.

@@ -61,6 +61,13 @@ pub struct GapRow {
     pub fault: Option<usize>,
 }
 
+/// The longest interruption of cameras that no fault hit themselves.
+#[must_use]
+pub fn gap_worst_of_others(evidence: &Evidence) -> u64 {
+    let others = gap_rows(evidence).into_iter().filter(|row| !evidence.is_camera_hit(&row.camera));
+    others.map(|row| row.gap_ms).max().unwrap_or(0)
+}
+
 #[must_use]
 pub fn of(evidence: &Evidence) -> Figures {
     let rows = gap_rows(evidence);

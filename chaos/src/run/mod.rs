@@ -4,6 +4,7 @@
 
 mod aim;
 mod collect;
+mod deadly;
 mod footage;
 mod load;
 mod look;
@@ -11,6 +12,7 @@ mod resources;
 mod timeline;
 mod watch;
 
+pub(crate) use deadly::KILL as DEADLY_KILL;
 pub use footage::{Footage, Found, fetch};
 
 use crate::history::{History, What};
@@ -121,6 +123,7 @@ struct Run<'a> {
     /// Nodes that a fault holds.
     held: Arc<Mutex<BTreeSet<usize>>>,
     last_hit: Hit,
+    deadly: deadly::Deadly,
     /// What did not go as it was ordered.
     trouble: Vec<String>,
 }
@@ -138,6 +141,7 @@ impl<'a> Run<'a> {
             looked_at_processes: None,
             held: Arc::default(),
             last_hit: Hit::default(),
+            deadly: deadly::Deadly::default(),
             trouble: Vec::new(),
         }
     }
@@ -210,6 +214,7 @@ impl<'a> Run<'a> {
                 self.history.add(What::EndedByItself { node });
             }
             self.look_at_processes();
+            self.see_to_deadly_cameras().await;
             let left = due.saturating_duration_since(monotonic_now());
             if left.is_zero() {
                 return;
@@ -304,7 +309,11 @@ impl<'a> Run<'a> {
     /// Takes back all faults, and waits until the cluster is whole again and durable beyond `to`. How long that took, if it came to it.
     async fn heal(&mut self, to: Timestamp) -> Option<Duration> {
         let began = monotonic_now();
-        for number in self.holding.keys().copied().collect::<Vec<_>>() {
+        // A deadly camera can be released only once there is a leader again.
+        let mut holding: Vec<(bool, usize)> =
+            self.holding.iter().map(|(number, (action, _))| (*action == Action::DeadlyCamera, *number)).collect();
+        holding.sort_unstable();
+        for (_, number) in holding {
             if let Err(error) = self.end(number).await {
                 self.went_wrong(error.to_string());
             }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Expect {
     /// The longest interruption of any camera, from the capture of the last frame before it to that of the first after it.
     pub gap_worst_ms: Option<u64>,
+    /// The same of cameras that no fault hit themselves.
+    pub gap_worst_others_ms: Option<u64>,
     /// Of the cameras' longest interruptions, over those that had one.
     pub gap_median_ms: Option<u64>,
     /// Frames lost by all standard cameras together.
@@ -26,6 +28,8 @@ pub struct Expect {
     pub hostile_memory_left_mib_max: Option<u64>,
     /// How long after its deletion a hostile camera's sockets may be open.
     pub hostile_closed_within_ms: Option<u64>,
+    /// How many nodes deadly cameras may end.
+    pub deadly_kills_max: Option<u64>,
     /// How often a camera may get another owner, over all cameras.
     pub moves_max: Option<u64>,
     /// From the end of the scenario until each camera has one recorder again.
@@ -40,6 +44,13 @@ impl Expect {
     /// The same without the thresholds that depend on how fast the machine is.
     #[must_use]
     pub fn without_timing(self) -> Self {
-        Self { gap_worst_ms: None, gap_median_ms: None, settled_within_s: None, behind_ms_max: None, ..self }
+        Self {
+            gap_worst_ms: None,
+            gap_worst_others_ms: None,
+            gap_median_ms: None,
+            settled_within_s: None,
+            behind_ms_max: None,
+            ..self
+        }
     }
 }

@@ -33,6 +33,7 @@ pub enum ActionName {
     CameraParameters,
     CameraGarbage,
     HostileCamera,
+    DeadlyCamera,
 }
 
 /// A `[[fault]]` of the file.
@@ -119,6 +120,7 @@ pub enum Action {
     CameraParameters,
     CameraGarbage { frames: u32 },
     HostileCamera { gallery: Vec<Hostile>, kbps: u64 },
+    DeadlyCamera,
 }
 
 /// Who can be hit by an action.
@@ -166,13 +168,16 @@ impl ActionName {
             Self::CameraParameters => "camera-parameters",
             Self::CameraGarbage => "camera-garbage",
             Self::HostileCamera => "hostile-camera",
+            Self::DeadlyCamera => "deadly-camera",
         }
     }
 
     #[must_use]
     pub fn reach(self) -> Reach {
         match self {
-            Self::Kill | Self::Stop | Self::Wipe | Self::Pause | Self::RollingRestart => Reach::Processes,
+            Self::Kill | Self::Stop | Self::Wipe | Self::Pause | Self::RollingRestart | Self::DeadlyCamera => {
+                Reach::Processes
+            }
             Self::Drain | Self::HostileCamera => Reach::Api,
             Self::Isolate | Self::Cut | Self::OneWay | Self::Split | Self::Delay | Self::CameraPath => {
                 Reach::Connections
@@ -188,6 +193,7 @@ impl ActionName {
     fn whom(self) -> Whom {
         match self {
             Self::CameraStall | Self::CameraReboot | Self::CameraParameters | Self::CameraGarbage => Whom::Cameras,
+            Self::DeadlyCamera => Whom::Cameras,
             Self::RollingRestart | Self::HostileCamera => Whom::Nobody,
             _ => Whom::Nodes,
         }
@@ -196,7 +202,7 @@ impl ActionName {
     fn lasting(self) -> Lasting {
         match self {
             Self::Pause | Self::DiskHang | Self::CameraStall | Self::CameraReboot => Lasting::Must,
-            Self::RollingRestart | Self::CameraGarbage => Lasting::Never,
+            Self::RollingRestart | Self::CameraGarbage | Self::DeadlyCamera => Lasting::Never,
             _ => Lasting::Maybe,
         }
     }
@@ -253,6 +259,7 @@ impl Fault {
             ActionName::CameraReboot => Action::CameraReboot,
             ActionName::CameraParameters => Action::CameraParameters,
             ActionName::CameraGarbage => Action::CameraGarbage { frames: self.frames.unwrap_or(0) },
+            ActionName::DeadlyCamera => Action::DeadlyCamera,
             ActionName::HostileCamera => {
                 Action::HostileCamera { gallery: self.hostiles(), kbps: self.kbps.unwrap_or(0) }
             }

@@ -5,6 +5,7 @@ pub const SHIPPED: [(&str, &str); 39] = [
     ("camera-faults", include_str!("../../scenarios/camera-faults.toml")),
     ("camera-path-lost", include_str!("../../scenarios/camera-path-lost.toml")),
     ("clock-step", include_str!("../../scenarios/clock-step.toml")),
+    ("deadly-camera", include_str!("../../scenarios/deadly-camera.toml")),
     ("disk-eio", include_str!("../../scenarios/disk-eio.toml")),
     ("disk-full", include_str!("../../scenarios/disk-full.toml")),
     ("disk-hang", include_str!("../../scenarios/disk-hang.toml")),

@@ -156,6 +156,7 @@ impl Volume {
             error: inner.failed.then(|| "the volume has failed".to_owned()).or(status.error),
             bitrate_bps: None,
             patience_ms: None,
+            exposure: None,
         }
     }
 

@@ -2,10 +2,14 @@
 
 use super::Stage;
 use crate::scenario::Action;
-use crate::{Error, Result, wall};
+use crate::{Error, Result, wait, wall};
 use holdfast_camera::{CameraHandle, Picture};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
+use std::time::Duration;
+
+/// A camera is released once there is a leader, and what others saw of it is noted.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whom a fault hits, found when it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,8 @@ impl Stage {
             }
             Action::ClockStep { seconds } => self.set_clocks(&hit.nodes, *seconds),
             Action::HostileCamera { gallery, kbps } => self.hang(fault, gallery, *kbps).await,
+            // The run kills its recorders, one after the other.
+            Action::DeadlyCamera => Ok(()),
             Action::CameraStall | Action::CameraReboot | Action::CameraParameters | Action::CameraGarbage { .. } => {
                 self.spoil_cameras(action, &hit.cameras, true);
                 Ok(())
@@ -97,6 +103,7 @@ impl Stage {
             }
             Action::ClockStep { .. } => self.set_clocks(&hit.nodes, 0),
             Action::HostileCamera { .. } => self.take_down(fault).await,
+            Action::DeadlyCamera => self.release(&hit.cameras).await,
             Action::CameraStall | Action::CameraReboot | Action::CameraParameters | Action::CameraGarbage { .. } => {
                 self.spoil_cameras(action, &hit.cameras, false);
                 Ok(())
@@ -197,6 +204,33 @@ impl Stage {
         for camera in self.side.cameras().filter(|camera| numbers.contains(&camera.id())) {
             spoil_camera(action, &camera, spoiled);
         }
+    }
+
+    /// Whether the camera of this number has a session.
+    #[must_use]
+    pub fn has_session(&self, number: u32) -> bool {
+        self.side.cameras().any(|camera| camera.id() == number && camera.sessions() > 0)
+    }
+
+    /// As an operator releases cameras that do no harm any more.
+    async fn release(&mut self, numbers: &[u32]) -> Result<()> {
+        self.wait_all_ready().await?;
+        let released = self.cameras.iter().filter(|(camera, _)| numbers.contains(&camera.handle.id()));
+        let ids: Vec<String> = released.map(|(camera, _)| camera.id.to_string()).collect();
+        for id in ids {
+            wait::until("the camera is released", RELEASE_TIMEOUT, async || {
+                let asked = self.wanted().into_iter().next().ok_or("no node runs")?;
+                let api = self.nodes.api(asked).map_err(|error| error.to_string())?;
+                let answer = api.call(Method::POST, &["cameras", &id, "release"], None::<&()>).await;
+                let camera: holdfast_control_api::wire::Camera =
+                    serde_json::from_value(answer.map_err(|error| error.to_string())?)
+                        .map_err(|error| error.to_string())?;
+                // Ends that could not be noted without a leader are noted now.
+                if camera.held_back.is_none() { Ok(()) } else { Err(format!("it is held back: {camera:?}")) }
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn drain(&self, indices: &[usize], method: Method) -> Result<()> {

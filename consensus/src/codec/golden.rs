@@ -7,10 +7,11 @@
 use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::clocks::Heard;
 use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
-use crate::heartbeat::{Heartbeat, Probe, Progress, RecorderState};
+use crate::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
 use crate::model::{
     Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, Failback, FailureDomain, HeadroomRule,
-    HoldSpec, NodeSpec, OperatorName, Outcome, Protection, Refusal, Secret, SettingsChange, Source, Tls, Transport,
+    HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd, Protection, Refusal, Secret, SettingsChange, Source, Tls,
+    Transport,
 };
 use crate::raft::log_store::Payload;
 use crate::raft::snapshot_file::SnapshotImage;
@@ -94,6 +95,10 @@ fn camera() -> CameraSpec {
     }
 }
 
+fn ended() -> ProcessEnd {
+    ProcessEnd { node: NodeId(2), boot: 1_795_341_500_000_000, blamed: vec![CameraId(1)], on_trial: false }
+}
+
 fn commands() -> Vec<(&'static str, Command)> {
     let (owner, successor) = (NodeId(1), Some(NodeId(2)));
     let op = AssignmentOp::Place { owner, mirror: None, successor };
@@ -135,6 +140,8 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("delete-hold", Command::DeleteHold { hold: HoldId(1) }),
         ("delete-camera", Command::DeleteCamera { camera: CameraId(1) }),
         ("remove-node", Command::RemoveNode { node: NodeId(2), force: true }),
+        ("note-end", Command::NoteEnd(ended())),
+        ("clear-cameras", Command::ClearCameras { cameras: vec![CameraId(1)] }),
     ]
 }
 
@@ -151,6 +158,7 @@ fn state() -> ClusterState {
         let refused = state.apply(entry(command)).err();
         assert_eq!(refused, None, "{name}");
     }
+    assert_eq!(state.apply(entry(Command::NoteEnd(ended()))).err(), None);
     state
 }
 
@@ -208,6 +216,7 @@ fn heartbeats() {
         error: Some("connection refused".to_owned()),
         bitrate_bps: Some(4_000_000),
         patience_ms: None,
+        exposure: Some(Exposure::OnTrial),
     };
     let heartbeat = Heartbeat {
         from: NodeId(2),

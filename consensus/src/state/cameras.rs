@@ -74,10 +74,15 @@ impl ClusterState {
         if expect_revision != revision {
             return Err(Rejection::StaleRevision { camera: id, expected: expect_revision, actual: revision });
         }
+        let is_other_source = camera.spec.source != spec.source;
         if camera.spec == spec {
             return Ok(Response::Camera { camera: id, revision });
         }
         self.check_camera(&spec, Some(id))?;
+        // Another source, or another way to ask for it, may be harmless.
+        if is_other_source {
+            self.forgive(id);
+        }
         self.set_spec(id, spec);
         Ok(Response::Camera { camera: id, revision: revision + 1 })
     }
@@ -97,6 +102,7 @@ impl ClusterState {
         self.assignments.remove(id);
         self.histories.remove(id);
         self.forget_drills_of(id);
+        self.forgive(id);
         Ok(Response::Done)
     }
 }

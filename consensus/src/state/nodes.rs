@@ -68,6 +68,9 @@ impl ClusterState {
             (Duty::Stopping, Duty::Active) => {}
             _ => node.duty = duty,
         }
+        if duty == Duty::Stopping {
+            self.forgive_once(id);
+        }
         Ok(Response::Done)
     }
 
@@ -91,6 +94,9 @@ impl ClusterState {
         }
         self.release_all(node, at);
         self.nodes.remove(node);
+        if self.noted_ends.contains(node) {
+            self.noted_ends.remove(node);
+        }
         self.forget_node(node);
         let attempts: Vec<Uuid> =
             self.attempts.iter().filter(|(_, id)| **id == node).map(|(attempt, _)| attempt).collect();

@@ -278,6 +278,7 @@ mod tests {
             error: None,
             bitrate_bps: None,
             patience_ms,
+            exposure: None,
         }
     }
 

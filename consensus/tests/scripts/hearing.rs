@@ -78,6 +78,7 @@ impl Runner for Hearing {
             "heartbeat" => return Ok(format!("{:?}", self.liveness.heartbeat(self.now, first()?, boot, sequence))),
             "refused" => self.liveness.refused(self.now, first()?),
             "leader-changed" => self.liveness.leader_changed(self.now),
+            "ended" => return Ok(format!("{:?}", self.liveness.ended())),
             "verdicts" => return Ok(self.verdicts(&nodes)),
             name => return Err(format!("unknown command {name}").into()),
         }

@@ -1,5 +1,7 @@
 //! Runs scripts about a site: the replicated state, the steward that leads it, and recorders that do what they should unless told otherwise.
 
+mod suspects;
+
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Write, Response};
@@ -52,6 +54,7 @@ pub(crate) struct Site {
     voters: Vec<NodeId>,
     /// What cameras send, in bits per second, where that is measured.
     bitrates: BTreeMap<CameraId, u64>,
+    processes: suspects::Processes,
 }
 
 fn take<T: FromStr>(args: &mut ArgumentConsumer<'_>, key: &str) -> Anyhow<Option<T>>
@@ -197,6 +200,7 @@ impl Site {
             unfit: &self.unfit,
             probes: &self.probes,
             progress: &self.progress,
+            ends: &self.processes.ends,
         }
     }
 
@@ -225,6 +229,8 @@ impl Site {
             let wanted = desired(&self.state, me, &provisionals);
             self.provisionals.insert(me, provisionals);
             // What is reported no more stays known, but for what it does.
+            let stopped = self.running.iter().filter(|(node, camera)| *node == me && !wanted.contains_key(camera));
+            stopped.copied().collect::<Vec<_>>().into_iter().for_each(|(me, camera)| self.end_session(me, camera));
             self.running.retain(|(node, camera)| *node != me || wanted.contains_key(camera));
             let is_gone = |node: NodeId, camera: &CameraId| node == me && !wanted.contains_key(camera);
             let told = self.progress.iter().filter(|((node, camera), _)| is_gone(*node, camera));
@@ -233,7 +239,8 @@ impl Site {
             for (camera, wanted) in wanted {
                 let goes_on = !self.running.insert((me, camera));
                 let broken = self.broken.contains(&(me, camera));
-                let connecting = self.connecting.contains(&(me, camera));
+                let session = if broken { None } else { self.session(me, camera) };
+                let connecting = !broken && (session.is_none() || self.connecting.contains(&(me, camera)));
                 let before = self.progress.get(&(me, camera)).filter(|before| goes_on && before.epoch == wanted.epoch);
                 let (watermark, first_keyframe) =
                     before.map_or((None, None), |before| (before.watermark, before.first_keyframe));
@@ -251,6 +258,7 @@ impl Site {
                     error: broken.then(|| "connection refused".to_owned()),
                     bitrate_bps: self.bitrates.get(&camera).copied(),
                     patience_ms: None,
+                    exposure: session.flatten(),
                 };
                 self.progress.insert(me, progress);
             }
@@ -263,6 +271,7 @@ impl Site {
         for _ in 0..seconds * 4 {
             self.now += Duration::from_millis(250);
             self.record();
+            self.settle();
             let decided = self.decide();
             if !decided.is_empty() {
                 write!(text, "at {:.2} s: {decided}", self.now.as_secs_f64()).unwrap();
@@ -441,6 +450,7 @@ impl Site {
             "delete" => Write::DeleteCamera { camera: next(args)? },
             "hold" => Write::CreateHold { spec: hold_spec(args)? },
             "release" => Write::DeleteHold { hold: next(args)? },
+            "clear" => Write::ClearCameras { cameras: vec![next(args)?] },
             _ => return self.assignment_op(name, args),
         };
         self.write(write)
@@ -561,7 +571,10 @@ impl Runner for Site {
                 format!("{headroom:?}")
             }
             "lacks" => self.lacks(),
-            name => self.state_command(name, args)?,
+            name => match self.process_command(name, args)? {
+                Some(text) => text,
+                None => self.state_command(name, args)?,
+            },
         };
         args.reject_next()?;
         Ok(text)

@@ -45,3 +45,11 @@ pub(super) async fn remove<B: Backend>(
 ) -> Result<StatusCode> {
     app.backend.delete_camera(id).await.map(|()| StatusCode::NO_CONTENT)
 }
+
+/// Of suspicion and quarantine.
+pub(super) async fn release<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+) -> Result<Json<Camera>> {
+    app.backend.release_camera(id).await.map(Json)
+}

@@ -115,6 +115,7 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/retention/remove-future", post(retention::remove_future::<B>))
         .route("/api/v1/cameras", get(cameras::list::<B>).post(cameras::create::<B>))
         .route("/api/v1/cameras/{id}", get(cameras::show::<B>).patch(cameras::change::<B>).delete(cameras::remove::<B>))
+        .route("/api/v1/cameras/{id}/release", post(cameras::release::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
         .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
         .route("/api/v1/drills", get(drills::list::<B>).post(drills::begin::<B>))

@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{
     self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT,
-    Secret, Tls, Transport,
+    Secret, Standing, Tls, Transport,
 };
 use holdfast_consensus::placement::Lack;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -133,9 +133,55 @@ pub struct Camera {
     /// The last that passed or failed; `None` where there was none.
     #[serde(default)]
     pub last_drill: Option<CameraDrill>,
+    /// Why it is not recorded as usual; `None` where it is.
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
     /// What the change that this answers would cost in a failure; only in answers to changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// Processes of several nodes ended while they began to record the camera.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    #[serde(rename = "as")]
+    pub standing: HeldAs,
+    /// When its quarantine ends.
+    pub until: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldAs {
+    /// Two did: it is connected to after all others, one suspect at a time.
+    Suspect,
+    /// A third one did in its turn: it is not recorded until then.
+    Quarantined,
+}
+
+impl HeldAs {
+    pub const ALL: [Self; 2] = [Self::Suspect, Self::Quarantined];
+
+    /// As metrics name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Suspect => "suspect",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+impl HeldBack {
+    /// `None` where the camera is recorded as usual.
+    #[must_use]
+    pub fn of(standing: Standing) -> Option<Self> {
+        match standing {
+            Standing::Usual => None,
+            Standing::Suspect => Some(Self { standing: HeldAs::Suspect, until: None }),
+            Standing::Quarantined { until } => Some(Self { standing: HeldAs::Quarantined, until: Some(until) }),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

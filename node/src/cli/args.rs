@@ -275,6 +275,11 @@ pub(super) enum CameraCommand {
         /// Name or number
         camera: String,
     },
+    /// Record a camera as usual at once that is held back, because processes that recorded it ended
+    Release {
+        /// Name or number
+        camera: String,
+    },
     /// Stop recording a camera and forget it; its footage stays until its class's limits
     Remove {
         /// Name or number
@@ -423,8 +428,8 @@ pub(super) struct GapsArgs {
     #[arg(long)]
     pub(super) camera: Option<String>,
     /// As the table names it: camera_unreachable, camera_protocol, camera_stalled, packets_lost,
-    /// awaits_keyframe, over_budget, node_down, volume_failed, overload, recorder_stopped, damaged,
-    /// unknown
+    /// awaits_keyframe, over_budget, quarantined, node_down, volume_failed, overload,
+    /// recorder_stopped, damaged, unknown
     #[arg(long, value_parser = parse_cause)]
     pub(super) cause: Option<GapCause>,
     /// Name or number of the node that did not record

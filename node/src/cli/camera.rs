@@ -1,4 +1,4 @@
-//! `holdfast camera`: add, edit, list, show, remove.
+//! `holdfast camera`: add, edit, list, show, release, remove.
 
 use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg};
 use super::client::{Api, ApiOptions};
@@ -9,7 +9,7 @@ use super::table::{Table, or_dash, printable};
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Audio, Invalid, Protection, RtspUrl, Transport};
 use holdfast_consensus::placement::Lack;
-use holdfast_control_api::wire::{Camera, CameraPatch, NewCamera, NewSource, Node, NodeRef, SourcePatch};
+use holdfast_control_api::wire::{Camera, CameraPatch, HeldAs, NewCamera, NewSource, Node, NodeRef, SourcePatch};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::collections::BTreeMap;
@@ -32,6 +32,11 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
             let camera = resolve::camera(&api, &camera).await?;
             let names = node_names(&api).await?;
             out.print(&camera, |camera| describe(camera, &names))
+        }
+        CameraCommand::Release { camera } => {
+            let camera = resolve::camera(&api, &camera).await?;
+            api.call(Method::POST, &["cameras", &camera.id.to_string(), "release"], None::<&()>).await?;
+            out.print(&camera, |camera| format!("released camera {} ({})", camera.id, printable(&camera.name)))
         }
         CameraCommand::Remove { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
@@ -218,6 +223,12 @@ fn table(cameras: &[Camera], names: &NodeNames) -> String {
 }
 
 fn state(camera: &Camera) -> &'static str {
+    match (camera.held_back.map(|held| held.standing), camera.recording.state) {
+        (Some(HeldAs::Suspect), Some(RecorderState::Recording)) => return "recording (suspect)",
+        (Some(HeldAs::Suspect), _) => return "SUSPECT",
+        (Some(HeldAs::Quarantined), _) => return "QUARANTINED",
+        (None, _) => {}
+    }
     match (camera.recording.state, camera.recording.waits_for) {
         (None, Some(Lack::Capacity)) => "WAITS FOR CAPACITY",
         (None, Some(Lack::Node)) => "WAITS FOR A NODE",
@@ -257,6 +268,7 @@ fn describe(camera: &Camera, names: &NodeNames) -> String {
         ("state", state(camera).to_owned()),
         ("recorded by", name_of(names, camera.recording.node)),
         ("durable until", or_dash(camera.recording.watermark)),
+        ("held until", or_dash(camera.held_back.and_then(|held| held.until))),
         ("error", or_dash(camera.recording.error.clone())),
     ];
     lines.map(|(key, value)| format!("{key:<14}{}\n", printable(&value))).concat()

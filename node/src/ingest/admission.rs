@@ -1,5 +1,6 @@
 //! Bounds how many cameras are connected to at once, the highest priority first (DESIGN rules 3 and 10).
 
+use super::turns::Turns;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -9,7 +10,10 @@ pub const CONNECTING_MAX: usize = 32;
 
 /// Cheap to clone; all clones share the same bound.
 #[derive(Clone, Debug)]
-pub struct Admission(Arc<Mutex<Queue>>);
+pub struct Admission {
+    queue: Arc<Mutex<Queue>>,
+    turns: Turns,
+}
 
 /// The right to open a connection; given back when dropped.
 #[derive(Debug)]
@@ -34,17 +38,24 @@ impl Admission {
     #[must_use]
     pub fn new(at_once_max: usize) -> Self {
         let free = at_once_max.max(1);
-        Self(Arc::new(Mutex::new(Queue { free, arrivals: 0, waiting: BinaryHeap::new() })))
+        let queue = Arc::new(Mutex::new(Queue { free, arrivals: 0, waiting: BinaryHeap::new() }));
+        Self { queue, turns: Turns::default() }
+    }
+
+    /// Of suspects, who ask for a turn first.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Waits for a turn. The wait is bounded by those ahead, each of whom holds a permit for no longer than a session's opening deadlines;
     /// dropping the future gives the turn up. Waiters are as many as recorders, so the queue is bounded by the assignments.
     pub async fn admit(&self, priority: u8) -> Permit {
         let turn = {
-            let mut queue = lock(&self.0);
+            let mut queue = lock(&self.queue);
             if queue.free > 0 {
                 queue.free -= 1;
-                return Permit(Arc::clone(&self.0));
+                return Permit(Arc::clone(&self.queue));
             }
             let (admit, turn) = oneshot::channel();
             queue.arrivals += 1;

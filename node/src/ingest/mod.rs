@@ -16,4 +16,5 @@ mod rtsp;
 pub mod runtime;
 pub mod session;
 mod tracks;
+pub mod turns;
 pub mod wall;

@@ -2,7 +2,7 @@
 
 use super::status::Identity;
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::model::{Assignment, Source};
+use holdfast_consensus::model::{Assignment, Source, Standing};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
@@ -19,6 +19,8 @@ pub struct DesiredRecording {
     pub retention_class: String,
     /// 0 to 255; the highest is started first.
     pub priority: u8,
+    /// Whether processes that recorded it ended.
+    pub standing: Standing,
 }
 
 impl DesiredRecording {
@@ -30,7 +32,11 @@ impl DesiredRecording {
 
 /// The recorders to run, with what they need to know of their cameras.
 #[must_use]
-pub fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -> BTreeMap<CameraId, DesiredRecording> {
+pub fn recordings(
+    state: &ClusterState,
+    desired: &BTreeMap<CameraId, Desired>,
+    standings: &BTreeMap<CameraId, Standing>,
+) -> BTreeMap<CameraId, DesiredRecording> {
     let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
     known
         .map(|(camera, desired)| {
@@ -41,6 +47,7 @@ pub fn recordings(state: &ClusterState, desired: &BTreeMap<CameraId, Desired>) -
                 source: camera.spec.source.clone(),
                 retention_class: camera.spec.retention_class.to_string(),
                 priority: camera.spec.priority,
+                standing: standings.get(&camera.id).copied().unwrap_or_default(),
             };
             (camera.id, recording)
         })
@@ -104,7 +111,8 @@ pub enum Action {
     Forget(CameraId),
 }
 
-/// The actions, in the order to take them: what costs nothing first, then starts by priority, stops last (make before break).
+/// The actions, in the order to take them: what costs nothing first, then starts by priority, those that are held back after the others, stops last
+/// (make before break).
 #[must_use]
 pub fn reconcile(desired: &BTreeMap<CameraId, DesiredRecording>, running: &BTreeMap<CameraId, Running>) -> Vec<Action> {
     let mut actions: Vec<_> = desired.iter().filter_map(|(id, want)| for_desired(*id, want, running.get(id))).collect();
@@ -134,7 +142,10 @@ fn for_unwanted(id: CameraId, phase: Phase) -> Option<Action> {
     }
 }
 
-fn order(action: Action, desired: &BTreeMap<CameraId, DesiredRecording>) -> (u8, std::cmp::Reverse<u8>, CameraId) {
+fn order(
+    action: Action,
+    desired: &BTreeMap<CameraId, DesiredRecording>,
+) -> (u8, bool, std::cmp::Reverse<u8>, CameraId) {
     let (step, id) = match action {
         Action::Update(id) => (0, id),
         Action::Start(id) => (1, id),
@@ -142,7 +153,8 @@ fn order(action: Action, desired: &BTreeMap<CameraId, DesiredRecording>) -> (u8,
         Action::Forget(id) => (3, id),
     };
     let priority = desired.get(&id).map_or(0, |want| want.priority);
-    (step, std::cmp::Reverse(priority), id)
+    let is_held_back = desired.get(&id).is_some_and(|want| want.standing != Standing::Usual);
+    (step, is_held_back, std::cmp::Reverse(priority), id)
 }
 
 #[cfg(test)]
@@ -159,6 +171,7 @@ mod tests {
             source: Source::new(&url).unwrap(),
             retention_class: "default".to_owned(),
             priority,
+            standing: Standing::Usual,
         }
     }
 
@@ -172,6 +185,14 @@ mod tests {
         let is = BTreeMap::from([(CameraId(3), running(Phase::Running, want(1, 3, 255)))]);
         let actions = reconcile(&desired, &is);
         assert_eq!(actions, [Action::Start(CameraId(2)), Action::Start(CameraId(1)), Action::Stop(CameraId(3))]);
+    }
+
+    #[test]
+    fn who_is_held_back_starts_after_all_others() {
+        let suspect = DesiredRecording { standing: Standing::Suspect, ..want(1, 1, 255) };
+        let desired = BTreeMap::from([(CameraId(1), suspect), (CameraId(2), want(1, 2, 0))]);
+        let starts = reconcile(&desired, &BTreeMap::new());
+        assert_eq!(starts, [Action::Start(CameraId(2)), Action::Start(CameraId(1))]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::ingest::clock::HONEST_PPB;
 use crate::ingest::codec::Fault;
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::heartbeat::{Exposure, RecorderState};
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -108,6 +108,8 @@ pub struct Status {
     pub clock_rate_ppb: Option<i64>,
     /// How long it may make no progress beyond the usual: its camera sends rarely, or is left alone because it sent too much.
     pub patience: Option<Duration>,
+    /// Why the end of this process might be its camera's doing.
+    pub exposure: Option<Exposure>,
 }
 
 /// The shared side of [`Status`]: one writer, any readers.
@@ -131,6 +133,7 @@ struct Told {
     accounted_until: Option<Timestamp>,
     clock_rate_ppb: Option<i64>,
     patience: Option<Duration>,
+    exposure: Option<Exposure>,
 }
 
 impl StatusCell {
@@ -145,6 +148,7 @@ impl StatusCell {
             accounted_until: None,
             clock_rate_ppb: None,
             patience: None,
+            exposure: None,
         };
         Self { camera, stream, counters: Counters::default(), faults: FaultCounters::default(), told: Mutex::new(told) }
     }
@@ -169,6 +173,7 @@ impl StatusCell {
             faults: self.faults.occurred().collect(),
             clock_rate_ppb: told.clock_rate_ppb,
             patience: told.patience,
+            exposure: told.exposure,
         }
     }
 
@@ -235,6 +240,10 @@ impl StatusCell {
     /// Nothing may come for so much longer than usual.
     pub fn set_patience(&self, patience: Option<Duration>) {
         self.told().patience = patience;
+    }
+
+    pub fn set_exposure(&self, exposure: Option<Exposure>) {
+        self.told().exposure = exposure;
     }
 
     /// A session is open and sends nothing that can be recorded yet; why.

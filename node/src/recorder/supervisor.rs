@@ -202,6 +202,7 @@ impl Supervisor {
             source: want.source.clone(),
             retention_class: want.retention_class.clone(),
             priority: want.priority,
+            standing: want.standing,
             identity: want.identity(),
             before,
         };
@@ -293,6 +294,7 @@ impl Entry {
             if want.priority != self.running.with.priority {
                 handle.set_priority(want.priority);
             }
+            handle.set_standing(want.standing);
         }
         self.running.with = want;
     }

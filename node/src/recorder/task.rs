@@ -2,7 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
+mod held;
+
 use super::chunker::Limits;
+use super::contact::Contact;
 use super::mux::Mux;
 use super::pipeline::{Before, Context, Now, Pipeline};
 use super::sink::RecordSink;
@@ -12,8 +15,10 @@ use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::ingest::error::SessionError;
 use crate::ingest::runtime::{self, Carrier, IngestHandle, Lane};
 use crate::ingest::session::{CameraMemory, Deadlines, Session};
+use crate::ingest::turns::{Newcomer, TURN, Turn};
 use crate::ingest::wall::WallTrust;
-use holdfast_consensus::model::{Source, Transport};
+use holdfast_consensus::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
+use holdfast_consensus::model::{Source, Standing, Transport};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
@@ -35,17 +40,23 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// A camera that was left alone for its budget is given this long after its next attempt to show that it keeps it.
 const LEFT_ALONE_MARGIN: Duration = Duration::from_secs(10);
 
+/// Heartbeats have said by then that a suspect has its turn, should its process end at once.
+const ANNOUNCED_AFTER: Duration = HEARTBEAT_INTERVAL.saturating_mul(2);
+
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub limits: Limits,
     pub deadlines: Deadlines,
     /// How often a recorder looks for idle chunks and due pieces of the gap ledger.
     pub housekeeping: Duration,
+    /// How long a suspect must record to have proven itself.
+    pub turn: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits::default(), deadlines: Deadlines::default(), housekeeping: Duration::from_millis(200) }
+        let (limits, deadlines) = (Limits::default(), Deadlines::default());
+        Self { limits, deadlines, housekeeping: Duration::from_millis(200), turn: TURN }
     }
 }
 
@@ -59,6 +70,7 @@ pub struct Config {
     pub retention_class: String,
     /// 0 to 255; the highest connects first.
     pub priority: u8,
+    pub standing: Standing,
     pub identity: Identity,
     pub before: Before,
 }
@@ -86,6 +98,7 @@ pub struct RecorderHandle {
 struct Control {
     identity: Identity,
     priority: u8,
+    standing: Standing,
     stop: bool,
 }
 
@@ -105,6 +118,10 @@ struct Recorder {
     logged: Option<&'static str>,
     /// As the status has it.
     patience: Option<Duration>,
+    /// Until the first attempt to connect is over.
+    newcomer: Option<Newcomer>,
+    /// How long a suspect must record to have proven itself.
+    turn: Duration,
     keeper: Keeper,
 }
 
@@ -113,6 +130,10 @@ struct Keeper {
     pipeline: Pipeline,
     control: watch::Receiver<Control>,
     housekeeping: Interval,
+    contact: Contact,
+    status: Arc<StatusCell>,
+    /// As the status has it.
+    exposure: Option<Exposure>,
 }
 
 /// The recorder was told to stop.
@@ -129,14 +150,18 @@ pub fn start(
 ) -> Result<(RecorderHandle, JoinHandle<()>), runtime::Error> {
     let status = Arc::new(StatusCell::new(config.camera, config.stream, config.identity));
     status.resume(config.before.recorded_until);
-    let initial = Control { identity: config.identity, priority: config.priority, stop: false };
+    let Config { identity, priority, standing, .. } = config;
+    let initial = Control { identity, priority, standing, stop: false };
     let (sender, control) = watch::channel(initial);
     let handle = RecorderHandle { control: Arc::new(sender), status: Arc::clone(&status) };
     let (task_services, options) = (services.clone(), *options);
     let carrier = if config.source.transport == Transport::Udp { Carrier::Udp } else { Carrier::Tcp };
     let ingest = services.ingest.clone();
+    // Counted before any suspect that is started after it can look.
+    let newcomer = (standing == Standing::Usual).then(|| services.admission.turns().newcomer());
     let make = move |lane| async move {
-        let recorder = Recorder::new(config, task_services, options, lane, carrier, control, status);
+        let mut recorder = Recorder::new(config, task_services, options, lane, carrier, control, status);
+        recorder.newcomer = newcomer;
         if let Some(recorder) = recorder.run().await {
             go_on_over_udp(recorder, &ingest).await;
         }
@@ -168,6 +193,11 @@ impl RecorderHandle {
     /// Counts when the recorder connects the next time.
     pub fn set_priority(&self, priority: u8) {
         self.control.send_modify(|control| control.priority = priority);
+    }
+
+    /// Counts when the recorder connects the next time, or at once where it waits to.
+    pub fn set_standing(&self, standing: Standing) {
+        self.control.send_if_modified(|control| std::mem::replace(&mut control.standing, standing) != standing);
     }
 
     /// Hands over the last chunk and tears down the session; the task's end tells when that is done.
@@ -212,12 +242,21 @@ impl Recorder {
             has_switched: false,
             admission: services.admission,
             totals: services.totals,
-            status,
+            status: Arc::clone(&status),
             backoff: Backoff::default(),
             memory: CameraMemory::default(),
             logged: None,
             patience: None,
-            keeper: Keeper { pipeline, control, housekeeping: every(options.housekeeping) },
+            newcomer: None,
+            turn: options.turn,
+            keeper: Keeper {
+                pipeline,
+                control,
+                housekeeping: every(options.housekeeping),
+                contact: Contact::default(),
+                status,
+                exposure: None,
+            },
         }
     }
 
@@ -243,9 +282,13 @@ impl Recorder {
 
     /// One session and the pause after it.
     async fn attempt(&mut self) -> Result<(), Stopped> {
-        let error = match self.open().await? {
-            Ok(session) => self.play(session).await?,
-            Err(error) => error,
+        let turn = self.wait_for_turn().await?;
+        let error = match self.open(turn.is_some()).await? {
+            Ok(session) => self.play(session, turn).await?,
+            Err(error) => {
+                drop(turn);
+                error
+            }
         };
         let is_refused = matches!(error, SessionError::TransportRefused(_));
         if is_refused && self.source.transport == Transport::Auto && !std::mem::replace(&mut self.has_switched, true) {
@@ -257,17 +300,29 @@ impl Recorder {
     }
 
     /// A fresh session.
-    async fn open(&mut self) -> Result<Result<Session, SessionError>, Stopped> {
-        let priority = self.keeper.control.borrow().priority;
+    async fn open(&mut self, in_turn: bool) -> Result<Result<Session, SessionError>, Stopped> {
+        let priority = if in_turn { 0 } else { self.keeper.control.borrow().priority };
         let _permit = self.keeper.until(self.admission.admit(priority)).await?;
+        self.keeper.contact.opens(in_turn);
+        self.keeper.expose();
+        if in_turn {
+            self.keeper.until(tokio::time::sleep(ANNOUNCED_AFTER)).await?;
+        }
         if self.backoff.failures() <= AT_ONCE_FAILURES_MAX {
             self.lane.wake_at_once(AT_ONCE);
         }
-        self.keeper.until(Session::open(&self.source, self.deadlines, &self.memory)).await
+        let opened = self.keeper.until(Session::open(&self.source, self.deadlines, &self.memory)).await?;
+        match &opened {
+            Ok(_) => self.keeper.contact.opened(Instant::now()),
+            Err(_) => self.keeper.contact.failed(),
+        }
+        self.keeper.expose();
+        self.newcomer = None;
+        Ok(opened)
     }
 
     /// Records until the session fails.
-    async fn play(&mut self, mut session: Session) -> Result<SessionError, Stopped> {
+    async fn play(&mut self, mut session: Session, mut turn: Option<Turn>) -> Result<SessionError, Stopped> {
         let began = Instant::now();
         self.count(|counters| &counters.sessions);
         self.status.connected();
@@ -276,6 +331,9 @@ impl Recorder {
             match self.keeper.until(session.next()).await {
                 Ok(Ok(item)) => {
                     self.note(&mut session);
+                    if turn.is_some() {
+                        turn = self.keep_turn(turn, began);
+                    }
                     if let Err(error) = self.keeper.pipeline.item(item) {
                         break error;
                     }
@@ -290,6 +348,7 @@ impl Recorder {
             }
         };
         self.note(&mut session);
+        self.keeper.contact.turn_is_over();
         if self.keeper.pipeline.is_recording() {
             self.backoff.reset();
         }
@@ -354,12 +413,23 @@ impl Keeper {
                 biased;
                 // Before what looks at how long nothing came.
                 output = &mut future => return Ok(output),
-                _ = self.housekeeping.tick() => self.pipeline.tick(now()),
+                _ = self.housekeeping.tick() => {
+                    self.expose();
+                    self.pipeline.tick(now());
+                }
                 changed = self.control.changed() => {
                     changed.map_err(|_| Stopped)?;
                     self.obey()?;
                 }
             }
+        }
+    }
+
+    /// Has heartbeats tell what the session exposes this process to.
+    fn expose(&mut self) {
+        let exposure = self.contact.exposure(Instant::now());
+        if std::mem::replace(&mut self.exposure, exposure) != exposure {
+            self.status.set_exposure(exposure);
         }
     }
 

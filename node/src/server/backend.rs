@@ -252,6 +252,11 @@ impl Backend for NodeBackend {
         self.write(Command::DeleteCamera { camera: id }).await.map(drop)
     }
 
+    async fn release_camera(&self, id: CameraId) -> Result<wire::Camera> {
+        self.write(Command::ClearCameras { cameras: vec![id] }).await?;
+        self.camera(id).await
+    }
+
     async fn holds(&self) -> Result<Vec<wire::Hold>> {
         let state = self.member()?.consensus.state();
         Ok(state.holds.values().map(wire_views::hold).collect())

@@ -9,7 +9,7 @@ use crate::recorder::reconcile::{DesiredRecording, recordings};
 use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat};
-use holdfast_consensus::model::Actor;
+use holdfast_consensus::model::{Actor, Standing};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -48,6 +48,7 @@ pub(crate) struct Drive {
     last_desired: BTreeMap<CameraId, Desired>,
     /// The state that the log was written from last.
     logged: Arc<ClusterState>,
+    last_standings: BTreeMap<CameraId, Standing>,
     peers: Vec<(NodeId, String)>,
     sequence: u64,
 }
@@ -70,6 +71,7 @@ impl Drive {
             proposed,
             last_desired: BTreeMap::new(),
             logged: Arc::default(),
+            last_standings: BTreeMap::new(),
             peers: Vec::new(),
             sequence: 0,
         }
@@ -152,12 +154,17 @@ impl Drive {
     }
 
     fn carry_out(&mut self, decision: Decision, wall: Timestamp) {
+        let mut has_changed = false;
         if let Some(sight) = decision.sight {
+            if sight.standings != self.last_standings {
+                self.last_standings = sight.standings.clone();
+                has_changed = true;
+            }
             self.options.sight.send_replace(sight);
         }
-        if let Some(desired) = decision.desired.filter(|desired| *desired != self.last_desired) {
+        if let Some(desired) = decision.desired.filter(|desired| has_changed || *desired != self.last_desired) {
             let state = self.state.borrow().clone();
-            self.options.desired.send_replace(recordings(&state, &desired));
+            self.options.desired.send_replace(recordings(&state, &desired, &self.last_standings));
             self.last_desired = desired;
         }
         // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the drive.

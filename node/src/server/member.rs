@@ -11,7 +11,7 @@ use super::headroom;
 use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
-use super::pilot::{Own, Sight};
+use super::pilot::{Own, Sight, TICK};
 use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
 use super::retention;
@@ -27,11 +27,12 @@ use crate::ingest::wall::WallTrust;
 use crate::link::{EVENTS_MAX, Links, LinksOptions, Outgoing, heartbeat_routes};
 use crate::recorder::accounts::Accounts;
 use crate::recorder::chunker::Limits;
+use crate::recorder::status::Status;
 use crate::recorder::supervisor::{self, Supervisor, SupervisorHandle};
 use crate::recorder::{status, task};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::headroom::Headroom;
-use holdfast_consensus::heartbeat::{Audience, Heartbeat, RecorderState};
+use holdfast_consensus::heartbeat::{Audience, Exposure, HEARTBEAT_INTERVAL, Heartbeat, RecorderState};
 use holdfast_consensus::model::{Actor, Duty, Invalid, Node, NodeSpec, Role, Secret};
 use holdfast_consensus::peer::PeerClient;
 use holdfast_consensus::state::ClusterState;
@@ -149,7 +150,8 @@ impl Member {
         });
         let probes = Probes::default();
         let probing = probes.clone().run(identity.node, clock, consensus.subscribe(), sight_seen.clone());
-        let own = look_at_self(supervisor.clone(), volumes.clone(), probes);
+        let (stopping, stops) = watch::channel(false);
+        let own = look_at_self(supervisor.clone(), volumes.clone(), probes, stops.clone());
         let drive = Drive::new(drive::Options {
             me: identity.node,
             clock,
@@ -177,7 +179,6 @@ impl Member {
         let peer_routes =
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
         let (breaking, broken) = watch::channel(None);
-        let (stopping, stops) = watch::channel(false);
         let holds = tell_holds(consensus.clone(), volumes.clone(), (identity.node, clock), spec.clone());
         let duty = report_for_duty(consensus.clone(), (identity.node, clock), spec, stops);
         let certainty = certainty::keep(consensus.clone(), view.clone(), supervisor.clone(), (clock, wall));
@@ -227,6 +228,7 @@ impl Member {
         self.stopping.send_replace(true);
         if hand_over {
             self.hand_over().await;
+            self.announce().await;
             // What cameras sent before the stop has arrived, but lanes look for it only once a tick.
             sleep(self.last_look).await;
         }
@@ -250,6 +252,15 @@ impl Member {
             Err(_) => tracing::warn!(
                 "some cameras were not taken over within {HANDOVER_MAX:?}; their recording will have a gap"
             ),
+        }
+    }
+
+    /// Waits until heartbeats have announced the stop, where the cluster's state does not: others would take it for a crash.
+    async fn announce(&self) {
+        let state = self.consensus.state();
+        let is_known = state.nodes.get(self.identity.node).is_some_and(|node| node.duty != Duty::Active);
+        if state.nodes.len() > 1 && !is_known {
+            sleep(HEARTBEAT_INTERVAL + TICK).await;
         }
     }
 
@@ -338,9 +349,23 @@ fn first_heartbeat(from: NodeId, clock: Clock) -> Outgoing {
     Outgoing { heartbeat, audience: Audience::default() }
 }
 
-fn look_at_self(supervisor: SupervisorHandle, volumes: Volumes, probes: Probes) -> LookAtSelf {
+fn look_at_self(
+    supervisor: SupervisorHandle,
+    volumes: Volumes,
+    probes: Probes,
+    stopping: watch::Receiver<bool>,
+) -> LookAtSelf {
     Arc::new(move || Own {
-        recorders: supervisor.statuses().into_iter().map(|status| volumes.progress(status)).collect(),
+        recorders: supervisor
+            .statuses()
+            .into_iter()
+            // No camera is to blame for the end of a process that stops, nor proven by it.
+            .map(|status| match status.exposure {
+                Some(_) if *stopping.borrow() => Status { exposure: Some(Exposure::Proven), ..status },
+                _ => status,
+            })
+            .map(|status| volumes.progress(status))
+            .collect(),
         writable: volumes.writable().is_ok(),
         probes: probes.known(),
         vouches: volumes.time().may_vouch,

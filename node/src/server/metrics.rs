@@ -13,7 +13,7 @@ use crate::ingest::clock::HONEST_PPB;
 use crate::recorder::status::Counts;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Outcome;
-use holdfast_control_api::wire::Mode;
+use holdfast_control_api::wire::{HeldBack, Mode};
 use holdfast_storage::Stats;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::disk::IoMode;
@@ -56,6 +56,7 @@ impl Collector for NodeCollector {
                 recorders(member),
                 totals(member),
                 faults(member),
+                held_back(member),
                 gaps(member),
                 clocks(member),
                 lags(member, now),
@@ -184,6 +185,18 @@ fn faults(member: &Member) -> Families {
         }
     }
     Ok(counter.collect())
+}
+
+fn held_back(member: &Member) -> Families {
+    let help =
+        "1 for each camera that is not recorded as usual, because processes that recorded it ended (docs/cameras.md).";
+    let gauge = IntGaugeVec::new(Opts::new("holdfast_camera_held_back_info", help), &["camera", "as"])?;
+    for (camera, standing) in &member.sight.borrow().standings {
+        if let Some(held) = HeldBack::of(*standing) {
+            gauge.with_label_values(&[camera.to_string().as_str(), held.standing.name()]).set(1);
+        }
+    }
+    Ok(gauge.collect())
 }
 
 fn clocks(member: &Member) -> Families {

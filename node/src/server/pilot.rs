@@ -10,9 +10,11 @@ use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
 use holdfast_consensus::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict, Why};
+use holdfast_consensus::model::Standing;
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
+use holdfast_consensus::suspects::{self, Ends, Witness};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +42,8 @@ pub struct Sight {
     pub unfit: BTreeSet<NodeId>,
     /// Nodes whose clocks agree with what they knew before they started.
     pub vouching: BTreeSet<NodeId>,
+    /// Cameras that are not recorded as usual, because processes that recorded them ended.
+    pub standings: BTreeMap<CameraId, Standing>,
 }
 
 impl Sight {
@@ -111,6 +115,8 @@ pub struct Pilot {
     sight: Sight,
     clocks: Clocks,
     probes: BTreeMap<(NodeId, CameraId), bool>,
+    /// The ends of processes that this node saw.
+    ends: Ends,
 }
 
 impl Pilot {
@@ -127,6 +133,7 @@ impl Pilot {
             sight: Sight::default(),
             clocks: Clocks::default(),
             probes: BTreeMap::new(),
+            ends: Ends::default(),
         }
     }
 
@@ -137,12 +144,14 @@ impl Pilot {
         self.liveness.tick(now);
         let is_routine = matches!(event, Event::Link(_) | Event::Proposed);
         let was_leading = self.steward.is_some();
-        self.take_in(event, now);
+        self.take_in(event, now, wall);
         let is_urgent = !was_leading && self.steward.is_some();
         let fell_or_rose = self.look(now);
+        self.witness(wall);
         if is_routine && !fell_or_rose {
             return Decision::default();
         }
+        self.judge(wall);
         let (verdicts, progress) = (&self.sight.verdicts, &self.sight.progress);
         self.provisionals.observe(&self.state, &View { me: self.me, now, wall, verdicts, progress });
         Decision {
@@ -152,11 +161,11 @@ impl Pilot {
         }
     }
 
-    fn take_in(&mut self, event: Event, now: Duration) {
+    fn take_in(&mut self, event: Event, now: Duration, wall: Timestamp) {
         match event {
             Event::State(state) => self.enter(state),
             Event::Leadership(leadership) => self.follow(leadership, now),
-            Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now),
+            Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now, wall),
             Event::Link(LinkEvent::Refused(node)) => self.liveness.refused(now, node),
             Event::Link(LinkEvent::Answered(node, sample)) => self.compare_clocks(node, sample),
             Event::Tick(own) => {
@@ -222,7 +231,7 @@ impl Pilot {
         }
     }
 
-    fn hear(&mut self, heartbeat: Heartbeat, now: Duration) {
+    fn hear(&mut self, heartbeat: Heartbeat, now: Duration, wall: Timestamp) {
         if !self.state.nodes.contains(heartbeat.from) {
             return;
         }
@@ -231,9 +240,11 @@ impl Pilot {
             Seen::First | Seen::Usual => {}
             Seen::Returned | Seen::Restarted => {
                 self.clocks.forget(heartbeat.from);
-                tracing::info!("{} is back", self.name_of(heartbeat.from));
+                tracing::info!("{} is back", self.node_name(heartbeat.from));
             }
         }
+        // Before the reports of the next process take the place of those of the last one.
+        self.witness(wall);
         self.note_probes(heartbeat.from, &heartbeat.probes);
         self.note_fitness(heartbeat.from, heartbeat.writable);
         if heartbeat.vouches {
@@ -242,6 +253,43 @@ impl Pilot {
             self.sight.vouching.remove(&heartbeat.from);
         }
         self.sight.progress.report(heartbeat.from, heartbeat.recorders);
+    }
+
+    /// Takes in which processes have ended, with what they reported last.
+    fn witness(&mut self, at: Timestamp) {
+        let ended = self.liveness.ended();
+        let hears_all = self.leadership.voters.contains(&self.me);
+        let Sight { verdicts, progress, .. } = &self.sight;
+        self.ends.observe(&ended, Witness { state: &self.state, verdicts, progress, hears_all, at });
+    }
+
+    /// Which cameras are held back, by what the cluster knows and what this node saw.
+    fn judge(&mut self, wall: Timestamp) {
+        self.ends.settle(&self.sight.verdicts, &self.sight.progress);
+        let standings = suspects::standings(&self.state, &self.ends, wall);
+        for (camera, standing) in &standings {
+            if self.sight.standings.get(camera) != Some(standing) {
+                let name = self.camera_name(*camera);
+                match standing {
+                    Standing::Quarantined { until } => tracing::error!(
+                        %camera, name, %until,
+                        "three processes ended while they began to record a camera: it is in quarantine; correct its source, or try it at once with `holdfast camera release`"
+                    ),
+                    Standing::Suspect | Standing::Usual => tracing::warn!(
+                        %camera, name,
+                        "two nodes' processes ended while they began to record a camera: it is a suspect, and connected to after all others"
+                    ),
+                }
+            }
+        }
+        for camera in self.sight.standings.keys().filter(|camera| !standings.contains_key(camera)) {
+            tracing::info!(%camera, name = self.camera_name(*camera), "a camera is no suspect any more");
+        }
+        self.sight.standings = standings;
+    }
+
+    fn camera_name(&self, camera: CameraId) -> String {
+        self.state.cameras.get(camera).map_or_else(String::new, |camera| camera.spec.name.to_string())
     }
 
     /// Asks for everyone's verdict; tells whether one changed.
@@ -254,10 +302,13 @@ impl Pilot {
             let was_suspect = self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect());
             match verdict {
                 Verdict::Suspect { why: Why::Refused, .. } if !was_suspect => {
-                    tracing::warn!("{} has no process any more: its machine refuses connections", self.name_of(*node));
+                    tracing::warn!(
+                        "{} has no process any more: its machine refuses connections",
+                        self.node_name(*node)
+                    );
                 }
                 Verdict::Suspect { why: Why::Silence, .. } if !was_suspect => {
-                    tracing::warn!("{} is silent", self.name_of(*node));
+                    tracing::warn!("{} is silent", self.node_name(*node));
                 }
                 Verdict::Suspect { .. } | Verdict::Alive | Verdict::Unknown => {}
             }
@@ -266,7 +317,7 @@ impl Pilot {
         true
     }
 
-    fn name_of(&self, node: NodeId) -> String {
+    fn node_name(&self, node: NodeId) -> String {
         self.state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
     }
 
@@ -276,7 +327,8 @@ impl Pilot {
         self.stewarded_at = now;
         let Sight { verdicts, progress, unfit, .. } = &self.sight;
         let (voters, probes) = (&self.leadership.voters, &self.probes);
-        let input = Input { now: wall, uptime: now, state: &self.state, verdicts, voters, unfit, probes, progress };
+        let (now, uptime, state, ends) = (wall, now, &self.state, &self.ends);
+        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress, ends };
         let proposals = steward.decide(&input);
         self.proposing = !proposals.is_empty();
         proposals

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub(crate) struct GapTotals {
     /// Indexed by what the cause is stored as, in microseconds.
-    micros: [AtomicU64; GapCause::OverBudget as usize + 1],
+    micros: [AtomicU64; GapCause::Quarantined as usize + 1],
 }
 
 impl GapTotals {

@@ -141,6 +141,7 @@ pub(crate) fn camera(
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
         last_drill: state.drills.results.get(camera.id).map(drills::result),
+        held_back: sight.standings.get(&camera.id).copied().and_then(wire::HeldBack::of),
         warnings: Vec::new(),
     }
 }
@@ -236,6 +237,7 @@ mod tests {
             error: None,
             bitrate_bps: None,
             patience_ms: None,
+            exposure: None,
         }
     }
 

@@ -170,6 +170,7 @@ impl State {
             node_labels: Default::default(),
             preferred_node: None,
             last_drill: None,
+            held_back: None,
             warnings: Vec::new(),
             assignment: wire::Assignment {
                 epoch: Epoch(1),
@@ -369,6 +370,10 @@ impl Backend for Fake {
             state.cameras.remove(&id).map(|_| ()).ok_or_else(|| ApiError::not_found(format!("camera {id}")))
         })
         .await
+    }
+
+    async fn release_camera(&self, id: CameraId) -> Result<wire::Camera> {
+        self.write(|state| state.camera(id)).await
     }
 
     async fn holds(&self) -> Result<Vec<wire::Hold>> {

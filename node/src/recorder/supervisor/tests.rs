@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests run in real time")]
 
+mod held;
+
 use super::*;
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::media::TrackParameters;
@@ -13,7 +15,7 @@ use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
 use crate::recorder::sink::RecordSink;
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::Source;
+use holdfast_consensus::model::{Source, Standing};
 use holdfast_storage::ids::{Epoch, Rank, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::AtomicBool;
@@ -28,6 +30,10 @@ struct Site {
 }
 
 fn site(mux: Arc<dyn Mux>) -> Site {
+    site_with(mux, task::Options::default().deadlines.describe)
+}
+
+fn site_with(mux: Arc<dyn Mux>, describe: Duration) -> Site {
     let options = runtime::Options { tick: Duration::from_millis(10), tcp_lanes: 1 };
     let ingest = IngestRuntime::start(options).unwrap();
     let sink = Arc::new(MemorySink::default());
@@ -41,6 +47,8 @@ fn site(mux: Arc<dyn Mux>) -> Site {
     };
     let mut recorder = task::Options::default();
     recorder.deadlines.stall = Duration::from_millis(500);
+    recorder.deadlines.describe = describe;
+    recorder.turn = Duration::from_millis(300);
     let options = Options { node: NodeId(1), recorder, shutdown_deadline: Duration::from_secs(5) };
     let (desired, watched) = watch::channel(Desired::new());
     let (supervisor, handle) = Supervisor::new(options, services, watched);
@@ -56,6 +64,7 @@ fn want(camera: &ScriptedCamera, epoch: u64) -> DesiredRecording {
         source: Source::new(&camera.url()).unwrap(),
         retention_class: "default".to_owned(),
         priority: 100,
+        standing: Standing::Usual,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a node decides, event by event.
 
+mod suspects;
+
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp};
 use holdfast_consensus::heartbeat::RecorderState;
@@ -39,6 +41,7 @@ fn heartbeat(from: u64, ms: u64) -> Event {
         error: None,
         bitrate_bps: None,
         patience_ms: None,
+        exposure: None,
     }];
     let recorders = if from == 2 { recorders } else { Vec::new() };
     Event::Link(LinkEvent::Heartbeat(Heartbeat {

@@ -91,7 +91,9 @@ impl Schedule {
         self.asked.retain(|camera, _| mine.contains_key(camera));
         let mut due = Vec::new();
         for (camera, assignment) in mine {
-            let need = self.need(now, camera, assignment, sight);
+            // To ask it may be what ends a process.
+            let is_held_back = sight.standings.contains_key(&camera);
+            let need = if is_held_back { Need::Nothing } else { self.need(now, camera, assignment, sight) };
             let revision = state.cameras.get(camera).map(|known| known.revision);
             let Some(revision) = revision.filter(|_| need != Need::Nothing) else {
                 self.asked.remove(&camera);

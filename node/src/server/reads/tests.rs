@@ -105,6 +105,7 @@ fn progress() -> Progress {
         error: None,
         bitrate_bps: Some(4_000_000),
         patience_ms: None,
+        exposure: None,
     }
 }
 

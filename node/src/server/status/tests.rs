@@ -85,6 +85,7 @@ impl Site {
             error: error.map(str::to_owned),
             bitrate_bps: None,
             patience_ms: None,
+            exposure: None,
         };
         self.sight.progress.extend([((node, camera), report)]);
     }

@@ -122,6 +122,7 @@ impl Volumes {
             error: trouble.or(status.error),
             bitrate_bps: lock(&self.inner.homes).get(status.camera).and_then(Home::measured_bitrate_bps),
             patience_ms: status.patience.map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
+            exposure: status.exposure,
         }
     }
 

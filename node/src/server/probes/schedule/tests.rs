@@ -42,6 +42,7 @@ fn sight(recorder: RecorderState, watermark: i64) -> Sight {
         error: None,
         bitrate_bps: None,
         patience_ms: None,
+        exposure: None,
     };
     Sight {
         verdicts: [(OWNER, Verdict::Alive)].into(),
