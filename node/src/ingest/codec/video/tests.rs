@@ -4,7 +4,7 @@ use super::*;
 use crate::ingest::codec::Arrival;
 use crate::ingest::media::TrackParameters;
 use VideoCodec::{H264, H265};
-use holdfast_storage::chunk::AccessPoint;
+use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 
@@ -394,7 +394,7 @@ fn an_access_unit_above_the_bound_is_left_out() {
     stream.frame(0, &[SPS, PPS, IDR]);
     let body = vec![0x55; 60_000];
     stream.packet(FRAME, false, 0, P);
-    for _ in 0..400 {
+    for _ in 0..=FRAME_BYTES_MAX / body.len() {
         stream.packet(FRAME, false, 0, &[&P_2[..3], &body].concat());
     }
     stream.packet(FRAME, true, 0, P_2);
