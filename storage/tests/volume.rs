@@ -4,7 +4,7 @@
 
 mod support;
 
-use holdfast_storage::chunk::{Chunk, FRAME_BYTES_MAX, InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, FRAME_BYTES_MAX, InitId, Record};
 use holdfast_storage::disk::{IoChoice, IoMode};
 use holdfast_storage::format::RECORD_PAYLOAD_BYTES_MAX;
 use holdfast_storage::ids::{CameraId, StreamKind};
@@ -192,6 +192,43 @@ async fn a_frame_longer_than_a_batch_is_stored_whole() {
     within(handle.flush()).await.unwrap();
     await_recovery(&handle);
     assert_eq!(stored(&handle, 1), [0, 1]);
+    close(volume, handle).await;
+}
+
+/// A chunk of one frame, four seconds after the one before.
+fn rare(sequence: u32) -> Record {
+    let Record::Chunk(chunk) = chunk(1, sequence, 1000) else { unreachable!() };
+    let start = Timestamp(T0 + i64::from(sequence) * 4_000_000);
+    let access = Some(Access::sync(sequence));
+    let meta = ChunkMeta { start, duration_us: 40_000, access, since_access_ms: Some(0), ..chunk.meta };
+    Record::Chunk(Chunk { meta, ..chunk })
+}
+
+#[tokio::test]
+async fn frames_many_seconds_apart_are_one_span_over_segments_also_to_a_query_that_begins_between_them() {
+    let dir = Dir::new();
+    for sequence in 0..3 {
+        let (volume, handle) = Volume::open(dir.options()).unwrap();
+        append(&handle, init(1));
+        append(&handle, rare(sequence));
+        close(volume, handle).await;
+    }
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    append(&handle, init(1));
+    append(&handle, rare(3));
+    append(&handle, rare(5));
+    within(handle.flush()).await.unwrap();
+    await_recovery(&handle);
+    assert_eq!(dir.segments().len(), 4);
+    let at = |ms: i64| Timestamp(T0 + ms * 1000);
+    let spans = |from: i64, to: i64| -> Vec<(i64, i64)> {
+        let range = Range { from: at(from), to: at(to), ..Range::all(CameraId(1), StreamKind::Main) };
+        let ms = |time: Timestamp| (time.0 - T0) / 1000;
+        handle.spans(range).unwrap().iter().map(|span| (ms(span.start), ms(span.end))).collect()
+    };
+    assert_eq!(spans(-1000, 60_000), [(0, 12_040), (20_000, 20_040)], "the fifth is missing");
+    assert_eq!(spans(5000, 6000), [(5000, 6000)]);
+    assert_eq!(spans(10_000, 18_000), [(10_000, 12_040)]);
     close(volume, handle).await;
 }
 
