@@ -15,7 +15,6 @@ use super::media::SessionItem;
 use super::rtsp::connection::Connection;
 use super::rtsp::login::LoginMemory;
 use holdfast_consensus::model::Source;
-use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -340,12 +339,6 @@ impl Session {
             budget: Budget::new(settings.budget_bps, mean_bps, now),
             extra_patience: None,
         }
-    }
-
-    /// Whether the session records sound.
-    #[must_use]
-    pub fn has_audio(&self) -> bool {
-        self.media.has(TrackKind::Audio)
     }
 }
 

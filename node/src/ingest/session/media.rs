@@ -190,10 +190,6 @@ impl Media {
         self.tracks.iter().find_map(|track| track.rtp.refused())
     }
 
-    pub(super) fn has(&self, kind: TrackKind) -> bool {
-        self.tracks.iter().any(|track| track.rtp.kind() == kind)
-    }
-
     pub(super) fn too_many_faults(&self) -> SessionError {
         let kind = self.last_fault.map_or("unknown", Fault::name);
         let detail = format!(

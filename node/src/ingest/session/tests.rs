@@ -5,6 +5,7 @@ use super::*;
 use crate::ingest::media::{MediaFrame, TrackParameters, VideoCodec};
 use bytes::Bytes;
 use holdfast_consensus::model::{Credentials, Secret};
+use holdfast_storage::ids::TrackKind;
 use std::sync::atomic::Ordering::SeqCst;
 
 fn source(url: String, password: Option<&str>) -> Source {
