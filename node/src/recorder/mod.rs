@@ -12,7 +12,6 @@ pub mod mux;
 pub mod pipeline;
 pub mod reconcile;
 pub mod sink;
-pub mod slices;
 pub mod status;
 pub mod supervisor;
 pub mod task;
