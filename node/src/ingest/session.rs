@@ -11,7 +11,7 @@ use self::media::{Asked, Media, TurnError};
 use super::budget::Budget;
 use super::codec::Fault;
 use super::error::SessionError;
-use super::media::SessionItem;
+use super::media::{SessionItem, Undecodable};
 use super::rtsp::connection::Connection;
 use super::rtsp::login::LoginMemory;
 use holdfast_consensus::model::Source;
@@ -169,8 +169,8 @@ impl Session {
 
     /// Why nothing that comes can be decoded, as far as the session knows.
     #[must_use]
-    pub fn refused(&self) -> Option<&str> {
-        self.media.refused()
+    pub fn undecodable(&self) -> Option<&Undecodable> {
+        self.media.undecodable()
     }
 
     /// Ends the session with a TEARDOWN that has a deadline; then the sockets are closed, whatever the camera does.

@@ -2,7 +2,7 @@
 
 use crate::ingest::codec::{Arrival, Fault};
 use crate::ingest::error::{SessionError, Stage};
-use crate::ingest::media::SessionItem;
+use crate::ingest::media::{SessionItem, Undecodable};
 use crate::ingest::rhythm::Rhythm;
 use crate::ingest::rtp::track::RtpTrack;
 use crate::ingest::rtp::udp::UdpPair;
@@ -186,8 +186,8 @@ impl Media {
         std::mem::take(&mut self.has_faults).then(|| std::mem::take(&mut self.faults))
     }
 
-    pub(super) fn refused(&self) -> Option<&str> {
-        self.tracks.iter().find_map(|track| track.rtp.refused())
+    pub(super) fn undecodable(&self) -> Option<&Undecodable> {
+        self.tracks.iter().find_map(|track| track.rtp.undecodable())
     }
 
     pub(super) fn too_many_faults(&self) -> SessionError {

@@ -470,11 +470,11 @@ fn sets_that_cannot_be_used_are_named() {
     stream.frame(0, &[IDR]);
     assert!(stream.frames.is_empty() || stream.frames[0].parameters.is_none());
     stream.depacketizer.finish(&mut stream.frames);
-    assert_eq!(stream.depacketizer.refused(), Some("no picture parameter set (PPS) was sent"));
+    assert_eq!(stream.depacketizer.undecodable(), Some(&Undecodable::Missing("picture parameter set (PPS)")));
     stream.frame(1, &[SPS, PPS, IDR]);
     stream.frame(2, &[P]);
     stream.depacketizer.finish(&mut stream.frames);
-    assert_eq!(stream.depacketizer.refused(), None);
+    assert_eq!(stream.depacketizer.undecodable(), None);
     let huge = [SPS, &vec![1; 200_000]].concat();
     stream.frame(3, &[&fu_a(&huge, 1..60_000), &fu_a(&huge, 60_000..huge.len()), P]);
     assert_eq!(stream.faults, [Fault::ParameterSet]);
