@@ -280,19 +280,19 @@ impl Session {
         for asked in std::mem::take(&mut self.media.asked) {
             match asked {
                 Asked::Request { status, sequence } => self.connection.answer(status, sequence.as_deref()),
-                Asked::Answer { status, challenge } => self.answered(status, challenge.as_deref()),
+                Asked::Answer { status, challenges } => self.answered(status, challenges.as_deref()),
             }
         }
     }
 
     /// Any answer is one to the keepalive: nothing else is asked while the session plays.
-    fn answered(&mut self, status: u16, challenge: Option<&str>) {
+    fn answered(&mut self, status: u16, challenges: Option<&[u8]>) {
         self.keepalive.answered = Some(Instant::now());
         if !std::mem::take(&mut self.keepalive.is_open) {
             return;
         }
         match status {
-            401 => match self.connection.challenged(challenge) {
+            401 => match self.connection.challenged(challenges) {
                 Ok(()) => {
                     self.keepalive.is_open = true;
                     self.connection.queue(self.keepalive.method, &self.url, &[]);
