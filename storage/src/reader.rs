@@ -285,8 +285,8 @@ impl Shared {
     }
 }
 
-/// How far around a range is looked for the chunks that a seam lies between, in microseconds: longer than any camera may
-/// send no frame (`docs/cameras.md` says how long).
+/// How far around a range is looked for the chunks that a seam lies between, in microseconds:
+/// longer than any camera may send no frame (`docs/cameras.md` says how long).
 const SEAM_US_MAX: i64 = 60_000_000;
 
 /// More is not read at once, whatever length somebody claims.

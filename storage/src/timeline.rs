@@ -185,7 +185,8 @@ fn uncovered(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, 
     free
 }
 
-/// Joins spans of one node that go on from one to the next. A seam is left where `ledger` tells of a loss within it.
+/// Joins spans of one node that follow each other. A seam is left where `ledger` tells of
+/// a loss within it.
 #[must_use]
 pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     let ledger = Ledger::of(ledger);
@@ -227,7 +228,8 @@ impl Ledger {
         end.micros_since(start) > HOLE_US_MIN || self.tells_of(start, end)
     }
 
-    /// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that lies within it.
+    /// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that
+    /// lies within it.
     fn tells_of(&self, start: Timestamp, end: Timestamp) -> bool {
         let first = self.0.partition_point(|gap| gap.0 < start);
         let mut within = self.0[first..].iter().take_while(|gap| gap.0 < end);

@@ -28,7 +28,8 @@ pub const WRITES_IN_FLIGHT_MAX: usize = 4;
 /// Buffers of [`BATCH_BYTES_MAX`]: those in flight, and as many being filled or waiting.
 pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
 
-/// Buffers of longer batches, each of one record that is longer, take so much together: two of the longest.
+/// Buffers of longer batches, each of one record that is longer, take so much together: two of the
+/// longest.
 pub(crate) const LONG_BUFFERS_BYTES_MAX: usize = 40 << 20;
 
 const _: () = assert!(LONG_BUFFERS_BYTES_MAX >= 2 * (RECORD_PAYLOAD_BYTES_MAX + BATCH_BYTES_MAX));

@@ -1,5 +1,5 @@
-//! Spans of one segment, with the numbers of the chunks at their ends: so the seam to what another segment holds is known
-//! from a hole, however far apart a camera's frames are. Pure.
+//! Spans of one segment, with the numbers of the chunks at their ends: so the seam to what another
+//! segment holds is known from a hole, however far apart a camera's frames are. Pure.
 
 use super::{Ledger, Span};
 use crate::chunk::{ChunkMeta, Gap};
@@ -46,8 +46,9 @@ impl Stretch {
     }
 }
 
-/// Lets a stretch last until the one that begins with its recorder's next chunk, in whatever segment, epoch and state: a
-/// frame lasts until the next one, which may be many seconds. A hole is left where `ledger` tells of one.
+/// Lets a stretch last until the one that begins with its recorder's next chunk, in whatever
+/// segment, epoch and state: a frame lasts until the next one, which may be many seconds. A hole is
+/// left where `ledger` tells of one.
 pub(crate) fn close_seams(stretches: &mut [Stretch], ledger: &[Gap]) {
     stretches.sort_by_key(|stretch| stretch.span.start);
     let mut reached = Timestamp::MIN;

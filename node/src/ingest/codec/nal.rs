@@ -55,8 +55,8 @@ pub(crate) enum SetKind {
     Picture,
 }
 
-/// Whether `nal` is of a coded picture: ITU-T H.264, table 7-1, without auxiliary pictures and extensions; ITU-T H.265, table
-/// 7-1, all VCL types, of any layer and the reserved ones too.
+/// Whether `nal` is of a coded picture: ITU-T H.264, table 7-1, without auxiliary pictures and
+/// extensions; ITU-T H.265, table 7-1, all VCL types, of any layer and the reserved ones too.
 pub(crate) fn is_coded(codec: VideoCodec, nal: &[u8]) -> bool {
     nal.first().is_some_and(|header| match codec {
         VideoCodec::H264 => matches!(h264_type(*header), 1..=5),

@@ -1,6 +1,8 @@
-//! The challenges of a `WWW-Authenticate` (RFC 7235, 4.1), byte for byte as the camera sent them. Pure.
+//! The challenges of a `WWW-Authenticate` (RFC 7235, 4.1), byte for byte as the camera sent them.
+//! Pure.
 //!
-//! http-auth parses them and takes ASCII alone, so other bytes go through it in disguise: `~` and two hexadecimal digits.
+//! http-auth parses them and takes ASCII alone, so other bytes go through it in disguise: `~` and
+//! two hexadecimal digits.
 
 use http_auth::parser::ChallengeParser;
 
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_challenges_are_told_apart_and_bytes_kept() {
+    fn several_challenges_are_parted_and_their_bytes_kept() {
         let value = b"Digest realm=\"S\xfcd, ~41\", nonce=a\xc3\xbc, Basic realm=\"x\\\"y\", Negotiate";
         let found = parse(value);
         assert_eq!(

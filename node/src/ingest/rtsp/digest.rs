@@ -1,7 +1,8 @@
-//! Digest authentication (RFC 7616; RFC 2069 where a camera names no `qop`). Pure: the client's nonce comes in as a value.
+//! Digest authentication (RFC 7616; RFC 2069 where a camera names no `qop`). Pure: the client's
+//! nonce comes in as a value.
 //!
-//! What the camera sent is hashed and sent back byte for byte: realms come in UTF-8, in Latin-1 and in no encoding at all, and a
-//! camera compares hashes.
+//! What the camera sent is hashed and sent back byte for byte: realms come in UTF-8, in Latin-1 and
+//! in no encoding at all, and a camera compares hashes.
 
 use super::challenge::Challenge;
 use aws_lc_rs::digest::{SHA256, SHA512_256, digest};
@@ -53,7 +54,8 @@ pub(crate) struct Asking<'a> {
 }
 
 impl Digest {
-    /// `None` where the challenge is of another scheme, lacks something, or asks for what is not known.
+    /// `None` where the challenge is of another scheme, lacks something, or asks for what is not
+    /// known.
     pub(crate) fn of(challenge: &Challenge) -> Option<Self> {
         if !challenge.scheme.eq_ignore_ascii_case("digest") {
             return None;
@@ -79,7 +81,8 @@ impl Digest {
         })
     }
 
-    /// The value of `Authorization` for a request; `None` once the nonce is worn out. `nonce`: the client's, new for each request.
+    /// The value of `Authorization` for a request; `None` once the nonce is worn out. `nonce`: the
+    /// client's, new for each request.
     pub(crate) fn answer(&mut self, asking: &Asking<'_>, nonce: &str) -> Option<Vec<u8>> {
         self.uses = self.uses.checked_add(1).filter(|uses| *uses <= USES_MAX)?;
         let count = format!("{:08x}", self.uses);

@@ -202,7 +202,8 @@ fn data(bytes: &[u8]) -> Next<'_> {
     }
 }
 
-/// Whether data or a message begins with `bytes`, as far as they go. What is no first byte is told fast: a camera may send nothing else.
+/// Whether data or a message begins with `bytes`, as far as they go. What is no first byte is seen
+/// fast: a camera may send nothing else.
 fn may_begin(bytes: &[u8]) -> bool {
     match bytes {
         [b'$', ..] => true,

@@ -1,4 +1,5 @@
-//! How a session shows the camera who it is (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the nonces that it draws.
+//! How a session shows the camera who it is (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the
+//! nonces that it draws.
 //!
 //! Nothing is sent before the camera asks. A camera that has asked for Digest once is not given the password in clear
 //! afterwards, whoever answers at its address.
