@@ -1,8 +1,8 @@
-//! The fuzz targets of the MP4 that is read back, over their corpora and some thousand seeded variations. `storage/fuzz` runs the same without end.
+//! The fuzz targets of the MP4 that is read back, over their corpora and some thousand seeded variations. `tests/fuzz` runs the same without end.
 
-#[path = "../../storage/fuzz/src/mp4.rs"]
+#[path = "../../tests/fuzz/src/mp4.rs"]
 mod mp4;
-#[path = "../../storage/fuzz/src/mutate.rs"]
+#[path = "../../tests/fuzz/src/mutate.rs"]
 mod mutate;
 
 use mutate::replay;

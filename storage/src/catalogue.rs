@@ -24,7 +24,7 @@ use crate::ids::{CameraId, SegmentId, StreamKind};
 use crate::index::{InitRow, overlaps};
 use crate::shared::{Known, lock};
 use crate::time::Timestamp;
-use crate::timeline::Span;
+use crate::timeline::Stretch;
 use bucket::bucket_of;
 use rustix::fs::{Access, FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 /// Grows with every change of the rows; another version is rebuilt. So is the catalogue of another segment format: what an older release refuses
 /// must not be on its list.
-const CATALOGUE_VERSION: u16 = 5;
+const CATALOGUE_VERSION: u16 = 6;
 
 /// sled's page cache.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -331,24 +331,24 @@ impl Catalogue {
         })
     }
 
-    /// The spans of a stream's rows that overlap `[from, to)`, whole, but of segments that are in `not`.
-    pub(crate) fn spans(
+    /// The stretches of a stream's rows that overlap `[from, to)`, whole, but of segments that are in `not`.
+    pub(crate) fn stretches(
         &self,
         camera: CameraId,
         stream: StreamKind,
         (from, to): (Timestamp, Timestamp),
         not: &BTreeSet<SegmentId>,
-    ) -> Result<Vec<Span>, Broken> {
+    ) -> Result<Vec<Stretch>, Broken> {
         self.settled(|db| {
             let reach = from.plus_micros(-lock(&self.longest).stream_us);
-            let mut spans = Vec::new();
+            let mut stretches = Vec::new();
             for bucket in db.range(bucket_range(camera, stream, bucket_of(reach), to)) {
                 let (key, value) = bucket.map_err(broken)?;
                 let base = keys::start_of(&key).ok_or_else(malformed)?;
                 let is_wanted = |id, start, end| overlaps(start, end, from, to) && !not.contains(&id);
-                bucket::spans(base, &value, is_wanted, &mut spans)?;
+                bucket::stretches(base, &value, is_wanted, &mut stretches)?;
             }
-            Ok(spans)
+            Ok(stretches)
         })
     }
 
@@ -481,18 +481,18 @@ fn check_version(db: &sled::Db, volume: Uuid) -> Result<(), Broken> {
 
 /// One row per stream of a segment.
 fn stream_rows(id: SegmentId, head: &FooterHead) -> Vec<(CameraId, StreamKind, StreamRow)> {
-    type Parts = (Vec<TrackTable>, Vec<Span>);
+    type Parts = (Vec<TrackTable>, Vec<Stretch>);
     let mut streams: BTreeMap<(CameraId, StreamKind), Parts> = BTreeMap::new();
     for table in &head.tracks {
         streams.entry((table.key.camera, table.key.stream)).or_default().0.push(*table);
     }
     for row in &head.spans {
-        streams.entry((row.camera, row.stream)).or_default().1.push(row.span);
+        streams.entry((row.camera, row.stream)).or_default().1.push(row.stretch);
     }
-    let row_of = |((camera, stream), (tables, spans)): ((CameraId, StreamKind), Parts)| {
+    let row_of = |((camera, stream), (tables, stretches)): ((CameraId, StreamKind), Parts)| {
         let start = tables.iter().map(|table| table.start).min()?;
         let end = tables.iter().map(|table| table.end).max()?;
-        Some((camera, stream, StreamRow { segment: id, start, end, spans, tables }))
+        Some((camera, stream, StreamRow { segment: id, start, end, stretches, tables }))
     };
     streams.into_iter().filter_map(row_of).collect()
 }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// The longest single frame that is accepted, in bytes.
-pub const FRAME_BYTES_MAX: usize = 8 << 20;
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(FRAME_BYTES_MAX > CHUNK_BYTES_MAX);
 
 /// Names an init segment by its content: CRC-32 in the upper half, length in bytes in the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

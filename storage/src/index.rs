@@ -4,7 +4,7 @@ use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId, Record};
 use crate::format::Decoded;
 use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
 use crate::time::Timestamp;
-use crate::timeline::{Span, spans_of_metas};
+use crate::timeline::{Stretch, stretches_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -59,12 +59,12 @@ pub struct InitRow {
     pub bytes: u32,
 }
 
-/// A span and whose it is.
+/// A stretch and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamSpan {
     pub camera: CameraId,
     pub stream: StreamKind,
-    pub span: Span,
+    pub stretch: Stretch,
 }
 
 /// One record's place in the index.
@@ -166,12 +166,11 @@ impl SegmentIndex {
         self.tracks.range(first..=last).flat_map(|(_, rows)| rows).filter(move |row| row.overlaps(from, to))
     }
 
-    /// The spans of one stream, by its video where it has any.
-    #[must_use]
-    pub fn spans_of(&self, camera: CameraId, stream: StreamKind) -> Vec<Span> {
+    /// The stretches of one stream, by its video where it has any.
+    fn stretches_of(&self, camera: CameraId, stream: StreamKind) -> Vec<Stretch> {
         let metas: Vec<ChunkMeta> =
             self.rows(camera, stream, Timestamp::MIN, Timestamp::MAX).map(|row| row.meta).collect();
-        spans_of_metas(&metas)
+        stretches_of(&metas)
     }
 
     /// The spans of every stream.
@@ -180,7 +179,8 @@ impl SegmentIndex {
         let mut streams: Vec<_> = self.tracks.keys().map(|key| (key.camera, key.stream)).collect();
         streams.dedup();
         let spans_of = |(camera, stream)| {
-            self.spans_of(camera, stream).into_iter().map(move |span| StreamSpan { camera, stream, span })
+            let stretches = self.stretches_of(camera, stream).into_iter();
+            stretches.map(move |stretch| StreamSpan { camera, stream, stretch })
         };
         streams.into_iter().flat_map(spans_of).collect()
     }

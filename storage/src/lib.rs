@@ -48,7 +48,7 @@ pub use error::{AppendError, Error};
 pub use hold::{HOLD_CLASS, HOLD_LEAD_US, Hold, Holds};
 pub use identity::{volume_cluster, volume_in};
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
-pub use options::{CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
+pub use options::{BUFFER_BYTES_MIN, CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use range::Range;
 pub use scan::Scan;
 pub use scrub::{ScrubOptions, ScrubPass, ScrubStatus};

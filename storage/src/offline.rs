@@ -215,7 +215,7 @@ fn streams(
                 spans: spans
                     .iter()
                     .filter(|row| (row.camera, row.stream) == (key.camera, key.stream))
-                    .map(|row| row.span)
+                    .map(|row| row.stretch.span)
                     .collect(),
             }),
         }

@@ -1,8 +1,9 @@
 //! What can be set of a volume.
 
 use crate::Error;
+use crate::chunk::CHUNK_BYTES_MAX;
 use crate::disk::IoChoice;
-use crate::format::CLASS_NAME_BYTES_MAX;
+use crate::format::{CLASS_NAME_BYTES_MAX, RECORD_PAYLOAD_BYTES_MAX};
 use crate::hold::{HOLD_CLASS, Holds};
 use crate::ids::NodeId;
 use crate::retention::Caution;
@@ -112,14 +113,18 @@ impl VolumeOptions {
             return wrong("segment_bytes_max", "must be at least 2 MiB, so that two batches fit");
         }
         if self.buffer_bytes_max < BUFFER_BYTES_MIN {
-            return wrong("buffer_bytes_max", "must be at least 16 MiB, so that the longest record fits");
+            return wrong("buffer_bytes_max", "must be at least 20 MiB, so that the longest record fits");
         }
         Ok(())
     }
 }
 
 const SEGMENT_BYTES_MIN: u64 = 2 << 20;
-const BUFFER_BYTES_MIN: u64 = 16 << 20;
+
+/// The smallest [`VolumeOptions::buffer_bytes_max`]: the longest record fits.
+pub const BUFFER_BYTES_MIN: u64 = 20 << 20;
+
+const _: () = assert!(BUFFER_BYTES_MIN > RECORD_PAYLOAD_BYTES_MAX as u64 + CHUNK_BYTES_MAX as u64);
 
 pub(crate) fn is_class_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';

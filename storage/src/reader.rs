@@ -23,7 +23,7 @@ use crate::range::Range;
 use crate::scan::scan;
 use crate::shared::{Shared, read, write};
 use crate::time::Timestamp;
-use crate::timeline::{Span, join_seams, spans_of};
+use crate::timeline::{Span, close_seams, join_seams, stretches_of};
 use crate::watermark::Watermark;
 use bytes::Bytes;
 use damaged::sound_init;
@@ -100,15 +100,22 @@ impl Shared {
 
     /// Spans and the ledger: a seam between segments is a hole where the ledger tells of one, so that who asks for both asks once.
     pub(crate) fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
-        let (open, seen) = self.open_entries(range);
-        let Range { camera, stream, from, to } = range;
-        let mut spans = spans_of(&open);
+        let wide = Range { from: range.from.plus_micros(-SEAM_US_MAX), to: range.to.plus_micros(SEAM_US_MAX), ..range };
+        let (open, seen) = self.open_entries(wide);
+        let Range { camera, stream, from, to } = wide;
+        let open: Vec<ChunkMeta> = open.iter().map(|entry| entry.meta).collect();
+        let mut stretches = stretches_of(&open);
         if !range.is_empty() {
-            spans.extend(self.ask_catalogue(|catalogue| catalogue.spans(camera, stream, (from, to), &seen))?);
+            let sealed = self.ask_catalogue(|catalogue| catalogue.stretches(camera, stream, (from, to), &seen))?;
+            stretches.extend(sealed);
         }
         let lost = self.lost(range)?;
-        let gaps = self.ledger(range, &lost)?;
-        Ok((clip(join_seams(cut(spans, &lost), &gaps), range), gaps))
+        let mut gaps = self.ledger(wide, &lost)?;
+        close_seams(&mut stretches, &gaps);
+        let spans = stretches.into_iter().map(|stretch| stretch.span).collect();
+        let spans = clip(join_seams(cut(spans, &lost), &gaps), range);
+        gaps.retain(|gap| range.overlaps(gap.start, gap.end));
+        Ok((spans, gaps))
     }
 
     pub(crate) fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
@@ -286,6 +293,10 @@ impl Shared {
     }
 }
 
+/// How far around a range is looked for the chunks that a seam lies between, in microseconds:
+/// longer than any camera may send no frame (`docs/cameras.md` says how long).
+const SEAM_US_MAX: i64 = 60_000_000;
+
 /// More is not read at once, whatever length somebody claims.
 const RECORD_BYTES_MAX: usize = RECORD_PAYLOAD_BYTES_MAX + BLOCK_BYTES;
 
@@ -296,7 +307,7 @@ const _: () = assert!(BLOCK_BYTES > RECORD_HEAD_BYTES);
 fn newest_mark(rows: &[StreamRow]) -> Option<Watermark> {
     let is_video = |table: &&TrackTable| table.key.track == TrackKind::Video;
     let with_video = || rows.iter().filter(|row| row.tables.iter().any(|table| is_video(&table)));
-    let spans = with_video().flat_map(|row| &row.spans);
+    let spans = with_video().flat_map(|row| &row.stretches).map(|stretch| stretch.span);
     let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
     let stored_end = with_video().flat_map(|row| row.tables.iter().filter(is_video)).map(|table| table.end).max();
     let durable_end = stored_end.map_or(span.end, |end| end.max(span.end));

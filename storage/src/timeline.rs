@@ -6,10 +6,13 @@
 //! Other seams of up to [`HOLE_US_MIN`] are jitter. What no access point came before is no span.
 
 mod merge;
+mod stretches;
 #[cfg(test)]
 mod tests;
 
 pub use merge::merge;
+pub(crate) use stretches::close_seams;
+pub use stretches::{ChunkNumber, Stretch};
 
 use crate::chunk::{ChunkEntry, ChunkMeta, Gap};
 use crate::ids::{Epoch, NodeId, Rank, TrackKind};
@@ -57,25 +60,30 @@ impl Recorder {
 #[must_use]
 pub fn spans_of(entries: &[ChunkEntry]) -> Vec<Span> {
     let metas: Vec<ChunkMeta> = entries.iter().map(|entry| entry.meta).collect();
-    spans_of_metas(&metas)
+    let has_video = metas.iter().any(|meta| meta.track == TrackKind::Video);
+    let mut stretches = stretches_of(&metas);
+    close_seams(&mut stretches, &[]);
+    let mut spans: Vec<Span> = stretches.into_iter().map(|stretch| stretch.span).collect();
+    spans.sort_by_key(|span| (span.start, Recorder::of_span(span)));
+    if has_video { spans } else { join_touching(spans) }
 }
 
-/// As [`spans_of`].
-pub(crate) fn spans_of_metas(metas: &[ChunkMeta]) -> Vec<Span> {
+/// As [`spans_of`], of what one segment holds.
+pub(crate) fn stretches_of(metas: &[ChunkMeta]) -> Vec<Stretch> {
     let has_video = metas.iter().any(|meta| meta.track == TrackKind::Video);
     let mut by_recorder: BTreeMap<(Recorder, TrackKind), Vec<ChunkMeta>> = BTreeMap::new();
     for meta in metas.iter().filter(|meta| !has_video || meta.track == TrackKind::Video) {
         by_recorder.entry((Recorder::of(meta), meta.track)).or_default().push(*meta);
     }
-    let mut spans: Vec<Span> = by_recorder.into_values().flat_map(fold_spans).collect();
-    spans.sort_by_key(|span| (span.start, Recorder::of_span(span)));
-    if has_video { spans } else { join_touching(spans) }
+    let mut stretches: Vec<Stretch> = by_recorder.into_values().flat_map(fold_stretches).collect();
+    stretches.sort_by_key(|stretch| (stretch.span.start, Recorder::of_span(&stretch.span)));
+    stretches
 }
 
-/// The spans of one recorder's chunks of one track.
-fn fold_spans(mut metas: Vec<ChunkMeta>) -> Vec<Span> {
+/// The stretches of one recorder's chunks of one track.
+fn fold_stretches(mut metas: Vec<ChunkMeta>) -> Vec<Stretch> {
     metas.sort_by_key(|meta| (meta.start, meta.session, meta.sequence));
-    let mut spans: Vec<Span> = Vec::new();
+    let mut stretches: Vec<Stretch> = Vec::new();
     let mut decoding = Decoding::default();
     let mut previous: Option<ChunkMeta> = None;
     for meta in metas {
@@ -88,20 +96,18 @@ fn fold_spans(mut metas: Vec<ChunkMeta>) -> Vec<Span> {
                 continue;
             }
         };
-        match (spans.last_mut(), previous) {
-            (Some(span), Some(before)) if span.damaged == damaged && continues(&before, span.end, &meta) => {
+        match (stretches.last_mut(), previous) {
+            (Some(Stretch { span, last, .. }), Some(before))
+                if span.damaged == damaged && continues(&before, span.end, &meta) =>
+            {
                 span.end = span.end.max(meta.end());
+                *last = ChunkNumber::of(&meta);
             }
-            _ => spans.push(span_of(&meta, damaged)),
+            _ => stretches.push(Stretch::of(&meta, damaged)),
         }
         previous = Some(meta);
     }
-    spans
-}
-
-fn span_of(meta: &ChunkMeta, damaged: bool) -> Span {
-    let ChunkMeta { start, node, epoch, rank, .. } = *meta;
-    Span { start, end: meta.end(), node, epoch, rank, damaged }
+    stretches
 }
 
 /// Whether there is no hole between a span that `before` ends and `next`.
@@ -179,7 +185,8 @@ fn uncovered(spans: &[Span], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, 
     free
 }
 
-/// Joins spans of one node that go on from one segment to the next. A seam is left where `ledger` tells of a loss within it.
+/// Joins spans of one node that follow each other. A seam is left where `ledger` tells of
+/// a loss within it.
 #[must_use]
 pub(crate) fn join_seams(mut spans: Vec<Span>, ledger: &[Gap]) -> Vec<Span> {
     let ledger = Ledger::of(ledger);
@@ -217,10 +224,15 @@ impl Ledger {
         Self(intervals)
     }
 
-    /// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that lies within it.
     fn is_hole(&self, start: Timestamp, end: Timestamp) -> bool {
-        let first = || self.0.partition_point(|gap| gap.0 < start);
-        let within = || self.0[first()..].iter().take_while(|gap| gap.0 < end);
-        end.micros_since(start) > HOLE_US_MIN || (start < end && within().any(|gap| gap.0 < gap.1 && gap.1 <= end))
+        end.micros_since(start) > HOLE_US_MIN || self.tells_of(start, end)
+    }
+
+    /// A long outage that is told of elsewhere does not make a seam a hole: an entry counts that
+    /// lies within it.
+    fn tells_of(&self, start: Timestamp, end: Timestamp) -> bool {
+        let first = self.0.partition_point(|gap| gap.0 < start);
+        let mut within = self.0[first..].iter().take_while(|gap| gap.0 < end);
+        within.any(|gap| gap.0 < gap.1 && gap.1 <= end)
     }
 }

@@ -18,6 +18,8 @@ mod segment;
 pub(crate) use plan::allocate_step;
 pub(crate) use run::{Start, Writer};
 
+use crate::format::RECORD_PAYLOAD_BYTES_MAX;
+
 /// The length that batches grow to under load.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
@@ -26,6 +28,12 @@ pub const WRITES_IN_FLIGHT_MAX: usize = 4;
 
 /// Buffers of [`BATCH_BYTES_MAX`]: those in flight, and as many being filled or waiting.
 pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
+
+/// Buffers of longer batches, each of one record that is longer, take so much together: two of the
+/// longest.
+pub(crate) const LONG_BUFFERS_BYTES_MAX: usize = 40 << 20;
+
+const _: () = assert!(LONG_BUFFERS_BYTES_MAX >= 2 * (RECORD_PAYLOAD_BYTES_MAX + BATCH_BYTES_MAX));
 
 /// Room is reserved in steps of this size, so that writes need not extend the file.
 pub const ALLOCATE_STEP_BYTES: u64 = 64 << 20;

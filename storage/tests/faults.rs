@@ -85,7 +85,7 @@ async fn fails_by_a_bug(volume: Volume, handle: &VolumeHandle, said: &str) {
 #[tokio::test]
 async fn a_full_disk_is_waited_out_and_nothing_accepted_is_lost() {
     let dir = Dir::new();
-    let options = VolumeOptions { buffer_bytes_max: 16 << 20, ..dir.options() };
+    let options = VolumeOptions { buffer_bytes_max: 20 << 20, ..dir.options() };
     let (volume, handle, faults) = open(&dir, options);
     faults.is_full.store(true, Ordering::SeqCst);
     append(&handle, init(1));

@@ -1,8 +1,8 @@
-//! The fuzz targets of the segment store over their corpora and some thousand seeded variations. `storage/fuzz` runs the same without end.
+//! The fuzz targets of the segment store over their corpora and some thousand seeded variations. `tests/fuzz` runs the same without end.
 
-#[path = "../fuzz/src/mutate.rs"]
+#[path = "../../tests/fuzz/src/mutate.rs"]
 mod mutate;
-#[path = "../fuzz/src/segments.rs"]
+#[path = "../../tests/fuzz/src/segments.rs"]
 mod segments;
 
 use mutate::replay;

@@ -4,11 +4,12 @@
 
 mod support;
 
-use holdfast_storage::chunk::{InitId, Record};
+use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, FRAME_BYTES_MAX, InitId, Record};
 use holdfast_storage::disk::{IoChoice, IoMode};
+use holdfast_storage::format::RECORD_PAYLOAD_BYTES_MAX;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use holdfast_storage::{AppendError, Error, Range, Volume, VolumeOptions};
+use holdfast_storage::{AppendError, BUFFER_BYTES_MIN, Error, Range, Volume, VolumeOptions};
 use std::time::Duration;
 use support::*;
 
@@ -186,7 +187,7 @@ async fn a_frame_longer_than_a_batch_is_stored_whole() {
     let dir = Dir::new();
     let (volume, handle) = Volume::open(dir.options()).unwrap();
     append(&handle, init(1));
-    append(&handle, chunk(1, 0, 9 << 20));
+    append(&handle, chunk(1, 0, FRAME_BYTES_MAX));
     append(&handle, chunk(1, 1, 10));
     within(handle.flush()).await.unwrap();
     await_recovery(&handle);
@@ -194,17 +195,74 @@ async fn a_frame_longer_than_a_batch_is_stored_whole() {
     close(volume, handle).await;
 }
 
+/// A chunk of one frame, four seconds after the one before.
+fn rare(sequence: u32) -> Record {
+    let Record::Chunk(chunk) = chunk(1, sequence, 1000) else { unreachable!() };
+    let start = Timestamp(T0 + i64::from(sequence) * 4_000_000);
+    let access = Some(Access::sync(sequence));
+    let meta = ChunkMeta { start, duration_us: 40_000, access, since_access_ms: Some(0), ..chunk.meta };
+    Record::Chunk(Chunk { meta, ..chunk })
+}
+
+#[tokio::test]
+async fn frames_many_seconds_apart_are_one_span_over_segments_also_to_a_query_that_begins_between_them() {
+    let dir = Dir::new();
+    for sequence in 0..3 {
+        let (volume, handle) = Volume::open(dir.options()).unwrap();
+        append(&handle, init(1));
+        append(&handle, rare(sequence));
+        close(volume, handle).await;
+    }
+    let (volume, handle) = Volume::open(dir.options()).unwrap();
+    append(&handle, init(1));
+    append(&handle, rare(3));
+    append(&handle, rare(5));
+    within(handle.flush()).await.unwrap();
+    await_recovery(&handle);
+    assert_eq!(dir.segments().len(), 4);
+    let at = |ms: i64| Timestamp(T0 + ms * 1000);
+    let spans = |from: i64, to: i64| -> Vec<(i64, i64)> {
+        let range = Range { from: at(from), to: at(to), ..Range::all(CameraId(1), StreamKind::Main) };
+        let ms = |time: Timestamp| (time.0 - T0) / 1000;
+        handle.spans(range).unwrap().iter().map(|span| (ms(span.start), ms(span.end))).collect()
+    };
+    assert_eq!(spans(-1000, 60_000), [(0, 12_040), (20_000, 20_040)], "the fifth is missing");
+    assert_eq!(spans(5000, 6000), [(5000, 6000)]);
+    assert_eq!(spans(10_000, 18_000), [(10_000, 12_040)]);
+    close(volume, handle).await;
+}
+
+/// Buffers beyond the pool are bounded, and what waits for one is written in the end.
+#[tokio::test]
+async fn many_long_frames_are_all_stored() {
+    let dir = Dir::new();
+    let options = VolumeOptions { buffer_bytes_max: 1 << 30, ..dir.options() };
+    let (volume, handle) = Volume::open(options).unwrap();
+    append(&handle, init(1));
+    let Record::Chunk(longest) = chunk(1, 0, FRAME_BYTES_MAX) else { unreachable!() };
+    for sequence in 0..12 {
+        let meta = meta(1, sequence);
+        append(&handle, Record::Chunk(Chunk { meta, parts: longest.parts.clone() }));
+    }
+    within(handle.flush()).await.unwrap();
+    await_recovery(&handle);
+    let entries = handle.entries(Range::all(CameraId(1), StreamKind::Main)).unwrap();
+    assert_eq!(entries.len(), 12);
+    assert!(entries.iter().all(|entry| handle.read(&entry.location).unwrap() == longest.parts.concat()));
+    close(volume, handle).await;
+}
+
 #[tokio::test]
 async fn the_buffer_is_bounded_and_a_record_beyond_the_format_is_refused() {
     let dir = Dir::new();
-    let options = VolumeOptions { buffer_bytes_max: 16 << 20, ..dir.options() };
+    let options = VolumeOptions { buffer_bytes_max: BUFFER_BYTES_MIN, ..dir.options() };
     let (volume, handle) = Volume::open(options).unwrap();
     let class = handle.class("default").unwrap();
-    assert!(matches!(handle.append(class, chunk(1, 0, (16 << 20) + 1)), Err(AppendError::TooLong { .. })));
+    assert!(matches!(handle.append(class, chunk(1, 0, RECORD_PAYLOAD_BYTES_MAX)), Err(AppendError::TooLong { .. })));
     let big = chunk(1, 1, 1 << 20);
     let results: Vec<_> = (0..200).map(|_| handle.append(class, big.clone())).collect();
-    assert!(results.contains(&Err(AppendError::Full { bytes_max: 16 << 20 })));
-    assert!(handle.stats().queued_bytes <= 16 << 20);
+    assert!(results.contains(&Err(AppendError::Full { bytes_max: BUFFER_BYTES_MIN })));
+    assert!(handle.stats().queued_bytes <= BUFFER_BYTES_MIN);
     within(handle.flush()).await.unwrap();
     assert_eq!(handle.stats().queued_bytes, 0);
     assert_eq!(handle.append(class, chunk(1, 2, 10)), Ok(()));

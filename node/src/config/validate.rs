@@ -5,15 +5,12 @@ use super::{Config, DEFAULT_RETENTION_CLASS};
 use holdfast_consensus::model::{
     FailureDomain, HostPort, Invalid, Labels, NodeName, RetentionClassName, Role, check_capacity,
 };
-use holdfast_storage::chunk::FRAME_BYTES_MAX;
+use holdfast_storage::BUFFER_BYTES_MIN;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// The smallest `segment_bytes_max`, in bytes.
-const SEGMENT_BYTES_MIN: u64 = 16 << 20;
-
-/// The smallest `buffer_bytes_max`, in bytes: the largest single frame fits twice.
-const BUFFER_BYTES_MIN: u64 = 2 * FRAME_BYTES_MAX as u64;
+/// The smallest `segment_bytes_max`, in bytes: what waits for a segment fits into it.
+const SEGMENT_BYTES_MIN: u64 = BUFFER_BYTES_MIN;
 
 /// The least and the most that `connections_max` of a port may be.
 const CONNECTIONS_MIN: u64 = 64;

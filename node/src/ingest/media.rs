@@ -1,7 +1,7 @@
 //! What a session yields: frames, and what is needed to decode them.
 
 use bytes::Bytes;
-use holdfast_storage::chunk::AccessPoint;
+use holdfast_storage::chunk::{AccessPoint, GapCause};
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
@@ -62,6 +62,27 @@ impl TrackParameters {
     pub fn timescale(&self) -> u32 {
         match self {
             Self::Video { timescale, .. } | Self::Audio { timescale, .. } => *timescale,
+        }
+    }
+}
+
+/// Why nothing that a camera sends can be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    /// It may come with a later keyframe.
+    #[error("no {0} was sent; set the camera to send its parameter sets with every keyframe")]
+    Missing(&'static str),
+    #[error("{0}; set the camera to another profile, resolution or codec, or update its firmware")]
+    Unusable(String),
+}
+
+impl Undecodable {
+    /// The cause that the gap ledger names for the time without footage.
+    #[must_use]
+    pub fn gap_cause(&self) -> GapCause {
+        match self {
+            Self::Missing(_) => GapCause::AwaitsKeyframe,
+            Self::Unusable(_) => GapCause::CameraProtocol,
         }
     }
 }

@@ -9,6 +9,8 @@ mod budget;
 pub mod clock;
 pub mod codec;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod media;
 mod rhythm;
 mod rtp;

@@ -11,11 +11,10 @@ use self::media::{Asked, Media, TurnError};
 use super::budget::Budget;
 use super::codec::Fault;
 use super::error::SessionError;
-use super::media::SessionItem;
+use super::media::{SessionItem, Undecodable};
 use super::rtsp::connection::Connection;
 use super::rtsp::login::LoginMemory;
 use holdfast_consensus::model::Source;
-use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -170,8 +169,8 @@ impl Session {
 
     /// Why nothing that comes can be decoded, as far as the session knows.
     #[must_use]
-    pub fn refused(&self) -> Option<&str> {
-        self.media.refused()
+    pub fn undecodable(&self) -> Option<&Undecodable> {
+        self.media.undecodable()
     }
 
     /// Ends the session with a TEARDOWN that has a deadline; then the sockets are closed, whatever the camera does.
@@ -281,19 +280,19 @@ impl Session {
         for asked in std::mem::take(&mut self.media.asked) {
             match asked {
                 Asked::Request { status, sequence } => self.connection.answer(status, sequence.as_deref()),
-                Asked::Answer { status, challenge } => self.answered(status, challenge.as_deref()),
+                Asked::Answer { status, challenges } => self.answered(status, challenges.as_deref()),
             }
         }
     }
 
     /// Any answer is one to the keepalive: nothing else is asked while the session plays.
-    fn answered(&mut self, status: u16, challenge: Option<&str>) {
+    fn answered(&mut self, status: u16, challenges: Option<&[u8]>) {
         self.keepalive.answered = Some(Instant::now());
         if !std::mem::take(&mut self.keepalive.is_open) {
             return;
         }
         match status {
-            401 => match self.connection.challenged(challenge) {
+            401 => match self.connection.challenged(challenges) {
                 Ok(()) => {
                     self.keepalive.is_open = true;
                     self.connection.queue(self.keepalive.method, &self.url, &[]);
@@ -340,12 +339,6 @@ impl Session {
             budget: Budget::new(settings.budget_bps, mean_bps, now),
             extra_patience: None,
         }
-    }
-
-    /// Whether the session records sound.
-    #[must_use]
-    pub fn has_audio(&self) -> bool {
-        self.media.has(TrackKind::Audio)
     }
 }
 

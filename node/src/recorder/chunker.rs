@@ -8,7 +8,7 @@
 //! never overlap: a frame that would begin before the end of the last chunk begins at that end.
 
 use super::mux::Frame;
-use super::slices::slices_crc;
+use crate::ingest::codec::slices::slices_crc;
 use crate::ingest::media::VideoCodec;
 use bytes::Bytes;
 use holdfast_storage::chunk::{Access, AccessPoint, CHUNK_BYTES_MAX};

@@ -14,7 +14,6 @@ pub mod mux;
 pub mod pipeline;
 pub mod reconcile;
 pub mod sink;
-pub mod slices;
 pub mod status;
 pub mod supervisor;
 pub mod task;

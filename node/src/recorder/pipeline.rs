@@ -18,7 +18,7 @@ use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
 use crate::ingest::clock::{Arrived, Correction, JUMP_US, alongside_video};
 use crate::ingest::error::SessionError;
-use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters};
+use crate::ingest::media::{MediaFrame, SessionItem, TrackParameters, Undecodable};
 use crate::ingest::wall::{WallClock, WallTrust};
 use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX, Gap, GapCause, Init, Record};
 use holdfast_storage::ids::{CameraId, NodeId, SessionId, StreamKind, TrackKind};
@@ -217,6 +217,13 @@ impl Pipeline {
         self.session.is_some()
     }
 
+    /// What the RTSP session knows of why nothing that it brings can be decoded.
+    pub fn set_undecodable(&mut self, why: Option<&Undecodable>) {
+        if self.session.is_none() {
+            self.awaited.set_undecodable(why);
+        }
+    }
+
     fn frame(&mut self, frame: MediaFrame) -> Result<(), SessionError> {
         self.latest = self.latest.max(frame.received);
         self.count(|counters| &counters.frames, 1);
@@ -281,7 +288,8 @@ impl Pipeline {
         if frame.track != TrackKind::Video {
             return;
         }
-        if self.session.is_some() || frame.access.is_some() {
+        // Frames whose parameters are not known are of no use, access points or not.
+        if self.session.is_some() || (frame.access.is_some() && self.video.is_some()) {
             self.awaited = Awaited::default();
         } else if self.awaited.frame(frame.received) && self.video.is_some() {
             tracing::warn!(camera = %self.context.camera, "the camera sends no keyframe; recording begins at any frame");
@@ -291,8 +299,8 @@ impl Pipeline {
 
     /// Where a session sends frames that cannot be recorded yet, its status and the ledger say so.
     fn say_what_is_awaited(&mut self, now: Instant, time: Timestamp) {
-        if let Some(message) = self.awaited.message(now) {
-            self.ledger.open(self.missing_since(), time, GapCause::AwaitsKeyframe);
+        if let Some((cause, message)) = self.awaited.message(now) {
+            self.ledger.open(self.missing_since(), time, cause);
             self.context.status.awaiting(message);
         }
     }

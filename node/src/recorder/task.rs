@@ -386,6 +386,7 @@ impl Recorder {
             self.status.faults.add(&faults);
         }
         self.set_patience(session.extra_patience());
+        self.keeper.pipeline.set_undecodable(session.undecodable());
     }
 
     fn set_patience(&mut self, patience: Option<Duration>) {

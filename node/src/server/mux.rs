@@ -7,6 +7,9 @@ use holdfast_control_api::fmp4;
 use holdfast_storage::ids::TrackKind;
 use holdfast_storage::time::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) struct CmafMux;
 
 impl Mux for CmafMux {

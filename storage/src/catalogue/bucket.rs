@@ -1,29 +1,37 @@
 //! One stream's rows of one hour, packed into one value: sled keeps some hundred bytes in memory for each 16 keys or so, which one key per segment
 //! and camera would make too many. Pure.
 //!
-//! Most rows follow the one before: the next segment, from where that one ended, by the same recorder, with one span and one table as long as the row.
-//! Such a row takes some 25 bytes. A timeline reads spans alone ([`spans`]), which allocates nothing for each row.
+//! Most rows follow the one before: the next segment, from where that one ended, by the same recorder, with the next chunk of its session, one stretch and one table as long as the row.
+//! Such a row takes some 27 bytes. A timeline reads stretches alone ([`stretches`]), which allocates nothing for each row.
 
 use super::Broken;
 use super::varint::{Put, Take};
 use crate::format::TrackTable;
-use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, StreamKind, TrackKind};
+use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use crate::index::TrackKey;
 use crate::time::Timestamp;
-use crate::timeline::Span;
+use crate::timeline::{ChunkNumber, Span, Stretch};
 
 /// A row is in the bucket that its start lies in, in microseconds. Sixty rows at the default length of segments.
 const BUCKET_US: i64 = 3_600_000_000;
 
 /// A row that follows the one before takes about so many.
-const USUAL_ROW_BYTES: usize = 28;
+const USUAL_ROW_BYTES: usize = 30;
 
 /// Start and end are those of the row.
 const AS_ROW: u8 = 0x80;
-/// Node, epoch and rank are those of the span before, in whichever row of the bucket.
+/// Node, epoch and rank are those of the stretch before, in whichever row of the bucket.
 const AS_BEFORE: u8 = 0x40;
-/// The span is damaged.
+/// The stretch is damaged.
 const DAMAGED: u8 = 0x20;
+/// Frames were lost right before it.
+const AFTER_LOSS: u8 = 0x10;
+/// Its first chunk follows the last of the stretch before.
+const FOLLOWS: u8 = 0x08;
+/// Its last chunk is of the first one's session.
+const ONE_SESSION: u8 = 0x04;
+/// Its track.
+const TRACK_MASK: u8 = 0x03;
 
 /// One stream's part of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +39,7 @@ pub(crate) struct StreamRow {
     pub(crate) segment: SegmentId,
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
-    pub(crate) spans: Vec<Span>,
+    pub(crate) stretches: Vec<Stretch>,
     pub(crate) tables: Vec<TrackTable>,
 }
 
@@ -47,9 +55,9 @@ pub(super) fn encode(base: Timestamp, rows: &[StreamRow]) -> Vec<u8> {
     for row in rows {
         put.signed(row.segment.0.wrapping_sub(before.segment) as i64);
         put_interval(&mut put, before.end, row.start, row.end);
-        put.unsigned(row.spans.len() as u64);
+        put.unsigned(row.stretches.len() as u64);
         put.unsigned(row.tables.len() as u64);
-        row.spans.iter().for_each(|span| put_span(&mut put, row, span, &mut before));
+        row.stretches.iter().for_each(|stretch| put_stretch(&mut put, row, stretch, &mut before));
         row.tables.iter().for_each(|table| put_table(&mut put, row, table));
         (before.segment, before.end) = (row.segment.0, row.end);
     }
@@ -71,29 +79,29 @@ pub(super) fn decode(
             segment: head.segment,
             start: head.start,
             end: head.end,
-            spans: (0..head.spans).map(|_| reader.span(&head)).collect::<Result<_, _>>()?,
+            stretches: (0..head.stretches).map(|_| reader.stretch(&head)).collect::<Result<_, _>>()?,
             tables: (0..head.tables).map(|_| reader.table(&head, camera, stream)).collect::<Result<_, _>>()?,
         });
     }
     Ok(rows)
 }
 
-/// Appends the spans of the rows for which `is_wanted(segment, start, end)`.
+/// Appends the stretches of the rows for which `is_wanted(segment, start, end)`.
 ///
 /// # Errors
 /// The value is damaged.
-pub(super) fn spans(
+pub(super) fn stretches(
     base: Timestamp,
     value: &[u8],
     is_wanted: impl Fn(SegmentId, Timestamp, Timestamp) -> bool,
-    out: &mut Vec<Span>,
+    out: &mut Vec<Stretch>,
 ) -> Result<(), Broken> {
     let mut reader = Reader::new(base, value);
     while let Some(head) = reader.head()? {
         let is_wanted = is_wanted(head.segment, head.start, head.end);
-        for _ in 0..head.spans {
-            let span = reader.span(&head)?;
-            out.extend(is_wanted.then_some(span));
+        for _ in 0..head.stretches {
+            let stretch = reader.stretch(&head)?;
+            out.extend(is_wanted.then_some(stretch));
         }
         for _ in 0..head.tables {
             reader.table(&head, CameraId(0), StreamKind::Main)?;
@@ -107,11 +115,12 @@ struct Before {
     segment: u64,
     end: Timestamp,
     recorder: Option<(NodeId, Epoch, Rank)>,
+    last: Option<ChunkNumber>,
 }
 
 impl Before {
     fn new(base: Timestamp) -> Self {
-        Self { segment: 0, end: base, recorder: None }
+        Self { segment: 0, end: base, recorder: None, last: None }
     }
 }
 
@@ -120,12 +129,17 @@ fn put_interval(put: &mut Put, from: Timestamp, start: Timestamp, end: Timestamp
     put.signed(end.0.wrapping_sub(start.0));
 }
 
-fn put_span(put: &mut Put, row: &StreamRow, span: &Span, before: &mut Before) {
+fn put_stretch(put: &mut Put, row: &StreamRow, stretch: &Stretch, before: &mut Before) {
+    let Stretch { span, track, first, last, after_loss } = stretch;
     let recorder = (span.node, span.epoch, span.rank);
     let is_as_before = before.recorder.replace(recorder) == Some(recorder);
     let is_as_row = (span.start, span.end) == (row.start, row.end);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    put.u8(flag(is_as_row, AS_ROW) | flag(is_as_before, AS_BEFORE) | flag(span.damaged, DAMAGED));
+    let follows = before.last.replace(*last).and_then(ChunkNumber::next) == Some(*first);
+    let is_one_session = first.session == last.session;
+    let placed = flag(is_as_row, AS_ROW) | flag(is_as_before, AS_BEFORE);
+    let numbered = flag(follows, FOLLOWS) | flag(is_one_session, ONE_SESSION);
+    put.u8(placed | flag(span.damaged, DAMAGED) | flag(*after_loss, AFTER_LOSS) | numbered | *track as u8);
     if !is_as_row {
         put_interval(put, row.start, span.start, span.end);
     }
@@ -134,6 +148,14 @@ fn put_span(put: &mut Put, row: &StreamRow, span: &Span, before: &mut Before) {
         put.unsigned(span.epoch.0);
         put.u8(span.rank as u8);
     }
+    if !follows {
+        put.unsigned(first.session.0);
+        put.unsigned(u64::from(first.sequence));
+    }
+    if !is_one_session {
+        put.unsigned(last.session.0);
+    }
+    put.unsigned(u64::from(last.sequence.wrapping_sub(first.sequence)));
 }
 
 fn put_table(put: &mut Put, row: &StreamRow, table: &TrackTable) {
@@ -148,12 +170,12 @@ fn put_table(put: &mut Put, row: &StreamRow, table: &TrackTable) {
     put.unsigned(table.payload_bytes);
 }
 
-/// What a row begins with. So many spans follow, then so many tables; all of them have to be read before the next row.
+/// What a row begins with. So many stretches follow, then so many tables; all of them have to be read before the next row.
 struct Head {
     segment: SegmentId,
     start: Timestamp,
     end: Timestamp,
-    spans: u64,
+    stretches: u64,
     tables: u64,
 }
 
@@ -175,8 +197,8 @@ impl<'a> Reader<'a> {
         let segment = self.before.segment.wrapping_add(self.take.signed()? as u64);
         let (start, end) = self.interval(self.before.end)?;
         (self.before.segment, self.before.end) = (segment, end);
-        let (spans, tables) = (self.take.unsigned()?, self.take.unsigned()?);
-        Ok(Some(Head { segment: SegmentId(segment), start, end, spans, tables }))
+        let (stretches, tables) = (self.take.unsigned()?, self.take.unsigned()?);
+        Ok(Some(Head { segment: SegmentId(segment), start, end, stretches, tables }))
     }
 
     fn interval(&mut self, from: Timestamp) -> Result<(Timestamp, Timestamp), Broken> {
@@ -188,7 +210,7 @@ impl<'a> Reader<'a> {
         if flags & AS_ROW == 0 { self.interval(head.start) } else { Ok((head.start, head.end)) }
     }
 
-    fn span(&mut self, head: &Head) -> Result<Span, Broken> {
+    fn stretch(&mut self, head: &Head) -> Result<Stretch, Broken> {
         let flags = self.take.u8()?;
         let (start, end) = self.interval_within(head, flags)?;
         let as_before = self.before.recorder.filter(|_| flags & AS_BEFORE != 0);
@@ -197,7 +219,21 @@ impl<'a> Reader<'a> {
             None => (NodeId(self.take.unsigned()?), Epoch(self.take.unsigned()?), kind(self.take.u8()?)?),
         };
         self.before.recorder = Some((node, epoch, rank));
-        Ok(Span { start, end, node, epoch, rank, damaged: flags & DAMAGED != 0 })
+        let (first, last) = self.numbers(flags)?;
+        self.before.last = Some(last);
+        let span = Span { start, end, node, epoch, rank, damaged: flags & DAMAGED != 0 };
+        Ok(Stretch { span, track: kind(flags & TRACK_MASK)?, first, last, after_loss: flags & AFTER_LOSS != 0 })
+    }
+
+    /// Of the first chunk and the last.
+    fn numbers(&mut self, flags: u8) -> Result<(ChunkNumber, ChunkNumber), Broken> {
+        let first = match self.before.last.and_then(ChunkNumber::next).filter(|_| flags & FOLLOWS != 0) {
+            Some(next) => next,
+            None => ChunkNumber { session: SessionId(self.take.unsigned()?), sequence: self.take.u32()? },
+        };
+        let session = if flags & ONE_SESSION != 0 { first.session } else { SessionId(self.take.unsigned()?) };
+        let last = ChunkNumber { session, sequence: first.sequence.wrapping_add(self.take.u32()?) };
+        Ok((first, last))
     }
 
     fn table(&mut self, head: &Head, camera: CameraId, stream: StreamKind) -> Result<TrackTable, Broken> {
@@ -231,21 +267,33 @@ mod tests {
         let (start, end) = (Timestamp(start), Timestamp(start.wrapping_add(length)));
         let key = TrackKey { camera: CameraId(7), stream: StreamKind::Sub, track: TrackKind::Audio };
         let span = Span { start, end, node: NodeId(3), epoch: Epoch(9), rank: Rank::Mirror, damaged: false };
+        let number = |sequence| ChunkNumber { session: SessionId(BASE.0 as u64), sequence };
+        let from = (segment as u32).wrapping_mul(rows);
+        let (first, last) = (number(from), number(from.wrapping_add(rows).wrapping_sub(1)));
+        let stretch = Stretch { span, track: TrackKind::Audio, first, last, after_loss: false };
         let table =
             TrackTable { key, rows, crc: rows ^ 77, offset: 4096, start, end, payload_bytes: u64::from(rows) * 1000 };
-        StreamRow { segment: SegmentId(segment), start, end, spans: vec![span], tables: vec![table] }
+        StreamRow { segment: SegmentId(segment), start, end, stretches: vec![stretch], tables: vec![table] }
     }
 
-    /// Rows with spans and tables of their own, or none.
+    /// Rows with stretches and tables of their own, or none.
     fn odd_row(seed: (u64, i64, i64, u32)) -> StreamRow {
         let mut row = row(seed.0, seed.1, seed.2, seed.3);
         let middle = Timestamp(seed.1.wrapping_add(seed.2 / 2));
-        let (span, table) = (row.spans[0], row.tables[0]);
+        let (stretch, table) = (row.stretches[0], row.tables[0]);
+        let span = stretch.span;
         match seed.3 % 4 {
-            0 => row.spans.push(Span { start: middle, epoch: Epoch(seed.0), rank: Rank::Owner, damaged: true, ..span }),
+            0 => {
+                let span = Span { start: middle, epoch: Epoch(seed.0), rank: Rank::Owner, damaged: true, ..span };
+                let last = ChunkNumber { session: SessionId(seed.0), sequence: seed.3 };
+                row.stretches.push(Stretch { span, track: TrackKind::Video, last, after_loss: true, ..stretch });
+            }
             1 => row.tables.push(TrackTable { end: middle, offset: seed.0, payload_bytes: seed.0, ..table }),
-            2 => row.spans = vec![Span { end: middle, node: NodeId(seed.0), ..span }],
-            _ => (row.spans, row.tables) = (vec![], vec![]),
+            2 => {
+                let span = Span { end: middle, node: NodeId(seed.0), ..span };
+                row.stretches = vec![Stretch { span, first: stretch.last, ..stretch }];
+            }
+            _ => (row.stretches, row.tables) = (vec![], vec![]),
         }
         row
     }
@@ -258,8 +306,8 @@ mod tests {
             let value = encode(base, &rows);
             prop_assert_eq!(&decode(CameraId(7), StreamKind::Sub, base, &value).unwrap(), &rows);
             let mut found = Vec::new();
-            spans(base, &value, |_, start, _| start.0 % 2 == 0, &mut found).unwrap();
-            let wanted = rows.iter().filter(|row| row.start.0 % 2 == 0).flat_map(|row| row.spans.iter().copied());
+            stretches(base, &value, |_, start, _| start.0 % 2 == 0, &mut found).unwrap();
+            let wanted = rows.iter().filter(|row| row.start.0 % 2 == 0).flat_map(|row| row.stretches.iter().copied());
             prop_assert_eq!(found, wanted.collect::<Vec<_>>());
         }
 

@@ -41,8 +41,8 @@ fn round_trip_bucket(key: &[u8], value: &[u8]) {
     if let Ok(rows) = read(value) {
         let again = read(&bucket::encode(base, &rows));
         assert!(again.is_ok_and(|again| again == rows), "a bucket changes when it is written");
-        let (mut spans, of_rows) = (Vec::new(), rows.iter().flat_map(|row| row.spans.iter().copied()));
-        let read = bucket::spans(base, value, |_, _, _| true, &mut spans);
-        assert!(read.is_ok() && spans.into_iter().eq(of_rows), "spans are other than those of the rows");
+        let (mut stretches, of_rows) = (Vec::new(), rows.iter().flat_map(|row| row.stretches.iter().copied()));
+        let read = bucket::stretches(base, value, |_, _, _| true, &mut stretches);
+        assert!(read.is_ok() && stretches.into_iter().eq(of_rows), "stretches are other than those of the rows");
     }
 }

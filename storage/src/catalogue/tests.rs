@@ -61,12 +61,12 @@ fn spans_are_those_of_the_rows_whether_written_or_waiting_but_of_segments_that_a
     }
     let (from, to) = (minute(20).plus_micros(1), minute(190));
     let seen = BTreeSet::from([SegmentId(50), SegmentId(191)]);
-    let spans = catalogue.spans(CameraId(1), StreamKind::Main, (from, to), &seen).unwrap();
+    let spans = catalogue.stretches(CameraId(1), StreamKind::Main, (from, to), &seen).unwrap();
     let rows = catalogue.rows(CameraId(1), StreamKind::Main, from, to).unwrap();
     assert_eq!(rows.len(), 170);
-    let expected = rows.iter().filter(|row| row.segment != SegmentId(50)).flat_map(|row| row.spans.iter().copied());
+    let expected = rows.iter().filter(|row| row.segment != SegmentId(50)).flat_map(|row| row.stretches.iter().copied());
     assert_eq!(spans, expected.collect::<Vec<_>>());
-    assert_eq!(spans.iter().filter(|span| span.node == NodeId(2)).count(), 25);
+    assert_eq!(spans.iter().filter(|stretch| stretch.span.node == NodeId(2)).count(), 25);
 }
 
 /// Both streams of one camera in one segment, a minute apart, and init segments of which the second no chunk needs.

@@ -6,10 +6,10 @@ use super::record::{GAP_HEAD_BYTES, decode_gap, encode_gap};
 use super::trailer::Trailer;
 use super::{ChunkHead, FORMAT_VERSION, FormatError, check_version, padded};
 use crate::chunk::InitId;
-use crate::ids::{CameraId, Epoch, NodeId, SegmentId};
+use crate::ids::{CameraId, Epoch, NodeId, SegmentId, SessionId};
 use crate::index::{ChunkRow, InitRow, SegmentIndex, StreamSpan, TrackKey};
 use crate::time::Timestamp;
-use crate::timeline::Span;
+use crate::timeline::{ChunkNumber, Span, Stretch};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -18,7 +18,10 @@ const MAGIC: [u8; 4] = *b"HFFT";
 const HEAD_BYTES: usize = 64;
 const DIRECTORY_ROW_BYTES: usize = 48;
 const INIT_ROW_BYTES: usize = 32;
-const SPAN_ROW_BYTES: usize = 40;
+const SPAN_ROW_BYTES: usize = 64;
+/// Bits of a span row's flags.
+const SPAN_DAMAGED: u8 = 1;
+const SPAN_AFTER_LOSS: u8 = 2;
 pub(crate) const CHUNK_ROW_BYTES: usize = 88;
 
 /// Where one track's chunk table is, and what it spans.
@@ -167,16 +170,22 @@ fn encode_init_row(init: &InitRow, out: &mut [u8]) {
 }
 
 fn encode_span_row(row: &StreamSpan, out: &mut [u8]) {
+    let Stretch { span, track, first, last, after_loss } = row.stretch;
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     Put::new(out)
         .u32(row.camera.0)
         .u8(row.stream as u8)
-        .u8(row.span.rank as u8)
-        .u8(u8::from(row.span.damaged))
-        .u8(0)
-        .u64(row.span.node.0)
-        .u64(row.span.epoch.0)
-        .i64(row.span.start.0)
-        .i64(row.span.end.0);
+        .u8(span.rank as u8)
+        .u8(flag(span.damaged, SPAN_DAMAGED) | flag(after_loss, SPAN_AFTER_LOSS))
+        .u8(track as u8)
+        .u64(span.node.0)
+        .u64(span.epoch.0)
+        .i64(span.start.0)
+        .i64(span.end.0)
+        .u64(first.session.0)
+        .u32(first.sequence)
+        .u64(last.session.0)
+        .u32(last.sequence);
 }
 
 /// Reads a footer's head: the `head_bytes` bytes at its start.
@@ -234,11 +243,16 @@ fn init_row(take: &mut Take<'_>) -> Result<InitRow, FormatError> {
 
 fn span_row(take: &mut Take<'_>) -> Result<StreamSpan, FormatError> {
     let (camera, stream, rank) = (CameraId(take.u32()?), take.kind()?, take.kind()?);
-    let damaged = take.u8()? != 0;
-    take.u8()?;
+    let (flags, track) = (take.u8()?, take.kind()?);
     let (node, epoch) = (NodeId(take.u64()?), Epoch(take.u64()?));
     let (start, end) = (Timestamp(take.i64()?), Timestamp(take.i64()?));
-    Ok(StreamSpan { camera, stream, span: Span { start, end, node, epoch, rank, damaged } })
+    let number = |take: &mut Take<'_>| -> Result<_, FormatError> {
+        Ok(ChunkNumber { session: SessionId(take.u64()?), sequence: take.u32()? })
+    };
+    let (first, last) = (number(take)?, number(take)?);
+    let span = Span { start, end, node, epoch, rank, damaged: flags & SPAN_DAMAGED != 0 };
+    let stretch = Stretch { span, track, first, last, after_loss: flags & SPAN_AFTER_LOSS != 0 };
+    Ok(StreamSpan { camera, stream, stretch })
 }
 
 /// Reads one track's chunk table.

@@ -10,8 +10,9 @@ use crc32fast::Hasher;
 /// Length of the part that all kinds of records begin with.
 pub const RECORD_HEAD_BYTES: usize = 16;
 
-/// The longest payload of a record: a chunk that was nearly full when the longest frame came.
-pub const RECORD_PAYLOAD_BYTES_MAX: usize = 16 << 20;
+/// The longest payload of a record: a chunk that was nearly full when the longest frame came, and
+/// the boxes before them.
+pub const RECORD_PAYLOAD_BYTES_MAX: usize = 18 << 20;
 
 const _: () = assert!(RECORD_PAYLOAD_BYTES_MAX > crate::chunk::FRAME_BYTES_MAX + crate::chunk::CHUNK_BYTES_MAX);
 

@@ -1,5 +1,7 @@
 //! Stories of failovers and mirrors, and properties of any recording.
 
+mod seams;
+
 use super::*;
 use crate::chunk::{Access, AccessPoint, ChunkLocation, GapCause, InitId};
 use crate::ids::{CameraId, SegmentId, SessionId, StreamKind};

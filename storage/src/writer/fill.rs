@@ -1,8 +1,8 @@
 //! Building batches: where a record goes, and what must go before it.
 
-use super::BATCH_BYTES_MAX;
 use super::run::Writer;
 use super::segment::Slot;
+use super::{BATCH_BYTES_MAX, LONG_BUFFERS_BYTES_MAX};
 use crate::chunk::{Init, InitId, Record};
 use crate::disk::BatchDisk;
 use crate::format::{BATCH_HEADER_BYTES, BatchBuilder, encoded_bytes, padded};
@@ -116,10 +116,14 @@ impl<D: BatchDisk> Writer<D> {
 
     /// Takes a buffer, and the next place in the class's segment, which is the next one where the present one is full.
     fn begin_batch(&mut self, class: usize, bytes: usize) -> Result<(), NoBuffer> {
+        if self.long_bytes + long_bytes(bytes) > LONG_BUFFERS_BYTES_MAX {
+            return Err(NoBuffer);
+        }
         let buffer = self.disk.buffer(bytes.max(BATCH_BYTES_MAX)).ok_or(NoBuffer)?;
         self.rotate(class, bytes.max(BATCH_BYTES_MAX));
         let Some(slot) = self.slot_of(class) else { return Err(NoBuffer) };
         let (segment, offset) = (slot.id, slot.fill.next_offset);
+        self.long_bytes += long_bytes(buffer.len());
         self.filling[class] =
             Some(Filling { segment, buffer, builder: BatchBuilder::default(), offset, rows: Vec::new() });
         Ok(())
@@ -167,8 +171,13 @@ impl<D: BatchDisk> Writer<D> {
     }
 }
 
-/// All pooled buffers are in use.
+/// All pooled buffers are in use, or longer ones take as much as they may.
 struct NoBuffer;
+
+/// What a buffer of this length takes beyond the pool.
+pub(super) fn long_bytes(buffer_bytes: usize) -> usize {
+    if buffer_bytes > BATCH_BYTES_MAX { buffer_bytes } else { 0 }
+}
 
 impl<B: std::ops::Deref<Target = [u8]>> Filling<B> {
     fn has_room(&self, bytes: usize) -> bool {

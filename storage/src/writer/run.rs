@@ -69,6 +69,8 @@ pub(crate) struct Writer<D: BatchDisk> {
     /// By class.
     pub(super) filling: Vec<Option<Filling<D::Buffer>>>,
     pub(super) ready: VecDeque<Ready<D::Buffer>>,
+    /// What buffers take that are longer than those of the pool.
+    pub(super) long_bytes: usize,
     pub(super) ledger: Ledger<Contents>,
     requests: mpsc::UnboundedReceiver<Request>,
     pub(super) keeper: Sender<Job>,
@@ -102,6 +104,7 @@ impl<D: BatchDisk> Writer<D> {
             ahead: vec![None; classes],
             filling: (0..classes).map(|_| None).collect(),
             ready: VecDeque::new(),
+            long_bytes: 0,
             ledger: Ledger::default(),
             requests: start.requests,
             keeper: start.keeper,

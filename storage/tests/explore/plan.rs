@@ -206,7 +206,7 @@ fn options(root: &Path, is_small: bool, random: &mut Random) -> VolumeOptions {
         write_delay: Duration::from_millis(random.within(1..60)),
         segment_time_max: Duration::from_millis(random.within(200..3_000)),
         segment_bytes_max: random.within(2..5) << 20,
-        buffer_bytes_max: 16 << 20,
+        buffer_bytes_max: 20 << 20,
         retention,
         caution: Caution::NONE,
         free_bytes_min: if is_small { random.within(0..8) << 20 } else { 0 },

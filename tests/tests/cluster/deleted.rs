@@ -29,8 +29,8 @@ const FPS: u64 = 25;
 
 fn tune(_: usize, config: &mut Config) {
     config.storage.segment_seconds = 1;
-    config.storage.segment_bytes_max = ByteSize(16 << 20);
-    config.storage.buffer_bytes_max = ByteSize(16 << 20);
+    config.storage.segment_bytes_max = ByteSize(20 << 20);
+    config.storage.buffer_bytes_max = ByteSize(20 << 20);
     let class = DEFAULT_RETENTION_CLASS.to_owned();
     config.retention = vec![RetentionClass { class, age_days: None, bytes_max: Some(ByteSize(CLASS_BYTES_MAX)) }];
 }

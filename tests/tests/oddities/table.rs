@@ -61,10 +61,6 @@ fn row(oddity: Oddity, codec: Codec) -> Row {
         Oddity::Rhythm(RhythmOddity::Pauses | RhythmOddity::FallsAsleep) => {
             Row { causes: &[GapCause::CameraStalled], ..whole }
         }
-        // The timeline shows where one segment ends and the next begins, as no frame lies near.
-        Oddity::Rhythm(RhythmOddity::FrameInFourSeconds | RhythmOddity::FrameInTenSeconds) => {
-            Row { causes: &[GapCause::Unknown], ..whole }
-        }
         // The first seconds of a lie: nothing shows it yet.
         Oddity::Clock(ClockOddity::ClockSlowStart) => Row { off_us: (-3_000_000, OFF_US_MAX), ..whole },
         Oddity::Audio(audio) => Row { sound: sound(audio), ..whole },

@@ -27,8 +27,8 @@ fn options() -> SiteOptions {
     let tune = |_, config: &mut Config| {
         config.storage.volumes = vec![Volume::new(disk(config))];
         config.storage.segment_seconds = 2;
-        config.storage.segment_bytes_max = ByteSize(16 << 20);
-        config.storage.buffer_bytes_max = ByteSize(16 << 20);
+        config.storage.segment_bytes_max = ByteSize(20 << 20);
+        config.storage.buffer_bytes_max = ByteSize(20 << 20);
         config.storage.free_bytes_min = ByteSize(FREE_BYTES_MIN);
     };
     SiteOptions { nodes: 1, cameras: (1..=2).map(camera).collect(), tune }

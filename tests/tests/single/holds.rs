@@ -34,8 +34,8 @@ fn disk(config: &Config) -> PathBuf {
 fn tune(_: usize, config: &mut Config) {
     config.storage.volumes = vec![Volume::new(disk(config).join("volume"))];
     config.storage.segment_seconds = 2;
-    config.storage.segment_bytes_max = ByteSize(16 << 20);
-    config.storage.buffer_bytes_max = ByteSize(16 << 20);
+    config.storage.segment_bytes_max = ByteSize(20 << 20);
+    config.storage.buffer_bytes_max = ByteSize(20 << 20);
     config.storage.free_bytes_min = ByteSize(16 << 20);
     let class = |name: &str, bytes_max| RetentionClass { class: name.to_owned(), age_days: None, bytes_max };
     config.retention = vec![class(DEFAULT_RETENTION_CLASS, None), class("short", Some(ByteSize(CLASS_BYTES_MAX)))];

@@ -185,14 +185,14 @@ async fn where_the_node_has_no_other_volume_the_cluster_moves_the_cameras_withou
 }
 
 /// As much as one buffer takes in a few seconds.
-const HIGH_BPS: u64 = 12_000_000;
+const HIGH_BPS: u64 = 15_000_000;
 
 fn small_buffer(index: usize, config: &mut Config) {
     one_disk(index, config);
     config.storage.buffer_bytes_max = ByteSize(BUFFER_BYTES);
 }
 
-const BUFFER_BYTES: u64 = 16 << 20;
+const BUFFER_BYTES: u64 = 20 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nobody_can_help_the_least_important_is_shed_first_and_memory_is_bounded() -> Result<()> {

@@ -12,7 +12,7 @@
 use super::nal::{Nal, Slice, SliceKind, inspect};
 use super::parameter_sets::ParameterSets;
 use super::{Arrival, Fault, Packet, annex_b};
-use crate::ingest::media::{MediaFrame, TrackParameters, VideoCodec};
+use crate::ingest::media::{MediaFrame, TrackParameters, Undecodable, VideoCodec};
 use bytes::{BufMut, BytesMut};
 use holdfast_storage::chunk::{AccessPoint, FRAME_BYTES_MAX};
 use holdfast_storage::ids::TrackKind;
@@ -54,7 +54,7 @@ pub(super) struct AccessUnits {
     sets: ParameterSets,
     announced: Option<Arc<TrackParameters>>,
     /// Why the sets decode nothing, as it was logged last.
-    refused: Option<String>,
+    undecodable: Option<Undecodable>,
     arena: BytesMut,
     open: Option<Unit>,
     /// The unit in the making is too long: what comes of it is left out.
@@ -124,7 +124,7 @@ impl AccessUnits {
             timescale,
             sets,
             announced: None,
-            refused: None,
+            undecodable: None,
             arena: BytesMut::new(),
             open: None,
             is_skipping: false,
@@ -232,8 +232,8 @@ impl AccessUnits {
     }
 
     /// Why nothing that came can be decoded, where the parameter sets are why.
-    pub(super) fn refused(&self) -> Option<&str> {
-        self.refused.as_deref()
+    pub(super) fn undecodable(&self) -> Option<&Undecodable> {
+        self.undecodable.as_ref()
     }
 
     fn open(&mut self, packet: &Packet<'_>) {
@@ -451,16 +451,16 @@ impl AccessUnits {
         match self.sets.parameters(pps, self.timescale) {
             Ok(parameters) if self.announced.as_deref() == Some(&parameters) => None,
             Ok(parameters) => {
-                self.refused = None;
+                self.undecodable = None;
                 self.announced = Some(Arc::new(parameters));
                 self.announced.clone()
             }
             // They may come with the next access point.
             Err(_) if !is_access => None,
             Err(why) => {
-                if self.refused.as_ref() != Some(&why) {
-                    tracing::warn!(why, "the camera's parameter sets cannot be used");
-                    self.refused = Some(why);
+                if self.undecodable.as_ref() != Some(&why) {
+                    tracing::warn!(%why, "what the camera sends cannot be decoded");
+                    self.undecodable = Some(why);
                 }
                 None
             }

@@ -10,8 +10,9 @@ pub(crate) mod audio;
 mod bits;
 mod h264;
 mod h265;
-mod nal;
-mod parameter_sets;
+pub(crate) mod nal;
+pub(crate) mod parameter_sets;
+pub(crate) mod slices;
 pub(crate) mod video;
 
 use holdfast_storage::time::Timestamp;

@@ -14,7 +14,7 @@ const RECOVERY_POINT: u32 = 6;
 
 /// A NAL unit, as far as recording must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nal {
+pub(crate) enum Nal {
     Slice(Slice),
     ParameterSet(SetKind),
     /// Frames in decoding order until the picture is whole, where a recovery point SEI message says so.
@@ -28,16 +28,16 @@ pub(super) enum Nal {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slice {
+pub(crate) struct Slice {
     /// It is the first one of its picture; `None` where the header is cut off or does not say.
-    pub(super) begins_picture: Option<bool>,
-    pub(super) kind: SliceKind,
+    pub(crate) begins_picture: Option<bool>,
+    pub(crate) kind: SliceKind,
     /// The picture parameter set that it refers to.
-    pub(super) pps: Option<u8>,
+    pub(crate) pps: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SliceKind {
+pub(crate) enum SliceKind {
     /// Of a picture after which nothing refers to what came before it: IDR; BLA of H.265.
     Sync,
     /// CRA of H.265: leading pictures that follow may refer to what came before it.
@@ -49,14 +49,31 @@ pub(super) enum SliceKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum SetKind {
+pub(crate) enum SetKind {
     Video,
     Sequence,
     Picture,
 }
 
+/// Whether `nal` is of a coded picture: ITU-T H.264, table 7-1, without auxiliary pictures and
+/// extensions; ITU-T H.265, table 7-1, all VCL types, of any layer and the reserved ones too.
+pub(crate) fn is_coded(codec: VideoCodec, nal: &[u8]) -> bool {
+    nal.first().is_some_and(|header| match codec {
+        VideoCodec::H264 => matches!(h264_type(*header), 1..=5),
+        VideoCodec::H265 => matches!(h265_type(*header), 0..=31),
+    })
+}
+
+fn h264_type(header: u8) -> u8 {
+    header & 0x1f
+}
+
+fn h265_type(header: u8) -> u8 {
+    header >> 1 & 0x3f
+}
+
 /// What `nal`, which begins with its header, is.
-pub(super) fn inspect(codec: VideoCodec, nal: &[u8]) -> Nal {
+pub(crate) fn inspect(codec: VideoCodec, nal: &[u8]) -> Nal {
     match codec {
         VideoCodec::H264 => inspect_h264(nal),
         VideoCodec::H265 => inspect_h265(nal),
@@ -65,7 +82,7 @@ pub(super) fn inspect(codec: VideoCodec, nal: &[u8]) -> Nal {
 
 fn inspect_h264(nal: &[u8]) -> Nal {
     let Some(header) = nal.first() else { return Nal::Other };
-    match header & 0x1f {
+    match h264_type(*header) {
         unit_type @ (1 | 2 | 5) => Nal::Slice(h264_slice(nal, unit_type == 5)),
         // Partitions B and C of a slice whose partition A comes before.
         3 | 4 => Nal::Slice(Slice { begins_picture: Some(false), kind: SliceKind::Other, pps: None }),
@@ -98,7 +115,7 @@ fn inspect_h265(nal: &[u8]) -> Nal {
     if layer > 0 {
         return Nal::Other;
     }
-    match header[0] >> 1 & 0x3f {
+    match h265_type(header[0]) {
         unit_type @ (0..=9 | 16..=21) => Nal::Slice(h265_slice(nal, unit_type)),
         32 => Nal::ParameterSet(SetKind::Video),
         33 => Nal::ParameterSet(SetKind::Sequence),
@@ -226,9 +243,11 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_something(nal: Vec<u8>) {
-            inspect(H264, &nal);
-            inspect(H265, &nal);
+        fn any_bytes_are_something_and_every_slice_is_coded(nal: Vec<u8>) {
+            for codec in [H264, H265] {
+                let is_slice = matches!(inspect(codec, &nal), Nal::Slice(_));
+                proptest::prop_assert!(!is_slice || is_coded(codec, &nal));
+            }
         }
     }
 }

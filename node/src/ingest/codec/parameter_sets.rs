@@ -7,7 +7,8 @@
 
 use super::bits::Bits;
 use super::nal::{Nal, SetKind, inspect};
-use crate::ingest::media::{TrackParameters, VideoCodec};
+use crate::ingest::error::detail;
+use crate::ingest::media::{TrackParameters, Undecodable, VideoCodec};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -109,13 +110,14 @@ impl ParameterSets {
     /// What decodes a picture that refers to the picture parameter set `pps`, and all pictures of the other sets that were seen.
     ///
     /// # Errors
-    /// Which set is missing or cannot be used, for people.
-    pub(crate) fn parameters(&mut self, pps: Option<u8>, timescale: u32) -> Result<TrackParameters, String> {
+    /// Which set is missing, or why they cannot be used.
+    pub(crate) fn parameters(&mut self, pps: Option<u8>, timescale: u32) -> Result<TrackParameters, Undecodable> {
+        let unusable = |why: &str| Undecodable::Unusable(format!("its parameter sets cannot be used: {}", detail(why)));
         self.changed = false;
-        let picture = self.referred(SetKind::Picture, pps).ok_or("no picture parameter set (PPS) was sent")?;
-        let sequence = self
-            .referred(SetKind::Sequence, Some(picture.refers_to))
-            .ok_or("no sequence parameter set (SPS) was sent")?;
+        let picture = self.referred(SetKind::Picture, pps);
+        let picture = picture.ok_or(Undecodable::Missing("picture parameter set (PPS)"))?;
+        let sequence = self.referred(SetKind::Sequence, Some(picture.refers_to));
+        let sequence = sequence.ok_or(Undecodable::Missing("sequence parameter set (SPS)"))?;
         let (config, read) = match self.codec {
             VideoCodec::H264 => {
                 let read = retina::codec::h264::parameters_from_sps_and_pps(
@@ -123,18 +125,18 @@ impl ParameterSets {
                     &picture.nal,
                     Framing::FourByteLength,
                 );
-                (self.avcc(&sequence.nal), read.map_err(|error| error.to_string())?)
+                (self.avcc(&sequence.nal), read.map_err(|error| unusable(&error.to_string()))?)
             }
             VideoCodec::H265 => {
-                let video = self
-                    .referred(SetKind::Video, Some(sequence.refers_to))
-                    .ok_or("no video parameter set (VPS) was sent")?;
-                let read = h265_parameters(&video.nal, &sequence.nal, &picture.nal)?;
+                let video = self.referred(SetKind::Video, Some(sequence.refers_to));
+                let video = video.ok_or(Undecodable::Missing("video parameter set (VPS)"))?;
+                let read = h265_parameters(&video.nal, &sequence.nal, &picture.nal);
+                let read = read.map_err(|why| unusable(&why))?;
                 (self.hvcc(read.extra_data()), read)
             }
         };
         let (width, height) = read.pixel_dimensions();
-        let size = |pixels: u32| u16::try_from(pixels).map_err(|_| format!("{pixels} pixels wide or high"));
+        let size = |pixels: u32| u16::try_from(pixels).map_err(|_| unusable(&format!("{pixels} pixels wide or high")));
         Ok(TrackParameters::Video {
             codec: self.codec,
             config,
@@ -246,7 +248,7 @@ fn h265_parameters(video: &[u8], sequence: &[u8], picture: &[u8]) -> Result<Vide
     let depacketizer = Depacketizer::new("video", "h265", 90_000, None, Some(&fmtp))?;
     match depacketizer.parameters() {
         Some(ParametersRef::Video(parameters)) => Ok(parameters.clone()),
-        _ => Err("its parameter sets cannot be read".to_owned()),
+        _ => Err("they cannot be read".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::access_unit::{AccessUnits, Part};
 use super::nal::{Nal, inspect};
 use super::{Fault, Packet, h264, h265};
-use crate::ingest::media::{MediaFrame, VideoCodec};
+use crate::ingest::media::{MediaFrame, Undecodable, VideoCodec};
 use std::time::Instant;
 
 /// What of a fragmented NAL unit's begin is looked at: headers of slices.
@@ -56,8 +56,8 @@ impl VideoDepacketizer {
     }
 
     /// Why nothing that came can be decoded, where the parameter sets are why.
-    pub(crate) fn refused(&self) -> Option<&str> {
-        self.units.refused()
+    pub(crate) fn undecodable(&self) -> Option<&Undecodable> {
+        self.units.undecodable()
     }
 
     /// The first NAL unit of a payload; `None` where it continues a fragment, or none can be told.

@@ -4,7 +4,7 @@ use super::sequence::{Received, Sequence};
 use crate::ingest::codec::audio::AudioDepacketizer;
 use crate::ingest::codec::video::VideoDepacketizer;
 use crate::ingest::codec::{Arrival, Fault, Packet};
-use crate::ingest::media::{MediaFrame, SenderReport, SessionItem};
+use crate::ingest::media::{MediaFrame, SenderReport, SessionItem, Undecodable};
 use holdfast_storage::ids::TrackKind;
 use retina::rtcp::PacketRef;
 use retina::rtp::PacketHeader;
@@ -126,9 +126,9 @@ impl RtpTrack {
     }
 
     /// Why nothing that came can be decoded, where the parameter sets are why.
-    pub(crate) fn refused(&self) -> Option<&str> {
+    pub(crate) fn undecodable(&self) -> Option<&Undecodable> {
         match &self.depacketizer {
-            Depacketizer::Video(video) => video.refused(),
+            Depacketizer::Video(video) => video.undecodable(),
             Depacketizer::Audio(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! A connection to a camera's RTSP port: requests, answers, and what comes interleaved.
 
 use super::framing::{Event, Framing, FramingError, PENDING_BYTES_MAX};
-use super::head::Head;
+use super::head::{Fields, Head};
 use super::login::{Login, LoginMemory, Refusal};
 use super::tls;
 use super::transport;
@@ -9,8 +9,8 @@ use super::url::{host_and_port, is_tls};
 use crate::ingest::error::{SessionError, detail};
 use bytes::{Buf, Bytes, BytesMut};
 use holdfast_consensus::model::Tls;
-use retina::rtsp::msg::Headers;
 use rustls::pki_types::ServerName;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -48,7 +48,7 @@ pub(crate) struct Connection {
     sequence: u32,
     login: Login,
     /// Id of the session at the camera, once it gave one.
-    session: Option<String>,
+    session: Option<Vec<u8>>,
     /// After how long without a request the camera ends the session.
     pub(crate) timeout: Duration,
 }
@@ -61,7 +61,7 @@ enum Stream {
 /// The camera's answer to a request.
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) headers: Headers,
+    fields: Fields,
     pub(crate) body: Bytes,
 }
 
@@ -71,7 +71,12 @@ impl Reply {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| &**value)
+        self.fields.get(name)
+    }
+
+    /// A header with an address, which may not be ASCII.
+    pub(crate) fn address(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.fields.bytes(name).map(String::from_utf8_lossy)
     }
 }
 
@@ -139,8 +144,8 @@ impl Connection {
                 self.login.accepted();
                 return Ok(reply);
             }
-            let challenge = reply.header("www-authenticate");
-            self.login.challenged(challenge).map_err(ConnectionError::Login)?;
+            let challenges = reply.fields.bytes("www-authenticate");
+            self.login.challenged(challenges).map_err(ConnectionError::Login)?;
         }
     }
 
@@ -150,12 +155,13 @@ impl Connection {
             return;
         }
         self.sequence += 1;
-        let mut text = format!("{method} {url} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: {USER_AGENT}\r\n", self.sequence);
-        let mut line = |name: &str, value: &str| {
-            text.push_str(name);
-            text.push_str(": ");
-            text.push_str(value);
-            text.push_str("\r\n");
+        let out = &mut self.outgoing;
+        let begin = format!("{method} {url} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: {USER_AGENT}\r\n", self.sequence);
+        out.extend_from_slice(begin.as_bytes());
+        let mut line = |name: &str, value: &[u8]| {
+            for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
         };
         if let Some(session) = &self.session {
             line("Session", session);
@@ -163,9 +169,8 @@ impl Connection {
         if let Some(authorization) = self.login.authorization(method, url) {
             line("Authorization", &authorization);
         }
-        headers.iter().for_each(|(name, value)| line(name, value));
-        text.push_str("\r\n");
-        self.outgoing.extend_from_slice(text.as_bytes());
+        headers.iter().for_each(|(name, value)| line(name, value.as_bytes()));
+        self.outgoing.extend_from_slice(b"\r\n");
     }
 
     /// Queues an answer to a request of the camera.
@@ -178,8 +183,8 @@ impl Connection {
     }
 
     /// The camera asks for a login in the midst of a session: the next request is to be sent again.
-    pub(crate) fn challenged(&mut self, challenge: Option<&str>) -> Result<(), Refusal> {
-        self.login.challenged(challenge)
+    pub(crate) fn challenged(&mut self, challenges: Option<&[u8]>) -> Result<(), Refusal> {
+        self.login.challenged(challenges)
     }
 
     pub(crate) fn accepted(&mut self) {
@@ -224,22 +229,22 @@ impl Connection {
                 self.poll_turn(context, |event| {
                     match event {
                         Event::Data { channel, payload } => data(channel, payload),
-                        Event::Message { head: Head::Response { status, headers }, body } => {
+                        Event::Message { head: Head::Response { status, fields }, body } => {
                             // 1xx: the answer is still to come (RFC 2326, 7.1.1).
                             if status >= 200 {
                                 let body = Bytes::copy_from_slice(body);
-                                reply = reply.take().or(Some(Reply { status, headers, body }));
+                                reply = reply.take().or(Some(Reply { status, fields, body }));
                             }
                         }
-                        Event::Message { head: Head::Request { headers, .. }, .. } => asked.push(headers),
+                        Event::Message { head: Head::Request { fields, .. }, .. } => asked.push(fields),
                         Event::Fault(_) => {}
                     }
                     Ok::<_, ConnectionError>(())
                 })
             })
             .await?;
-            for headers in asked.drain(..) {
-                self.answer(501, headers.get("cseq").map(|value| &**value));
+            for fields in asked.drain(..) {
+                self.answer(501, fields.get("cseq"));
             }
             if read_bytes > UNANSWERED_BYTES_MAX {
                 return Err(ConnectionError::Unanswered);
@@ -249,7 +254,7 @@ impl Connection {
     }
 
     fn note_session(&mut self, reply: &Reply) {
-        if let Some((id, timeout)) = reply.header("session").and_then(transport::session) {
+        if let Some((id, timeout)) = reply.fields.bytes("session").and_then(transport::session) {
             self.session = Some(id);
             self.timeout = timeout;
         }

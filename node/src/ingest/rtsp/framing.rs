@@ -29,6 +29,8 @@ const METHODS: [&[u8]; 12] = [
     b"SETUP ",
     b"RECORD ",
 ];
+/// Of [`METHODS`].
+const FIRST_LETTERS: &[u8] = b"ADGOPRST";
 const DATA_HEAD_BYTES: usize = 4;
 
 /// The largest thing that is kept until the rest of it comes.
@@ -130,8 +132,8 @@ impl Framing {
                 Begins::Yes => self.message(bytes),
                 Begins::NotYetKnown => Ok(Next::Incomplete),
                 Begins::No => {
-                    let skipped = bytes[1..].iter().position(|byte| *byte == b'$' || *byte == b'R');
-                    let skipped = skipped.map_or(bytes.len(), |at| at + 1);
+                    // Wherever reads end, what follows is found at the same place.
+                    let skipped = (1..bytes.len()).find(|at| may_begin(&bytes[*at..])).unwrap_or(bytes.len());
                     self.skip(skipped)?;
                     Ok(Next::Event(Event::Fault(Fault::Framing), skipped))
                 }
@@ -197,6 +199,16 @@ fn data(bytes: &[u8]) -> Next<'_> {
     match bytes.get(DATA_HEAD_BYTES..DATA_HEAD_BYTES + length) {
         Some(payload) => Next::Event(Event::Data { channel: head[1], payload }, DATA_HEAD_BYTES + length),
         None => Next::Incomplete,
+    }
+}
+
+/// Whether data or a message begins with `bytes`, as far as they go. What is no first byte is seen
+/// fast: a camera may send nothing else.
+fn may_begin(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'$', ..] => true,
+        [first, ..] if !FIRST_LETTERS.contains(&first.to_ascii_uppercase()) => false,
+        _ => !matches!(message_begins(bytes), Begins::No),
     }
 }
 
@@ -299,6 +311,22 @@ mod tests {
         let (seen, outcome) = seen(b"\xff\xfe junk $\x00\x00\x01a", 100);
         assert_eq!((seen.last(), outcome), (Some(&Seen::Data(0, 1)), Ok(())));
         assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn what_follows_nonsense_is_found_wherever_reads_end() {
+        let stream = b"xxOPTIONS * RTSP/1.0\r\n\r\nR?rtsp/1.0 200\r\n\r\n$";
+        let expected = [Seen::Request("OPTIONS".to_owned()), Seen::Response(200, 0)];
+        for piece in 1..=stream.len() {
+            let (mut seen, outcome) = seen(stream, piece);
+            seen.retain(|seen| !matches!(seen, Seen::Fault(_)));
+            assert_eq!((seen.as_slice(), outcome), (&expected[..], Ok(())), "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn every_method_begins_with_one_of_the_letters() {
+        assert!(METHODS.iter().all(|method| FIRST_LETTERS.contains(&method[0])));
     }
 
     #[test]

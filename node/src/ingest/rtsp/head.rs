@@ -6,6 +6,7 @@
 
 use retina::rtsp::msg::{Headers, Message};
 use retina::rtsp::parse::Parser;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Header lines that are looked at.
@@ -14,45 +15,74 @@ const LINES_MAX: usize = 256;
 pub(crate) enum Head {
     Response {
         status: u16,
-        headers: Headers,
+        fields: Fields,
     },
     /// From the camera to us.
     Request {
         method: String,
-        headers: Headers,
+        fields: Fields,
     },
 }
 
+/// The headers of a message. Several of one name are one, with commas between.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields {
+    /// Without what is not ASCII.
+    headers: Headers,
+    /// By name in lower case, those that are not all ASCII, as they came.
+    foreign: BTreeMap<String, Vec<u8>>,
+}
+
+impl Fields {
+    /// A value of which only ASCII counts: there is `?` in place of other bytes.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| &**value)
+    }
+
+    /// A value byte for byte as the camera sent it.
+    pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
+        let foreign = self.foreign.get(&name.to_ascii_lowercase()).map(Vec::as_slice);
+        foreign.or_else(|| self.get(name).map(str::as_bytes))
+    }
+}
+
 impl Head {
-    pub(crate) fn headers(&self) -> &Headers {
+    pub(crate) fn fields(&self) -> &Fields {
         match self {
-            Self::Response { headers, .. } | Self::Request { headers, .. } => headers,
+            Self::Response { fields, .. } | Self::Request { fields, .. } => fields,
         }
     }
 }
 
 /// Parses a head, with or without the empty line at its end. `None`: its first line is none of RTSP's.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut lines = text.split(['\r', '\n']).filter(|line| !line.is_empty());
-    let mut head = first_line(lines.next()?)?;
-    for line in lines.take(LINES_MAX) {
-        if let Some((name, value)) = header(line) {
-            // The body is not part of what retina parses here.
-            if !name.eq_ignore_ascii_case("content-length") {
-                let value = value.replace(|c: char| !c.is_ascii(), "?");
-                write!(head, "{name}: {value}\r\n").ok()?;
-            }
+    let mut lines = lines(bytes);
+    let mut head = first_line(&String::from_utf8_lossy(lines.next()?))?;
+    let mut foreign: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for (name, value) in lines.take(LINES_MAX).filter_map(header) {
+        // The body is not part of what retina parses here.
+        if name.eq_ignore_ascii_case("content-length") {
+            continue;
         }
+        let ascii: String = value.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect();
+        write!(head, "{name}: {ascii}\r\n").ok()?;
+        let joined = foreign.entry(name.to_ascii_lowercase()).or_default();
+        if !joined.is_empty() {
+            joined.extend_from_slice(b", ");
+        }
+        joined.extend_from_slice(value);
     }
     head.push_str("\r\n");
+    foreign.retain(|_, value| !value.is_ascii());
     let (message, _) = Parser::default().feed(&mut head.as_bytes()).ok()??;
     match message {
         Message::Response(response) => {
-            Some(Head::Response { status: response.status_code.as_u16(), headers: response.headers })
+            let fields = Fields { headers: response.headers, foreign };
+            Some(Head::Response { status: response.status_code.as_u16(), fields })
         }
         Message::Request(request) => {
-            Some(Head::Request { method: request.method.to_string(), headers: request.headers })
+            let fields = Fields { headers: request.headers, foreign };
+            Some(Head::Request { method: request.method.to_string(), fields })
         }
         Message::Data(_) => None,
     }
@@ -60,12 +90,16 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Head> {
 
 /// The length of the body that follows a head: of the first length that can be read, none without one.
 pub(crate) fn body_bytes(bytes: &[u8]) -> u64 {
-    let text = String::from_utf8_lossy(bytes);
-    let lengths = text.split(['\r', '\n']).filter_map(header).filter_map(|(name, value)| {
-        let number = value.split(|c: char| !c.is_ascii_digit()).next()?;
+    let lengths = lines(bytes).filter_map(header).filter_map(|(name, value)| {
+        let digits = value.split(|byte| !byte.is_ascii_digit()).next()?;
+        let number = std::str::from_utf8(digits).ok()?;
         name.eq_ignore_ascii_case("content-length").then(|| number.parse().ok())?
     });
     lengths.take(1).next().unwrap_or(0)
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty())
 }
 
 /// The first line as RFC 2326, 6.1 and 7.1 have it.
@@ -81,12 +115,13 @@ fn first_line(line: &str) -> Option<String> {
 }
 
 /// Name and value, where the line has both.
-fn header(line: &str) -> Option<(&str, &str)> {
-    let (name, value) = line.split_once(':')?;
-    let (name, value) = (name.trim(), value.trim());
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let is_named = !name.is_empty() && name.bytes().all(is_token);
-    let is_readable = !value.is_empty() && !value.chars().any(|c| c.is_control() && c != '\t');
+fn header(line: &[u8]) -> Option<(&str, &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_named = !name.is_empty() && name.iter().all(is_token);
+    let is_readable = !value.is_empty() && !value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+    let name = std::str::from_utf8(name).ok()?;
     (is_named && is_readable).then_some((name, value))
 }
 
@@ -94,28 +129,42 @@ fn header(line: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    fn response(text: &str) -> Option<(u16, Headers)> {
+    fn response(text: &str) -> Option<(u16, Fields)> {
         match parse(text.as_bytes())? {
-            Head::Response { status, headers } => Some((status, headers)),
+            Head::Response { status, fields } => Some((status, fields)),
             Head::Request { .. } => None,
         }
     }
 
     #[test]
     fn a_response_is_its_status_and_headers() {
-        let (status, headers) = response("RTSP/1.0 200 OK\r\nCSeq: 3\r\nsession: 12;timeout=60\r\n\r\n").unwrap();
+        let (status, fields) = response("RTSP/1.0 200 OK\r\nCSeq: 3\r\nsession: 12;timeout=60\r\n\r\n").unwrap();
         assert_eq!(status, 200);
-        assert_eq!(headers.get("Session").map(|value| &**value), Some("12;timeout=60"));
+        assert_eq!(fields.get("Session"), Some("12;timeout=60"));
     }
 
     #[test]
     fn what_cannot_be_read_is_left_out() {
         let text = "rtsp/1.1 401\nCSeq:1\nServer:\nno colon\n: x\nWWW-Authenticate: Digest realm=\"a\"\n\
                     WWW-Authenticate: Basic realm=\"a\"\nDate: \u{1}\n\n";
-        let (status, headers) = response(text).unwrap();
-        assert_eq!((status, headers.iter().count()), (401, 2));
-        let challenges = headers.get("www-authenticate").map(|value| value.to_string());
-        assert_eq!(challenges.as_deref(), Some("Digest realm=\"a\", Basic realm=\"a\""));
+        let (status, fields) = response(text).unwrap();
+        assert_eq!((status, fields.headers.iter().count()), (401, 2));
+        assert_eq!(fields.get("www-authenticate"), Some("Digest realm=\"a\", Basic realm=\"a\""));
+    }
+
+    #[test]
+    fn values_in_any_encoding_are_kept_as_they_came() {
+        let head = parse(
+            b"RTSP/1.0 401 X\r\nCSeq: 1\r\nWWW-Authenticate: Basic realm=\"a\"\r\n\
+            WWW-Authenticate: Digest realm=\"S\xfcd \xc3\xa0\r\nServer: ok\r\n\r\n",
+        );
+        let head = head.unwrap();
+        let fields = head.fields();
+        let expected = b"Basic realm=\"a\", Digest realm=\"S\xfcd \xc3\xa0";
+        assert_eq!(fields.bytes("WWW-Authenticate"), Some(&expected[..]));
+        assert_eq!(fields.get("www-authenticate"), Some("Basic realm=\"a\", Digest realm=\"S?d ??"));
+        assert_eq!(fields.bytes("server"), Some(&b"ok"[..]));
+        assert_eq!(fields.bytes("date"), None);
     }
 
     #[test]

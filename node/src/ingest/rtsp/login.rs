@@ -1,12 +1,16 @@
-//! How a session shows the camera who it is (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the nonce that `http-auth`
-//! draws.
+//! How a session shows the camera who it is (RFC 2326, D; RFC 7616, RFC 7617). Pure but for the
+//! nonces that it draws.
 //!
 //! Nothing is sent before the camera asks. A camera that has asked for Digest once is not given the password in clear
 //! afterwards, whoever answers at its address.
 
-use http_auth::{PasswordClient, PasswordParams};
+use super::challenge;
+use super::digest::{Asking, Digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use uuid::Uuid;
 
 /// Challenges that are answered for one request: a nonce that has run out, and one more.
 const ANSWERS_MAX: u32 = 2;
@@ -29,28 +33,33 @@ pub(crate) enum Refusal {
 pub(crate) struct Login {
     user: Option<(String, String)>,
     memory: LoginMemory,
-    client: Option<PasswordClient>,
+    scheme: Option<Scheme>,
     /// Answers in a row that were not accepted.
     answers: u32,
     warned: bool,
     is_encrypted: bool,
 }
 
+/// How the camera asked last.
+enum Scheme {
+    Basic,
+    Digest(Digest),
+}
+
 impl Login {
     /// `user`: name and password; `is_encrypted`: the connection is.
     pub(crate) fn new(user: Option<(String, String)>, memory: LoginMemory, is_encrypted: bool) -> Self {
-        Self { user, memory, client: None, answers: 0, warned: false, is_encrypted }
+        Self { user, memory, scheme: None, answers: 0, warned: false, is_encrypted }
     }
 
     /// The value of `Authorization` for a request, once the camera has asked.
-    pub(crate) fn authorization(&mut self, method: &str, uri: &str) -> Option<String> {
-        let (username, password) = self.user.as_ref()?;
-        let parameters = PasswordParams { username, password, uri, method, body: Some(&[]) };
-        match self.client.as_mut()?.respond(&parameters) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                tracing::debug!(error, "cannot answer the camera's challenge");
-                None
+    pub(crate) fn authorization(&mut self, method: &str, uri: &str) -> Option<Vec<u8>> {
+        let (user, password) = self.user.as_ref()?;
+        match self.scheme.as_mut()? {
+            Scheme::Basic => Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).into_bytes()),
+            Scheme::Digest(digest) => {
+                let nonce = Uuid::new_v4().simple().to_string();
+                digest.answer(&Asking { user, password, method, uri }, &nonce)
             }
         }
     }
@@ -59,27 +68,28 @@ impl Login {
     ///
     /// # Errors
     /// It is not.
-    pub(crate) fn challenged(&mut self, challenge: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn challenged(&mut self, challenges: Option<&[u8]>) -> Result<(), Refusal> {
         if self.user.is_none() || self.answers >= ANSWERS_MAX {
             return Err(Refusal::Credentials);
         }
-        let challenge = challenge.ok_or(Refusal::Scheme)?;
-        let client = PasswordClient::builder().challenges(challenge).build();
-        let client = client.map_err(|_| Refusal::Scheme)?;
-        match client {
-            PasswordClient::Digest(_) => self.memory.0.store(true, Relaxed),
+        let challenges = challenge::parse(challenges.ok_or(Refusal::Scheme)?);
+        let digest = challenges.iter().find_map(Digest::of).map(Scheme::Digest);
+        let basic = || challenges.iter().any(|challenge| challenge.scheme.eq_ignore_ascii_case("basic"));
+        let scheme = digest.or_else(|| basic().then_some(Scheme::Basic)).ok_or(Refusal::Scheme)?;
+        match scheme {
+            Scheme::Digest(_) => self.memory.0.store(true, Relaxed),
             // Basic answers are all the same.
-            _ if self.answers > 0 => return Err(Refusal::Credentials),
-            _ if self.memory.0.load(Relaxed) => return Err(Refusal::Downgrade),
-            _ if !self.is_encrypted && !std::mem::replace(&mut self.warned, true) => {
+            Scheme::Basic if self.answers > 0 => return Err(Refusal::Credentials),
+            Scheme::Basic if self.memory.0.load(Relaxed) => return Err(Refusal::Downgrade),
+            Scheme::Basic if !self.is_encrypted && !std::mem::replace(&mut self.warned, true) => {
                 tracing::warn!(
                     "the camera asks for its password in clear (Basic) over a connection that is not \
                      encrypted; set it to Digest, or use rtsps://"
                 );
             }
-            _ => {}
+            Scheme::Basic => {}
         }
-        self.client = Some(client);
+        self.scheme = Some(scheme);
         self.answers += 1;
         Ok(())
     }
@@ -94,8 +104,8 @@ impl Login {
 mod tests {
     use super::*;
 
-    const DIGEST: &str = "Digest realm=\"cam\", nonce=\"abc\"";
-    const BASIC: &str = "Basic realm=\"cam\"";
+    const DIGEST: &[u8] = b"Digest realm=\"cam\", nonce=\"abc\"";
+    const BASIC: &[u8] = b"Basic realm=\"cam\"";
 
     fn login(memory: &LoginMemory) -> Login {
         Login::new(Some(("user".to_owned(), "secret".to_owned())), memory.clone(), false)
@@ -107,15 +117,16 @@ mod tests {
         assert_eq!(login.authorization("DESCRIBE", "rtsp://cam/1"), None);
         assert_eq!(login.challenged(Some(BASIC)), Ok(()));
         let answer = login.authorization("DESCRIBE", "rtsp://cam/1");
-        assert_eq!(answer.as_deref(), Some("Basic dXNlcjpzZWNyZXQ="));
+        assert_eq!(answer.as_deref(), Some(&b"Basic dXNlcjpzZWNyZXQ="[..]));
     }
 
     #[test]
     fn digest_is_preferred_and_basic_refused_after_it() {
         let memory = LoginMemory::default();
         let mut first = login(&memory);
-        assert_eq!(first.challenged(Some(&format!("{BASIC}, {DIGEST}"))), Ok(()));
+        assert_eq!(first.challenged(Some(&[BASIC, b", ", DIGEST].concat())), Ok(()));
         let answer = first.authorization("DESCRIBE", "rtsp://cam/1").unwrap();
+        let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with("Digest ") && !answer.contains("secret"));
         assert_eq!(login(&memory).challenged(Some(BASIC)), Err(Refusal::Downgrade));
     }
@@ -138,7 +149,8 @@ mod tests {
         let mut stranger = Login::new(None, memory.clone(), false);
         assert_eq!(stranger.challenged(Some(DIGEST)), Err(Refusal::Credentials));
         for challenge in [None, Some(""), Some("Negotiate abc"), Some("\"")] {
-            assert_eq!(login(&memory).challenged(challenge), Err(Refusal::Scheme), "{challenge:?}");
+            let bytes = challenge.map(str::as_bytes);
+            assert_eq!(login(&memory).challenged(bytes), Err(Refusal::Scheme), "{challenge:?}");
         }
     }
 }

@@ -3,7 +3,9 @@
 //! [`connection`] and [`tls`] touch the world; the rest decides: bytes come in as values. Message heads are parsed by
 //! retina once [`framing`] has found their end within its bounds and [`head`] has put them right.
 
+pub(crate) mod challenge;
 pub(crate) mod connection;
+pub(crate) mod digest;
 pub(crate) mod framing;
 pub(crate) mod head;
 pub(crate) mod login;

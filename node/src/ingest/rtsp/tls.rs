@@ -13,8 +13,8 @@ pub(crate) fn config(tls: Tls) -> Arc<ClientConfig> {
     static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     match tls {
         Tls::System => Arc::clone(SYSTEM.get_or_init(|| with(system_verifier()))),
-        Tls::Pinned(Fingerprint(digest)) => with(Arc::new(ByFingerprint(Some(digest)))),
-        Tls::Insecure => with(Arc::new(ByFingerprint(None))),
+        Tls::Pinned(Fingerprint(digest)) => with(Arc::new(OwnWord::Pinned(digest))),
+        Tls::Insecure => with(Arc::new(OwnWord::Any)),
     }
 }
 
@@ -44,16 +44,21 @@ fn system_verifier() -> Arc<dyn ServerCertVerifier> {
         Ok(verifier) => verifier,
         Err(error) => {
             tracing::warn!(%error, "the system has no certificate authorities: pin the certificates of rtsps:// cameras");
-            Arc::new(Nothing)
+            Arc::new(OwnWord::Nothing)
         }
     }
 }
 
-/// Accepts the certificate with this fingerprint, or any.
+/// Takes a certificate by what is said here, whatever name, dates and authority it has.
 #[derive(Debug)]
-struct ByFingerprint(Option<[u8; 32]>);
+enum OwnWord {
+    /// The one with this SHA-256.
+    Pinned([u8; 32]),
+    Any,
+    Nothing,
+}
 
-impl ServerCertVerifier for ByFingerprint {
+impl ServerCertVerifier for OwnWord {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -62,13 +67,14 @@ impl ServerCertVerifier for ByFingerprint {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(pinned) = self.0 else { return Ok(ServerCertVerified::assertion()) };
-        let found = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, end_entity);
-        if found.as_ref() == pinned {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
-        }
+        let sha256 = || ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, end_entity);
+        let refused = match self {
+            Self::Any => return Ok(ServerCertVerified::assertion()),
+            Self::Pinned(pinned) if sha256().as_ref() == pinned => return Ok(ServerCertVerified::assertion()),
+            Self::Pinned(_) => CertificateError::ApplicationVerificationFailure,
+            Self::Nothing => CertificateError::UnknownIssuer,
+        };
+        Err(Error::InvalidCertificate(refused))
     }
 
     fn verify_tls12_signature(
@@ -87,45 +93,6 @@ impl ServerCertVerifier for ByFingerprint {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Accepts no certificate.
-#[derive(Debug)]
-struct Nothing;
-
-impl ServerCertVerifier for Nothing {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

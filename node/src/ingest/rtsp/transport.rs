@@ -57,15 +57,18 @@ fn pair(value: &str) -> Option<(u16, u16)> {
 }
 
 /// A session's id, and after how long without a request the camera ends it.
-pub(crate) fn session(header: &str) -> Option<(String, Duration)> {
-    let mut parts = header.split(';').map(str::trim);
+pub(crate) fn session(header: &[u8]) -> Option<(Vec<u8>, Duration)> {
+    let mut parts = header.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let id = parts.next().filter(|id| !id.is_empty())?;
-    let timeout = parts.filter_map(|part| part.split_once('=')).find_map(|(name, value)| {
-        let seconds: u64 = value.trim().parse().ok()?;
-        name.trim().eq_ignore_ascii_case("timeout").then_some(seconds)
-    });
+    let timeout = parts
+        .filter_map(|part| std::str::from_utf8(part).ok())
+        .filter_map(|part| part.split_once('='))
+        .find_map(|(name, value)| {
+            let seconds: u64 = value.trim().parse().ok()?;
+            name.trim().eq_ignore_ascii_case("timeout").then_some(seconds)
+        });
     let timeout = timeout.filter(|seconds| TIMEOUTS_S.contains(seconds)).map(Duration::from_secs);
-    Some((id.to_owned(), timeout.unwrap_or(TIMEOUT_DEFAULT)))
+    Some((id.to_vec(), timeout.unwrap_or(TIMEOUT_DEFAULT)))
 }
 
 #[cfg(test)]
@@ -86,10 +89,11 @@ mod tests {
 
     #[test]
     fn sessions_are_read_leniently() {
-        let of = |header| session(header).map(|(id, timeout)| (id, timeout.as_secs()));
-        assert_eq!(of("12ab;timeout=30"), Some(("12ab".to_owned(), 30)));
-        assert_eq!(of(" 12ab ; x ; Timeout = 30 ;;"), Some(("12ab".to_owned(), 30)));
-        assert_eq!(of("12ab;timeout=0"), Some(("12ab".to_owned(), 60)));
-        assert_eq!(of(";timeout=30"), None);
+        let of = |header: &[u8]| session(header).map(|(id, timeout)| (id, timeout.as_secs()));
+        assert_eq!(of(b"12ab;timeout=30"), Some((b"12ab".to_vec(), 30)));
+        assert_eq!(of(b" 12ab ; x ; Timeout = 30 ;;"), Some((b"12ab".to_vec(), 30)));
+        assert_eq!(of(b"12ab;timeout=0"), Some((b"12ab".to_vec(), 60)));
+        assert_eq!(of(b"S\xfcd;timeout=30"), Some((b"S\xfcd".to_vec(), 30)));
+        assert_eq!(of(b";timeout=30"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::ingest::codec::{Arrival, Fault};
 use crate::ingest::error::{SessionError, Stage};
-use crate::ingest::media::SessionItem;
+use crate::ingest::media::{SessionItem, Undecodable};
 use crate::ingest::rhythm::Rhythm;
 use crate::ingest::rtp::track::RtpTrack;
 use crate::ingest::rtp::udp::UdpPair;
@@ -62,7 +62,7 @@ pub(super) enum Asked {
     },
     Answer {
         status: u16,
-        challenge: Option<String>,
+        challenges: Option<Vec<u8>>,
     },
 }
 
@@ -186,12 +186,8 @@ impl Media {
         std::mem::take(&mut self.has_faults).then(|| std::mem::take(&mut self.faults))
     }
 
-    pub(super) fn refused(&self) -> Option<&str> {
-        self.tracks.iter().find_map(|track| track.rtp.refused())
-    }
-
-    pub(super) fn has(&self, kind: TrackKind) -> bool {
-        self.tracks.iter().any(|track| track.rtp.kind() == kind)
+    pub(super) fn undecodable(&self) -> Option<&Undecodable> {
+        self.tracks.iter().find_map(|track| track.rtp.undecodable())
     }
 
     pub(super) fn too_many_faults(&self) -> SessionError {
@@ -248,15 +244,18 @@ impl Media {
     }
 
     fn message(&mut self, head: &Head) -> Result<(), TurnError> {
-        let header = |name: &str| head.headers().get(name).map(|value| value.to_string());
+        let sequence = || head.fields().get("cseq").map(str::to_owned);
         let asked = match head {
-            Head::Response { status, .. } => Asked::Answer { status: *status, challenge: header("www-authenticate") },
+            Head::Response { status, fields } => {
+                let challenges = fields.bytes("www-authenticate").map(<[u8]>::to_vec);
+                Asked::Answer { status: *status, challenges }
+            }
             Head::Request { method, .. } => match method.as_str() {
                 "TEARDOWN" | "REDIRECT" => return Err(TurnError::Ended),
                 "OPTIONS" | "GET_PARAMETER" | "SET_PARAMETER" | "ANNOUNCE" => {
-                    Asked::Request { status: 200, sequence: header("cseq") }
+                    Asked::Request { status: 200, sequence: sequence() }
                 }
-                _ => Asked::Request { status: 501, sequence: header("cseq") },
+                _ => Asked::Request { status: 501, sequence: sequence() },
             },
         };
         self.asked.push(asked);

@@ -22,6 +22,7 @@ use crate::ingest::runtime::Carrier;
 use crate::ingest::tracks::{self, Chosen};
 use holdfast_consensus::model::{Audio, Source, Transport};
 use holdfast_storage::time::Timestamp;
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
@@ -167,8 +168,8 @@ async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced,
         let accept = [("Accept", "application/sdp".to_owned())];
         let reply = connection.request("DESCRIBE", url.as_str(), &accept, |_, _| {}).await;
         let reply = reply.map_err(|error| lost(Stage::Describe, error))?;
-        if let (301..=303 | 305 | 307 | 308, Some(location)) = (reply.status, reply.header("location")) {
-            url = redirected(&url, location).map_err(|to| SessionError::Redirect(to.map(|to| to.to_string())))?;
+        if let (301..=303 | 305 | 307 | 308, Some(location)) = (reply.status, reply.address("location")) {
+            url = redirected(&url, &location).map_err(|to| SessionError::Redirect(to.map(|to| to.to_string())))?;
             continue;
         }
         if !reply.is_success() {
@@ -176,7 +177,7 @@ async fn introduce(source: &Source, memory: &CameraMemory) -> Result<Introduced,
         }
         let description = sdp::parse(&reply.body).map_err(SessionError::BadSdp)?;
         let asked = url.as_str().to_owned();
-        let base = reply.header("content-base").or(reply.header("content-location")).map(str::to_owned);
+        let base = reply.address("content-base").or(reply.address("content-location")).map(Cow::into_owned);
         let mut bases: Vec<_> = base.filter(|base| Url::parse(base).is_ok()).into_iter().chain([asked]).collect();
         bases.dedup();
         let has_get_parameter = reply.header("public").is_some_and(|public| public.contains("GET_PARAMETER"));

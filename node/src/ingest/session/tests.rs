@@ -5,6 +5,9 @@ use super::*;
 use crate::ingest::media::{MediaFrame, TrackParameters, VideoCodec};
 use bytes::Bytes;
 use holdfast_consensus::model::{Credentials, Secret};
+use holdfast_storage::ids::TrackKind;
+use md5::Digest as _;
+use std::io::{Read, Write};
 use std::sync::atomic::Ordering::SeqCst;
 
 fn source(url: String, password: Option<&str>) -> Source {
@@ -114,6 +117,41 @@ async fn a_wrong_password_is_told_and_not_repeated() {
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
     assert!(open_source(&source(camera.url(), Some("secret"))).await.is_ok());
+}
+
+/// What comes up to an empty line.
+fn head_of(socket: &mut std::net::TcpStream) -> Vec<u8> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    head
+}
+
+#[tokio::test]
+async fn a_realm_that_is_not_ascii_is_hashed_and_sent_back_byte_for_byte() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("rtsp://{}/cam", listener.local_addr().unwrap());
+    let camera = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        head_of(&mut socket);
+        let challenge = b"WWW-Authenticate: Digest realm=\"S\xfcd\", nonce=\"abc\"\r\n\r\n";
+        socket.write_all(&[b"RTSP/1.0 401 X\r\nCSeq: 1\r\n", &challenge[..]].concat()).unwrap();
+        let asked = head_of(&mut socket);
+        socket.write_all(b"RTSP/1.0 404 X\r\nCSeq: 2\r\n\r\n").unwrap();
+        asked
+    });
+    let error = open_source(&source(url.clone(), Some("secret"))).await.err();
+    assert_eq!(error, Some(SessionError::NotFound(404)));
+    let asked = camera.join().unwrap();
+    let md5 = |bytes: &[u8]| format!("{:x}", md5::Md5::digest(bytes));
+    let (secret, request) = (md5(b"user:S\xfcd:secret"), md5(format!("DESCRIBE:{url}").as_bytes()));
+    let response = md5(format!("{secret}:abc:{request}").as_bytes());
+    let has = |part: &[u8]| asked.windows(part.len()).any(|window| window == part);
+    assert!(has(b"realm=\"S\xfcd\""), "{}", String::from_utf8_lossy(&asked));
+    assert!(has(format!("response=\"{response}\"").as_bytes()), "{}", String::from_utf8_lossy(&asked));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::*;
 use crate::ingest::admission::{Admission, CONNECTING_MAX};
 use crate::ingest::media::TrackParameters;
 use crate::ingest::runtime::{self, IngestRuntime};
-use crate::ingest::session::script::{Script, ScriptedCamera, Then};
+use crate::ingest::session::script::{Script, ScriptedCamera, Then, VIDEO};
 use crate::ingest::wall::WallTrust;
 use crate::recorder::mux::{self, Mux};
 use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
@@ -149,6 +149,26 @@ async fn a_camera_that_refuses_fails_alone() {
     assert!(site.status(2).unwrap().error.unwrap().contains("does not know this path"));
     let sink = site.end().await;
     assert_eq!(sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(), [GapCause::CameraProtocol]);
+}
+
+#[tokio::test]
+async fn a_camera_whose_frames_cannot_be_decoded_says_why_and_what_to_do() {
+    let sets = "sprop-parameter-sets=Z0LAFtoCgL/lwEQAAAMABAAAAwBQPFi6gA==,aM48gA==";
+    let missing = VIDEO.replace(sets, "profile-level-id=42c016");
+    let damaged = VIDEO.replace("Z0LAFtoCgL/lwEQAAAMABAAAAwBQPFi6gA==", "Z0LA////////");
+    for (media, says, cause) in [
+        (missing, "set the camera to send its parameter sets with every keyframe", GapCause::AwaitsKeyframe),
+        (damaged, "set the camera to another profile", GapCause::CameraProtocol),
+    ] {
+        let camera = ScriptedCamera::start(Script { media, ..Script::default() });
+        let site = site(Arc::new(PlainMux));
+        site.desire(&[(1, want(&camera, 1))]);
+        let error = |site: &Site| site.status(1).and_then(|status| status.error).unwrap_or_default();
+        site.until(says, |site| error(site).contains("cannot be decoded") && error(site).contains(says)).await;
+        let sink = site.end().await;
+        assert_eq!(sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(), [cause]);
+        assert_eq!(sink.chunks(TrackKind::Video), []);
+    }
 }
 
 /// Panics with the first chunk of camera 1's width, then behaves.

@@ -8,7 +8,7 @@ use crate::ids::SegmentId;
 use crate::index::Row;
 use crate::keeper::Job;
 use crate::shared::{OpenSegment, OpenState, read, write};
-use crate::writer::fill::{Contents, Ready};
+use crate::writer::fill::{Contents, Ready, long_bytes};
 use crate::writer::{ALLOCATE_BYTES_MIN, NO_SPACE_RETRY};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -72,6 +72,7 @@ impl<D: BatchDisk> Writer<D> {
         match result {
             Ok(()) => {
                 self.ledger.written(batch.sequence);
+                self.long_bytes -= long_bytes(batch.buffer.len());
                 self.shared.counters.written_bytes.fetch_add(batch.bytes as u64, Ordering::Relaxed);
                 self.shared.counters.batches.fetch_add(1, Ordering::Relaxed);
                 Ok(())

@@ -31,7 +31,7 @@ fn crc(name: &str) -> u64 {
 }
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../storage/fuzz/corpus").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name)
 }
 
 /// In the order of their names, so that every run is the same.

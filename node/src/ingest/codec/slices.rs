@@ -1,5 +1,6 @@
 //! What of a frame is the picture: its coded slices. Pure.
 
+use super::nal::is_coded;
 use crate::ingest::media::VideoCodec;
 use crc32fast::Hasher;
 
@@ -8,19 +9,10 @@ const LENGTH_BYTES: usize = 4;
 /// CRC-32 of a frame's coded slices ([`holdfast_storage::chunk::Access::slices_crc`]). `data` are
 /// NAL units with four-byte lengths; one that is cut short counts as far as it is there.
 #[must_use]
-pub fn slices_crc(codec: VideoCodec, data: &[u8]) -> u32 {
+pub(crate) fn slices_crc(codec: VideoCodec, data: &[u8]) -> u32 {
     let mut crc = Hasher::new();
-    nal_units(data).filter(|nal| is_slice(codec, nal)).for_each(|nal| crc.update(nal));
+    nal_units(data).filter(|nal| is_coded(codec, nal)).for_each(|nal| crc.update(nal));
     crc.finalize()
-}
-
-/// Whether it is of a coded picture: ITU-T H.264, table 7-1, without auxiliary pictures and
-/// extensions; ITU-T H.265, table 7-1, all VCL types.
-fn is_slice(codec: VideoCodec, nal: &[u8]) -> bool {
-    nal.first().is_some_and(|header| match codec {
-        VideoCodec::H264 => (1..=5).contains(&(header & 0x1f)),
-        VideoCodec::H265 => header >> 1 & 0x3f < 32,
-    })
 }
 
 fn nal_units(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {

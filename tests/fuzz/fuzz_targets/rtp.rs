@@ -1,0 +1,8 @@
+//! libFuzzer's way into the target `rtp` of `src/cameras.rs`.
+
+#![no_main]
+
+#[path = "../src/cameras.rs"]
+mod cameras;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cameras::rtp(data));
