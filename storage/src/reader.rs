@@ -143,6 +143,12 @@ impl Shared {
         })
     }
 
+    pub(crate) fn camera_highest(&self) -> Option<CameraId> {
+        let of_now = read(&self.watermarks).camera_highest();
+        // One that is not open yet is asked again later.
+        of_now.max(self.ask_catalogue(Catalogue::camera_highest).ok().flatten())
+    }
+
     pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
         let place_of = |row: InitRow, segment| InitPlace { segment, offset: row.offset, bytes: row.bytes };
         let open = read(&self.open)
