@@ -50,7 +50,8 @@ impl Command {
             | Self::BeginRebalance
             | Self::EndRebalance { .. }
             | Self::BeginDrill { .. }
-            | Self::StepDrills { .. } => 1,
+            | Self::StepDrills { .. }
+            | Self::ReserveCameras { .. } => 1,
         }
     }
 
@@ -142,6 +143,10 @@ pub enum Command {
     /// What becomes of running drills. Each step stands alone, as with `Assign`.
     StepDrills {
         steps: Vec<DrillStep>,
+    },
+    /// Numbers of cameras up to this one are taken: somewhere is footage of them.
+    ReserveCameras {
+        upto: CameraId,
     },
 }
 
@@ -338,6 +343,7 @@ impl fmt::Display for Command {
                     Ok(())
                 }
             }
+            Self::ReserveCameras { upto } => write!(f, "reserve the cameras' numbers up to {upto}"),
         }
     }
 }

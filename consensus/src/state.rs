@@ -6,6 +6,8 @@ mod cameras;
 mod drills;
 mod nodes;
 
+pub(crate) use cameras::CAMERA_NUMBER_MAX;
+
 use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::{
@@ -80,6 +82,12 @@ impl ClusterState {
         self.nodes.values().find(|node| node.spec.name.as_str() == name)
     }
 
+    /// Whether `node` was a member and is none any more; ids are never given out again.
+    #[must_use]
+    pub fn has_left(&self, node: NodeId) -> bool {
+        node <= self.node_last && !self.nodes.contains(node)
+    }
+
     /// Applies one entry of the log.
     ///
     /// # Errors
@@ -110,6 +118,7 @@ impl ClusterState {
             Command::EndRebalance { since } => Ok(self.end_rebalance(since)),
             Command::BeginDrill { node, is_scheduled, starts } => self.begin_drill(node, is_scheduled, at, starts),
             Command::StepDrills { steps } => Ok(self.step_drills(at, steps)),
+            Command::ReserveCameras { upto } => self.reserve_cameras(upto),
         }
     }
 

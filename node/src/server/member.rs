@@ -35,13 +35,13 @@ use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 /// How long recording waits for the catalogue to open, which tells how far the last process came; a damaged one is rebuilt beside recording.
 const CATALOGUE_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -57,6 +57,8 @@ const CHUNK_IDLE_US: i64 = 100_000;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one whose report is refused tries again.
 const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a node looks of which cameras it holds footage.
+const CAMERAS_LOOK: Duration = Duration::from_secs(5);
 /// How often a stopping node looks whether it still owns cameras.
 const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
@@ -112,8 +114,7 @@ impl Member {
     ) -> Result<Self, StartError> {
         let spec = config.node_spec()?;
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
-        let consensus =
-            raft.spawn(open_consensus(config.data_dir.clone(), secrets.cluster.clone(), identity)).await??;
+        let consensus = raft.spawn(open_consensus(config.clone(), secrets.cluster.clone(), identity)).await??;
         let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
         let tick = Duration::from_millis(config.ingest.tick_ms);
         let ingest = IngestRuntime::start(runtime::Options { tick, ..runtime::Options::default() })?;
@@ -133,6 +134,7 @@ impl Member {
         let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
+            identity: consensus.identity().clone(),
             secret: secrets.cluster.clone(),
             heartbeat: next_heartbeat,
             now: wall_clock,
@@ -159,8 +161,9 @@ impl Member {
             state: consensus.subscribe(),
             sight: sight_seen.clone(),
             leadership: consensus.leadership(),
+            addresses: consensus.identity().addresses(),
         };
-        let own_routes = heartbeat_routes(link_events, wall_clock)
+        let own_routes = heartbeat_routes(consensus.identity().clone(), link_events, wall_clock)
             .merge(read_routes(volumes.clone()))
             .merge(sight_route(sight_seen.clone()));
         let peer_routes =
@@ -180,6 +183,7 @@ impl Member {
             spawn_part("the probes", probing, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
+            spawn_part("the cameras' numbers", tell_cameras(consensus.clone(), volumes.clone()), breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -281,16 +285,19 @@ fn apart(view: &View, secrets: &Secrets) -> Result<View, StartError> {
 }
 
 async fn open_consensus(
-    data_dir: PathBuf,
+    config: Config,
     secret: Secret,
     identity: Identity,
 ) -> Result<Consensus, holdfast_consensus::OpenError> {
     Consensus::open(holdfast_consensus::Options {
         node: identity.node,
         cluster: identity.cluster,
-        dir: data_dir.join("raft"),
+        dir: config.data_dir.join("raft"),
         timing: Timing::default(),
         secret,
+        peer_addr: config.advertised_peer(),
+        peers: config.cluster.peers,
+        boot: Uuid::new_v4(),
     })
     .await
 }
@@ -371,6 +378,20 @@ fn spawn_part(
         });
     });
     abort
+}
+
+/// Tells of which cameras there is footage here: their numbers must not be given out again, whatever the cluster knows of them.
+async fn tell_cameras(consensus: Consensus, volumes: Volumes) {
+    loop {
+        let looked = volumes.clone();
+        // It may read a catalogue.
+        match tokio::task::spawn_blocking(move || looked.camera_highest()).await {
+            Ok(Some(camera)) => consensus.identity().holds_footage_up_to(camera),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "of which cameras there is footage here is not known"),
+        }
+        sleep(CAMERAS_LOOK).await;
+    }
 }
 
 /// Keeps the cluster's knowledge of this node true while it is not stopping: its addresses, its capacity, and that it takes cameras, also where

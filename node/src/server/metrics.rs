@@ -4,7 +4,6 @@ use super::descriptors;
 use super::host::Host;
 use super::member::Member;
 use super::volumes::VolumeStatus;
-use super::wire_views::leader;
 use crate::ingest::clock::HONEST_PPB;
 use crate::recorder::status::Counts;
 use holdfast_consensus::heartbeat::RecorderState;
@@ -220,19 +219,34 @@ fn lags(member: &Member, now: Timestamp) -> Families {
 }
 
 fn cluster(member: &Member) -> Families {
-    let leadership = member.consensus.leadership().borrow().clone();
+    let term = member.consensus.leadership().borrow().term;
+    let leader = member.consensus.leader();
     let state = member.consensus.state();
     let sight = member.sight.borrow().clone();
     let alive = state.nodes.keys().filter(|node| sight.is_alive(*node)).count();
     let unassigned = state.assignments.values().filter(|assignment| assignment.owner.is_none()).count();
     let owned = state.owned_by(member.identity.node).count();
     let gauges = [
-        ("holdfast_raft_term", "Raft's term.", leadership.term),
-        ("holdfast_raft_leader_info", "1 while this node leads.", u64::from(leadership.is_leader)),
+        ("holdfast_raft_term", "Raft's term.", term),
+        (
+            "holdfast_raft_leader_info",
+            "1 while this node leads and a majority answers it.",
+            u64::from(leader == Some(member.identity.node)),
+        ),
         (
             "holdfast_raft_leader_known_info",
-            "1 while a leader is known.",
-            u64::from(leader(&member.consensus, &sight).is_some()),
+            "1 while a leader is known that can make changes: a majority of the voters stands behind it.",
+            u64::from(leader.is_some()),
+        ),
+        (
+            "holdfast_member_fenced_info",
+            "1 while this node takes no part: its data directory is old or a copy, or it was removed.",
+            u64::from(member.consensus.identity().standing().borrow().is_final()),
+        ),
+        (
+            "holdfast_cluster_refused_nodes",
+            "Members of which this node refuses a process: its data directory is old, or a copy runs too.",
+            member.consensus.identity().refused().len() as u64,
         ),
         ("holdfast_cluster_nodes", "Members of the cluster.", state.nodes.len() as u64),
         ("holdfast_cluster_alive_nodes", "Members that this node sees alive.", alive as u64),

@@ -206,6 +206,7 @@ impl State {
             cameras: self.cameras.len(),
             clock_offset_ms: None,
             version: 1,
+            refused: None,
         }
     }
 
@@ -222,6 +223,7 @@ impl State {
             failover_headroom: None,
             rebalancing: self.rebalancing,
             version: 1,
+            no_part: None,
         }
     }
 
