@@ -7,12 +7,12 @@
 //!   durable before anything is sent. The directory keeps the last [`BOOTS_MAX`] of them, each with the [`Position`] that it
 //!   began at: what was durable then.
 //! - Each node keeps a [`Record`] of every other: its newest incarnation, and how far that has confirmed.
-//! - A starting node introduces itself ([`introductions`]), and takes no part in Raft before ([`gate`]). Whoever has a record
+//! - A starting node introduces itself ([`introductions`]), and takes no part in Raft before ([`gate`]). A peer with a record
 //!   of it judges its history ([`judge`]): a record that is not in the history, or that the next start began before, means
 //!   that the directory is older than what the node has confirmed. Then the node is fenced for good.
 //! - Messages of Raft carry the incarnation, both ways. One that the receiver did not admit counts for nothing.
 //!
-//! Why no vote and no acknowledgement that was counted can be forgotten unseen, while whoever counted it is reachable: it is
+//! Why no vote and no acknowledgement that was counted can be forgotten unseen, while the node that counted it is reachable: it is
 //! in that node's record, durably, before it is counted ([`ledger::Ledger::confirm`]). An earlier state of the directory
 //! then shows in the history: it lacks the incarnation of the record (the state is from before that start), or has it, and
 //! the next start began with less than the record says (the state is from within that run). Positions of one node never
@@ -120,7 +120,7 @@ first_version!(
     Sender => "what a node says of itself",
 );
 
-/// How long a process counts as there that was told no: it asks again every few seconds.
+/// How long a refused process counts as there: it asks again every few seconds.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// Longest address that is taken from another node.
@@ -166,7 +166,7 @@ struct Inner {
 struct Others {
     /// When each node's admitted process was last heard.
     heard: BTreeMap<NodeId, Instant>,
-    /// Processes that were told no, why, and when they last asked.
+    /// Refused processes, why, and when they last asked.
     refused: BTreeMap<NodeId, (Incarnation, Fence, Instant)>,
     /// Members that have another cluster secret than this node.
     strange: BTreeSet<NodeId>,

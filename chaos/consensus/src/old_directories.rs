@@ -1,7 +1,7 @@
 //! Data directories that are put back to an earlier state, and such that exist twice, while all who could know are there.
 //!
 //! What must hold is exact: an acknowledged change is never undone as long as, when a node whose directory was put back starts,
-//! someone can be reached who holds a record of what it has confirmed since. So the world is quiet meanwhile; before and after
+//! someone can be reached who holds a record of what it has confirmed since. So the world is quiet during that; before and after
 //! it is as unquiet as ever, and the node stays fenced to the end, when an operator removes it.
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]

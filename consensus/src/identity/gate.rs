@@ -1,6 +1,6 @@
 //! When a node that has started may take part: once everyone who can be reached has said what it has seen of it. Pure.
 //!
-//! No answer that is waited for can be missed for long: whoever cannot be reached counts as asked after one attempt. So a
+//! No answer that is waited for can be missed for long: a peer that cannot be reached counts as asked after one attempt. So a
 //! start is later by one round trip, or by the deadline of one question where a peer is silent; recording does not wait.
 
 /// How it stands with asking one peer.
@@ -46,7 +46,7 @@ mod tests {
     fn what_failed_before_anyone_answered_says_nothing() {
         assert!(!opens(&[FAILED, FAILED], false), "its own network may not be up yet");
         assert!(!opens(&[ADMITTED, FAILED], false));
-        assert!(opens(&[FAILED, FAILED], true), "it decides alone, and must not wait for whoever does not vote");
+        assert!(opens(&[FAILED, FAILED], true), "it decides alone, and must not wait for one that does not vote");
         assert!(!opens(&[FAILED, OPEN], true));
     }
 }

@@ -1,6 +1,6 @@
-//! Introductions: a process says who it is and how its data directory came to be, and is told what the other has seen of it.
+//! Introductions: a process says who it is and how its data directory came to be, and hears what the other has seen of it.
 //!
-//! Each node introduces itself to every other when it starts, and again to whoever does not know its process: a peer that was
+//! Each node introduces itself to every other when it starts, and again to any that does not know its process: a peer that was
 //! away then. An answer introduces the peer as well. Nothing here is on the path of a message that counts.
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
@@ -31,9 +31,9 @@ const HELLO_DEADLINE: Duration = Duration::from_millis(1_500);
 /// A process that runs answers within this time, or was heard within [`HEARD_WITHIN`].
 const WHO_DEADLINE: Duration = Duration::from_millis(500);
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// One that was told to wait, or could not ask, asks again after this; and nobody is asked more often.
+/// One that has to wait, or could not ask, asks again after this; and no node is asked more often.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// One that was told no asks so often: so that peers which start later know of it.
+/// A refused one asks so often: so that peers which start later know of it.
 const REFUSED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often what is known in memory alone is written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -293,7 +293,7 @@ pub(crate) async fn run(introducer: Introducer, raft: Raft, hints: Vec<String>) 
 }
 
 struct Round {
-    /// Changes with each address that is learnt: everyone is told.
+    /// Changes with each address that is learnt: every member hears of it.
     moves: watch::Receiver<u64>,
     introducer: Introducer,
     raft: Raft,

@@ -88,7 +88,7 @@ mod tests {
         let history = [boot(1, 11, Position::default()), boot(2, 12, position(3, 9))];
         assert_eq!(judge(&history, &record(1, 11, position(3, 10))), Judgement::Older, "an entry");
         assert_eq!(judge(&history, &record(1, 11, Position { vote: (4, 2), last: None })), Judgement::Older, "a vote");
-        // However long it runs, and often it starts, before whoever knows is reached.
+        // However long it runs, and often it starts, before it reaches a peer that knows.
         let history = [history[0], history[1], boot(3, 13, position(9, 99))];
         assert_eq!(judge(&history, &record(1, 11, position(3, 10))), Judgement::Older);
     }

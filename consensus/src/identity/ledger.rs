@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fence_outlives_the_process() {
+    async fn a_fence_stays_in_the_directory() {
         let memory = Memory::default();
         let fence = Fence { by: NodeId(3), why: Why::Older };
         begin(&memory, at(1)).await.fence_off(fence).await.unwrap();

@@ -1,4 +1,4 @@
-//! Whether this node takes part in what the cluster decides, and if not, why; in words for whoever runs it.
+//! Whether this node takes part in what the cluster decides, and if not, why; in words for its operator.
 
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};

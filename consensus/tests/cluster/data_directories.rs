@@ -173,7 +173,7 @@ async fn cold_starts_in_any_order_are_as_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_node_that_comes_back_is_told() {
+async fn a_removed_node_that_comes_back_knows_it() {
     let mut nodes = three().await;
     let at = nodes.iter().position(|node| !node.is_leader()).unwrap();
     let gone = nodes.remove(at).kill().await;

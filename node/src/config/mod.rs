@@ -84,7 +84,7 @@ pub struct Cluster {
     pub bitrate_capacity_bps: Option<u64>,
     /// What cameras may ask of the nodes that record them.
     pub labels: BTreeMap<String, String>,
-    /// Peer addresses of members, asked at a start beside those that the node knows.
+    /// Peer addresses of members, asked at a start as well as those that the node knows.
     pub peers: Vec<String>,
 }
 
