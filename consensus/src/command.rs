@@ -55,7 +55,8 @@ impl Command {
             | Self::BeginDrill { .. }
             | Self::StepDrills { .. }
             | Self::NoteEnd(_)
-            | Self::ClearCameras { .. } => 1,
+            | Self::ClearCameras { .. }
+            | Self::ReserveCameras { .. } => 1,
         }
     }
 
@@ -154,6 +155,10 @@ pub enum Command {
     /// says so.
     ClearCameras {
         cameras: Vec<CameraId>,
+    },
+    /// Numbers of cameras up to this one are taken: somewhere is footage of them.
+    ReserveCameras {
+        upto: CameraId,
     },
 }
 
@@ -360,6 +365,7 @@ impl fmt::Display for Command {
                     Ok(())
                 }
             }
+            Self::ReserveCameras { upto } => write!(f, "reserve the cameras' numbers up to {upto}"),
         }
     }
 }

@@ -9,9 +9,13 @@ pub use write::{WRITE_DEADLINE, WriteError};
 
 use crate::Boxed;
 use crate::command::{Command, Rejection};
+use crate::identity::introductions::{self, Introducer};
+use crate::identity::ledger::{Keep, Ledger};
+use crate::identity::{Addresses, Identity, Position, Standing};
 use crate::membership;
 use crate::model::{Actor, NodeSpec, Secret};
 use crate::peer::PeerClient;
+use crate::quorum::{self, Evidence};
 use crate::raft::fatal::FatalSignal;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
@@ -73,6 +77,12 @@ pub struct Options {
     pub timing: Timing,
     /// Shared by all members; not empty.
     pub secret: Secret,
+    /// `host:port` at which others reach this node now.
+    pub peer_addr: String,
+    /// Addresses of members, for a start at which those that it knows have changed.
+    pub peers: Vec<String>,
+    /// Random: tells this process from every other.
+    pub boot: Uuid,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -103,11 +113,11 @@ pub enum InitializeFailure {
     Write(WriteError),
 }
 
-/// Who leads and who votes, as this node knows it.
+/// Whom Raft names as leader, and who votes, as this node knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub term: u64,
-    /// The last known one; it may be dead until an election shows it.
+    /// The last known one; it may be dead, or without a majority. Whether one can decide now is [`Consensus::leader`].
     pub leader: Option<NodeId>,
     /// This node is the leader.
     pub is_leader: bool,
@@ -120,12 +130,15 @@ pub struct Leadership {
 pub struct Consensus(Arc<Inner>);
 
 struct Inner {
-    node: NodeId,
-    cluster: Uuid,
+    introducer: Introducer,
     secret: Secret,
     raft: Raft,
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
+    /// As long as a leader counts without an answer, and a follower's leader without a word.
+    lease: Duration,
+    /// Whom this node last followed, and when.
+    followed: Mutex<Option<(NodeId, Instant)>>,
     fatal: FatalSignal,
     client: PeerClient,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -148,46 +161,56 @@ impl Consensus {
     }
 
     /// `fit` may put something before log and state.
-    pub(crate) async fn open_over<L: RaftLogStorage<TypeConfig>>(
+    pub(crate) async fn open_over<L: RaftLogStorage<TypeConfig> + Keep + Clone>(
         options: Options,
         client: PeerClient,
         pace: Pace,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
     ) -> Result<Self, OpenError> {
-        let Options { node, cluster, dir, timing, secret } = options;
+        let Options { node, cluster, dir, timing, secret, peer_addr, peers, boot } = options;
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
         let voter_absent_max = Duration::from_millis(timing.voter_absent_max_ms);
-        let config = config(cluster, timing, pace)?;
+        let lease = Duration::from_millis(timing.election_timeout_max_ms);
         let fatal = FatalSignal::new();
         let storage_failed = |error| OpenError::Storage { dir: dir.clone(), error };
         let mut machine = StateMachine::open(&dir).map_err(storage_failed)?;
         let log = LogStore::open(&dir.join("log"), fatal.clone()).map_err(storage_failed)?;
         let state = machine.subscribe();
-        let network = Network { me: node, cluster, client: client.clone(), state: state.clone() };
+        let (kept, began_at) = (log.kept(), began_at(&log, &machine));
         #[cfg(test)]
         let fault = log.fault.clone();
         let log = fit(log, &mut machine);
+        let ledger =
+            Ledger::begin(Box::new(log.clone()), kept.as_deref(), began_at, boot).await.map_err(storage_failed)?;
+        let ledger = if pace.checks_directories { ledger } else { ledger.trusting() };
+        let identity = Identity::new(node, cluster, peer_addr, ledger, Addresses::new(state.clone()));
+        let introducer = Introducer { identity: identity.clone(), client: client.clone(), state: state.clone() };
+        let config = config(cluster, timing, pace)?;
+        let network = Network { identity: identity.clone(), client: client.clone() };
         let raft = Raft::new(node.0, config, network, log, machine)
             .await
             .map_err(|error| OpenError::Raft(error.to_string()))?;
         if let Some(found) = state.borrow().cluster.filter(|found| *found != cluster) {
             return Err(OpenError::WrongCluster { dir, found, expected: cluster });
         }
+        identity.follow_log(&raft);
         let (leading, leadership) = watch::channel(Leadership::default());
         let tasks = vec![
             tokio::spawn(follow_metrics(raft.clone(), leading, fatal.clone())),
             tokio::spawn(membership::run(raft.clone(), state.clone(), voter_absent_max)),
+            tokio::spawn(introductions::run(introducer.clone(), raft.clone(), peers)),
         ];
         let tasks = Mutex::new(tasks);
         Ok(Self(Arc::new(Inner {
-            node,
-            cluster,
+            introducer,
             secret,
             raft,
             state,
             leadership,
+            lease,
+            followed: Mutex::default(),
             fatal,
             client,
             tasks,
@@ -226,12 +249,22 @@ impl Consensus {
 
     #[must_use]
     pub fn node(&self) -> NodeId {
-        self.0.node
+        self.identity().node()
     }
 
     #[must_use]
     pub fn cluster(&self) -> Uuid {
-        self.0.cluster
+        self.identity().cluster()
+    }
+
+    /// Which process of this node it is, where the others are, and whether it takes part.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.0.introducer.identity
+    }
+
+    pub(crate) fn introducer(&self) -> &Introducer {
+        &self.0.introducer
     }
 
     /// The state as this node knows it; may be older than the leader's.
@@ -249,6 +282,32 @@ impl Consensus {
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.0.leadership.clone()
+    }
+
+    /// Who leads with a majority of the voters behind it, as far as this node can tell: the one answer to whether changes
+    /// can be made now ([`crate::quorum`]).
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        let can_tell = self.identity().is_open();
+        quorum::leader(&self.evidence(), self.0.lease).filter(|_| can_tell)
+    }
+
+    fn evidence(&self) -> Evidence {
+        use openraft::async_runtime::Instant as _;
+        let metrics = self.raft().metrics().borrow_watched().clone();
+        let followed = *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        Evidence {
+            me: self.node(),
+            named: leadership_of(&metrics).leader,
+            is_only_voter: metrics.membership_config.voter_ids().eq([self.node().0]),
+            majority: metrics.last_quorum_acked.map(|sent| sent.elapsed()),
+            followed: followed.map(|(leader, at)| (leader, at.elapsed())),
+        }
+    }
+
+    /// This node took what `leader` sent as its leader.
+    pub(crate) fn follow(&self, leader: NodeId) {
+        *self.0.followed.lock().unwrap_or_else(PoisonError::into_inner) = Some((leader, Instant::now()));
     }
 
     /// Becomes `Some(why)` when vote or log could not be made durable, or Raft ended by itself (a panic): the process must stop.
@@ -314,8 +373,17 @@ impl Consensus {
         }
     }
 
-    /// Why Raft does not run on this node any more.
+    /// Why this node takes no part in Raft any more.
     pub(crate) fn stopped(&self) -> Option<String> {
+        let standing = *self.identity().standing().borrow();
+        if matches!(standing, Standing::Fenced(_)) {
+            return Some(standing.to_string());
+        }
+        self.ended()
+    }
+
+    /// Why Raft does not run any more.
+    pub(crate) fn ended(&self) -> Option<String> {
         let running = self.raft().metrics().borrow_watched().running_state.clone();
         self.0.fatal.raised().or_else(|| running.err().map(|error| error.to_string()))
     }
@@ -341,11 +409,19 @@ pub(crate) struct Pace {
     pub(crate) lag_max: u64,
     /// A leader that starts again leads on without an election.
     pub(crate) restores_leaders: bool,
+    /// Data directories that are older than what their node has confirmed are found out.
+    pub(crate) checks_directories: bool,
 }
 
 impl Pace {
-    const REAL: Self =
-        Self { snapshot_after: 1_000, kept: 200, purged_at_once: 64, lag_max: 2_000, restores_leaders: false };
+    const REAL: Self = Self {
+        snapshot_after: 1_000,
+        kept: 200,
+        purged_at_once: 64,
+        lag_max: 2_000,
+        restores_leaders: false,
+        checks_directories: true,
+    };
 }
 
 fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, OpenError> {
@@ -361,6 +437,8 @@ fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, Open
         purge_batch_size: pace.purged_at_once,
         replication_lag_threshold: pace.lag_max,
         enable_pre_vote: Some(true),
+        // Until its peers were asked what they have seen of it.
+        enable_elect: false,
         // Followers may hold, and have committed, what a leader lost that died before its own flush: leading the same term again it would write something else
         // in that place.
         enable_leader_restore: Some(pace.restores_leaders),
@@ -370,6 +448,12 @@ fn config(cluster: Uuid, timing: Timing, pace: Pace) -> Result<Arc<Config>, Open
     config.validate().map(Arc::new).map_err(|error| OpenError::Timing(error.to_string()))
 }
 
+/// What is durable of vote and log when a node starts; what a snapshot holds was confirmed too.
+fn began_at(log: &LogStore, machine: &StateMachine) -> Position {
+    let (vote, last) = log.vote_and_last();
+    Position::new(vote.as_ref(), last.max(machine.applied()).as_ref())
+}
+
 /// Turns openraft's metrics into [`Leadership`] and the fatal signal. An orderly shutdown ends it first, so any end of Raft that it sees is fatal.
 async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal: FatalSignal) {
     let mut metrics = raft.metrics();
@@ -377,7 +461,7 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
         let now = metrics.borrow_watched().clone();
         match &now.running_state {
             Ok(()) => {}
-            Err(openraft::errors::Fatal::StorageError(error)) => fatal.raise(format!("Raft's storage failed: {error}")),
+            Err(openraft::errors::Fatal::StorageError(error)) => fatal.raise(storage_failed(&error.to_string())),
             Err(error) => fatal.raise(format!("Raft ended: {error}")),
         }
         // The ticks of Raft are for heartbeats and elections, and twenty a second are most of what an idle
@@ -393,6 +477,18 @@ async fn follow_metrics(raft: Raft, leadership: watch::Sender<Leadership>, fatal
             return fatal.raise("Raft ended without saying why".to_owned());
         }
     }
+}
+
+/// What it means that the log did not take something.
+fn storage_failed(error: &str) -> String {
+    // As raft-log says it; a leader that has what was committed asks for no such thing.
+    if error.contains("remove committed logs") {
+        return format!(
+            "the other members decided without what this node had confirmed together with one of them: the data_dir of that one \
+             was put back to an earlier state. Keep this data_dir: it has what was undone ({error})"
+        );
+    }
+    format!("Raft's storage failed: {error}")
 }
 
 fn leadership_of(metrics: &RaftMetrics<TypeConfig>) -> Leadership {
@@ -434,8 +530,19 @@ mod tests {
             dir: dir.path().into(),
             timing: Timing::default(),
             secret,
+            peer_addr: "127.0.0.1:9".to_owned(),
+            peers: Vec::new(),
+            boot: Uuid::new_v4(),
         };
         Consensus::open(options).await.unwrap()
+    }
+
+    #[test]
+    fn what_others_undid_is_no_bad_disk() {
+        let said =
+            storage_failed("Truncation would remove committed logs: committed ((1, 1), 27), attempted to keep upto 20");
+        assert!(said.starts_with("the other members decided without") && said.contains("((1, 1), 27)"), "{said}");
+        assert_eq!(storage_failed("no space"), "Raft's storage failed: no space");
     }
 
     #[tokio::test(flavor = "multi_thread")]

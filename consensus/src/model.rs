@@ -38,7 +38,7 @@ pub use settings::{
     SettingsChange,
 };
 pub use source::{Audio, Credentials, Fingerprint, RtspUrl, Source, Tls, Transport};
-pub use suspicion::{ProcessEnd, QUARANTINE_MAX, QUARANTINE_MIN, Standing, Suspicion};
+pub use suspicion::{ProcessEnd, QUARANTINE_MAX, QUARANTINE_MIN, Suspicion, Treatment};
 pub use text::Invalid;
 
 pub(crate) use drill::bounded;

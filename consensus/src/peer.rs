@@ -128,7 +128,8 @@ impl PeerClient {
         self.fetch_encoded(addr, path, body, deadline).await
     }
 
-    async fn fetch_encoded(
+    /// As [`Self::fetch`], of a request that is encoded already.
+    pub(crate) async fn fetch_encoded(
         &self,
         addr: &str,
         path: &str,

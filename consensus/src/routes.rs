@@ -8,6 +8,8 @@ use crate::codec::{self, CodecError, Format};
 use crate::command::{Command, LogEntry, Rejection};
 use crate::consensus::{Consensus, Proposal, WriteError};
 use crate::first_version;
+use crate::identity::Stamp;
+use crate::identity::introductions::{Hello, WhoAnswer, WhoRequest};
 use crate::model::{Actor, NodeSpec, Secret};
 use crate::raft::snapshot_file::SnapshotImage;
 use crate::raft::{Outcome, TypeConfig, Vote};
@@ -37,6 +39,8 @@ pub(crate) const TRANSFER: &str = "/raft/transfer-leader";
 pub(crate) const WRITE: &str = "/write";
 pub(crate) const JOIN: &str = "/join";
 pub(crate) const CLUSTER: &str = "/cluster";
+pub(crate) const HELLO: &str = "/hello";
+pub(crate) const WHO: &str = "/who";
 
 /// Entries of one append: 64 commands of at most 4,096 assignment changes.
 const APPEND_BYTES_MAX: usize = 32 << 20;
@@ -145,6 +149,8 @@ pub(crate) fn router(consensus: Consensus, secret: Secret) -> Router {
         .route(WRITE, limited(WRITE_BYTES_MAX)(post(write)))
         .route(JOIN, limited(JOIN_BYTES_MAX)(post(join)))
         .route(CLUSTER, limited(JOIN_BYTES_MAX)(post(cluster)))
+        .route(HELLO, limited(JOIN_BYTES_MAX)(post(hello)))
+        .route(WHO, limited(JOIN_BYTES_MAX)(post(who)))
         .with_state(consensus);
     peer_auth(secret, routes)
 }
@@ -168,7 +174,8 @@ fn decode<T: Format>(body: &[u8]) -> Result<T, Refusal> {
     codec::decode(body).map_err(unreadable)
 }
 
-fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
+/// What follows the envelope of a message for this node.
+fn addressed<'a>(consensus: &Consensus, body: &'a [u8]) -> Result<&'a [u8], Refusal> {
     let (envelope, body) = codec::decode_first::<Envelope>(body).map_err(unreadable)?;
     if (envelope.cluster, envelope.to) != (consensus.cluster(), consensus.node()) {
         let (me, meant) = (consensus.node(), envelope.to);
@@ -179,7 +186,38 @@ fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
         );
         return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, message));
     }
+    Ok(body)
+}
+
+fn open<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
+    decode(addressed(consensus, body)?)
+}
+
+/// A message of Raft: only where this node takes part, and only of a process that counts.
+fn open_raft<T: Format>(consensus: &Consensus, body: &[u8]) -> Result<T, Refusal> {
+    let (stamp, body) = codec::decode_first::<Stamp>(addressed(consensus, body)?).map_err(unreadable)?;
+    let identity = consensus.identity();
+    if !identity.counts(&stamp) {
+        let message =
+            format!("this process of node {} has not introduced itself to node {}", stamp.node, identity.node());
+        return Err(Refusal(StatusCode::CONFLICT, message));
+    }
+    if !identity.is_open() {
+        let message = identity.standing().borrow().to_string();
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
     decode(body)
+}
+
+/// An answer of Raft: with whose it is. Fenced meanwhile, this node has confirmed nothing.
+fn answer_raft<T: Format>(consensus: &Consensus, answer: &T) -> Answer {
+    let identity = consensus.identity();
+    if !identity.is_open() {
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, identity.standing().borrow().to_string()));
+    }
+    let unwritable = |error: CodecError| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    let stamp = codec::encode(&identity.stamp()).map_err(unwritable)?;
+    Ok([stamp, codec::encode(answer).map_err(unwritable)?].concat())
 }
 
 fn answer<T: Format>(answer: &T) -> Answer {
@@ -192,29 +230,34 @@ fn stopped(error: impl std::fmt::Display) -> Refusal {
 }
 
 async fn append(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: AppendEntriesRequest<TypeConfig> = open(&consensus, &body)?;
-    answer(&consensus.raft().append_entries(request).await.map_err(stopped)?)
+    let request: AppendEntriesRequest<TypeConfig> = open_raft(&consensus, &body)?;
+    let leader = NodeId(request.vote.leader_id.node_id);
+    let answered = consensus.raft().append_entries(request).await.map_err(stopped)?;
+    if !matches!(answered, AppendEntriesResponse::HigherVote(_)) {
+        consensus.follow(leader);
+    }
+    answer_raft(&consensus, &answered)
 }
 
 async fn vote(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: VoteRequest<TypeConfig> = open(&consensus, &body)?;
-    answer(&consensus.raft().vote(request).await.map_err(stopped)?)
+    let request: VoteRequest<TypeConfig> = open_raft(&consensus, &body)?;
+    answer_raft(&consensus, &consensus.raft().vote(request).await.map_err(stopped)?)
 }
 
 async fn pre_vote(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: VoteRequest<TypeConfig> = open(&consensus, &body)?;
-    answer(&consensus.raft().pre_vote(request).await.map_err(stopped)?)
+    let request: VoteRequest<TypeConfig> = open_raft(&consensus, &body)?;
+    answer_raft(&consensus, &consensus.raft().pre_vote(request).await.map_err(stopped)?)
 }
 
 async fn snapshot(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let SnapshotRequest { vote, image } = open(&consensus, &body)?;
+    let SnapshotRequest { vote, image } = open_raft(&consensus, &body)?;
     let snapshot = Snapshot { meta: image.meta, snapshot: image.state };
-    answer(&consensus.raft().install_full_snapshot(vote, snapshot).await.map_err(stopped)?)
+    answer_raft(&consensus, &consensus.raft().install_full_snapshot(vote, snapshot).await.map_err(stopped)?)
 }
 
 async fn transfer_leader(State(consensus): State<Consensus>, body: Bytes) -> Answer {
-    let request: TransferLeaderRequest<TypeConfig> = open(&consensus, &body)?;
-    answer(&consensus.raft().handle_transfer_leader(request).await.map_err(stopped)?)
+    let request: TransferLeaderRequest<TypeConfig> = open_raft(&consensus, &body)?;
+    answer_raft(&consensus, &consensus.raft().handle_transfer_leader(request).await.map_err(stopped)?)
 }
 
 async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
@@ -245,4 +288,28 @@ async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 async fn cluster(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let ClusterRequest = decode(&body)?;
     answer(&ClusterAnswer(consensus.cluster()))
+}
+
+/// A process of another member says who it is.
+async fn hello(State(consensus): State<Consensus>, body: Bytes) -> Answer {
+    let introduced: Hello = decode(&body)?;
+    if introduced.cluster != consensus.cluster() {
+        let (mine, theirs) = (consensus.cluster(), introduced.cluster);
+        let message = format!("this is a node of cluster {mine}; the introduction is of a node of {theirs}");
+        return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, message));
+    }
+    runs(&consensus)?;
+    answer(&consensus.introducer().receive(&introduced).await.map_err(stopped)?)
+}
+
+/// # Errors
+/// This process is about to end, and speaks for its node no more.
+fn runs(consensus: &Consensus) -> Result<(), Refusal> {
+    consensus.ended().map_or(Ok(()), |why| Err(stopped(why)))
+}
+
+async fn who(State(consensus): State<Consensus>, body: Bytes) -> Answer {
+    let WhoRequest = open(&consensus, &body)?;
+    runs(&consensus)?;
+    answer(&WhoAnswer(consensus.identity().ledger().incarnation()))
 }

@@ -101,6 +101,8 @@ pub enum Twist {
     ForgetsVotes,
     /// A leader that starts again leads on in the same term, also where its log lost what others have committed.
     RestoresLeaders,
+    /// A data directory that was put back to an earlier state is taken for whole.
+    TrustsDirectories,
 }
 
 /// The disk of one process of a node. Clones are the same disk.
@@ -245,6 +247,7 @@ pub fn open(
         purged_at_once: 1,
         lag_max: snapshot_after.saturating_mul(2),
         restores_leaders: disk.0.twist == Twist::RestoresLeaders,
+        checks_directories: disk.0.twist != Twist::TrustsDirectories,
     };
     let client = PeerClient::over(transport, options.secret.clone());
     Box::pin(Consensus::open_over(options, client, pace, move |log, machine| {

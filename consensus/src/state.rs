@@ -7,6 +7,8 @@ mod drills;
 mod nodes;
 mod suspects;
 
+pub(crate) use cameras::CAMERA_NUMBER_MAX;
+
 use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::{
@@ -86,6 +88,12 @@ impl ClusterState {
         self.nodes.values().find(|node| node.spec.name.as_str() == name)
     }
 
+    /// Whether `node` was a member and is none any more; ids are never given out again.
+    #[must_use]
+    pub fn has_left(&self, node: NodeId) -> bool {
+        node <= self.node_last && !self.nodes.contains(node)
+    }
+
     /// Applies one entry of the log.
     ///
     /// # Errors
@@ -118,6 +126,7 @@ impl ClusterState {
             Command::StepDrills { steps } => Ok(self.step_drills(at, steps)),
             Command::NoteEnd(end) => self.note_end(at, end),
             Command::ClearCameras { cameras } => self.clear(&cameras),
+            Command::ReserveCameras { upto } => self.reserve_cameras(upto),
         }
     }
 

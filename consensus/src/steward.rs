@@ -29,7 +29,7 @@ use crate::bitrate::Bitrates;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
 use crate::heartbeat::{Progress, RecorderState};
 use crate::liveness::{Verdict, Why};
-use crate::model::{Assignment, DrillStep, Duty, Handoff, Protection, Standing};
+use crate::model::{Assignment, DrillStep, Duty, Handoff, Protection, Treatment};
 use crate::placement::{Placement, Planner, Seat, Seats, by_priority};
 use crate::reports::Reports;
 use crate::state::ClusterState;
@@ -399,7 +399,7 @@ impl<'a> Round<'a> {
     /// No node records it: another one would fare no better.
     fn is_quarantined(&self, camera: CameraId) -> bool {
         let held = self.input.state.suspicions.get(camera);
-        held.is_some_and(|held| matches!(held.standing(self.input.now), Standing::Quarantined { .. }))
+        held.is_some_and(|held| matches!(held.treatment(self.input.now), Treatment::Quarantined { .. }))
     }
 
     /// Whether the camera, which its owner does not get through to, answers its mirror or successor.

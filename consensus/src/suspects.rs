@@ -8,7 +8,7 @@
 
 use crate::heartbeat::{Exposure, RecorderState};
 use crate::liveness::Verdict;
-use crate::model::{Assignment, Duty, ProcessEnd, Standing, Suspicion};
+use crate::model::{Assignment, Duty, ProcessEnd, Suspicion, Treatment};
 use crate::reports::Reports;
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -135,9 +135,9 @@ pub fn suspicions(state: &ClusterState, ends: &Ends) -> BTreeMap<CameraId, Suspi
 
 /// Cameras that are not recorded as usual.
 #[must_use]
-pub fn standings(state: &ClusterState, ends: &Ends, now: Timestamp) -> BTreeMap<CameraId, Standing> {
-    let held = suspicions(state, ends).into_iter().map(|(camera, suspicion)| (camera, suspicion.standing(now)));
-    held.filter(|(_, standing)| *standing != Standing::Usual).collect()
+pub fn treatments(state: &ClusterState, ends: &Ends, now: Timestamp) -> BTreeMap<CameraId, Treatment> {
+    let held = suspicions(state, ends).into_iter().map(|(camera, suspicion)| (camera, suspicion.treatment(now)));
+    held.filter(|(_, standing)| *standing != Treatment::Usual).collect()
 }
 
 #[cfg(test)]

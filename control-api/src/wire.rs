@@ -41,6 +41,9 @@ pub struct Cluster {
     /// The newest version of the cluster's commands that is finalised; 0 while this node belongs to no cluster.
     #[serde(default)]
     pub version: u16,
+    /// Why this node can make no changes now: what `readyz` says; `None` where it can.
+    #[serde(default)]
+    pub no_part: Option<String>,
 }
 
 /// Whether every camera would still be recorded if a node died now.
@@ -127,6 +130,9 @@ pub struct Node {
     /// The newest version of the cluster's commands that it understands.
     #[serde(default)]
     pub version: u16,
+    /// Why the answering node refuses a process of this node: its data directory is old, or exists twice.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// A node, by number or by name.

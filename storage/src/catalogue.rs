@@ -460,6 +460,14 @@ impl Catalogue {
         self.db.get(key).map_err(broken)?.map(|row| decode(&row)).transpose()
     }
 
+    /// The highest number of a camera that has footage here, but for segments that are about to be listed.
+    pub(crate) fn camera_highest(&self) -> Result<Option<CameraId>, Broken> {
+        guarded(|| {
+            let last = self.db.scan_prefix([keys::STREAM]).next_back().transpose().map_err(broken)?;
+            last.map(|(key, _)| keys::camera_of(&key).ok_or_else(malformed)).transpose()
+        })
+    }
+
     /// Hands everything to the kernel.
     pub(crate) fn flush(&self) -> Result<(), Broken> {
         self.settled(|db| db.flush().map(|_| ()).map_err(broken))

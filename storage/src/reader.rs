@@ -152,10 +152,17 @@ impl Shared {
 
     pub(crate) fn watermark_before(&self, camera: CameraId, stream: StreamKind, at: Timestamp) -> Option<Watermark> {
         let rows = self.ask_catalogue(|catalogue| catalogue.last_rows_before(camera, stream, at)).ok()?;
-        let spans = rows.iter().flat_map(|row| &row.spans).filter(|span| span.start < at);
-        let span = spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
-        let Span { epoch, rank, start, end, .. } = *span;
+        let spans =
+            rows.iter().flat_map(|row| &row.stretches).map(|stretch| stretch.span).filter(|span| span.start < at);
+        let Span { epoch, rank, start, end, .. } =
+            spans.max_by_key(|span| (span.epoch, Reverse(span.rank), span.end))?;
         Some(Watermark { epoch, rank, durable_end: end, first_keyframe: Some(start) })
+    }
+
+    pub(crate) fn camera_highest(&self) -> Option<CameraId> {
+        let of_now = read(&self.watermarks).camera_highest();
+        // One that is not open yet is asked again later.
+        of_now.max(self.ask_catalogue(Catalogue::camera_highest).ok().flatten())
     }
 
     pub(crate) fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {

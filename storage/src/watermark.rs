@@ -43,6 +43,11 @@ impl Watermarks {
         }
     }
 
+    /// The highest number of a camera of which this process recorded something.
+    pub(crate) fn camera_highest(&self) -> Option<CameraId> {
+        self.streams.keys().map(|(camera, _)| *camera).max()
+    }
+
     /// The newest: of the highest epoch, then the lowest rank.
     pub(crate) fn newest(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
         self.streams.get(&(camera, stream))?.last().copied()

@@ -44,6 +44,7 @@ impl History {
             Seen::Acknowledged { .. } => outcome.acknowledged += 1,
             Seen::Installed { .. } => outcome.snapshots += 1,
             Seen::Started { .. } => outcome.starts += 1,
+            Seen::Fenced { .. } => outcome.fenced += 1,
             _ => {}
         }
         for invariant in invariants {

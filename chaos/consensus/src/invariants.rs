@@ -4,6 +4,7 @@
 
 mod acknowledged;
 mod epochs;
+mod fences;
 mod one_log;
 mod votes;
 
@@ -54,6 +55,14 @@ pub(super) enum Seen {
     Refused {
         number: u64,
     },
+    /// The node's data directory is as it was before.
+    PutBack {
+        node: u64,
+    },
+    /// The node takes no part any more: it says that its directory is old, or a copy.
+    Fenced {
+        node: u64,
+    },
     /// Faults have ended, and the nodes had time to agree.
     Settled {
         nodes: Vec<u64>,
@@ -74,5 +83,6 @@ pub(super) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(acknowledged::Acknowledged::default()),
         Box::new(votes::Votes::default()),
         Box::new(epochs::Epochs::default()),
+        Box::new(fences::Fences::default()),
     ]
 }

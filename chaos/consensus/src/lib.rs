@@ -15,6 +15,7 @@ mod load;
 #[path = "../../src/simulator/network.rs"]
 mod network;
 mod node;
+mod old_directories;
 #[path = "../../src/simulator/story.rs"]
 mod story;
 mod wires;
@@ -45,14 +46,16 @@ pub struct Outcome {
     pub snapshots: u64,
     /// Processes that were started.
     pub starts: u64,
+    /// Processes that took no part any more, because their directory was put back, or is a copy.
+    pub fenced: u64,
 }
 
 impl Outcome {
     /// So that seeds that try nothing do not pass.
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
-        let Self { faults, acknowledged, snapshots, starts, .. } = *self;
-        faults > seeds && acknowledged > 10 * seeds && snapshots > seeds && starts > 3 * seeds
+        let Self { faults, acknowledged, snapshots, starts, fenced, .. } = *self;
+        faults > seeds && acknowledged > 10 * seeds && snapshots > seeds && starts > 3 * seeds && fenced > 0
     }
 }
 
@@ -65,16 +68,17 @@ impl search::Outcome for Outcome {
         self.acknowledged += other.acknowledged;
         self.snapshots += other.snapshots;
         self.starts += other.starts;
+        self.fenced += other.fenced;
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, faults, entries, acknowledged, snapshots, starts, .. } = self;
+        let Self { seconds, faults, entries, acknowledged, snapshots, starts, fenced, .. } = self;
         let minutes = seconds / 60;
         write!(
             f,
-            "{minutes} min simulated, {faults} faults, {starts} starts, {entries} entries, {acknowledged} changes acknowledged, {snapshots} snapshots"
+            "{minutes} min simulated, {faults} faults, {starts} starts, {fenced} fenced, {entries} entries, {acknowledged} changes acknowledged, {snapshots} snapshots"
         )
     }
 }

@@ -4,8 +4,10 @@
 
 use super::history::{History, LifeWitness};
 use super::invariants::Seen;
+use super::old_directories::COPIES_FROM;
 use super::wires::{Wire, Wires, addr_of};
 use holdfast_consensus::command::Command;
+use holdfast_consensus::identity::Standing;
 use holdfast_consensus::model::{Actor, NodeSpec, Secret};
 use holdfast_consensus::simulation::{self, Disk, Twist};
 use holdfast_consensus::{Consensus, InitializeFailure, Joined, Options, Timing};
@@ -85,13 +87,15 @@ pub(super) struct Node {
     pub(super) site: Site,
     pub(super) random: Random,
     pub(super) power: watch::Receiver<bool>,
+    /// Of which it is a copy.
+    pub(super) copy_of: Option<Joined>,
 }
 
 impl Node {
     pub(super) async fn run(mut self) {
         let attempt = Uuid::from_u128(u128::from(self.number));
         let first = Joined { node: NodeId(1), cluster: self.site.cluster };
-        let mut identity = (self.number == 1).then_some(first);
+        let mut identity = (self.number == 1).then_some(first).or(self.copy_of);
         while self.power.wait_for(|is_on| *is_on).await.is_ok() {
             let mut power = self.power.clone();
             let joined = async {
@@ -134,7 +138,8 @@ impl Node {
         let wire = Arc::new(Wire { node, is_alive: is_alive.clone(), wires: self.site.wires.clone() });
         let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
         let Joined { node: id, cluster } = identity;
-        let options = Options { node: id, cluster, dir, timing, secret: secret() };
+        let (peer_addr, peers, boot) = (addr_of(node), Vec::new(), Uuid::from_u128(u128::from(self.random.next())));
+        let options = Options { node: id, cluster, dir, timing, secret: secret(), peer_addr, peers, boot };
         let consensus = match simulation::open(options, wire, disk.clone(), self.site.snapshot_after).await {
             Ok(consensus) => consensus,
             Err(error) => return history.fail("nodes start", &format!("node {node}: {error}")),
@@ -145,6 +150,7 @@ impl Node {
             Life { consensus: consensus.clone(), is_alive: is_alive.clone(), turn: turn.clone(), routes, handlers };
         self.site.wires.lock().lives.insert(node, life);
         let mut fatal = consensus.fatal();
+        let fenced = see_fence(&consensus, node, &history);
         tokio::select! {
             biased;
             _ = self.power.wait_for(|is_on| !*is_on) => {}
@@ -153,6 +159,7 @@ impl Node {
                 history.fail("nodes stay up", &format!("node {node}: {why}"));
             }
             () = serve(&consensus, node, &turn) => {}
+            () = fenced => {}
         }
         drop(fatal);
         is_alive.store(false, Ordering::Relaxed);
@@ -182,8 +189,21 @@ impl Node {
     }
 }
 
+/// Never ends.
+async fn see_fence(consensus: &Consensus, node: u64, history: &History) {
+    let mut standing = consensus.identity().standing();
+    if standing.wait_for(|standing| matches!(standing, Standing::Fenced(_))).await.is_ok() {
+        history.see(&Seen::Fenced { node });
+    }
+    std::future::pending().await
+}
+
 /// What a node does about its membership; then it just runs.
 async fn serve(consensus: &Consensus, node: u64, turn: &Mutex<()>) {
+    if node > COPIES_FROM {
+        // It has the configuration of the node that it is a copy of, and nothing to report.
+        return std::future::pending().await;
+    }
     let begun = turn.lock().await;
     if node == 1 {
         while let Err(failure) = consensus.initialize(spec(node), AT).await {

@@ -43,10 +43,12 @@ enum Kind {
     Join,
     Remove,
     Transfer,
+    PutBack,
+    Copy,
 }
 
 /// What loses what was not flushed comes twice as often.
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 17] = [
     Kind::PowerCut,
     Kind::Blackout,
     Kind::PowerCut,
@@ -62,17 +64,21 @@ const KINDS: [Kind; 15] = [
     Kind::Join,
     Kind::Remove,
     Kind::Transfer,
+    Kind::PutBack,
+    Kind::Copy,
 ];
 
-struct World {
-    site: Site,
-    random: Random,
+pub(super) struct World {
+    pub(super) site: Site,
+    pub(super) random: Random,
     numbers: Numbers,
-    delay_max: Duration,
+    pub(super) delay_max: Duration,
     kinds: Vec<Kind>,
-    power: BTreeMap<u64, watch::Sender<bool>>,
+    pub(super) power: BTreeMap<u64, watch::Sender<bool>>,
+    /// Of processes that are copies.
+    pub(super) copies: BTreeMap<u64, watch::Sender<bool>>,
     joins_left: u64,
-    tasks: JoinSet<()>,
+    pub(super) tasks: JoinSet<()>,
 }
 
 /// Lives through the run that `random` draws.
@@ -103,6 +109,7 @@ pub(super) async fn live(mut random: Random, twist: Twist) -> Result<Outcome, St
         delay_max,
         kinds,
         power: BTreeMap::new(),
+        copies: BTreeMap::new(),
         joins_left: JOINS_MAX,
         tasks: JoinSet::new(),
     };
@@ -124,7 +131,11 @@ impl World {
         while Instant::now() < unrest_ends && !self.site.history.has_failed() {
             sleep(Duration::from_millis(self.random.within(50..pause_max_ms))).await;
             let kind = *self.random.pick(&self.kinds);
-            self.make(kind);
+            match kind {
+                Kind::PutBack => self.put_back().await,
+                Kind::Copy => self.copy().await,
+                kind => self.make(kind),
+            }
         }
         self.power.values().for_each(|power| _ = power.send_replace(true));
         self.site.wires.heal(self.delay_max);
@@ -134,6 +145,7 @@ impl World {
         sleep(Duration::from_secs(self.random.within(1..10))).await;
         load.shutdown().await;
         if !self.site.history.has_failed() {
+            self.remove_fenced(give_up_at).await;
             self.settle(give_up_at).await;
         }
     }
@@ -141,12 +153,13 @@ impl World {
     fn add(&mut self) {
         let number = self.power.len() as u64 + 1;
         let (power, has_power) = watch::channel(true);
-        let node = Node { number, site: self.site.clone(), random: self.random.fork(), power: has_power };
+        let node =
+            Node { number, site: self.site.clone(), random: self.random.fork(), power: has_power, copy_of: None };
         self.power.insert(number, power);
         self.tasks.spawn(node.run());
     }
 
-    fn some_node(&mut self) -> u64 {
+    pub(super) fn some_node(&mut self) -> u64 {
         self.random.below(self.power.len() as u64) + 1
     }
 
@@ -197,7 +210,11 @@ impl World {
                     self.add();
                 }
             }
-            Kind::Remove => self.remove(),
+            Kind::Remove if !self.has_fenced() => self.remove(),
+            // Together with the fenced one that may be a majority.
+            Kind::Remove => {}
+            // They take their time.
+            Kind::PutBack | Kind::Copy => {}
             Kind::Transfer => {
                 self.ask(node, |consensus| async move { _ = consensus.transfer_leadership().await });
             }
@@ -231,7 +248,7 @@ impl World {
         self.later(lasts, move || wires.cut(&cuts, false));
     }
 
-    fn consensus(&self, node: u64) -> Option<Consensus> {
+    pub(super) fn consensus(&self, node: u64) -> Option<Consensus> {
         self.site.wires.lock().lives.get(&node).map(|life| life.consensus.clone())
     }
 
@@ -306,7 +323,7 @@ impl World {
     }
 
     /// The numbers of those who are members as whoever leads knows it.
-    fn members(&self) -> Option<Vec<u64>> {
+    pub(super) fn members(&self) -> Option<Vec<u64>> {
         let wires = self.site.wires.lock();
         let leader = wires.lives.values().find(|life| life.consensus.leadership().borrow().is_leader)?;
         let state = leader.consensus.state();
@@ -317,7 +334,9 @@ impl World {
         let wires = self.site.wires.lock();
         let each = wires.lives.iter().map(|(node, life)| {
             let nodes: Vec<NodeId> = life.consensus.state().nodes.keys().collect();
-            format!("node {node}: {:?}, members {nodes:?}", life.consensus.leadership().borrow())
+            let standing = *life.consensus.identity().standing().borrow();
+            let leads = life.consensus.leadership().borrow().clone();
+            format!("node {node}: {standing:?}, {leads:?}, members {nodes:?}")
         });
         format!("not after {BUDGET:?}; {}", each.collect::<Vec<_>>().join("; "))
     }

@@ -34,17 +34,23 @@ fn a_seed_is_a_run() {
 /// Known bugs put back below Raft: the simulation has to find each of them, or it proves nothing.
 #[test]
 fn entries_that_are_acknowledged_before_they_are_flushed_are_found() {
-    assert_found(Twist::AcknowledgesEarly, &["one log", "nodes stay up", "clients are told"]);
+    assert_found(Twist::AcknowledgesEarly, &["one log", "nodes stay up", "clients are told", "no whole directory"]);
 }
 
 #[test]
 fn votes_that_are_not_written_are_found() {
-    assert_found(Twist::ForgetsVotes, &["votes never go back"]);
+    assert_found(Twist::ForgetsVotes, &["votes never go back", "no whole directory"]);
 }
 
 #[test]
 fn a_leader_that_leads_on_after_its_log_lost_something_is_found() {
     assert_found(Twist::RestoresLeaders, &["one log", "nodes stay up"]);
+}
+
+#[test]
+fn a_directory_that_was_put_back_and_is_taken_for_whole_is_found() {
+    let said = ["one log", "nodes stay up", "clients are told", "settles", "copy is found"];
+    assert_found(Twist::TrustsDirectories, &said);
 }
 
 /// Within [`TWISTED`] seeds, and by a failure that says so.

@@ -1,7 +1,7 @@
 //! The scenarios that are built in: those of `chaos/scenarios`.
 
 /// Name and text, sorted by name.
-pub const SHIPPED: [(&str, &str); 39] = [
+pub const SHIPPED: [(&str, &str); 40] = [
     ("camera-faults", include_str!("../../scenarios/camera-faults.toml")),
     ("camera-path-lost", include_str!("../../scenarios/camera-path-lost.toml")),
     ("clock-step", include_str!("../../scenarios/clock-step.toml")),

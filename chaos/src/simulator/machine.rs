@@ -387,7 +387,7 @@ impl Machine {
 
     fn reconcile(&mut self, cx: &mut Context<'_>) {
         let process = self.process();
-        let desired = recordings(process.raft.state(), &process.desired, &process.sight.standings);
+        let desired = recordings(process.raft.state(), &process.desired, &process.sight.treatments);
         let running = process.recorders.iter().map(|(camera, recorder)| (*camera, recorder.running.clone())).collect();
         for action in reconcile(&desired, &running) {
             self.act(action, &desired, cx);

@@ -8,6 +8,10 @@ use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::clocks::Heard;
 use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
 use crate::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
+use crate::identity::introductions::{Hello, HelloAnswer, Verdict, WhoAnswer, WhoRequest};
+use crate::identity::ledger::Kept;
+use crate::identity::standing::{Fence, Why};
+use crate::identity::{Boot, Incarnation, Position, Record, Sender, Stamp};
 use crate::model::{
     Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, Failback, FailureDomain, HeadroomRule,
     HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd, Protection, Refusal, Secret, SettingsChange, Source, Tls,
@@ -142,6 +146,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("remove-node", Command::RemoveNode { node: NodeId(2), force: true }),
         ("note-end", Command::NoteEnd(ended())),
         ("clear-cameras", Command::ClearCameras { cameras: vec![CameraId(1)] }),
+        ("reserve-cameras", Command::ReserveCameras { upto: CameraId(41) }),
     ]
 }
 
@@ -259,6 +264,39 @@ fn messages_of_members() {
     );
     golden("cluster-request", &[("full", ClusterRequest)]);
     golden("cluster-answer", &[("full", ClusterAnswer(CLUSTER))]);
+}
+
+fn boot(generation: u64) -> Boot {
+    let incarnation = Incarnation { generation, boot: CLUSTER };
+    Boot { incarnation, began_at: Position { vote: (3, 1), last: Some((3, 1, 9)) } }
+}
+
+#[test]
+fn identities() {
+    let Boot { incarnation, began_at: position } = boot(7);
+    let stamp = Stamp { node: NodeId(2), incarnation, position };
+    golden("stamp", &[("full", stamp)]);
+    let sender = || Sender { stamp, peer_addr: "10.0.0.2:8481".to_owned(), camera_highest: CameraId(41) };
+    golden("sender", &[("full", sender())]);
+    let (history, moved) = (vec![boot(6), boot(7)], vec![(NodeId(3), "10.9.0.3:8481".to_owned())]);
+    let hello = Hello { cluster: CLUSTER, sender: sender(), history: history.clone(), moved: moved.clone() };
+    golden("hello", &[("full", hello)]);
+    let answer = |verdict| HelloAnswer { sender: sender(), history: history.clone(), moved: moved.clone(), verdict };
+    golden(
+        "hello-answer",
+        &[
+            ("admitted", answer(Verdict::Admitted)),
+            ("wait", answer(Verdict::Wait)),
+            ("older", answer(Verdict::No(Why::Older))),
+            ("twin", answer(Verdict::No(Why::Twin))),
+            ("removed", answer(Verdict::Removed)),
+        ],
+    );
+    golden("who", &[("full", WhoRequest)]);
+    golden("who-answer", &[("full", WhoAnswer(incarnation))]);
+    let fence = Some(Fence { by: NodeId(3), why: Why::Older });
+    let seen = [(NodeId(2), Record { incarnation, position })].into();
+    golden("ledger", &[("full", Kept { boots: history.clone(), fence, seen })]);
 }
 
 #[test]

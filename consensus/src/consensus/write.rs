@@ -4,7 +4,8 @@
 
 use super::Consensus;
 use crate::Boxed;
-use crate::command::{LogEntry, Rejection, Response};
+use crate::command::{Command, LogEntry, Rejection, Response};
+use crate::model::Actor;
 use crate::peer::PeerError;
 use crate::raft::Outcome;
 use crate::routes::{Envelope, WRITE, WriteAnswer, WriteRequest};
@@ -35,7 +36,7 @@ pub enum WriteError {
     Unknown,
     #[error("{0}")]
     Rejected(#[from] Rejection),
-    #[error("consensus has stopped on this node: {0}")]
+    #[error("this node takes no part in consensus any more: {0}")]
     Fatal(String),
 }
 
@@ -113,6 +114,9 @@ impl Consensus {
         let mut leadership = self.leadership();
         let mut route = Route::default();
         loop {
+            if let Some(why) = self.stopped() {
+                return Err(WriteError::Fatal(why));
+            }
             let now = leadership.borrow_and_update().clone();
             let target = if now.is_leader {
                 Some(self.node())
@@ -133,9 +137,6 @@ impl Consensus {
                     route.hint = leader.filter(|leader| Some(*leader) != target && *leader != self.node())
                 }
             }
-            if let Some(why) = self.stopped() {
-                return Err(WriteError::Fatal(why));
-            }
             if Instant::now() + RETRY_INTERVAL >= deadline {
                 return Err(WriteError::NoLeader);
             }
@@ -155,6 +156,7 @@ impl Consensus {
     async fn propose_here(&self, entry: LogEntry, deadline: Instant) -> Result<Proposal, WriteError> {
         if self.leadership().borrow().is_leader {
             self.state().check_usable(&entry.command)?;
+            self.reserve_numbers(&entry, deadline).await;
         }
         match timeout_at(deadline, self.raft().client_write(entry)).await {
             Ok(Ok(answer)) => Ok(Proposal::Applied { outcome: answer.data, index: answer.log_id.index }),
@@ -165,6 +167,17 @@ impl Consensus {
                 Err(WriteError::Fatal(self.0.fatal.raised().unwrap_or(error.to_string())))
             }
             Ok(Err(RaftError::APIError(_))) | Err(_) => Err(WriteError::Unknown),
+        }
+    }
+
+    /// Before a camera is added: no number is given out of which any node holds footage, whatever the state knows of it. Where
+    /// that fails, adding the camera fails as well.
+    async fn reserve_numbers(&self, entry: &LogEntry, deadline: Instant) {
+        let upto = self.identity().camera_highest();
+        if matches!(entry.command, Command::CreateCamera { .. }) && upto > self.state().camera_last() {
+            tracing::warn!(%upto, "there is footage of cameras that the cluster does not know; their numbers are not given out");
+            let reserve = Command::ReserveCameras { upto }.by(Actor::System, entry.at);
+            drop(timeout_at(deadline, self.raft().client_write(reserve)).await);
         }
     }
 
@@ -186,8 +199,7 @@ impl Consensus {
     }
 
     fn addr_of(&self, node: NodeId) -> Option<String> {
-        let known = self.0.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.to_string());
-        known.or_else(|| {
+        self.identity().addresses().of(node).or_else(|| {
             let metrics = self.raft().metrics();
             let metrics = metrics.borrow_watched();
             metrics.membership_config.membership().get_node(&node.0).map(|node| node.addr.clone())

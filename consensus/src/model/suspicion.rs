@@ -35,7 +35,7 @@ pub enum Suspicion {
 
 /// How a camera is to be recorded because of that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum Treatment {
     #[default]
     Usual,
     /// After all others, one suspect at a time.
@@ -61,15 +61,15 @@ impl Suspicion {
     }
 
     #[must_use]
-    pub fn standing(self, now: Timestamp) -> Standing {
+    pub fn treatment(self, now: Timestamp) -> Treatment {
         match self {
-            Self::Once { .. } => Standing::Usual,
-            Self::Suspect { .. } => Standing::Suspect,
+            Self::Once { .. } => Treatment::Usual,
+            Self::Suspect { .. } => Treatment::Suspect,
             Self::Quarantined { since, times, .. } => {
                 let lasts = quarantine(times);
                 // In both directions: a clock that was ahead when it began does not prolong it.
                 let is_over = u128::from(now.micros_since(since).unsigned_abs()) >= lasts.as_micros();
-                if is_over { Standing::Suspect } else { Standing::Quarantined { until: since.plus(lasts) } }
+                if is_over { Treatment::Suspect } else { Treatment::Quarantined { until: since.plus(lasts) } }
             }
         }
     }
@@ -94,35 +94,35 @@ mod tests {
     #[test]
     fn two_nodes_make_a_suspect_and_one_that_ends_twice_does_not() {
         assert_eq!(after(&[(1, false), (1, false)]), Suspicion::Once { node: NodeId(1) });
-        assert_eq!(after(&[(1, false), (1, false)]).standing(AT), Standing::Usual);
-        assert_eq!(after(&[(1, false), (2, false)]).standing(AT), Standing::Suspect);
+        assert_eq!(after(&[(1, false), (1, false)]).treatment(AT), Treatment::Usual);
+        assert_eq!(after(&[(1, false), (2, false)]).treatment(AT), Treatment::Suspect);
     }
 
     #[test]
     fn only_the_suspect_that_has_its_turn_is_quarantined() {
-        assert_eq!(after(&[(1, false), (2, false), (3, false)]).standing(AT), Standing::Suspect);
+        assert_eq!(after(&[(1, false), (2, false), (3, false)]).treatment(AT), Treatment::Suspect);
         let until = AT.plus(QUARANTINE_MIN);
-        assert_eq!(after(&[(1, false), (2, false), (3, true)]).standing(AT), Standing::Quarantined { until });
+        assert_eq!(after(&[(1, false), (2, false), (3, true)]).treatment(AT), Treatment::Quarantined { until });
         // Any process counts then, also the next one of the same node.
-        assert_eq!(after(&[(1, false), (2, false), (2, true)]).standing(AT), Standing::Quarantined { until });
+        assert_eq!(after(&[(1, false), (2, false), (2, true)]).treatment(AT), Treatment::Quarantined { until });
     }
 
     #[test]
     fn a_quarantine_ends_doubles_and_is_bounded() {
         let thrice = after(&[(1, false), (2, false), (3, true), (1, true)]);
         let twice = QUARANTINE_MIN * 2;
-        assert_eq!(thrice.standing(AT), Standing::Quarantined { until: AT.plus(twice) });
-        assert_eq!(thrice.standing(AT.plus(twice)), Standing::Suspect);
+        assert_eq!(thrice.treatment(AT), Treatment::Quarantined { until: AT.plus(twice) });
+        assert_eq!(thrice.treatment(AT.plus(twice)), Treatment::Suspect);
         let often = Suspicion::Quarantined { third: NodeId(1), since: AT, times: u32::MAX };
-        assert_eq!(often.standing(AT), Standing::Quarantined { until: AT.plus(QUARANTINE_MAX) });
+        assert_eq!(often.treatment(AT), Treatment::Quarantined { until: AT.plus(QUARANTINE_MAX) });
     }
 
     #[test]
     fn a_clock_that_was_years_ahead_prolongs_no_quarantine() {
         let ahead = AT.plus(Duration::from_secs(365 * 86_400));
         let began = Suspicion::Quarantined { third: NodeId(1), since: ahead, times: 1 };
-        assert_eq!(began.standing(AT), Standing::Suspect);
+        assert_eq!(began.treatment(AT), Treatment::Suspect);
         let a_little = Suspicion::Quarantined { third: NodeId(1), since: AT.plus(Duration::from_millis(50)), times: 1 };
-        assert!(matches!(a_little.standing(AT), Standing::Quarantined { .. }), "clocks differ a little");
+        assert!(matches!(a_little.treatment(AT), Treatment::Quarantined { .. }), "clocks differ a little");
     }
 }

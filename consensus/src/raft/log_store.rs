@@ -5,7 +5,9 @@
 
 use super::fatal::FatalSignal;
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::identity::ledger::Keep;
 use crate::{codec, first_version};
+use futures::future::BoxFuture;
 use openraft::entry::{EntryPayload, RaftEntry};
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -45,7 +47,8 @@ impl raft_log::Types for LogTypes {
     /// ((term, node), 1 if committed).
     type Vote = ((u64, u64), u64);
     type Callback = Flushed;
-    type UserData = String;
+    /// What [`crate::identity::ledger`] keeps.
+    type UserData = Vec<u8>;
 
     fn log_index(log_id: &Self::LogId) -> u64 {
         log_id.1
@@ -141,6 +144,19 @@ impl LogStore {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was kept last beside vote and log.
+    pub(crate) fn kept(&self) -> Option<Vec<u8>> {
+        self.lock().log_state().user_data.clone()
+    }
+
+    /// The vote and the last entry, as they are on the disk when a node starts.
+    pub(crate) fn vote_and_last(&self) -> (Option<Vote>, Option<LogId>) {
+        let log = self.lock();
+        let state = log.log_state();
+        let last = state.last().copied().max(state.purged().copied());
+        (state.vote().copied().map(from_stored_vote), last.map(from_stored_id))
+    }
+
     fn flushed(&self, to: Waiting) -> Flushed {
         Flushed { to, fatal: self.fatal.clone(), fault: self.fault.clone() }
     }
@@ -158,6 +174,12 @@ impl LogStore {
         }
         // No deadline: openraft must not go on before the vote is durable; a hung disk shows as this node not answering.
         done.await.map_err(|_| io::Error::other("the log's flush thread has stopped"))?
+    }
+}
+
+impl Keep for LogStore {
+    fn keep(&self, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(self.durably(|log| log.save_user_data(Some(bytes)).map(drop)))
     }
 }
 

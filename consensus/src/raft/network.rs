@@ -3,10 +3,10 @@
 use super::snapshot_file::SnapshotImage;
 use super::state_machine::RaftSnapshot;
 use super::{TypeConfig, Vote};
-use crate::codec::{CodecError, Format};
+use crate::codec::{self, CodecError, Format};
+use crate::identity::{Identity, Position, Stamp};
 use crate::peer::{PeerClient, PeerError};
 use crate::routes::{APPEND, Envelope, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
-use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -15,10 +15,7 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RPCTypes};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
-use uuid::Uuid;
 
 /// A follower fsyncs before it answers; beside busy video disks that may take several heartbeats.
 const APPEND_DEADLINE: Duration = Duration::from_secs(1);
@@ -27,10 +24,8 @@ const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
 /// Makes a [`Link`] to each member.
 #[derive(Clone)]
 pub(crate) struct Network {
-    pub(crate) me: NodeId,
-    pub(crate) cluster: Uuid,
+    pub(crate) identity: Identity,
     pub(crate) client: PeerClient,
-    pub(crate) state: watch::Receiver<Arc<ClusterState>>,
 }
 
 /// The way to one member.
@@ -51,27 +46,61 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
 impl Link {
     fn addr(&self) -> String {
-        let state = self.network.state.borrow();
-        state.nodes.get(self.target).map_or_else(|| self.addr_at_join.clone(), |node| node.spec.peer_addr.to_string())
+        self.network.identity.addresses().of(self.target).unwrap_or_else(|| self.addr_at_join.clone())
     }
 
+    /// The answer, and the process that gave it. A process that does not count is told nothing and heard in nothing.
     async fn call<Req: Format, Resp: Format>(
         &self,
         path: &str,
         request: Req,
         deadline: Duration,
-    ) -> Result<Resp, PeerError> {
-        let (addr, envelope) = (self.addr(), Envelope { cluster: self.network.cluster, to: self.target });
+    ) -> Result<(Stamp, Resp), PeerError> {
+        let (addr, identity) = (self.addr(), &self.network.identity);
+        if !identity.is_open() {
+            let why = identity.standing().borrow().to_string();
+            return Err(PeerError::Unreachable { addr, why });
+        }
         let garbled = |error: CodecError| PeerError::Garbled { addr: addr.clone(), why: error.to_string() };
-        let message = envelope.seal(&request).map_err(garbled)?;
-        self.network.client.call_encoded(&addr, path, message, deadline).await
+        let envelope = codec::encode(&Envelope { cluster: identity.cluster(), to: self.target }).map_err(garbled)?;
+        let stamp = codec::encode(&identity.stamp()).map_err(garbled)?;
+        let message = [envelope, stamp, codec::encode(&request).map_err(garbled)?].concat();
+        let answer = self.network.client.fetch_encoded(&addr, path, message, deadline).await.inspect_err(|error| {
+            if matches!(error, PeerError::Rejected { status: 401 | 409, .. }) {
+                identity.not_taken_by(self.target);
+            }
+        })?;
+        let (stamp, body) = codec::decode_first::<Stamp>(&answer).map_err(garbled)?;
+        Ok((stamp, codec::decode(body).map_err(garbled)?))
+    }
+
+    /// The answer may be counted once this node keeps durably what it confirms: `position`, where it confirms anything.
+    async fn counted<Resp>(
+        &self,
+        (stamp, answer): (Stamp, Resp),
+        position: Option<Position>,
+    ) -> Result<Resp, PeerError> {
+        let identity = &self.network.identity;
+        let counts = match position {
+            Some(position) => identity.confirm(&stamp, position).await,
+            None => Ok(identity.counts(&stamp)),
+        };
+        let why = match counts {
+            Ok(true) if stamp.node == self.target => return Ok(answer),
+            Ok(_) => format!("another process of node {} answered than the one that counts", self.target),
+            Err(error) => format!("what it confirmed could not be made durable here: {error}"),
+        };
+        Err(PeerError::Unreachable { addr: self.addr(), why })
     }
 
     fn rpc_error(&self, error: &PeerError, action: RPCTypes, timeout: Duration) -> RPCError<TypeConfig> {
         match error {
-            PeerError::Timeout { .. } => {
-                RPCError::Timeout(Timeout { action, id: self.network.me.0, target: self.target.0, timeout })
-            }
+            PeerError::Timeout { .. } => RPCError::Timeout(Timeout {
+                action,
+                id: self.network.identity.node().0,
+                target: self.target.0,
+                timeout,
+            }),
             // Unreachable makes openraft wait before it tries again.
             _ => RPCError::Unreachable(Unreachable::new(error)),
         }
@@ -87,8 +116,17 @@ impl RaftNetworkV2<TypeConfig> for Link {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let deadline = option.hard_ttl().max(APPEND_DEADLINE);
-        let answer = self.call(APPEND, rpc, deadline).await;
-        answer.map_err(|error| self.rpc_error(&error, RPCTypes::AppendEntries, deadline))
+        let (vote, sent) = (rpc.vote, rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id));
+        let answer = async {
+            let (stamp, answer) = self.call(APPEND, rpc, deadline).await?;
+            let confirmed = match &answer {
+                AppendEntriesResponse::Success => Some(Position::new(Some(&vote), sent.as_ref())),
+                AppendEntriesResponse::PartialSuccess(upto) => Some(Position::new(Some(&vote), upto.as_ref())),
+                AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
+            };
+            self.counted((stamp, answer), confirmed).await
+        };
+        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::AppendEntries, deadline))
     }
 
     async fn vote(
@@ -96,8 +134,13 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = self.call(VOTE, rpc, option.soft_ttl()).await;
-        answer.map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
+        let vote = rpc.vote;
+        let answer = async {
+            let (stamp, answer): (Stamp, VoteResponse<TypeConfig>) = self.call(VOTE, rpc, option.soft_ttl()).await?;
+            let granted = answer.vote_granted.then(|| Position::new(Some(&vote), None));
+            self.counted((stamp, answer), granted).await
+        };
+        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
     }
 
     async fn pre_vote(
@@ -105,8 +148,9 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = self.call(PRE_VOTE, rpc, option.soft_ttl()).await;
-        answer.map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
+        // Nothing is promised with it, and nothing kept.
+        let answer = async { self.counted(self.call(PRE_VOTE, rpc, option.soft_ttl()).await?, None).await };
+        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::Vote, option.soft_ttl()))
     }
 
     async fn full_snapshot(
@@ -117,10 +161,17 @@ impl RaftNetworkV2<TypeConfig> for Link {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let deadline = option.hard_ttl().max(SNAPSHOT_DEADLINE);
+        let confirmed = Position::new(Some(&vote), snapshot.meta.last_log_id.as_ref());
         let image = SnapshotImage { meta: snapshot.meta, state: snapshot.snapshot };
+        let installed = async {
+            let (stamp, answer): (Stamp, SnapshotResponse<TypeConfig>) =
+                self.call(SNAPSHOT, SnapshotRequest { vote, image }, deadline).await?;
+            let is_taken = answer.vote == vote;
+            self.counted((stamp, answer), is_taken.then_some(confirmed)).await
+        };
         tokio::select! {
             biased;
-            answer = self.call(SNAPSHOT, SnapshotRequest { vote, image }, deadline) => {
+            answer = installed => {
                 answer.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
             }
             closed = cancel => Err(StreamingError::Closed(closed)),
@@ -132,7 +183,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let answer = self.call(TRANSFER, rpc, option.soft_ttl()).await;
-        answer.map_err(|error| self.rpc_error(&error, RPCTypes::TransferLeader, option.soft_ttl()))
+        let answer = async { self.counted(self.call(TRANSFER, rpc, option.soft_ttl()).await?, None).await };
+        answer.await.map_err(|error| self.rpc_error(&error, RPCTypes::TransferLeader, option.soft_ttl()))
     }
 }

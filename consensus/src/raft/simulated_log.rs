@@ -5,7 +5,9 @@
 
 use super::log_store::LogStore;
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::identity::ledger::Keep;
 use crate::simulation::{Disk, SavedVote};
+use futures::future::BoxFuture;
 use openraft::OptionalSend;
 use openraft::async_runtime::Oneshot as _;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -36,6 +38,16 @@ impl SimulatedLog {
         let flush = self.disk.begin_flush();
         sleep_until(flush.ends_at).await;
         self.disk.end_flush(&flush)
+    }
+}
+
+impl Keep for SimulatedLog {
+    fn keep(&self, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            self.disk.check()?;
+            at_once(self.inner.keep(bytes))?;
+            self.flushed().await
+        })
     }
 }
 

@@ -52,6 +52,11 @@ impl StateMachine {
         self.published.subscribe()
     }
 
+    /// The last entry that the state holds.
+    pub(crate) fn applied(&self) -> Option<LogId> {
+        self.applied
+    }
+
     fn take(&mut self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<()> {
         let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot: {error}"));
         self.state = codec::decode(state).map_err(unreadable)?;

@@ -2,8 +2,11 @@
 
 use super::{ClusterState, History};
 use crate::command::{Rejection, Response};
-use crate::model::{Assignment, CAMERAS_MAX, Camera, CameraSpec, HeadroomRule};
+use crate::model::{Assignment, CAMERAS_MAX, Camera, CameraSpec, HeadroomRule, Invalid};
 use holdfast_storage::ids::{CameraId, NodeId};
+
+/// Higher numbers are taken for damage: no site has had so many cameras.
+pub(crate) const CAMERA_NUMBER_MAX: CameraId = CameraId(u32::MAX / 2);
 
 impl ClusterState {
     /// Whether `node` has every label that `camera` asks for.
@@ -47,6 +50,15 @@ impl ClusterState {
         self.assignments.insert(id, Assignment::default());
         self.histories.insert(id, History::default());
         Ok(Response::Camera { camera: id, revision: 1 })
+    }
+
+    /// Their numbers are not given out any more.
+    pub(super) fn reserve_cameras(&mut self, upto: CameraId) -> Result<Response, Rejection> {
+        if upto > CAMERA_NUMBER_MAX {
+            return Err(Invalid::new("upto", format!("is {upto}; numbers end at {CAMERA_NUMBER_MAX}")).into());
+        }
+        self.camera_last = self.camera_last.max(upto);
+        Ok(Response::Done)
     }
 
     fn check_camera(&self, spec: &CameraSpec, but: Option<CameraId>) -> Result<(), Rejection> {

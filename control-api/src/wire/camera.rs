@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{
     self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT,
-    Secret, Standing, Tls, Transport,
+    Secret, Tls, Transport, Treatment,
 };
 use holdfast_consensus::placement::Lack;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
@@ -175,11 +175,11 @@ impl HeldAs {
 impl HeldBack {
     /// `None` where the camera is recorded as usual.
     #[must_use]
-    pub fn of(standing: Standing) -> Option<Self> {
-        match standing {
-            Standing::Usual => None,
-            Standing::Suspect => Some(Self { standing: HeldAs::Suspect, until: None }),
-            Standing::Quarantined { until } => Some(Self { standing: HeldAs::Quarantined, until: Some(until) }),
+    pub fn of(treatment: Treatment) -> Option<Self> {
+        match treatment {
+            Treatment::Usual => None,
+            Treatment::Suspect => Some(Self { standing: HeldAs::Suspect, until: None }),
+            Treatment::Quarantined { until } => Some(Self { standing: HeldAs::Quarantined, until: Some(until) }),
         }
     }
 }

@@ -92,11 +92,17 @@ fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
         cluster.failover_headroom.as_ref().map_or("not known yet".to_owned(), |known| headroom(cluster, known)),
     );
     let retention = retention::summary(volumes);
-    format!(
-        "{head}{retention}{}\n{}",
-        super::nodes::clock_warnings(&cluster.nodes),
-        super::nodes::table(&cluster.nodes)
-    )
+    let warnings = [standing_warnings(cluster), super::nodes::clock_warnings(&cluster.nodes)].concat();
+    format!("{head}{retention}{warnings}\n{}", super::nodes::table(&cluster.nodes))
+}
+
+/// Why this node takes no part, and whom it refuses.
+fn standing_warnings(cluster: &Cluster) -> String {
+    let own = cluster.no_part.iter().map(|why| format!("WARNING   {}\n", printable(why)));
+    let others = cluster.nodes.iter().filter_map(|node| {
+        Some(format!("WARNING   {}: {}\n", printable(&node.name), printable(node.refused.as_ref()?)))
+    });
+    own.chain(others).collect()
 }
 
 /// What is finalised, and whether all nodes understand more.

@@ -85,6 +85,8 @@ pub struct Cluster {
     pub bitrate_capacity_bps: Option<u64>,
     /// What cameras may ask of the nodes that record them.
     pub labels: BTreeMap<String, String>,
+    /// Peer addresses of members, asked at a start as well as those that the node knows.
+    pub peers: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,6 +337,7 @@ impl Default for Cluster {
             camera_capacity: CAMERA_CAPACITY_DEFAULT,
             bitrate_capacity_bps: None,
             labels: BTreeMap::new(),
+            peers: Vec::new(),
         }
     }
 }

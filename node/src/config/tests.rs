@@ -145,6 +145,7 @@ fn every_rule_of_validation_fires_and_says_what_to_do() {
         ),
         ("[storage]\nbuffer_bytes_max = 1", "storage.buffer_bytes_max: 1 is outside"),
         ("[cluster]\ncamera_capacity = 0", "cluster.camera_capacity: is 0 on a recorder"),
+        ("[cluster]\npeers = [\"10.9.0.1\"]", "cluster.peers: "),
         ("[cluster]\nbitrate_capacity_bps = 0", "cluster.bitrate_capacity_bps: is 0; use at least 1"),
         ("[cluster.labels]\n\"\" = \"north\"", "cluster.labels: has a key that is \"\""),
         ("[cluster]\nrole = \"witness\"\n[[storage.volume]]\npath = \"/v\"", "storage.volume: is set on a witness"),

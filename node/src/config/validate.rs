@@ -15,6 +15,8 @@ const SEGMENT_BYTES_MIN: u64 = BUFFER_BYTES_MIN;
 /// The least and the most that `connections_max` of a port may be.
 const CONNECTIONS_MIN: u64 = 64;
 const CONNECTIONS_MAX: u64 = 65_536;
+/// Members that a node may be given addresses of.
+const PEERS_MAX: usize = 100;
 
 /// Everything that is wrong, not only the first.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -154,6 +156,12 @@ fn relations(config: &Config, found: &mut Vec<Problem>) {
 fn member(config: &Config, found: &mut Vec<Problem>) {
     let cluster = &config.cluster;
     found.extend(problem("cluster.labels", Labels::try_from(cluster.labels.clone())));
+    let peers = cluster.peers.iter().map(|peer| problem("cluster.peers", peer.parse::<HostPort>()));
+    found.extend(peers.flatten());
+    if cluster.peers.len() > PEERS_MAX {
+        let why = format!("names {} addresses; a few are enough, at most {PEERS_MAX}", cluster.peers.len());
+        found.push(Problem::of_key("cluster.peers", why));
+    }
     let capacity = check_capacity(cluster.role, cluster.camera_capacity, cluster.bitrate_capacity_bps);
     found.extend(capacity.err().map(|error| Problem::of_key(format!("cluster.{}", error.field), error.why)));
 }

@@ -24,8 +24,8 @@ pub struct Outgoing {
     pub audience: Audience,
 }
 
-/// Path of the heartbeat POST on the peer port; the body is a [`Heartbeat`] as [`holdfast_consensus::codec`] writes it, the answer
-/// a [`holdfast_consensus::clocks::Heard`].
+/// Path of the heartbeat POST on the peer port; the body is a [`Heartbeat`] as [`holdfast_consensus::identity::Identity`] seals it, the
+/// answer a [`holdfast_consensus::clocks::Heard`].
 pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
 
 /// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of losing evidence.

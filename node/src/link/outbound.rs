@@ -7,6 +7,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use holdfast_consensus::clocks::{Heard, Sample};
 use holdfast_consensus::codec::{self, CodecError};
 use holdfast_consensus::heartbeat::HEARTBEAT_INTERVAL;
+use holdfast_consensus::identity::Identity;
 use holdfast_consensus::model::Secret;
 use holdfast_storage::ids::NodeId;
 use http_body_util::{BodyExt, Full, Limited};
@@ -38,6 +39,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub struct LinksOptions {
+    /// Seals heartbeats.
+    pub identity: Identity,
     pub secret: Secret,
     /// The heartbeat to send next.
     pub heartbeat: watch::Receiver<Arc<Outgoing>>,
@@ -101,6 +104,7 @@ impl Link {
                         tracing::debug!(peer = %self.node, addr = %self.addr, %error, "link ended");
                         // A connection that closed is opened again at once, to learn whether the process is gone; this one is there, and says no.
                         if matches!(error, LinkError::Rejected(..) | LinkError::Answer(_)) {
+                            self.options.identity.not_taken_by(self.node);
                             sleep(RETRY_INTERVAL).await;
                         }
                     }
@@ -147,7 +151,8 @@ impl Link {
                 },
                 _ = repeat.tick(), if !idle.is_empty() || busy.len() < LANES_MAX => {
                     let outgoing = Arc::clone(&heartbeat.borrow_and_update());
-                    let body = codec::encode(&outgoing.heartbeat.to(self.node, &outgoing.audience))?;
+                    let heartbeat = outgoing.heartbeat.to(self.node, &outgoing.audience);
+                    let body = self.options.identity.seal(self.node, &heartbeat)?;
                     busy.push(self.send(idle.pop(), closed.clone(), body));
                     if spare.are_useless(idle.len()) {
                         idle.clear();
@@ -257,7 +262,7 @@ enum LinkError {
     Answer(Box<dyn std::error::Error + Send + Sync>),
     #[error("no answer within the deadline")]
     NoAnswer,
-    #[error("heartbeat rejected with status {0} ({1}); do both nodes have the same cluster secret?")]
+    #[error("heartbeat rejected with status {0} ({1})")]
     Rejected(u16, String),
 }
 
@@ -343,7 +348,21 @@ mod tests {
         let server = tokio::spawn(serve(listener, beats));
         let (events, mut told) = mpsc::channel(64);
         let heartbeat = watch::channel(outgoing()).1;
-        let mut links = Links::new(LinksOptions { secret: Secret("only for tests".into()), heartbeat, now, events });
+        let secret = Secret("only for tests".into());
+        let dir = tempfile::tempdir().unwrap();
+        let options = holdfast_consensus::Options {
+            node: NodeId(1),
+            cluster: uuid::Uuid::nil(),
+            dir: dir.path().to_owned(),
+            timing: holdfast_consensus::Timing::default(),
+            secret: secret.clone(),
+            peer_addr: "127.0.0.1:9".to_owned(),
+            peers: Vec::new(),
+            boot: uuid::Uuid::new_v4(),
+        };
+        let consensus = holdfast_consensus::Consensus::open(options).await.unwrap();
+        let identity = consensus.identity().clone();
+        let mut links = Links::new(LinksOptions { identity, secret, heartbeat, now, events });
         links.set_peers([(NodeId(2), addr)]);
         let mut on = Vec::new();
         while on.len() < BEATS {

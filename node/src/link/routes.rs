@@ -9,25 +9,27 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use holdfast_consensus::clocks::Heard;
 use holdfast_consensus::codec;
-use holdfast_consensus::heartbeat::Heartbeat;
+use holdfast_consensus::identity::{Identity, Unheard};
 use tokio::sync::mpsc;
 
 /// A heartbeat of 10,000 recorders with error texts fits.
 const HEARTBEAT_BYTES_MAX: usize = 4 << 20;
 
 /// `POST /link/heartbeat`; authorisation is the caller's, as for every peer route.
-pub fn heartbeat_routes(events: mpsc::Sender<LinkEvent>, now: Now) -> Router {
+pub fn heartbeat_routes(identity: Identity, events: mpsc::Sender<LinkEvent>, now: Now) -> Router {
     Router::new()
         .route(HEARTBEAT_PATH, post(receive))
         .layer(DefaultBodyLimit::max(HEARTBEAT_BYTES_MAX))
-        .with_state((events, now))
+        .with_state((identity, events, now))
 }
 
-async fn receive(State((events, now)): State<(mpsc::Sender<LinkEvent>, Now)>, body: Bytes) -> Response {
+type Receiver = (Identity, mpsc::Sender<LinkEvent>, Now);
+
+async fn receive(State((identity, events, now)): State<Receiver>, body: Bytes) -> Response {
     let received = now();
-    let heartbeat: Heartbeat = match codec::decode(&body) {
+    let heartbeat = match identity.hear(&body) {
         Ok(heartbeat) => heartbeat,
-        Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+        Err(error) => return (status_of(&error), error.to_string()).into_response(),
     };
     if events.send(LinkEvent::Heartbeat(heartbeat)).await.is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -35,5 +37,13 @@ async fn receive(State((events, now)): State<(mpsc::Sender<LinkEvent>, Now)>, bo
     match codec::encode(&Heard { received, answered: now() }) {
         Ok(answer) => answer.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn status_of(error: &Unheard) -> StatusCode {
+    match error {
+        Unheard::Unreadable(_) => StatusCode::BAD_REQUEST,
+        Unheard::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+        Unheard::Unintroduced(_) => StatusCode::CONFLICT,
     }
 }

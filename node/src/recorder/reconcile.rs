@@ -2,7 +2,7 @@
 
 use super::status::Identity;
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::model::{Assignment, Source, Standing};
+use holdfast_consensus::model::{Assignment, Source, Treatment};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
@@ -20,7 +20,7 @@ pub struct DesiredRecording {
     /// 0 to 255; the highest is started first.
     pub priority: u8,
     /// Whether processes that recorded it ended.
-    pub standing: Standing,
+    pub treatment: Treatment,
 }
 
 impl DesiredRecording {
@@ -35,7 +35,7 @@ impl DesiredRecording {
 pub fn recordings(
     state: &ClusterState,
     desired: &BTreeMap<CameraId, Desired>,
-    standings: &BTreeMap<CameraId, Standing>,
+    treatments: &BTreeMap<CameraId, Treatment>,
 ) -> BTreeMap<CameraId, DesiredRecording> {
     let known = desired.iter().filter_map(|(camera, desired)| Some((state.cameras.get(*camera)?, desired)));
     known
@@ -47,7 +47,7 @@ pub fn recordings(
                 source: camera.spec.source.clone(),
                 retention_class: camera.spec.retention_class.to_string(),
                 priority: camera.spec.priority,
-                standing: standings.get(&camera.id).copied().unwrap_or_default(),
+                treatment: treatments.get(&camera.id).copied().unwrap_or_default(),
             };
             (camera.id, recording)
         })
@@ -153,7 +153,7 @@ fn order(
         Action::Forget(id) => (3, id),
     };
     let priority = desired.get(&id).map_or(0, |want| want.priority);
-    let is_held_back = desired.get(&id).is_some_and(|want| want.standing != Standing::Usual);
+    let is_held_back = desired.get(&id).is_some_and(|want| want.treatment != Treatment::Usual);
     (step, is_held_back, std::cmp::Reverse(priority), id)
 }
 
@@ -171,7 +171,7 @@ mod tests {
             source: Source::new(&url).unwrap(),
             retention_class: "default".to_owned(),
             priority,
-            standing: Standing::Usual,
+            treatment: Treatment::Usual,
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn who_is_held_back_starts_after_all_others() {
-        let suspect = DesiredRecording { standing: Standing::Suspect, ..want(1, 1, 255) };
+        let suspect = DesiredRecording { treatment: Treatment::Suspect, ..want(1, 1, 255) };
         let desired = BTreeMap::from([(CameraId(1), suspect), (CameraId(2), want(1, 2, 0))]);
         let starts = reconcile(&desired, &BTreeMap::new());
         assert_eq!(starts, [Action::Start(CameraId(2)), Action::Start(CameraId(1))]);

@@ -202,7 +202,7 @@ impl Supervisor {
             source: want.source.clone(),
             retention_class: want.retention_class.clone(),
             priority: want.priority,
-            standing: want.standing,
+            treatment: want.treatment,
             identity: want.identity(),
             before,
         };
@@ -294,7 +294,7 @@ impl Entry {
             if want.priority != self.running.with.priority {
                 handle.set_priority(want.priority);
             }
-            handle.set_standing(want.standing);
+            handle.set_treatment(want.treatment);
         }
         self.running.with = want;
     }

@@ -18,7 +18,7 @@ use crate::ingest::session::{CameraMemory, Deadlines, Session};
 use crate::ingest::turns::{Newcomer, TURN, Turn};
 use crate::ingest::wall::WallTrust;
 use holdfast_consensus::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
-use holdfast_consensus::model::{Source, Standing, Transport};
+use holdfast_consensus::model::{Source, Transport, Treatment};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
@@ -70,7 +70,7 @@ pub struct Config {
     pub retention_class: String,
     /// 0 to 255; the highest connects first.
     pub priority: u8,
-    pub standing: Standing,
+    pub treatment: Treatment,
     pub identity: Identity,
     pub before: Before,
 }
@@ -98,7 +98,7 @@ pub struct RecorderHandle {
 struct Control {
     identity: Identity,
     priority: u8,
-    standing: Standing,
+    treatment: Treatment,
     stop: bool,
 }
 
@@ -150,15 +150,15 @@ pub fn start(
 ) -> Result<(RecorderHandle, JoinHandle<()>), runtime::Error> {
     let status = Arc::new(StatusCell::new(config.camera, config.stream, config.identity));
     status.resume(config.before.recorded_until);
-    let Config { identity, priority, standing, .. } = config;
-    let initial = Control { identity, priority, standing, stop: false };
+    let Config { identity, priority, treatment, .. } = config;
+    let initial = Control { identity, priority, treatment, stop: false };
     let (sender, control) = watch::channel(initial);
     let handle = RecorderHandle { control: Arc::new(sender), status: Arc::clone(&status) };
     let (task_services, options) = (services.clone(), *options);
     let carrier = if config.source.transport == Transport::Udp { Carrier::Udp } else { Carrier::Tcp };
     let ingest = services.ingest.clone();
     // Counted before any suspect that is started after it can look.
-    let newcomer = (standing == Standing::Usual).then(|| services.admission.turns().newcomer());
+    let newcomer = (treatment == Treatment::Usual).then(|| services.admission.turns().newcomer());
     let make = move |lane| async move {
         let mut recorder = Recorder::new(config, task_services, options, lane, carrier, control, status);
         recorder.newcomer = newcomer;
@@ -196,8 +196,8 @@ impl RecorderHandle {
     }
 
     /// Counts when the recorder connects the next time, or at once where it waits to.
-    pub fn set_standing(&self, standing: Standing) {
-        self.control.send_if_modified(|control| std::mem::replace(&mut control.standing, standing) != standing);
+    pub fn set_treatment(&self, treatment: Treatment) {
+        self.control.send_if_modified(|control| std::mem::replace(&mut control.treatment, treatment) != treatment);
     }
 
     /// Hands over the last chunk and tears down the session; the task's end tells when that is done.

@@ -6,9 +6,9 @@ use super::host::{BecomeError, Host};
 use super::member::Member;
 use super::pilot::Sight;
 use super::retention::OrderRequest;
+use super::status;
 use super::view::ViewError;
 use super::wire_views;
-use super::{standing, status};
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
 use holdfast_consensus::model::{Actor, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, SettingsChange};
@@ -109,7 +109,7 @@ impl Backend for NodeBackend {
             now,
             state: &member.consensus.state(),
             sight: &sight,
-            leader: wire_views::leader(&member.consensus, &sight),
+            leader: member.consensus.leader(),
             headroom: headroom.as_deref(),
             down_since: sight.down_since(now, self.host.clock.elapsed()),
             volumes,
@@ -385,15 +385,9 @@ impl Backend for NodeBackend {
 
     async fn ready(&self) -> std::result::Result<(), String> {
         let member = self.host.member().ok_or("this node belongs to no cluster yet")?;
-        if *member.removed.borrow() {
-            return Err(standing::REMOVED.to_owned());
-        }
         member.volumes.writable()?;
         member.volumes.room()?;
-        match wire_views::leader(&member.consensus, &member.sight.borrow()) {
-            Some(_) => Ok(()),
-            None => Err("no leader is known; recording goes on, changes of configuration wait".to_owned()),
-        }
+        wire_views::takes_part(&member.consensus).map_or(Ok(()), Err)
     }
 
     fn metrics(&self) -> prometheus::Registry {

@@ -8,13 +8,14 @@ use crate::link::{LinkEvent, Links, Outgoing};
 use crate::recorder::reconcile::{DesiredRecording, recordings};
 use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::desired::Desired;
-use holdfast_consensus::heartbeat::{Audience, Heartbeat};
-use holdfast_consensus::model::{Actor, Standing};
+use holdfast_consensus::heartbeat::{Audience, Heartbeat, RecorderState};
+use holdfast_consensus::identity::Standing;
+use holdfast_consensus::model::{Actor, Treatment};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Interval;
@@ -42,13 +43,16 @@ pub(crate) struct Drive {
     pilot: Pilot,
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
+    standing: watch::Receiver<Standing>,
+    /// Changes with each address of another node that is learnt.
+    moves: watch::Receiver<u64>,
     tick: Interval,
     proposals: mpsc::Sender<Vec<LogEntry>>,
     proposed: mpsc::Receiver<()>,
     last_desired: BTreeMap<CameraId, Desired>,
     /// The state that the log was written from last.
     logged: Arc<ClusterState>,
-    last_standings: BTreeMap<CameraId, Standing>,
+    last_treatments: BTreeMap<CameraId, Treatment>,
     peers: Vec<(NodeId, String)>,
     sequence: u64,
 }
@@ -57,6 +61,8 @@ impl Drive {
     pub(crate) fn new(options: Options) -> Self {
         let state = options.consensus.subscribe();
         let leadership = options.consensus.leadership();
+        let standing = options.consensus.identity().standing();
+        let moves = options.consensus.identity().addresses().changes();
         let pilot = Pilot::new(options.me, state.borrow().clone(), options.clock.elapsed());
         let (proposals, rounds) = mpsc::channel(ROUNDS_MAX);
         let (done, proposed) = mpsc::channel(ROUNDS_MAX);
@@ -66,12 +72,14 @@ impl Drive {
             pilot,
             state,
             leadership,
+            standing,
+            moves,
             tick: ticks(TICK_ALONE),
             proposals,
             proposed,
             last_desired: BTreeMap::new(),
             logged: Arc::default(),
-            last_standings: BTreeMap::new(),
+            last_treatments: BTreeMap::new(),
             peers: Vec::new(),
             sequence: 0,
         }
@@ -103,7 +111,12 @@ impl Drive {
             event = self.options.link_events.recv() => event.map(Event::Link),
             // Without the task that proposes this node could lead and decide nothing: better that it ends.
             proposed = self.proposed.recv() => proposed.map(|()| Event::Proposed),
-            _ = self.tick.tick() => Some(Event::Tick((self.options.own)())),
+            _ = self.tick.tick() => {
+                let own = (self.options.own)();
+                // What a node holds that takes no part any more goes to others, as from one whose disks are read-only.
+                let writable = own.writable && !self.standing.borrow().is_final();
+                Some(Event::Tick(Own { writable, ..own }))
+            }
         }
     }
 
@@ -115,6 +128,11 @@ impl Drive {
                 self.log(state);
             }
             Event::Tick(own) => {
+                if self.moves.has_changed().unwrap_or(false) {
+                    self.moves.mark_unchanged();
+                    let state = self.state.borrow().clone();
+                    self.connect(&state);
+                }
                 self.sequence += 1;
                 let Options { me, clock, .. } = &self.options;
                 let heartbeat = Heartbeat {
@@ -136,8 +154,9 @@ impl Drive {
     }
 
     fn connect(&mut self, state: &ClusterState) {
-        let others = state.nodes.values().filter(|node| node.id != self.options.me);
-        let peers: Vec<_> = others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect();
+        let others = state.nodes.keys().filter(|node| *node != self.options.me);
+        let addresses = self.options.consensus.identity().addresses();
+        let peers: Vec<_> = others.filter_map(|node| Some((node, addresses.of(node)?))).collect();
         if peers != self.peers {
             self.options.links.set_peers(peers.clone());
             self.tick = ticks(if peers.is_empty() { TICK_ALONE } else { TICK });
@@ -154,17 +173,26 @@ impl Drive {
     }
 
     fn carry_out(&mut self, decision: Decision, wall: Timestamp) {
+        let desired = match (*self.standing.borrow(), &decision.sight) {
+            (standing, Some(sight)) if standing.is_final() => {
+                let twin = standing.is_twin();
+                decision
+                    .desired
+                    .map(|desired| if twin { BTreeMap::new() } else { alone(desired, self.options.me, sight) })
+            }
+            _ => decision.desired,
+        };
         let mut has_changed = false;
         if let Some(sight) = decision.sight {
-            if sight.standings != self.last_standings {
-                self.last_standings = sight.standings.clone();
+            if sight.treatments != self.last_treatments {
+                self.last_treatments = sight.treatments.clone();
                 has_changed = true;
             }
             self.options.sight.send_replace(sight);
         }
-        if let Some(desired) = decision.desired.filter(|desired| has_changed || *desired != self.last_desired) {
+        if let Some(desired) = desired.filter(|desired| has_changed || *desired != self.last_desired) {
             let state = self.state.borrow().clone();
-            self.options.desired.send_replace(recordings(&state, &desired, &self.last_standings));
+            self.options.desired.send_replace(recordings(&state, &desired, &self.last_treatments));
             self.last_desired = desired;
         }
         // Never full: the pilot waits for `Proposed`. Where the task is gone, `select` ends the drive.
@@ -175,6 +203,16 @@ impl Drive {
             tracing::error!("a round of proposals was not taken");
         }
     }
+}
+
+/// Of what a node would record by what it knows, and knows no better: that which no other node records. Pure.
+fn alone(desired: BTreeMap<CameraId, Desired>, me: NodeId, sight: &Sight) -> BTreeMap<CameraId, Desired> {
+    let others = sight
+        .progress
+        .iter()
+        .filter(|((node, _), told)| *node != me && sight.is_alive(*node) && told.state == RecorderState::Recording);
+    let recorded: BTreeSet<CameraId> = others.map(|((_, camera), _)| camera).collect();
+    desired.into_iter().filter(|(camera, _)| !recorded.contains(camera)).collect()
 }
 
 /// Proposes round after round, as the leader that decided them or not at all. A proposal has a deadline; one whose outcome is unknown is decided anew from the state.
@@ -190,5 +228,44 @@ async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<LogEntry>>
         if done.send(()).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_consensus::heartbeat::Progress;
+    use holdfast_consensus::liveness::Verdict;
+    use holdfast_storage::ids::{Epoch, Rank};
+
+    #[test]
+    fn one_that_takes_no_part_records_what_no_other_living_node_records() {
+        let part = Desired { epoch: Epoch(3), rank: Rank::Owner, revision: 1 };
+        let known: BTreeMap<CameraId, Desired> = (1..=4).map(|camera| (CameraId(camera), part)).collect();
+        let told = |node, camera, state| {
+            let progress = Progress {
+                camera: CameraId(camera),
+                epoch: Epoch(4),
+                rank: Rank::Owner,
+                state,
+                watermark: None,
+                first_keyframe: None,
+                error: None,
+                bitrate_bps: None,
+                patience_ms: None,
+                exposure: None,
+            };
+            ((NodeId(node), CameraId(camera)), progress)
+        };
+        let progress = [
+            told(2, 1, RecorderState::Recording),
+            told(2, 2, RecorderState::Failing),
+            told(3, 3, RecorderState::Recording),
+            told(1, 4, RecorderState::Recording),
+        ];
+        let verdicts = [(NodeId(1), Verdict::Alive), (NodeId(2), Verdict::Alive), (NodeId(3), Verdict::Unknown)].into();
+        let sight = Sight { verdicts, progress: progress.into_iter().collect(), ..Sight::default() };
+        let left: Vec<CameraId> = alone(known, NodeId(1), &sight).into_keys().collect();
+        assert_eq!(left, [CameraId(2), CameraId(3), CameraId(4)]);
     }
 }

@@ -16,7 +16,6 @@ use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
 use super::retention;
 use super::sink::{GapTotals, VolumeSink};
-use super::standing::{standing_route, watch_standing};
 use super::view::View;
 use super::volumes::Volumes;
 use crate::config::{Config, Secrets};
@@ -40,13 +39,13 @@ use holdfast_consensus::{Consensus, Timing, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 /// How long recording waits for the catalogue to open, which tells how far the last process came; a damaged one is rebuilt beside recording.
 const CATALOGUE_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -64,6 +63,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const REFUSED_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// Cameras that it does not record are given to others within this time of its word that it stops, where there is a leader.
 const REASSIGNED_WITHIN: Duration = Duration::from_secs(1);
+/// How often a node looks of which cameras it holds footage.
+const CAMERAS_LOOK: Duration = Duration::from_secs(5);
 /// How often a stopping node looks whether it still owns cameras.
 const HANDOVER_LOOK: Duration = Duration::from_millis(100);
 
@@ -93,8 +94,6 @@ pub(crate) struct Member {
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
     /// What the next failure would cost; `None` before that was found out.
     pub(crate) headroom: watch::Receiver<Option<Arc<Headroom>>>,
-    /// Other members say that this node is none any more.
-    pub(crate) removed: watch::Receiver<bool>,
     pub(crate) supervisor: SupervisorHandle,
     pub(crate) gaps: Arc<GapTotals>,
     /// Everything of the peer port.
@@ -121,8 +120,7 @@ impl Member {
     ) -> Result<Self, StartError> {
         let spec = config.node_spec()?;
         let volumes = Volumes::open(config, identity.node, identity.cluster, clock).await?;
-        let consensus =
-            raft.spawn(open_consensus(config.data_dir.clone(), secrets.cluster.clone(), identity)).await??;
+        let consensus = raft.spawn(open_consensus(config.clone(), secrets.cluster.clone(), identity)).await??;
         let client = PeerClient::new(secrets.cluster.clone()).map_err(StartError::Client)?;
         let tick = Duration::from_millis(config.ingest.tick_ms);
         let ingest = IngestRuntime::start(runtime::Options { tick, ..runtime::Options::default() })?;
@@ -143,6 +141,7 @@ impl Member {
         let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
         let (sight, sight_seen) = watch::channel(Arc::<Sight>::default());
         let links = Links::new(LinksOptions {
+            identity: consensus.identity().clone(),
             secret: secrets.cluster.clone(),
             heartbeat: next_heartbeat,
             now: wall_clock,
@@ -170,11 +169,11 @@ impl Member {
             state: consensus.subscribe(),
             sight: sight_seen.clone(),
             leadership: consensus.leadership(),
+            addresses: consensus.identity().addresses(),
         };
-        let own_routes = heartbeat_routes(link_events, wall_clock)
+        let own_routes = heartbeat_routes(consensus.identity().clone(), link_events, wall_clock)
             .merge(read_routes(volumes.clone()))
             .merge(sight_route(sight_seen.clone()))
-            .merge(standing_route(consensus.subscribe()))
             .merge(retention::routes(volumes.clone()));
         let peer_routes =
             consensus.peer_routes().merge(holdfast_consensus::peer_auth(secrets.cluster.clone(), own_routes));
@@ -185,10 +184,7 @@ impl Member {
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
-        let (removed, removed_seen) = watch::channel(false);
-        let standing = watch_standing(view.clone(), removed);
         let tasks = vec![
-            spawn_part("the node's standing", standing, breaking.clone()),
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
             spawn_part("the pilot", drive.run(), breaking.clone()),
@@ -198,6 +194,7 @@ impl Member {
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
+            spawn_part("the cameras' numbers", tell_cameras(consensus.clone(), volumes.clone()), breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {
@@ -208,7 +205,6 @@ impl Member {
             view,
             sight: sight_seen,
             headroom: headroom_seen,
-            removed: removed_seen,
             supervisor,
             gaps,
             peer_routes,
@@ -320,16 +316,19 @@ fn apart(view: &View, secrets: &Secrets) -> Result<View, StartError> {
 }
 
 async fn open_consensus(
-    data_dir: PathBuf,
+    config: Config,
     secret: Secret,
     identity: Identity,
 ) -> Result<Consensus, holdfast_consensus::OpenError> {
     Consensus::open(holdfast_consensus::Options {
         node: identity.node,
         cluster: identity.cluster,
-        dir: data_dir.join("raft"),
+        dir: config.data_dir.join("raft"),
         timing: Timing::default(),
         secret,
+        peer_addr: config.advertised_peer(),
+        peers: config.cluster.peers,
+        boot: Uuid::new_v4(),
     })
     .await
 }
@@ -417,6 +416,20 @@ fn spawn_part(
         });
     });
     abort
+}
+
+/// Tells of which cameras there is footage here: their numbers must not be given out again, whatever the cluster knows of them.
+async fn tell_cameras(consensus: Consensus, volumes: Volumes) {
+    loop {
+        let looked = volumes.clone();
+        // It may read a catalogue.
+        match tokio::task::spawn_blocking(move || looked.camera_highest()).await {
+            Ok(Some(camera)) => consensus.identity().holds_footage_up_to(camera),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "of which cameras there is footage here is not known"),
+        }
+        sleep(CAMERAS_LOOK).await;
+    }
 }
 
 /// Keeps the cluster's knowledge of this node true while it is not stopping: its addresses, its capacity, and that it takes cameras, also where

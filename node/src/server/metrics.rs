@@ -8,7 +8,6 @@ use super::host::Host;
 use super::member::Member;
 use super::status;
 use super::volumes::VolumeStatus;
-use super::wire_views::leader;
 use crate::ingest::clock::HONEST_PPB;
 use crate::recorder::status::Counts;
 use holdfast_consensus::heartbeat::RecorderState;
@@ -191,8 +190,8 @@ fn held_back(member: &Member) -> Families {
     let help =
         "1 for each camera that is not recorded as usual, because processes that recorded it ended (docs/cameras.md).";
     let gauge = IntGaugeVec::new(Opts::new("holdfast_camera_held_back_info", help), &["camera", "as"])?;
-    for (camera, standing) in &member.sight.borrow().standings {
-        if let Some(held) = HeldBack::of(*standing) {
+    for (camera, treatment) in &member.sight.borrow().treatments {
+        if let Some(held) = HeldBack::of(*treatment) {
             gauge.with_label_values(&[camera.to_string().as_str(), held.standing.name()]).set(1);
         }
     }
@@ -240,19 +239,34 @@ fn lags(member: &Member, now: Timestamp) -> Families {
 }
 
 fn cluster(member: &Member) -> Families {
-    let leadership = member.consensus.leadership().borrow().clone();
+    let term = member.consensus.leadership().borrow().term;
+    let leader = member.consensus.leader();
     let state = member.consensus.state();
     let sight = member.sight.borrow().clone();
     let alive = state.nodes.keys().filter(|node| sight.is_alive(*node)).count();
     let unassigned = state.assignments.values().filter(|assignment| assignment.owner.is_none()).count();
     let owned = state.owned_by(member.identity.node).count();
     let gauges = [
-        ("holdfast_raft_term", "Raft's term.", leadership.term),
-        ("holdfast_raft_leader_info", "1 while this node leads.", u64::from(leadership.is_leader)),
+        ("holdfast_raft_term", "Raft's term.", term),
+        (
+            "holdfast_raft_leader_info",
+            "1 while this node leads and a majority answers it.",
+            u64::from(leader == Some(member.identity.node)),
+        ),
         (
             "holdfast_raft_leader_known_info",
-            "1 while a leader is known.",
-            u64::from(leader(&member.consensus, &sight).is_some()),
+            "1 while a leader is known that can make changes: a majority of the voters stands behind it.",
+            u64::from(leader.is_some()),
+        ),
+        (
+            "holdfast_member_fenced_info",
+            "1 while this node takes no part: its data directory is old or a copy, or it was removed.",
+            u64::from(member.consensus.identity().standing().borrow().is_final()),
+        ),
+        (
+            "holdfast_cluster_refused_nodes",
+            "Members of which this node refuses a process: its data directory is old, or a copy runs too.",
+            member.consensus.identity().refused().len() as u64,
         ),
         ("holdfast_cluster_nodes", "Members of the cluster.", state.nodes.len() as u64),
         ("holdfast_cluster_alive_nodes", "Members that this node sees alive.", alive as u64),

@@ -24,7 +24,6 @@ mod reads;
 mod retention;
 mod scrub;
 mod sink;
-mod standing;
 mod status;
 mod ticks;
 mod timeline;
@@ -152,7 +151,7 @@ async fn wait(host: &Host, signals: &mut Signals, path: &Path) -> Reason {
     let fatal = async {
         let member = host.wait_for_member().await;
         tokio::select! {
-            why = first(member.consensus.fatal()) => format!("vote or log could not be made durable: {why}"),
+            why = first(member.consensus.fatal()) => format!("consensus has ended on this node: {why}"),
             why = first(member.broken.clone()) => why,
         }
     };

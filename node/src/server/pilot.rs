@@ -10,7 +10,7 @@ use holdfast_consensus::command::Command;
 use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
 use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
 use holdfast_consensus::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict, Why};
-use holdfast_consensus::model::Standing;
+use holdfast_consensus::model::Treatment;
 use holdfast_consensus::reports::Reports;
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::steward::{Input, Steward};
@@ -43,7 +43,7 @@ pub struct Sight {
     /// Nodes whose clocks agree with what they knew before they started.
     pub vouching: BTreeSet<NodeId>,
     /// Cameras that are not recorded as usual, because processes that recorded them ended.
-    pub standings: BTreeMap<CameraId, Standing>,
+    pub treatments: BTreeMap<CameraId, Treatment>,
 }
 
 impl Sight {
@@ -266,26 +266,26 @@ impl Pilot {
     /// Which cameras are held back, by what the cluster knows and what this node saw.
     fn judge(&mut self, wall: Timestamp) {
         self.ends.settle(&self.sight.verdicts, &self.sight.progress);
-        let standings = suspects::standings(&self.state, &self.ends, wall);
-        for (camera, standing) in &standings {
-            if self.sight.standings.get(camera) != Some(standing) {
+        let treatments = suspects::treatments(&self.state, &self.ends, wall);
+        for (camera, treatment) in &treatments {
+            if self.sight.treatments.get(camera) != Some(treatment) {
                 let name = self.camera_name(*camera);
-                match standing {
-                    Standing::Quarantined { until } => tracing::error!(
+                match treatment {
+                    Treatment::Quarantined { until } => tracing::error!(
                         %camera, name, %until,
                         "three processes ended while they began to record a camera: it is in quarantine; correct its source, or try it at once with `holdfast camera release`"
                     ),
-                    Standing::Suspect | Standing::Usual => tracing::warn!(
+                    Treatment::Suspect | Treatment::Usual => tracing::warn!(
                         %camera, name,
                         "two nodes' processes ended while they began to record a camera: it is a suspect, and connected to after all others"
                     ),
                 }
             }
         }
-        for camera in self.sight.standings.keys().filter(|camera| !standings.contains_key(camera)) {
+        for camera in self.sight.treatments.keys().filter(|camera| !treatments.contains_key(camera)) {
             tracing::info!(%camera, name = self.camera_name(*camera), "a camera is no suspect any more");
         }
-        self.sight.standings = standings;
+        self.sight.treatments = treatments;
     }
 
     fn camera_name(&self, camera: CameraId) -> String {

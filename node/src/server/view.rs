@@ -14,6 +14,7 @@ use futures::future::join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec::Format;
+use holdfast_consensus::identity::Addresses;
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::backend::{Lost, Payload};
@@ -58,6 +59,7 @@ pub(crate) struct View {
     pub(crate) state: watch::Receiver<Arc<ClusterState>>,
     pub(crate) sight: watch::Receiver<Arc<Sight>>,
     pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) addresses: Addresses,
 }
 
 impl View {
@@ -170,8 +172,7 @@ impl View {
         if meta.node == self.me {
             return Ok(self.volumes.read(location.volume, locations).await?);
         }
-        let addr = self.state.borrow().nodes.get(meta.node).map(|node| node.spec.peer_addr.to_string());
-        let addr = addr.ok_or(ViewError::Gone(meta.node))?;
+        let addr = self.addr_of(meta.node)?;
         let reads = locations.into_iter().map(|location| self.read_at(meta.node, addr.clone(), location));
         stream::iter(reads).buffered(PEER_READS_AT_ONCE).try_collect().await
     }
@@ -218,8 +219,7 @@ impl View {
         if node == self.me {
             return Ok(self.volumes.reports());
         }
-        let addr = self.state.borrow().nodes.get(node).map(|node| node.spec.peer_addr.to_string());
-        let addr = addr.ok_or(ViewError::Gone(node))?;
+        let addr = self.addr_of(node)?;
         let VolumesAnswer(volumes) = self.client.call(&addr, VOLUMES_PATH, &Question, ANSWER_DEADLINE).await?;
         Ok(volumes)
     }
@@ -232,9 +232,16 @@ impl View {
     }
 
     pub(crate) fn peers(&self) -> Vec<(NodeId, String)> {
-        let state = self.state.borrow();
-        let others = state.nodes.values().filter(|node| node.id != self.me);
-        others.map(|node| (node.id, node.spec.peer_addr.to_string())).collect()
+        let state = self.state.borrow().clone();
+        let others = state.nodes.keys().filter(|node| *node != self.me);
+        others.filter_map(|node| Some((node, self.addresses.of(node)?))).collect()
+    }
+
+    /// # Errors
+    /// It is no member.
+    fn addr_of(&self, node: NodeId) -> Result<String, ViewError> {
+        let is_member = self.state.borrow().nodes.contains(node);
+        self.addresses.of(node).filter(|_| is_member).ok_or(ViewError::Gone(node))
     }
 
     fn is_alive(&self, node: NodeId) -> bool {

@@ -389,6 +389,11 @@ impl Volumes {
         Some(mark.durable_end)
     }
 
+    /// The highest number of a camera of which there is footage. May read catalogues.
+    pub(crate) fn camera_highest(&self) -> Option<CameraId> {
+        self.handles().iter().filter_map(VolumeHandle::camera_highest).max()
+    }
+
     /// Whether every volume has room, or may make some; else which has not.
     pub(crate) fn room(&self) -> Result<(), String> {
         let opened = self.opened();

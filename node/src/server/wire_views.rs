@@ -26,13 +26,30 @@ pub(crate) fn no_cluster() -> wire::Cluster {
         failover_headroom: None,
         rebalancing: false,
         version: 0,
+        no_part: None,
     }
 }
 
-/// Who leads, as far as this node can tell. Raft goes on naming a dead leader until another is elected, and where there is no quorum none
-/// ever is; what the heartbeats tell counts too.
-pub(crate) fn leader(consensus: &Consensus, sight: &Sight) -> Option<NodeId> {
-    consensus.leadership().borrow().leader.filter(|leader| sight.is_alive(*leader))
+/// Why this node cannot make changes, or `None` where it can: for health and status alike.
+pub(crate) fn takes_part(consensus: &Consensus) -> Option<String> {
+    let identity = consensus.identity();
+    let standing = *identity.standing().borrow();
+    if standing.is_final() {
+        return Some(standing.to_string());
+    }
+    if consensus.leader().is_some() {
+        return None;
+    }
+    let mut why =
+        "no leader with a majority behind it is known; recording goes on, changes of configuration wait".to_owned();
+    let state = consensus.state();
+    let strangers = identity.strangers();
+    let names = strangers.iter().filter_map(|node| Some(state.nodes.get(*node)?.spec.name.as_str()));
+    let names: Vec<&str> = names.collect();
+    if !names.is_empty() {
+        why.push_str(&format!("; another cluster secret than this node's is in use on {}", names.join(", ")));
+    }
+    Some(why)
 }
 
 pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&Headroom>) -> wire::Cluster {
@@ -44,7 +61,7 @@ pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&He
     wire::Cluster {
         id: state.cluster.map(|cluster| cluster.to_string()),
         this_node: Some(consensus.node()),
-        leader: leader(consensus, sight),
+        leader: consensus.leader(),
         term: leadership.term,
         cameras: state.cameras.len(),
         cameras_recording: recording.count(),
@@ -53,6 +70,7 @@ pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&He
         failover_headroom: headroom.map(failover_headroom),
         rebalancing: state.rebalancing_since.is_some(),
         version: state.version,
+        no_part: takes_part(consensus),
     }
 }
 
@@ -88,6 +106,8 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
     let state = consensus.state();
     let voters = consensus.leadership().borrow().voters.clone();
     let bitrates = Bitrates::of_reports(&sight.progress);
+    let refused = consensus.identity().refused();
+    let addresses = consensus.identity().addresses();
     let nodes = state.nodes.values().map(|node| wire::Node {
         id: node.id,
         name: node.spec.name.to_string(),
@@ -95,7 +115,7 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
         duty: node.duty,
         voter: voters.contains(&node.id),
         alive: sight.is_alive(node.id),
-        peer_addr: node.spec.peer_addr.to_string(),
+        peer_addr: addresses.of(node.id).unwrap_or_else(|| node.spec.peer_addr.to_string()),
         api_addr: node.spec.api_addr.to_string(),
         failure_domain: node.spec.failure_domain.to_string(),
         camera_capacity: node.spec.camera_capacity,
@@ -110,6 +130,7 @@ pub(crate) fn nodes(consensus: &Consensus, sight: &Sight) -> Vec<wire::Node> {
             .map(|offset| offset.micros / 1000),
         bitrate_bps: state.owned_by(node.id).map(|camera| bitrates.of(camera)).sum(),
         version: node.spec.version,
+        refused: refused.get(&node.id).cloned(),
     });
     nodes.collect()
 }
@@ -141,7 +162,7 @@ pub(crate) fn camera(
             moving_to: assignment.handoff.map(|handoff| handoff.to),
         },
         last_drill: state.drills.results.get(camera.id).map(drills::result),
-        held_back: sight.standings.get(&camera.id).copied().and_then(wire::HeldBack::of),
+        held_back: sight.treatments.get(&camera.id).copied().and_then(wire::HeldBack::of),
         warnings: Vec::new(),
     }
 }

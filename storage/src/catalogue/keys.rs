@@ -96,6 +96,11 @@ pub(super) fn start_of(key: &[u8]) -> Option<Timestamp> {
 }
 
 /// The segment that a row belongs to, for all kinds that name it in the key.
+/// Of a key of a stream's row.
+pub(super) fn camera_of(key: &[u8]) -> Option<CameraId> {
+    Some(CameraId(u32::from_be_bytes(key.get(1..5)?.try_into().ok()?)))
+}
+
 pub(super) fn segment_of(key: &[u8]) -> Option<SegmentId> {
     let at = match key.first() {
         Some(kind) if *kind == SEGMENT[0] => 1,

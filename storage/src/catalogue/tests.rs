@@ -52,6 +52,22 @@ fn minute(number: u64) -> Timestamp {
 }
 
 #[test]
+fn the_highest_camera_is_that_of_any_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalogue = Catalogue::open(dir.path(), Uuid::nil()).unwrap();
+    assert_eq!(catalogue.camera_highest().unwrap(), None);
+    for (id, camera) in [(1, 70_000), (2, 255), (3, 256)] {
+        let mut index = SegmentIndex::default();
+        let meta = ChunkMeta { camera: CameraId(camera), start: minute(id), ..META };
+        index.add(Row::Chunk(ChunkRow { meta, offset: 4096, payload_bytes: 15_000_000 }));
+        let footer = Footer { segment: SegmentId(id), closed_at: minute(id), ..FOOTER };
+        let (_, head, trailer) = encode_footer(&footer, &index);
+        catalogue.insert("default", &trailer, &head, false).unwrap();
+    }
+    assert_eq!(catalogue.camera_highest().unwrap(), Some(CameraId(70_000)));
+}
+
+#[test]
 fn spans_are_those_of_the_rows_whether_written_or_waiting_but_of_segments_that_are_seen_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     let catalogue = Catalogue::open(dir.path(), Uuid::nil()).unwrap();

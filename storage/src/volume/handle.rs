@@ -188,6 +188,12 @@ impl VolumeHandle {
         read(&self.shared.watermarks).durable_until(camera, stream)
     }
 
+    /// The highest number of a camera that has footage here, as far as that is listed. May read the catalogue.
+    #[must_use]
+    pub fn camera_highest(&self) -> Option<CameraId> {
+        self.shared.camera_highest()
+    }
+
     /// The durable chunks of all tracks of a stream that overlap the range, by start. Blocks on the disk.
     ///
     /// # Errors

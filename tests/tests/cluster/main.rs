@@ -11,6 +11,7 @@ mod failover;
 mod gapless;
 mod handover;
 mod headroom;
+mod leadership;
 mod linearizable;
 mod non_voter;
 mod not_recorded;

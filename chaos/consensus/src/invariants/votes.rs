@@ -26,6 +26,11 @@ impl Invariant for Votes {
                 }
                 _ => Ok(()),
             },
+            // It has forgotten them: that it takes no part shows in what the cluster does.
+            Seen::PutBack { node } => {
+                self.saved.remove(node);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -4,8 +4,8 @@ use super::{Anyhow, Site, next};
 use goldenscript::ArgumentConsumer;
 use holdfast_consensus::heartbeat::{Exposure, FRESH_MAX};
 use holdfast_consensus::liveness::{Verdict, Why};
-use holdfast_consensus::model::{Standing, Suspicion};
-use holdfast_consensus::suspects::{Ends, Witness, standings, suspicions};
+use holdfast_consensus::model::{Suspicion, Treatment};
+use holdfast_consensus::suspects::{Ends, Witness, suspicions, treatments};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Site {
 
     /// Whether the recorder of `camera` on `me` has a session now, and what that exposes its process to. `None` where it waits.
     pub(super) fn session(&mut self, me: NodeId, camera: CameraId) -> Option<Option<Exposure>> {
-        let held = standings(&self.state, &self.processes.ends, self.wall());
+        let held = treatments(&self.state, &self.processes.ends, self.wall());
         let standing = held.get(&camera).copied().unwrap_or_default();
         let now = self.now;
         let in_turn = |began: Duration| now.saturating_sub(began) < TURN;
@@ -86,9 +86,9 @@ impl Site {
         let is_taken = sessions.iter().any(|((of, _), (began, suspect))| *of == me && *suspect && in_turn(*began));
         let (began, is_suspect) = match (sessions.get(&(me, camera)), standing) {
             (Some(session), _) => *session,
-            (None, Standing::Quarantined { .. }) => return None,
-            (None, Standing::Suspect) if is_taken => return None,
-            (None, standing) => *sessions.entry((me, camera)).or_insert((now, standing == Standing::Suspect)),
+            (None, Treatment::Quarantined { .. }) => return None,
+            (None, Treatment::Suspect) if is_taken => return None,
+            (None, standing) => *sessions.entry((me, camera)).or_insert((now, standing == Treatment::Suspect)),
         };
         if now.saturating_sub(began) >= FRESH_MAX {
             return Some(None);
@@ -108,7 +108,7 @@ impl Site {
     fn show_suspicions(&self) -> String {
         let held = suspicions(&self.state, &self.processes.ends);
         let line = |(camera, suspicion): (CameraId, Suspicion)| {
-            format!("camera {camera}: {suspicion:?}, {:?}\n", suspicion.standing(self.wall()))
+            format!("camera {camera}: {suspicion:?}, {:?}\n", suspicion.treatment(self.wall()))
         };
         held.into_iter().map(line).collect()
     }

@@ -209,6 +209,7 @@ impl State {
             cameras_recorded: 0,
             clock_offset_ms: None,
             version: 1,
+            refused: None,
         }
     }
 
@@ -225,6 +226,7 @@ impl State {
             failover_headroom: None,
             rebalancing: self.rebalancing,
             version: 1,
+            no_part: None,
         }
     }
 

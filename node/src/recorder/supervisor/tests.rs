@@ -15,7 +15,7 @@ use crate::recorder::pipeline::tests::{MemorySink, PlainMux};
 use crate::recorder::sink::RecordSink;
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
-use holdfast_consensus::model::{Source, Standing};
+use holdfast_consensus::model::{Source, Treatment};
 use holdfast_storage::ids::{Epoch, Rank, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::AtomicBool;
@@ -64,7 +64,7 @@ fn want(camera: &ScriptedCamera, epoch: u64) -> DesiredRecording {
         source: Source::new(&camera.url()).unwrap(),
         retention_class: "default".to_owned(),
         priority: 100,
-        standing: Standing::Usual,
+        treatment: Treatment::Usual,
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{Recorder, Stopped, now};
 use crate::ingest::turns::Turn;
 use futures::FutureExt;
-use holdfast_consensus::model::Standing;
+use holdfast_consensus::model::Treatment;
 use holdfast_storage::chunk::GapCause;
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -18,17 +18,17 @@ impl Recorder {
     /// Waits while the camera is held back. A suspect gets its turn.
     pub(super) async fn wait_for_turn(&mut self) -> Result<Option<Turn>, Stopped> {
         loop {
-            let standing = self.keeper.control.borrow().standing;
+            let treatment = self.keeper.control.borrow().treatment;
             let turns = self.admission.turns().clone();
             let mut control = self.keeper.control.clone();
-            let mut changed = pin!(control.wait_for(|control| control.standing != standing));
-            match standing {
-                Standing::Usual => return Ok(None),
-                Standing::Suspect => {
+            let mut changed = pin!(control.wait_for(|control| control.treatment != treatment));
+            match treatment {
+                Treatment::Usual => return Ok(None),
+                Treatment::Suspect => {
                     let mut turn = pin!(turns.turn());
                     let at_once = turn.as_mut().now_or_never();
                     if at_once.is_none() {
-                        self.hold_back(standing);
+                        self.hold_back(treatment);
                     }
                     let turn = match at_once {
                         Some(turn) => Some(turn),
@@ -48,8 +48,8 @@ impl Recorder {
                         return Ok(Some(turn));
                     }
                 }
-                Standing::Quarantined { .. } => {
-                    self.hold_back(standing);
+                Treatment::Quarantined { .. } => {
+                    self.hold_back(treatment);
                     // It ends with the recorder, whose handle has the other end.
                     drop(self.keeper.until(changed).await?);
                 }
@@ -58,12 +58,12 @@ impl Recorder {
         }
     }
 
-    fn hold_back(&mut self, standing: Standing) {
+    fn hold_back(&mut self, treatment: Treatment) {
         self.keeper.pipeline.session_lost(GapCause::Quarantined, now());
         self.set_patience(Some(PATIENCE));
         let camera = self.status.camera();
-        match standing {
-            Standing::Quarantined { until } => {
+        match treatment {
+            Treatment::Quarantined { until } => {
                 let why = format!(
                     "in quarantine until {until}, because the processes of three nodes ended while they began to record it; correct its source \
                      with `holdfast camera set`, or try it at once with `holdfast camera release {camera}`"
@@ -71,7 +71,7 @@ impl Recorder {
                 tracing::warn!(%until, "in quarantine");
                 self.status.failing(why);
             }
-            Standing::Suspect | Standing::Usual => {
+            Treatment::Suspect | Treatment::Usual => {
                 tracing::warn!("a suspect waits for its turn");
                 let why = "a suspect, because the processes of two nodes ended while they began to record it; it waits until all others \
                            were connected to, and for its turn among suspects";

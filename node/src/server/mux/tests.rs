@@ -4,6 +4,7 @@ use super::*;
 use crate::ingest::codec::video::VideoDepacketizer;
 use crate::ingest::codec::{Arrival, Fault, Packet};
 use crate::ingest::media::{MediaFrame, SessionItem};
+use crate::ingest::wall::WallTrust;
 use crate::recorder::chunker::Limits;
 use crate::recorder::pipeline::{Before, Context, Now, Pipeline};
 use crate::recorder::sink::{RecordSink, SinkError};
@@ -108,6 +109,7 @@ async fn the_longest_access_unit_is_stored_byte_for_byte_and_a_longer_one_costs_
         sink: Arc::new(VolumeSink(handle.clone())),
         status: Arc::new(StatusCell::new(CameraId(1), StreamKind::Main, identity)),
         totals: Arc::default(),
+        wall: WallTrust::default(),
     };
     let now = |ms: i64| Now { instant: began + Duration::from_millis(ms as u64), wall: Timestamp(ms * 1000) };
     let mut pipeline = Pipeline::new(context, identity, Before::default(), now(0));

@@ -92,7 +92,7 @@ impl Schedule {
         let mut due = Vec::new();
         for (camera, assignment) in mine {
             // To ask it may be what ends a process.
-            let is_held_back = sight.standings.contains_key(&camera);
+            let is_held_back = sight.treatments.contains_key(&camera);
             let need = if is_held_back { Need::Nothing } else { self.need(now, camera, assignment, sight) };
             let revision = state.cameras.get(camera).map(|known| known.revision);
             let Some(revision) = revision.filter(|_| need != Need::Nothing) else {

@@ -3,8 +3,8 @@
 use super::*;
 use holdfast_consensus::heartbeat::Exposure;
 
-fn held(camera: &ScriptedCamera, standing: Standing) -> DesiredRecording {
-    DesiredRecording { standing, ..want(camera, 1) }
+fn held(camera: &ScriptedCamera, treatment: Treatment) -> DesiredRecording {
+    DesiredRecording { treatment, ..want(camera, 1) }
 }
 
 fn plays(camera: &ScriptedCamera) -> u32 {
@@ -17,8 +17,11 @@ async fn suspects_are_recorded_after_all_others_one_at_a_time() {
     let silent = ScriptedCamera::start(Script { silent: true, ..Script::default() });
     let suspects = [ScriptedCamera::start(Script::default()), ScriptedCamera::start(Script::default())];
     let site = site_with(Arc::new(PlainMux), Duration::from_millis(500));
-    let all =
-        [(1, held(&suspects[0], Standing::Suspect)), (2, held(&suspects[1], Standing::Suspect)), (3, want(&silent, 1))];
+    let all = [
+        (1, held(&suspects[0], Treatment::Suspect)),
+        (2, held(&suspects[1], Treatment::Suspect)),
+        (3, want(&silent, 1)),
+    ];
     site.desire(&all);
     let played = || suspects.iter().map(plays).sum::<u32>();
     site.until("the other was tried", |site| site.status(3).is_some_and(|status| status.counts.failures > 0)).await;
@@ -37,7 +40,7 @@ async fn who_is_in_quarantine_is_not_connected_to_until_it_is_released() {
     let camera = ScriptedCamera::start(Script::default());
     let site = site(Arc::new(PlainMux));
     let until = Timestamp(1_795_341_600_000_000);
-    site.desire(&[(1, held(&camera, Standing::Quarantined { until }))]);
+    site.desire(&[(1, held(&camera, Treatment::Quarantined { until }))]);
     let is_shown = |site: &Site| site.status(1).is_some_and(|status| status.state == RecorderState::Failing);
     site.until("it is shown", is_shown).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -45,7 +48,7 @@ async fn who_is_in_quarantine_is_not_connected_to_until_it_is_released() {
     let why = status.error.unwrap();
     assert!(why.contains("quarantine until 2026-11-22") && why.contains("holdfast camera release 1"), "{why}");
     assert_eq!((plays(&camera), status.exposure), (0, None));
-    site.desire(&[(1, held(&camera, Standing::Usual))]);
+    site.desire(&[(1, held(&camera, Treatment::Usual))]);
     site.recording(1, 10).await;
     assert_eq!(site.status(1).unwrap().exposure, Some(Exposure::Fresh));
     let sink = site.end().await;
@@ -58,7 +61,7 @@ async fn a_session_that_runs_is_not_ended_by_suspicion() {
     let site = site(Arc::new(PlainMux));
     site.desire(&[(1, want(&camera, 1))]);
     site.recording(1, 10).await;
-    site.desire(&[(1, held(&camera, Standing::Suspect))]);
+    site.desire(&[(1, held(&camera, Treatment::Suspect))]);
     site.recording(1, 60).await;
     let sink = site.end().await;
     assert_eq!((plays(&camera), sink.gaps().len()), (1, 0));

@@ -60,10 +60,10 @@ fn a_successor_sees_a_suspect_before_anything_is_noted() {
     story.tell(1_100, exposed(1, 1_100, Some(Exposure::Fresh)));
     let decision = story.tell(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
     assert!(decision.desired.unwrap().contains_key(&CAMERA));
-    assert_eq!(decision.sight.unwrap().standings.get(&CAMERA), Some(&Standing::Suspect));
+    assert_eq!(decision.sight.unwrap().treatments.get(&CAMERA), Some(&Treatment::Suspect));
     // It was heard after all: its process lives.
     let heard = story.tell(1_400, exposed(1, 1_400, Some(Exposure::Fresh)));
-    assert!(heard.sight.unwrap().standings.is_empty());
+    assert!(heard.sight.unwrap().treatments.is_empty());
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn a_suspect_that_had_its_turn_is_quarantined_and_cleared_when_it_lasts_elsewher
     story.tell(1_050, Event::State(Arc::new(state)));
     story.tell(1_100, exposed(1, 1_100, Some(Exposure::OnTrial)));
     let decision = story.tell(1_150, Event::Link(LinkEvent::Refused(NodeId(2))));
-    let standing = decision.sight.unwrap().standings.get(&CAMERA).copied();
-    assert!(matches!(standing, Some(Standing::Quarantined { .. })), "{standing:?}");
+    let treatment = decision.sight.unwrap().treatments.get(&CAMERA).copied();
+    assert!(matches!(treatment, Some(Treatment::Quarantined { .. })), "{treatment:?}");
     // As the recorder of the next process of node 2 says, it has recorded it for a minute.
     story.tell(1_200, exposed(9, 1_200, None));
     let sight = story.tell(1_300, tick()).sight.unwrap();
-    assert_eq!(sight.standings.get(&CAMERA), Some(&Standing::Suspect), "what was noted is the leader's to clear");
+    assert_eq!(sight.treatments.get(&CAMERA), Some(&Treatment::Suspect), "what was noted is the leader's to clear");
 }

@@ -20,6 +20,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+mod addresses;
+mod data_directories;
+mod leader;
+
 /// Far beyond what any step takes: a failing test ends, a slow machine does not fail it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -45,9 +49,13 @@ fn camera(name: &str) -> LogEntry {
     Command::CreateCamera { spec, only_after: None }.by(Actor::System, AT)
 }
 
-async fn open(dir: &Path, node: NodeId, cluster: Uuid) -> Consensus {
+fn options(dir: &Path, node: NodeId, cluster: Uuid, peer_addr: &str) -> Options {
     let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
-    let options = Options { node, cluster, dir: dir.to_owned(), timing, secret: secret() };
+    let (dir, peer_addr, peers, boot) = (dir.to_owned(), peer_addr.to_owned(), Vec::new(), Uuid::new_v4());
+    Options { node, cluster, dir, timing, secret: secret(), peer_addr, peers, boot }
+}
+
+async fn open(options: Options) -> Consensus {
     let opened = Instant::now();
     loop {
         // The log's lock is released when the last task of a stopped node has ended.
@@ -68,7 +76,7 @@ impl TestNode {
     async fn first() -> Self {
         let (dir, listener) = (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let spec = node_spec("n1", &listener.local_addr().unwrap().to_string());
-        let consensus = open(dir.path(), NodeId(1), Uuid::new_v4()).await;
+        let consensus = open(options(dir.path(), NodeId(1), Uuid::new_v4(), spec.peer_addr.as_str())).await;
         let server = serve(&consensus, listener);
         consensus.initialize(spec.clone(), AT).await.unwrap();
         Self { consensus, dir, spec, server }
@@ -79,7 +87,7 @@ impl TestNode {
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
         let joined = join(through.spec.peer_addr.as_str(), spec.clone(), secret(), (Uuid::new_v4(), AT)).await.unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
-        let consensus = open(dir.path(), joined.node, joined.cluster).await;
+        let consensus = open(options(dir.path(), joined.node, joined.cluster, spec.peer_addr.as_str())).await;
         let server = serve(&consensus, listener);
         Self { consensus, dir, spec, server }
     }
@@ -117,7 +125,13 @@ struct Stopped {
 
 impl Stopped {
     async fn restart(self) -> TestNode {
-        let consensus = open(self.dir.path(), self.node, self.cluster).await;
+        self.restart_near(Vec::new()).await
+    }
+
+    /// With addresses of others in its configuration.
+    async fn restart_near(self, peers: Vec<String>) -> TestNode {
+        let as_before = options(self.dir.path(), self.node, self.cluster, self.spec.peer_addr.as_str());
+        let consensus = open(Options { peers, ..as_before }).await;
         let listener = TcpListener::bind(self.spec.peer_addr.as_str()).await.unwrap();
         let server = serve(&consensus, listener);
         TestNode { consensus, dir: self.dir, spec: self.spec, server }
@@ -324,13 +338,7 @@ async fn a_node_that_was_away_reports_its_new_address_to_a_leader_it_never_met()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_another_cluster_is_refused() {
     let stopped = TestNode::first().await.kill().await;
-    let options = Options {
-        node: NodeId(1),
-        cluster: Uuid::new_v4(),
-        dir: stopped.dir.path().into(),
-        timing: Timing::default(),
-        secret: secret(),
-    };
+    let options = options(stopped.dir.path(), NodeId(1), Uuid::new_v4(), "127.0.0.1:9");
     let started = Instant::now();
     loop {
         match Consensus::open(options.clone()).await.err().unwrap() {

@@ -1,0 +1,90 @@
+//! Whether this node takes part in what the cluster decides, and if not, why; in words for its operator.
+
+use holdfast_storage::ids::NodeId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why a node takes no part any more: kept in its data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Who has seen it.
+    pub by: NodeId,
+    pub why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Why {
+    /// The other has seen more of this node than its directory holds.
+    Older,
+    /// Another process with this node's identity runs.
+    Twin,
+}
+
+impl Fence {
+    pub(crate) fn is_twin(&self) -> bool {
+        self.why == Why::Twin
+    }
+
+    /// What it is, said of another node than the one that says it.
+    pub(crate) fn of_another(&self) -> String {
+        match self.why {
+            Why::Older => "its data_dir is older than what it has confirmed: restored from a backup or a copy? It neither \
+                           votes nor acknowledges; put the newest data_dir back, or remove the node and have it join with an \
+                           empty data_dir"
+                .to_owned(),
+            Why::Twin => "a copy of its data_dir runs too; the copy neither votes nor records: stop it".to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has just started, and asks its peers what they have seen of it.
+    Asking,
+    /// It votes, or learns, like any other.
+    Member,
+    Fenced(Fence),
+    Removed {
+        by: NodeId,
+    },
+}
+
+impl Standing {
+    /// Stays so as long as the process runs.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Fenced(_) | Self::Removed { .. })
+    }
+
+    /// Another process with this node's identity runs, and records what is this node's.
+    #[must_use]
+    pub fn is_twin(&self) -> bool {
+        matches!(self, Self::Fenced(fence) if fence.is_twin())
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asking => write!(f, "this node has started and asks its peers what they have seen of it"),
+            Self::Member => write!(f, "this node takes part"),
+            Self::Fenced(Fence { by, why: Why::Older }) => write!(
+                f,
+                "this data_dir is older than what this node has confirmed, as node {by} has seen: restored from a backup or \
+                 a copy? The node neither votes nor acknowledges, and records only what no other node records. Put the \
+                 newest data_dir back if it is still there; else remove this node on another one, and have it join with an \
+                 empty data_dir"
+            ),
+            Self::Fenced(Fence { by, why: Why::Twin }) => write!(
+                f,
+                "another process with this node's identity runs, as node {by} has seen: this data_dir is a copy. This \
+                 process neither votes nor records: stop it, and give it an empty data_dir to join as a node of its own"
+            ),
+            Self::Removed { by } => write!(
+                f,
+                "this node was removed from the cluster, as node {by} says; it records only what no other node records. \
+                 To use it again, have it join with an empty data_dir"
+            ),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Who leads is answered by one rule: a leader without a majority is none.
+
+use super::*;
+
+/// As long as a lease lasts, and something for a machine that does other things too.
+const LEASE_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+async fn knows(node: &TestNode, leader: Option<NodeId>) {
+    let asked = Instant::now();
+    while node.consensus.leader() != leader {
+        assert!(asked.elapsed() < LEASE_ENDS_WITHIN, "it knows {:?}, not {leader:?}", node.consensus.leader());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_followers_are_dead_is_none_and_refuses_as_it_says() {
+    let mut nodes = three().await;
+    let at = nodes.iter().position(TestNode::is_leader).unwrap();
+    let leader = nodes.remove(at);
+    knows(&leader, Some(leader.consensus.node())).await;
+    for node in &nodes {
+        knows(node, Some(leader.consensus.node())).await;
+    }
+    for node in nodes {
+        node.kill().await;
+    }
+    knows(&leader, None).await;
+    assert!(leader.is_leader(), "Raft names it still: that is what must not count");
+    assert_eq!(leader.consensus.write(camera("late")).await, Err(WriteError::NoLeader));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_whose_leader_is_dead_has_none_until_another_leads() {
+    let mut nodes = three().await;
+    let at = nodes.iter().position(TestNode::is_leader).unwrap();
+    nodes.remove(at).kill().await;
+    nodes.remove(0).kill().await;
+    knows(&nodes[0], None).await;
+    let error = nodes[0].consensus.write(camera("late")).await.unwrap_err();
+    assert_eq!(error, WriteError::NoLeader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_leads_by_itself_and_of_two_neither_does() {
+    let first = TestNode::first().await;
+    knows(&first, Some(NodeId(1))).await;
+    let first = first.kill().await.restart().await;
+    knows(&first, Some(NodeId(1))).await;
+
+    let second = TestNode::joining("n2", &first).await;
+    second.voters(2).await;
+    knows(&second, Some(NodeId(1))).await;
+    second.kill().await;
+    knows(&first, None).await;
+}
