@@ -14,6 +14,7 @@ use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Source;
 use holdfast_storage::ids::{Epoch, Rank, TrackKind};
+use holdfast_storage::time::Timestamp;
 use std::sync::atomic::AtomicBool;
 use tokio::task::JoinHandle;
 
