@@ -305,9 +305,10 @@ fn a_configuration_is_checked() {
         holdfast(&[&["config", "check", file.to_str().unwrap()], more].concat(), None)
     };
     let good = check("name = \"a\"\ndata_dir = \"d\"\n", &[]);
-    let (code, text) = failure(&good);
-    assert!(code == 1 && text.contains("a node would not start"), "{text}");
-    assert!(String::from_utf8_lossy(&good.stdout).contains("no cluster secret"));
+    let (told, error) = (String::from_utf8_lossy(&good.stdout), String::from_utf8_lossy(&good.stderr));
+    assert_eq!(good.status.code(), Some(1), "{told}");
+    assert!(told.contains("no cluster secret") && told.contains("no admin token"), "{told}");
+    assert!(error.contains("a node would not start"), "{error}");
     let bad = check("name = \"a\"\ndata_dir = \"d\"\ncolour = 1\n", &["--json"]);
     let report: Value = serde_json::from_slice(&bad.stdout).unwrap();
     assert_eq!(
