@@ -571,10 +571,7 @@ impl Runner for Site {
                 format!("{headroom:?}")
             }
             "lacks" => self.lacks(),
-            name => match self.process_command(name, args)? {
-                Some(text) => text,
-                None => self.state_command(name, args)?,
-            },
+            name => self.process_command(name, args)?,
         };
         args.reject_next()?;
         Ok(text)

@@ -22,11 +22,15 @@ async fn a_camera_lives_from_post_to_delete() {
         (&changed["name"], &changed["priority"], &changed["source"]),
         (&json!("yard"), &json!(5), &camera["source"])
     );
+    let released = client.call("POST", "/api/v1/cameras/1/release", None).await;
+    assert_eq!((released.status.as_u16(), &released.json()["held_back"]), (200, &json!(null)));
     assert_eq!(client.get("/api/v1/cameras").await.json().as_array().unwrap().len(), 1);
     assert_eq!(client.call("DELETE", "/api/v1/cameras/1", None).await.status.as_u16(), 204);
     assert_eq!(client.get("/api/v1/cameras/1").await.refusal(), (404, "not-found".to_owned()));
     assert_eq!(client.call("PATCH", "/api/v1/cameras/1", Some("{}")).await.refusal(), (404, "not-found".to_owned()));
     assert_eq!(client.call("DELETE", "/api/v1/cameras/1", None).await.refusal(), (404, "not-found".to_owned()));
+    let gone = client.call("POST", "/api/v1/cameras/1/release", None).await;
+    assert_eq!(gone.refusal(), (404, "not-found".to_owned()));
 }
 
 #[tokio::test]

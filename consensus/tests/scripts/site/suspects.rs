@@ -25,9 +25,9 @@ pub(super) struct Processes {
 }
 
 impl Site {
-    /// Of processes and sessions; `None` where it is no such command.
-    pub(super) fn process_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<Option<String>> {
-        Ok(Some(match name {
+    /// Of processes and sessions, or of the state.
+    pub(super) fn process_command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Anyhow<String> {
+        Ok(match name {
             // Processes end, as by `kill -9`; others are started in their place.
             "killed" | "started" => {
                 self.end_processes(args, name == "killed")?;
@@ -35,8 +35,8 @@ impl Site {
             }
             "suspicions" => self.show_suspicions(),
             "sessions" => self.show_sessions(args)?,
-            _ => return Ok(None),
-        }))
+            name => self.state_command(name, args)?,
+        })
     }
 
     /// The processes of these nodes end, and their machines run on; or they are there again.
