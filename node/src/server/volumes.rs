@@ -454,13 +454,15 @@ fn forget_spare_catalogues(data_dir: &Path) {
     }
 }
 
-/// How far a volume has a camera of former processes. Where that lies beyond `soon`, a newer epoch may have come back to true
-/// time.
+/// How far a volume has a camera of former processes. Where that lies beyond `soon`, the newest epoch may have come back to
+/// true time.
 fn former_mark(handle: &VolumeHandle, camera: CameraId, soon: Timestamp) -> Option<Watermark> {
     let last = handle.watermark(camera, StreamKind::Main)?;
-    let is_ahead = last.durable_end > soon;
-    let before = is_ahead.then(|| handle.watermark_before(camera, StreamKind::Main, soon)).flatten();
-    Some(before.filter(|before| before.epoch > last.epoch).unwrap_or(last))
+    if last.durable_end <= soon {
+        return Some(last);
+    }
+    let newest = [soon, Timestamp::MAX].map(|at| handle.watermark_before(camera, StreamKind::Main, at));
+    newest.into_iter().flatten().max_by_key(|mark| (mark.epoch, mark.durable_end)).or(Some(last))
 }
 
 fn no_room(path: &Path) -> String {
