@@ -178,12 +178,4 @@ fn ntp_micros(ntp: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ntp_time_becomes_unix_time() {
-        assert_eq!(ntp_micros(retina::UNIX_EPOCH.0), 0);
-        assert_eq!(ntp_micros(retina::UNIX_EPOCH.0 + (3 << 31)), 1_500_000);
-    }
-}
+mod tests;
