@@ -1,13 +1,16 @@
 //! What may be typed: commands, arguments and their help.
 
+mod camera;
 mod retention;
 
+pub(super) use camera::{
+    AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg,
+};
 pub(super) use retention::{RetentionCommand, RetentionOf};
 
 use super::client::ApiOptions;
 use crate::demo::DemoArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use holdfast_consensus::model::Tls;
 use holdfast_storage::chunk::GapCause;
 use std::path::PathBuf;
 
@@ -262,32 +265,6 @@ pub(super) enum NodesCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum CameraCommand {
-    /// Add a camera; recording starts at once
-    Add(CameraAddArgs),
-    /// Change a camera; what is not given stays as it is
-    #[command(alias = "set")]
-    Edit(CameraEditArgs),
-    /// Show all cameras
-    List,
-    /// Show one camera
-    Show {
-        /// Name or number
-        camera: String,
-    },
-    /// Record a camera as usual at once that is held back, because processes that recorded it ended
-    Release {
-        /// Name or number
-        camera: String,
-    },
-    /// Stop recording a camera and forget it; its footage stays until its class's limits
-    Remove {
-        /// Name or number
-        camera: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum HoldCommand {
     /// Hold footage of a camera: no retention deletes it until the hold is removed
     Add(HoldAddArgs),
@@ -313,97 +290,6 @@ pub(super) struct HoldAddArgs {
     /// Whose wish it is, and why
     #[arg(long)]
     pub(super) reason: String,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum TransportArg {
-    /// What the camera offers
-    Auto,
-    Tcp,
-    Udp,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum AudioArg {
-    /// Where the camera has a track that can be recorded
-    Auto,
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ProtectionArg {
-    /// One recorder, another takes over when it fails
-    Standard,
-    /// Two nodes record all the time
-    Gapless,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct CameraAddArgs {
-    #[arg(long)]
-    pub(super) name: String,
-    /// rtsp://host[:port]/path or rtsps://…, without user and password
-    #[arg(long)]
-    pub(super) url: String,
-    #[command(flatten)]
-    pub(super) fields: CameraFields,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct CameraEditArgs {
-    /// Name or number
-    pub(super) camera: String,
-    #[arg(long)]
-    pub(super) name: Option<String>,
-    /// rtsp://host[:port]/path or rtsps://…, without user and password
-    #[arg(long)]
-    pub(super) url: Option<String>,
-    #[command(flatten)]
-    pub(super) fields: CameraFields,
-}
-
-/// What may be set of a camera, when it is added and later.
-#[derive(Debug, Default, ClapArgs)]
-pub(super) struct CameraFields {
-    /// User at the camera; empty: none
-    #[arg(long)]
-    pub(super) username: Option<String>,
-    /// File with the camera's password; `-` reads standard input. Else HOLDFAST_CAMERA_PASSWORD is used with --username, if set
-    #[arg(long, value_name = "FILE")]
-    pub(super) password_file: Option<PathBuf>,
-    /// How video comes; auto unless set
-    #[arg(long, value_enum)]
-    pub(super) transport: Option<TransportArg>,
-    /// Whether sound is recorded; auto unless set
-    #[arg(long, value_enum)]
-    pub(super) audio: Option<AudioArg>,
-    /// Milliseconds without a frame after which the camera counts as stalled (1000 to 600000); 0: by its own rhythm
-    #[arg(long, value_name = "MS")]
-    pub(super) stall_after_ms: Option<u32>,
-    /// What proves an rtsps:// camera: system (authorities of the node), insecure, or sha256:DIGEST of its certificate
-    #[arg(long)]
-    pub(super) tls: Option<Tls>,
-    /// Bits per second above which the camera is closed (1000000 to 10000000000); 0: by what it usually sends
-    #[arg(long, value_name = "BPS")]
-    pub(super) budget_bps: Option<u64>,
-    /// Standard unless set
-    #[arg(long, value_enum)]
-    pub(super) protection: Option<ProtectionArg>,
-    /// 0 to 255; the highest is served first and shed last; 100 unless set
-    #[arg(long)]
-    pub(super) priority: Option<u8>,
-    /// Retention class, as the nodes' configuration names them; `default` unless set
-    #[arg(long)]
-    pub(super) retention_class: Option<String>,
-    /// May be given several times; replaces all labels
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
-    pub(super) labels: Vec<(String, String)>,
-    /// Only nodes with this label may record it; may be given several times, replaces all
-    #[arg(long = "node-label", value_name = "KEY=VALUE", value_parser = parse_label)]
-    pub(super) node_labels: Vec<(String, String)>,
-    /// Name or number of the node that records it whenever it is able to; empty: any
-    #[arg(long, value_name = "NODE")]
-    pub(super) preferred_node: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -566,13 +452,6 @@ pub(super) enum ConfigCommand {
 
 fn parse_cause(text: &str) -> Result<GapCause, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
-}
-
-fn parse_label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("`{text}` is not KEY=VALUE")),
-    }
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ mod tests {
         if rustix::process::geteuid().is_root() {
             chown(&path, Some(65_534), None).unwrap();
         } else {
-            fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
         }
         let mut report = Report::default();
         report.look_at(dir.path());

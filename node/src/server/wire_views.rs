@@ -30,12 +30,18 @@ pub(crate) fn no_cluster() -> wire::Cluster {
     }
 }
 
+/// Why this node takes no part in what the cluster decides: its data directory is old or a copy, or it was
+/// removed.
+pub(crate) fn standing_apart(consensus: &Consensus) -> Option<String> {
+    let standing = *consensus.identity().standing().borrow();
+    standing.is_final().then(|| standing.to_string())
+}
+
 /// Why this node cannot make changes, or `None` where it can: for health and status alike.
 pub(crate) fn takes_part(consensus: &Consensus) -> Option<String> {
     let identity = consensus.identity();
-    let standing = *identity.standing().borrow();
-    if standing.is_final() {
-        return Some(standing.to_string());
+    if let Some(why) = standing_apart(consensus) {
+        return Some(why);
     }
     if consensus.leader().is_some() {
         return None;

@@ -238,8 +238,9 @@ impl Trust {
         let is_ahead = ahead_us > 0 && is_beyond(ahead_us, allowed);
         let is_behind = ahead_us < 0 && is_beyond(ahead_us, TOLERANCE);
         let left = self.caution.doubt.saturating_sub(steady);
-        let may_count = !self.is_refused && !(is_ahead && is_beyond(ahead_us, ABSENCE_MAX));
-        if !(is_ahead || is_behind) || (may_count && left.is_zero()) {
+        let may_count = !(self.is_refused || is_ahead && is_beyond(ahead_us, ABSENCE_MAX));
+        let agrees = !is_ahead && !is_behind;
+        if agrees || (may_count && left.is_zero()) {
             return Ok(());
         }
         let trusted_in_s = may_count.then_some(left.as_secs());

@@ -10,7 +10,7 @@ use super::*;
 use crate::ingest::media::{SenderReport, VideoCodec};
 use crate::recorder::mux;
 use bytes::Bytes;
-use holdfast_storage::chunk::{AccessPoint, ChunkMeta};
+use holdfast_storage::chunk::{AccessPoint, ChunkMeta, Record};
 use holdfast_storage::ids::{Epoch, Rank};
 use std::sync::Mutex;
 

@@ -31,6 +31,8 @@ pub(crate) struct Known<'a> {
     pub(crate) sight: &'a Sight,
     /// With a quorum that is fresh.
     pub(crate) leader: Option<NodeId>,
+    /// Why the answering node takes no part in what the cluster decides, where that is not for want of a leader.
+    pub(crate) no_part: Option<String>,
     /// `None` before it was found out.
     pub(crate) headroom: Option<&'a Headroom>,
     /// Since when nodes do not answer, as this one saw it.
@@ -43,8 +45,9 @@ pub(crate) struct Known<'a> {
 type Look = fn(&Known<'_>) -> Vec<Finding>;
 
 /// Of equal severity, what an earlier one finds comes first.
-const LOOKS: [Look; 10] = [
+const LOOKS: [Look; 11] = [
     cameras::not_recorded,
+    site::takes_no_part,
     nodes::down,
     site::no_leader,
     volumes::bad,

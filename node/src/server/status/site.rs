@@ -22,8 +22,17 @@ fn finding(severity: Severity, code: &str, subject: &str, what: String, mend: &s
     }
 }
 
+/// Its data directory is old or a copy, or it was removed: what it says of the others is old, too.
+pub(super) fn takes_no_part(known: &Known<'_>) -> Vec<Finding> {
+    let found = known.no_part.iter().map(|why| {
+        let mend = "docs/operations.md says which data directories may be put back";
+        finding(Severity::Degraded, "takes-no-part", "this node", why.clone(), mend)
+    });
+    found.collect()
+}
+
 pub(super) fn no_leader(known: &Known<'_>) -> Vec<Finding> {
-    if known.leader.is_some() || known.mode() == Mode::None {
+    if known.no_part.is_some() || known.leader.is_some() || known.mode() == Mode::None {
         return Vec::new();
     }
     let alone = known.state.nodes.keys().next().filter(|_| known.mode() == Mode::Single);
