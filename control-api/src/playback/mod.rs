@@ -17,6 +17,9 @@ use std::time::Duration;
 /// chunks say where it is ([`gate::needs_earlier`]).
 pub const LOOKBACK: Duration = Duration::from_secs(10);
 
+/// How far beyond a range its entries are merged.
+pub const LOOKAHEAD: Duration = Duration::from_secs(10);
+
 /// A presentation that begins so long before the asked range, or longer, is to be shown from the
 /// range on.
 pub const LEAD_IN_SHOWN_MAX: Duration = Duration::from_secs(10);

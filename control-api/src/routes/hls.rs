@@ -6,7 +6,6 @@ use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
 use crate::limits::{PLAYBACK_RANGE_MAX, PLAYED_MAX};
-use crate::playback::Tracks;
 use crate::playback::hls::{InitPair, Item, Wanted, plan_playlist, segment_chunks};
 use crate::playback::playlist::{Request, init_of_name, write_playlist};
 use crate::playback::rebase::Rebaser;
@@ -122,12 +121,7 @@ pub(super) async fn segment<B: Backend>(
     let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
     let SegmentQuery { stream, within_gop, strict, .. } = query;
-    let tracks = if within_gop {
-        // What is chosen within a GOP depends on where it begins.
-        playable_tracks(&app.backend, id, stream, range, strict).await?
-    } else {
-        Tracks::of(app.backend.entries(id, stream, range.from, range.to).await?)
-    };
+    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
     let chunks = segment_chunks(&tracks, &Wanted { range, inits, within_gop, strict });
     if chunks.is_empty() {
         return Err(no_footage(id, range));

@@ -22,6 +22,8 @@ mod hls;
 #[cfg(test)]
 mod holds;
 #[cfg(test)]
+mod joins;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod support;
