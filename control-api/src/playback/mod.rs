@@ -3,6 +3,7 @@
 pub mod export;
 pub mod gate;
 pub mod grid;
+pub mod growing;
 pub mod hls;
 pub mod playlist;
 pub mod rebase;

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 33] = [
+pub(crate) const GUARDED: [(&str, &str); 35] = [
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
@@ -36,6 +36,8 @@ pub(crate) const GUARDED: [(&str, &str); 33] = [
     ("GET", "/api/v1/gaps"),
     ("GET", "/api/v1/cameras/1/timeline"),
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/growing.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/cell.m4s"),
     ("GET", "/api/v1/cameras/1/hls/init.mp4"),
     ("GET", "/api/v1/cameras/1/hls/segment.m4s"),
     ("GET", "/api/v1/cameras/1/hls/gap.m4s"),

@@ -18,6 +18,8 @@ mod fmp4;
 #[cfg(test)]
 mod gaps;
 #[cfg(test)]
+mod growing;
+#[cfg(test)]
 mod hls;
 #[cfg(test)]
 mod holds;
