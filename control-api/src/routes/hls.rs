@@ -1,6 +1,7 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
+use super::caching::{A_WHILE, tag_of, unchanged};
 use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
 use super::growing;
 use crate::backend::{Backend, Result};
@@ -13,7 +14,7 @@ use crate::playback::playlist::{GapDisplay, Request, init_of_name, write_playlis
 use crate::playback::rebase::Rebaser;
 use crate::range::Range;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::{CameraId, StreamKind};
@@ -126,7 +127,8 @@ pub(super) async fn segment<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<SegmentQuery>,
-) -> Result<impl IntoResponse> {
+    request: HeaderMap,
+) -> Result<Response> {
     let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
     let SegmentQuery { stream, within_gop, strict, .. } = query;
@@ -135,10 +137,16 @@ pub(super) async fn segment<B: Backend>(
     if chunks.is_empty() {
         return Err(no_footage(id, range));
     }
+    let base = Timestamp(query.base);
+    let tag = tag_of(&chunks, base, inits);
+    if let Some(answer) = unchanged(&request, &tag) {
+        return Ok(answer);
+    }
     let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await?;
-    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), strict, None);
+    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(base, init), strict, None);
     let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
-    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], stream.into_body(vec![first])))
+    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, A_WHILE), (header::ETAG, &tag)];
+    Ok((headers, stream.into_body(vec![first])).into_response())
 }
 
 #[derive(Deserialize)]

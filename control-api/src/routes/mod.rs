@@ -1,5 +1,6 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
+mod caching;
 mod cameras;
 mod chunk_stream;
 mod cluster;

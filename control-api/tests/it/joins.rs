@@ -4,6 +4,8 @@
 use crate::support::client::Client;
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
+use axum::body::Body;
+use axum::http::Request;
 use holdfast_control_api::fmp4::probe::{chunk_info, chunk_ranges, samples};
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;
@@ -67,4 +69,32 @@ async fn no_chunk_comes_twice_where_two_nodes_record_the_same() {
         let recorded = [video.frames.len(), audio.frames.len()];
         assert_eq!(frames.values().copied().collect::<Vec<_>>(), recorded, "{ahead_ms} ms");
     }
+}
+
+#[tokio::test]
+async fn a_segment_is_kept_by_clients_until_other_chunks_are_chosen() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    fake.record(1, 0, &clip::h264("320x180", 8, 0));
+    let client = Client::of(&fake);
+    let base = format!("/api/v1/cameras/{CAMERA}/hls");
+    let playlist = client.get(&format!("{base}/index.m3u8?from={T0}&to={}", T0.plus_micros(8_000_000))).await;
+    let playlist = m3u8_rs::parse_media_playlist_res(&playlist.bytes).unwrap();
+    let uri = format!("{base}/{}", playlist.segments[0].uri);
+    let first = client.get(&uri).await;
+    assert_eq!(first.header("cache-control"), "private, max-age=300");
+    let tag = first.header("etag").to_owned();
+    let again = async || {
+        let token = format!("Bearer {}", crate::support::client::TOKEN);
+        let request = Request::get(&uri).header("authorization", token).header("if-none-match", &tag);
+        client.send(request.body(Body::empty()).unwrap()).await
+    };
+    let kept = again().await;
+    assert_eq!((kept.status.as_u16(), kept.bytes.len(), kept.header("etag")), (304, 0, tag.as_str()));
+    fake.lose(fake.chunks(TrackKind::Video)[1].meta.start);
+    let changed = again().await;
+    assert_eq!(changed.status, 200);
+    assert_ne!(changed.header("etag"), tag);
 }
