@@ -38,7 +38,8 @@ impl Range {
     }
 }
 
-fn time(name: &str, value: Option<&str>) -> Result<Timestamp, ApiError> {
+/// A time of a query.
+pub(crate) fn time(name: &str, value: Option<&str>) -> Result<Timestamp, ApiError> {
     let Some(value) = value else {
         let detail =
             format!("the query has no `{name}`; add it in RFC 3339, for example `{name}=2026-11-22T10:00:00Z`");

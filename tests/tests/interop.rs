@@ -15,6 +15,8 @@ mod faults;
 mod gst;
 #[path = "interop/judges.rs"]
 mod judges;
+#[path = "interop/players.rs"]
+mod players;
 #[path = "interop/recording.rs"]
 mod recording;
 #[path = "interop/segments.rs"]

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded; libfaketime steps a node's wall clock.
-pub(crate) const INTEROP: [&str; 11] = [
+/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded, VLC and GStreamer play it; libfaketime steps a node's wall clock.
+pub(crate) const INTEROP: [&str; 14] = [
     "ffmpeg",
     "python3",
     "python3-gi",
@@ -13,6 +13,9 @@ pub(crate) const INTEROP: [&str; 11] = [
     "gstreamer1.0-plugins-good",
     "gstreamer1.0-plugins-bad",
     "gstreamer1.0-libav",
+    "gstreamer1.0-plugins-base-apps",
+    "vlc-bin",
+    "vlc-plugin-base",
     "glib-networking",
     "libfaketime",
 ];

@@ -14,6 +14,9 @@ pub const SEGMENT_MICROS_TARGET: i64 = 4_000_000;
 /// No segment is longer, in microseconds, unless one chunk is.
 pub const SEGMENT_MICROS_MAX: i64 = 10_400_000;
 
+/// A segment of another recording that is shorter, in microseconds, may have no audio by chance.
+const SILENT_MICROS_MIN: i64 = 1_000_000;
+
 /// The inits that decode a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InitPair {
@@ -28,7 +31,11 @@ pub struct Segment {
     pub inits: InitPair,
     /// What it begins with; `None` where it goes on the segment before, within its GOP.
     pub access: Option<AccessPoint>,
-    /// Not a continuation of the segment before it.
+    /// Continues the recording of the segment before it.
+    pub continues: bool,
+    /// Has other tracks than the segment before it. A change of recorder or of parameters is none:
+    /// VLC stops at discontinuities, and no player needs one there
+    /// (`docs/decisions/2026-11-30-gaps-in-hls.md`).
     pub discontinuity: bool,
 }
 
@@ -98,7 +105,7 @@ fn cut(video: &[ChunkEntry], range: Range, strict: bool) -> Vec<Segment> {
     {
         match gate.admit(&entry.meta) {
             Admission::Skip => {}
-            Admission::Begin => begin(&mut segments, entry, true),
+            Admission::Begin => begin(&mut segments, entry, false),
             Admission::Continue => go_on(&mut segments, entry),
             Admission::Resume => resume(&mut segments, entry),
         }
@@ -106,28 +113,27 @@ fn cut(video: &[ChunkEntry], range: Range, strict: bool) -> Vec<Segment> {
     segments
 }
 
-fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, discontinuity: bool) {
+fn begin(segments: &mut Vec<Segment>, entry: &ChunkEntry, continues: bool) {
     let meta = &entry.meta;
     if let Some(before) = segments.last_mut() {
         // So that no chunk is in two segments.
         before.range.to = before.range.to.min(meta.start);
     }
-    let discontinuity = discontinuity && !segments.is_empty();
     // A chunk without duration still needs a range that holds it.
     let range = Range { from: meta.start, to: meta.end().max(meta.start.plus_micros(1)) };
     let (inits, access) = (InitPair { video: meta.init, audio: None }, meta.access.map(|access| access.point));
-    segments.push(Segment { range, inits, access, discontinuity });
+    segments.push(Segment { range, inits, access, continues, discontinuity: false });
 }
 
 fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     let meta = &entry.meta;
-    let Some(open) = segments.last_mut() else { return begin(segments, entry, true) };
+    let Some(open) = segments.last_mut() else { return begin(segments, entry, false) };
     let other_init = open.inits.video != meta.init;
     let long_enough = meta.start.micros_since(open.range.from) >= SEGMENT_MICROS_TARGET;
     let too_long = meta.end().micros_since(open.range.from) > SEGMENT_MICROS_MAX;
     if too_long || (meta.is_access_point() && (other_init || long_enough)) {
         open.range.to = meta.start;
-        begin(segments, entry, other_init);
+        begin(segments, entry, !other_init);
     } else {
         open.range.to = open.range.to.max(meta.end());
     }
@@ -136,7 +142,7 @@ fn go_on(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
 /// Goes on after a hole: within the segment where it is short, else the playlist has a gap there.
 fn resume(segments: &mut Vec<Segment>, entry: &ChunkEntry) {
     match segments.last() {
-        Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => begin(segments, entry, false),
+        Some(open) if entry.meta.start.micros_since(open.range.to) >= GAP_MICROS_MIN => begin(segments, entry, true),
         _ => go_on(segments, entry),
     }
 }
@@ -147,8 +153,10 @@ fn assign_audio(segments: &mut [Segment], audio: &[ChunkEntry]) {
     for segment in segments {
         let first = audio.partition_point(|entry| entry.meta.start < segment.range.from);
         let own = audio.get(first).filter(|entry| entry.meta.start < segment.range.to).map(|entry| entry.meta.init);
-        segment.inits.audio = own.or(before.filter(|_| !segment.discontinuity).and_then(|before| before.audio));
-        segment.discontinuity |= before.is_some_and(|before| before != segment.inits);
+        let is_short = segment.range.to.micros_since(segment.range.from) < SILENT_MICROS_MIN;
+        let kept = before.filter(|_| segment.continues || is_short);
+        segment.inits.audio = own.or(kept.and_then(|before| before.audio));
+        segment.discontinuity = before.is_some_and(|before| before.audio.is_some() != segment.inits.audio.is_some());
         before = Some(segment.inits);
     }
 }
@@ -172,14 +180,19 @@ mod tests {
         Wanted { range, inits, within_gop: access.is_none(), strict: false }
     }
 
-    /// `from-to` in milliseconds, `!` before a discontinuity, `+` where it goes on within a GOP,
-    /// `gap` before a gap.
+    /// `from-to` in milliseconds, `!` before a discontinuity, `|` before another recording or other
+    /// parameters, `+` where it goes on within a GOP, `gap` before a gap.
     fn sketch(items: &[Item]) -> Vec<String> {
         let ms = |range: &Range| format!("{}-{}", range.from.micros() / 1000, range.to.micros() / 1000);
         let show = |item: &Item| match item {
             Item::Segment(segment) => {
                 let within = if segment.access.is_none() { "+" } else { "" };
-                format!("{}{within}{}", if segment.discontinuity { "!" } else { "" }, ms(&segment.range))
+                let joint = match (segment.discontinuity, segment.continues) {
+                    (true, _) => "!",
+                    (false, false) => "|",
+                    (false, true) => "",
+                };
+                format!("{joint}{within}{}", ms(&segment.range))
             }
             Item::Gap(range) => format!("gap {}", ms(range)),
         };
@@ -190,25 +203,25 @@ mod tests {
     fn segments_are_cut_at_the_first_keyframe_after_the_target() {
         let video = session(1, Video, 1, 0, "KdKdKdKdKdKdKd");
         let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
-        assert_eq!(sketch(&items), ["0-4000", "4000-7000"]);
+        assert_eq!(sketch(&items), ["|0-4000", "4000-7000"]);
     }
 
     #[test]
-    fn gaps_and_discontinuities_are_told() {
+    fn gaps_and_changes_of_recorder_are_seen() {
         let video =
             [session(1, Video, 1, 1000, "Kdld"), session(2, Video, 1, 6000, "dKd"), session(1, Video, 1, 7500, "K")]
                 .concat();
         let tracks = Tracks { video, audio: vec![] };
         let items = |strict| sketch(&plan_playlist(&tracks, &[], range(0, 60_000), strict));
-        assert_eq!(items(false), ["gap 0-1000", "1000-3000", "gap 3000-6500", "!6500-7500", "!7500-8000"]);
-        assert_eq!(items(true), ["gap 0-1000", "1000-2000", "gap 2000-6500", "!6500-7500", "!7500-8000"]);
+        assert_eq!(items(false), ["gap 0-1000", "|1000-3000", "gap 3000-6500", "|6500-7500", "|7500-8000"]);
+        assert_eq!(items(true), ["gap 0-1000", "|1000-2000", "gap 2000-6500", "|6500-7500", "|7500-8000"]);
     }
 
     #[test]
-    fn a_hole_within_a_gop_is_a_gap_and_no_discontinuity() {
+    fn a_hole_within_a_gop_is_a_gap_within_one_recording() {
         let video = session(1, Video, 1, 0, "Kd.ddK");
         let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 3000), false);
-        assert_eq!(sketch(&items), ["0-1000", "gap 1000-1500", "+1500-3000"]);
+        assert_eq!(sketch(&items), ["|0-1000", "gap 1000-1500", "+1500-3000"]);
     }
 
     #[test]
@@ -216,7 +229,7 @@ mod tests {
         let video = session(1, Video, 1, 0, &format!("K{}", "d".repeat(59)));
         let tracks = Tracks { video, audio: session(1, Audio, 2, 0, &"K".repeat(60)) };
         let items = plan_playlist(&tracks, &[], range(0, 30_000), false);
-        assert_eq!(sketch(&items), ["0-10000", "+10000-20000", "+20000-30000"]);
+        assert_eq!(sketch(&items), ["|0-10000", "+10000-20000", "+20000-30000"]);
         let chunks = |items: &[Item]| -> Vec<ChunkEntry> {
             let of = |item: &Item| match item {
                 Item::Segment(segment) => segment_chunks(&tracks, &wanted(segment)),
@@ -231,15 +244,15 @@ mod tests {
     fn where_recorders_overlap_a_little_no_instant_is_in_two_segments() {
         let video = [session(1, Video, 1, 0, "Kd"), session(2, Video, 1, 900, "Kd")].concat();
         let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
-        assert_eq!(sketch(&items), ["0-900", "!900-1900"]);
+        assert_eq!(sketch(&items), ["|0-900", "|900-1900"]);
     }
 
     #[test]
-    fn other_parameters_begin_a_segment_with_a_discontinuity() {
+    fn other_parameters_begin_a_segment() {
         let mut video = session(1, Video, 1, 0, "KdKd");
         video[2..].iter_mut().for_each(|entry| entry.meta.init = InitId(2));
         let items = plan_playlist(&Tracks { video, audio: vec![] }, &[], range(0, 60_000), false);
-        assert_eq!(sketch(&items), ["0-1000", "!1000-2000"]);
+        assert_eq!(sketch(&items), ["|0-1000", "|1000-2000"]);
     }
 
     #[test]
@@ -247,13 +260,22 @@ mod tests {
         let tracks =
             Tracks { video: session(1, Video, 1, 0, "KdddddddK"), audio: session(1, Audio, 9, 100, "KKKKKKKK") };
         let items = plan_playlist(&tracks, &[], range(0, 60_000), false);
-        assert_eq!(sketch(&items), ["0-4000", "4000-4500"]);
+        assert_eq!(sketch(&items), ["|0-4000", "4000-4500"]);
         assert!(
             items.iter().all(|item| matches!(
                 item,
                 Item::Segment(Segment { inits: InitPair { audio: Some(InitId(9)), .. }, .. })
             ))
         );
+    }
+
+    #[test]
+    fn sound_that_begins_or_ends_is_a_discontinuity() {
+        let video =
+            [session(1, Video, 1, 0, "Kddd"), session(2, Video, 1, 2000, "Kddd"), session(1, Video, 1, 4000, "K")];
+        let tracks = Tracks { video: video.concat(), audio: session(2, Audio, 9, 2100, "KKK") };
+        let items = plan_playlist(&tracks, &[], range(0, 60_000), false);
+        assert_eq!(sketch(&items), ["|0-2000", "!2000-4000", "|4000-4500"], "half a second without sound is none");
     }
 
     #[test]

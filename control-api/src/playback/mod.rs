@@ -3,6 +3,7 @@
 pub mod export;
 pub mod gate;
 pub mod grid;
+pub mod growing;
 pub mod hls;
 pub mod playlist;
 pub mod rebase;
@@ -16,6 +17,9 @@ use std::time::Duration;
 /// the access point before it: enough for cameras with usual GOPs. Where it is further back, the
 /// chunks say where it is ([`gate::needs_earlier`]).
 pub const LOOKBACK: Duration = Duration::from_secs(10);
+
+/// How far beyond a range its entries are merged.
+pub const LOOKAHEAD: Duration = Duration::from_secs(10);
 
 /// A presentation that begins so long before the asked range, or longer, is to be shown from the
 /// range on.

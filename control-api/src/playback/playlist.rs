@@ -1,5 +1,8 @@
 //! Writes an HLS media playlist (RFC 8216; `EXT-X-GAP` from draft-pantos-hls-rfc8216bis, 4.4.4.7). Every URI is relative and says all that
 //! any node needs to answer it.
+//!
+//! A player sees no gaps: each segment says which wall time is time 0 of the presentation for it, and that is moved by every gap, so that
+//! times of media continue. `docs/decisions/2026-11-30-gaps-in-hls.md` has what players make of other ways.
 
 use super::LEAD_IN_SHOWN_MAX;
 use super::hls::{InitPair, Item, Segment};
@@ -7,13 +10,22 @@ use crate::range::Range;
 use holdfast_storage::chunk::{AccessPoint, InitId};
 use holdfast_storage::ids::StreamKind;
 use holdfast_storage::time::Timestamp;
+use serde::Deserialize;
 use std::fmt::Write;
 
 /// Entries that the gaps of one playlist may take together; longer gaps make longer entries.
 pub const GAP_ENTRIES_MAX: i64 = 1000;
 
-/// Target duration of a playlist that still grows, in seconds: it may not change between reloads (RFC 8216, 6.2.1).
-const TARGET_SECONDS_GROWING: i64 = 10;
+/// What a playlist has where nothing was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapDisplay {
+    /// Nothing: times of media continue, only the wall time jumps.
+    #[default]
+    Skip,
+    /// `EXT-X-GAP` entries: times of media are wall times.
+    Entries,
+}
 
 /// What a playlist is made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,59 +36,62 @@ pub struct Request<'a> {
     pub token: Option<&'a str>,
     /// What refers to lost frames is left out.
     pub strict: bool,
-    /// The range's end has not come yet.
-    pub growing: bool,
-}
-
-/// How long before the range a presentation's time 0 is, in microseconds, unless something is
-/// played that was recorded earlier still.
-const BASE_MICROS: i64 = 600_000_000;
-
-impl Request<'_> {
-    /// Wall time of the presentation's time 0: the same for every reload and on every node, before anything that is played.
-    #[must_use]
-    pub fn base(&self, items: &[Item]) -> Timestamp {
-        let first = items
-            .iter()
-            .find_map(|item| if let Item::Segment(segment) = item { Some(segment.range.from) } else { None });
-        let usual = self.range.from.plus_micros(-BASE_MICROS);
-        first.map_or(usual, |first| usual.min(first))
-    }
+    pub gaps: GapDisplay,
 }
 
 /// The playlist of these items.
 #[must_use]
 pub fn write_playlist(items: &[Item], request: &Request<'_>) -> String {
-    let gap_micros_max = gap_micros_max(items);
-    let target_s = target_seconds(items, gap_micros_max, request.growing);
-    let mut out = format!("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n");
-    out += if request.growing { "#EXT-X-PLAYLIST-TYPE:EVENT\n" } else { "#EXT-X-PLAYLIST-TYPE:VOD\n" };
-    let segments =
-        || items.iter().filter_map(|item| if let Item::Segment(segment) = item { Some(segment) } else { None });
-    if segments().all(|segment| segment.access == Some(AccessPoint::Sync)) {
+    let skips_gaps = request.gaps == GapDisplay::Skip;
+    let listed: Vec<Item> =
+        items.iter().filter(|item| !skips_gaps || matches!(item, Item::Segment(_))).copied().collect();
+    let gap_micros_max = gap_micros_max(&listed);
+    let target_s = target_seconds(&listed, gap_micros_max);
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+    );
+    if segments(&listed).all(|segment| segment.access == Some(AccessPoint::Sync)) {
         out += "#EXT-X-INDEPENDENT-SEGMENTS\n";
     }
-    let lead_in = segments().next().map_or(0, |first| request.range.from.micros_since(first.range.from));
-    if lead_in >= LEAD_IN_SHOWN_MAX.as_micros() as i64 {
-        let (seconds, micros) = (lead_in / 1_000_000, lead_in % 1_000_000);
-        out += &format!("#EXT-X-START:TIME-OFFSET={seconds}.{micros:06},PRECISE=YES\n");
-    }
-    let base = request.base(items);
+    write_start(&mut out, &listed, request);
     // A gap at the beginning stands under the first segment's map.
-    let mut map = segments().next().map(|segment| segment.inits);
+    let mut map = segments(&listed).next().map(|segment| segment.inits);
     map.iter().for_each(|inits| write_map(&mut out, inits, request));
-    for item in items {
+    // GStreamer waits as long as the first picture is after time 0.
+    let begin = listed.first().map_or(request.range.from, |item| range_of(item).from);
+    let mut media_micros = 0;
+    for item in &listed {
         match item {
-            Item::Gap(range) => write_gap(&mut out, *range, gap_micros_max),
+            Item::Gap(range) => write_gap(&mut out, *range, gap_micros_max, request.token),
             Item::Segment(segment) => {
+                let base = if skips_gaps { segment.range.from.plus_micros(-media_micros) } else { begin };
                 write_segment(&mut out, segment, map.replace(segment.inits) != Some(segment.inits), (base, request));
+                media_micros += micros(&segment.range);
             }
         }
     }
-    if !request.growing {
-        out += "#EXT-X-ENDLIST\n";
-    }
+    out += "#EXT-X-ENDLIST\n";
     out
+}
+
+fn segments(items: &[Item]) -> impl Iterator<Item = &Segment> {
+    items.iter().filter_map(|item| if let Item::Segment(segment) = item { Some(segment) } else { None })
+}
+
+fn range_of(item: &Item) -> Range {
+    let (Item::Gap(range) | Item::Segment(Segment { range, .. })) = item;
+    *range
+}
+
+/// Has players show what was asked for, where the keyframe that it is decoded from was long before.
+fn write_start(out: &mut String, listed: &[Item], request: &Request<'_>) {
+    let from = request.range.from;
+    let first = segments(listed).next().map_or(from, |first| first.range.from);
+    if from.micros_since(first) >= LEAD_IN_SHOWN_MAX.as_micros() as i64 {
+        let before = |range: Range| micros(&Range { to: range.to.min(from), ..range });
+        let offset: i64 = listed.iter().map(|item| before(range_of(item))).sum();
+        *out += &format!("#EXT-X-START:TIME-OFFSET={}.{:06},PRECISE=YES\n", offset / 1_000_000, offset % 1_000_000);
+    }
 }
 
 /// An init's name in a URI.
@@ -110,14 +125,14 @@ fn gap_micros_max(items: &[Item]) -> i64 {
 }
 
 /// No entry's duration, rounded, may exceed it (RFC 8216, 4.3.3.1).
-fn target_seconds(items: &[Item], gap_micros_max: i64, growing: bool) -> i64 {
+fn target_seconds(items: &[Item], gap_micros_max: i64) -> i64 {
     let has_gap = items.iter().any(|item| matches!(item, Item::Gap(_)));
     let longest = segment_micros_longest(items).max(if has_gap { gap_micros_max } else { 0 });
-    ((longest + 999_999) / 1_000_000).max(if growing { TARGET_SECONDS_GROWING } else { 1 })
+    ((longest + 999_999) / 1_000_000).max(1)
 }
 
-fn write_map(out: &mut String, inits: &InitPair, request: &Request<'_>) {
-    let query = query(inits, request);
+pub(super) fn write_map(out: &mut String, inits: &InitPair, request: &Request<'_>) {
+    let query = query(Some(inits), request);
     *out += &format!("#EXT-X-MAP:URI=\"init.mp4?{query}\"\n");
 }
 
@@ -130,7 +145,7 @@ fn write_segment(out: &mut String, segment: &Segment, other_map: bool, (base, re
     }
     write_times(out, segment.range);
     let Range { from, to } = segment.range;
-    let query = query(&segment.inits, request);
+    let query = query(Some(&segment.inits), request);
     let within = if segment.access.is_none() { "&within_gop=true" } else { "" };
     let strict = if request.strict { "&strict=true" } else { "" };
     *out += &format!(
@@ -141,18 +156,19 @@ fn write_segment(out: &mut String, segment: &Segment, other_map: bool, (base, re
     );
 }
 
-fn write_gap(out: &mut String, gap: Range, piece_micros: i64) {
+fn write_gap(out: &mut String, gap: Range, piece_micros: i64, token: Option<&str>) {
+    let token = token_query(token);
     let mut from = gap.from;
     while from < gap.to {
         let to = from.plus_micros(piece_micros).min(gap.to);
         *out += "#EXT-X-GAP\n";
         write_times(out, Range { from, to });
-        *out += "gap.m4s\n";
+        let _ = writeln!(out, "gap.m4s{token}");
         from = to;
     }
 }
 
-fn write_times(out: &mut String, range: Range) {
+pub(super) fn write_times(out: &mut String, range: Range) {
     let duration = micros(&range);
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -164,10 +180,13 @@ fn write_times(out: &mut String, range: Range) {
     );
 }
 
-fn query(inits: &InitPair, request: &Request<'_>) -> String {
+/// What a URI says of the inits and of the request.
+pub(crate) fn query(inits: Option<&InitPair>, request: &Request<'_>) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("video", &init_name(inits.video));
-    inits.audio.iter().for_each(|audio| {
+    inits.iter().for_each(|inits| {
+        query.append_pair("video", &init_name(inits.video));
+    });
+    inits.and_then(|inits| inits.audio).iter().for_each(|audio| {
         query.append_pair("audio", &init_name(*audio));
     });
     if request.stream == StreamKind::Sub {
@@ -177,6 +196,12 @@ fn query(inits: &InitPair, request: &Request<'_>) -> String {
         query.append_pair("token", token);
     });
     query.finish()
+}
+
+/// The query of a URI that needs nothing but the token.
+pub(super) fn token_query(token: Option<&str>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    token.map(|token| format!("?{}", query.append_pair("token", token).finish())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -190,12 +215,22 @@ mod tests {
 
     fn segment(from_ms: i64, to_ms: i64, init: u64, discontinuity: bool) -> Item {
         let inits = InitPair { video: InitId(init), audio: Some(InitId(9)) };
-        Item::Segment(Segment { range: range(from_ms, to_ms), inits, access: Some(AccessPoint::Sync), discontinuity })
+        Item::Segment(Segment {
+            range: range(from_ms, to_ms),
+            inits,
+            access: Some(AccessPoint::Sync),
+            continues: !discontinuity,
+            discontinuity,
+        })
     }
 
-    fn parsed(items: &[Item], growing: bool) -> MediaPlaylist {
-        let request =
-            Request { range: range(0, 60_000), stream: StreamKind::Sub, token: Some("a&b"), strict: false, growing };
+    fn parsed(items: &[Item]) -> MediaPlaylist {
+        shown(items, GapDisplay::Skip)
+    }
+
+    fn shown(items: &[Item], gaps: GapDisplay) -> MediaPlaylist {
+        let (stream, token) = (StreamKind::Sub, Some("a&b"));
+        let request = Request { range: range(0, 60_000), stream, token, strict: false, gaps };
         let text = write_playlist(items, &request);
         m3u8_rs::parse_media_playlist_res(text.as_bytes()).unwrap()
     }
@@ -203,7 +238,7 @@ mod tests {
     #[test]
     fn a_closed_range_is_a_whole_vod_playlist() {
         let items = [segment(1000, 5000, 1, false), segment(5000, 9500, 1, false), segment(9500, 10_000, 2, true)];
-        let playlist = parsed(&items, false);
+        let playlist = parsed(&items);
         assert_eq!((playlist.version, playlist.target_duration), (Some(7), 5));
         assert!(playlist.end_list && playlist.independent_segments);
         assert_eq!(playlist.playlist_type, Some(MediaPlaylistType::Vod));
@@ -219,22 +254,39 @@ mod tests {
         assert!(
             playlist.segments[0]
                 .uri
-                .starts_with("segment.m4s?from=1000000&to=5000000&base=-600000000&video=0000000000000001&")
+                .starts_with("segment.m4s?from=1000000&to=5000000&base=1000000&video=0000000000000001&")
         );
     }
 
     #[test]
-    fn a_growing_range_has_no_end_and_a_steady_target() {
-        let playlist = parsed(&[segment(1000, 3000, 1, false)], true);
-        assert!(!playlist.end_list);
-        assert_eq!((playlist.playlist_type, playlist.target_duration), (Some(MediaPlaylistType::Event), 10));
-        parsed(&[], true);
+    fn times_of_media_continue_over_gaps() {
+        let items = [
+            Item::Gap(range(0, 5000)),
+            segment(5000, 9000, 1, false),
+            segment(9100, 13_000, 1, false),
+            Item::Gap(range(13_000, 500_000)),
+            segment(500_000, 504_000, 2, false),
+            Item::Gap(range(504_000, 600_000)),
+        ];
+        let playlist = parsed(&items);
+        let of = |uri: &str, key: &str| -> i64 {
+            let (_, value) = uri.split_once(key).unwrap();
+            value.split('&').next().unwrap().parse().unwrap()
+        };
+        let media = playlist.segments.iter().map(|segment| of(&segment.uri, "from=") - of(&segment.uri, "base="));
+        assert_eq!(media.collect::<Vec<_>>(), [0, 4_000_000, 7_900_000], "the sums of the durations before");
+        assert!(playlist.segments.iter().all(|segment| segment.unknown_tags.is_empty() && !segment.discontinuity));
+        let dates = playlist.segments.iter().map(|segment| segment.program_date_time.unwrap().timestamp_millis());
+        assert_eq!(dates.collect::<Vec<_>>(), [5000, 9100, 500_000]);
     }
 
     #[test]
-    fn gaps_are_marked_and_no_entry_exceeds_the_target() {
+    fn gaps_that_are_asked_for_are_entries_and_none_exceeds_the_target() {
+        let parsed = |items: &[Item]| shown(items, GapDisplay::Entries);
         let playlist =
-            parsed(&[Item::Gap(range(0, 5000)), segment(5000, 9000, 1, false), Item::Gap(range(9000, 20_000))], false);
+            parsed(&[Item::Gap(range(0, 5000)), segment(5000, 9000, 1, false), Item::Gap(range(9000, 20_000))]);
+        assert!(playlist.segments.iter().all(|segment| segment.uri.ends_with("token=a%26b")), "{playlist:?}");
+        assert!(playlist.segments[2].uri.contains("&base=0&"), "{playlist:?}");
         let gaps = |segment: &&m3u8_rs::MediaSegment| segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
         assert_eq!(playlist.segments.iter().filter(gaps).count(), 2 + 3);
         assert!(playlist.segments[0].map.is_some(), "the first entry stands under a map");
@@ -242,7 +294,7 @@ mod tests {
             playlist.segments.iter().all(|segment| segment.duration.round() <= playlist.target_duration as f32)
         };
         assert!(fits(&playlist));
-        let day = parsed(&[segment(0, 4000, 1, false), Item::Gap(range(4000, 24 * 3_600_000))], false);
+        let day = parsed(&[segment(0, 4000, 1, false), Item::Gap(range(4000, 24 * 3_600_000))]);
         assert!(fits(&day), "{}", day.target_duration);
         assert!(day.segments.len() as i64 <= GAP_ENTRIES_MAX + 2);
     }
@@ -261,21 +313,22 @@ mod tests {
             let Item::Segment(segment) = segment(5000, 9000, 1, false) else { unreachable!() };
             Item::Segment(Segment { access, ..segment })
         };
-        let is_told = |access| parsed(&[segment(1000, 5000, 1, false), with(access)], false).independent_segments;
+        let is_told = |access| parsed(&[segment(1000, 5000, 1, false), with(access)]).independent_segments;
         assert!(is_told(Some(AccessPoint::Sync)));
         for access in [None, Some(AccessPoint::Open), Some(AccessPoint::Recovery { frames: 9 })] {
             assert!(!is_told(access), "{access:?}");
         }
-        let uris: Vec<String> =
-            parsed(&[with(None)], false).segments.iter().map(|segment| segment.uri.clone()).collect();
+        let uris: Vec<String> = parsed(&[with(None)]).segments.iter().map(|segment| segment.uri.clone()).collect();
         assert!(uris[0].ends_with("&within_gop=true"), "{uris:?}");
     }
 
     #[test]
     fn what_begins_long_before_the_range_is_shown_from_the_range_on() {
-        let early = parsed(&[segment(-700_000, -690_000, 1, false)], false);
+        let early = parsed(&[segment(-700_000, 0, 1, false)]);
         assert_eq!(early.start.map(|start| (start.time_offset, start.precise)), Some((700.0, Some(true))));
         assert!(early.segments[0].uri.contains("&base=-700000000&"), "{}", early.segments[0].uri);
-        assert!(parsed(&[segment(-2000, 2000, 1, false)], false).start.is_none());
+        assert!(parsed(&[segment(-2000, 2000, 1, false)]).start.is_none());
+        let torn = parsed(&[segment(-60_000, -50_000, 1, false), segment(-5000, 5000, 1, false)]);
+        assert_eq!(torn.start.map(|start| start.time_offset), Some(15.0), "gaps take no time");
     }
 }

@@ -12,7 +12,7 @@ use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
 use crate::playback::gate::needs_earlier;
 use crate::playback::rebase::Rebaser;
 use crate::playback::runs::Runs;
-use crate::playback::{LOOKBACK, Tracks};
+use crate::playback::{LOOKAHEAD, LOOKBACK, Tracks};
 use crate::range::Range;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -58,7 +58,9 @@ pub(super) struct ChunkStream {
 /// are merged otherwise over the longer time.
 const LOOKBACKS_MAX: usize = 4;
 
-/// The entries of a range, from the access point before it on where there is one.
+/// The entries of a range, from the access point before it on where there is one, and some beyond
+/// it: recordings are merged alike for a playlist and for each of its segments only where the ends
+/// of what is merged are further away than a GOP. Callers take what begins within the range.
 pub(super) async fn playable_tracks<B: Backend>(
     backend: &B,
     camera: CameraId,
@@ -67,7 +69,8 @@ pub(super) async fn playable_tracks<B: Backend>(
     strict: bool,
 ) -> Result<Tracks> {
     let mut from = range.from.plus_micros(-(LOOKBACK.as_micros() as i64));
-    let mut tracks = Tracks::of(backend.entries(camera, stream, from, range.to).await?);
+    let to = range.to.plus(LOOKAHEAD);
+    let mut tracks = Tracks::of(backend.entries(camera, stream, from, to).await?);
     for _ in 0..LOOKBACKS_MAX {
         let earlier = needs_earlier(&tracks.video, range.from, strict).filter(|earlier| *earlier < from);
         let Some(earlier) = earlier else { break };
@@ -75,7 +78,7 @@ pub(super) async fn playable_tracks<B: Backend>(
             return Err(too_far(camera, range, earlier));
         }
         from = earlier;
-        tracks = Tracks::of(backend.entries(camera, stream, from, range.to).await?);
+        tracks = Tracks::of(backend.entries(camera, stream, from, to).await?);
     }
     Ok(tracks)
 }

@@ -1,35 +1,33 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
+use super::caching::{A_WHILE, tag_of, unchanged};
 use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
+use super::growing;
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
 use crate::limits::{PLAYBACK_RANGE_MAX, PLAYED_MAX};
-use crate::playback::Tracks;
-use crate::playback::hls::{InitPair, Item, Wanted, plan_playlist, segment_chunks};
-use crate::playback::playlist::{Request, init_of_name, write_playlist};
+use crate::playback::growing::SETTLED_AFTER;
+use crate::playback::hls::{InitPair, Wanted, plan_playlist, segment_chunks};
+use crate::playback::playlist::{GapDisplay, Request, init_of_name, write_playlist};
 use crate::playback::rebase::Rebaser;
 use crate::range::Range;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
-use std::time::Duration;
 
-/// A range whose end is younger than this may still grow: chunks become durable up to a second after their time.
-const SETTLED_AFTER: Duration = Duration::from_secs(3);
-
-const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
-const MEDIA_TYPE: &str = "video/mp4";
+pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+pub(super) const MEDIA_TYPE: &str = "video/mp4";
 
 /// Init segments are named by their content.
 const FOREVER: &str = "private, max-age=31536000, immutable";
 /// What is played of a range may change while nodes come back with what they recorded.
-const NEVER: &str = "no-store";
+pub(super) const NEVER: &str = "no-store";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +39,11 @@ pub(super) struct PlaylistQuery {
     /// Leaves out what refers to lost frames.
     #[serde(default)]
     strict: bool,
+    #[serde(default)]
+    gaps: GapDisplay,
+    /// What is recorded now, instead of a range.
+    #[serde(default)]
+    live: bool,
     token: Option<String>,
 }
 
@@ -51,13 +54,6 @@ pub(super) struct InitQuery {
     audio: Option<String>,
     #[serde(rename = "stream")]
     _stream: Option<StreamKind>,
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GapQuery {
     #[serde(rename = "token")]
     _token: Option<String>,
 }
@@ -90,25 +86,31 @@ pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<PlaylistQuery>,
-) -> Result<impl IntoResponse> {
-    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), PLAYBACK_RANGE_MAX)?;
-    let growing = range.to.plus(SETTLED_AFTER) > (app.now)();
-    let PlaylistQuery { stream, strict, .. } = query;
-    let request = Request { range, stream, token: query.token.as_deref(), strict, growing };
-    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
-    let gaps = if growing { Vec::new() } else { app.backend.gaps(id, range.from, range.to).await? };
-    let mut items = plan_playlist(&tracks, &gaps, range, strict);
-    if growing {
-        // Only what will not change may be listed: the last segment may not have ended.
-        items.pop_if(|last| matches!(last, Item::Segment(_)));
-        if items.iter().all(|item| matches!(item, Item::Gap(_))) {
-            items.clear();
-        }
+) -> Result<Response> {
+    let PlaylistQuery { from, to, stream, strict, gaps, live, token } = query;
+    if live && (from.is_some() || to.is_some()) {
+        let detail = "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
+        return Err(ApiError::malformed(detail).code("live-range"));
     }
-    if items.is_empty() && !growing {
+    let range = if live { None } else { Some(Range::parse(from.as_deref(), to.as_deref(), PLAYBACK_RANGE_MAX)?) };
+    let now = (app.now)();
+    let ended = range.filter(|range| range.to.plus(SETTLED_AFTER) <= now);
+    let request = |range| Request { range, stream, token: token.as_deref(), strict, gaps };
+    let Some(range) = ended else {
+        let asked = request(range.unwrap_or(Range { from: now, to: now }));
+        return growing::open(&app, id, range, &asked).await;
+    };
+    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
+    let known = match gaps {
+        GapDisplay::Skip => Vec::new(),
+        GapDisplay::Entries => app.backend.gaps(id, range.from, range.to).await?,
+    };
+    let items = plan_playlist(&tracks, &known, range, strict);
+    if items.is_empty() {
         return Err(unplayable(id, range, &tracks));
     }
-    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], write_playlist(&items, &request)))
+    let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
+    Ok((headers, write_playlist(&items, &request(range))).into_response())
 }
 
 pub(super) async fn init<B: Backend>(
@@ -125,32 +127,47 @@ pub(super) async fn segment<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<SegmentQuery>,
-) -> Result<impl IntoResponse> {
+    request: HeaderMap,
+) -> Result<Response> {
     let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
     let SegmentQuery { stream, within_gop, strict, .. } = query;
-    let tracks = if within_gop {
-        // What is chosen within a GOP depends on where it begins.
-        playable_tracks(&app.backend, id, stream, range, strict).await?
-    } else {
-        Tracks::of(app.backend.entries(id, stream, range.from, range.to).await?)
-    };
+    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
     let chunks = segment_chunks(&tracks, &Wanted { range, inits, within_gop, strict });
     if chunks.is_empty() {
         return Err(no_footage(id, range));
     }
+    let base = Timestamp(query.base);
+    let tag = tag_of(&chunks, base, inits);
+    if let Some(answer) = unchanged(&request, &tag) {
+        return Ok(answer);
+    }
     let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await?;
-    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), strict, None);
+    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(base, init), strict, None);
     let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
-    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], stream.into_body(vec![first])))
+    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, A_WHILE), (header::ETAG, &tag)];
+    Ok((headers, stream.into_body(vec![first])).into_response())
 }
 
-/// What `EXT-X-GAP` entries point at: nothing, and players do not ask for it.
-pub(super) async fn gap(Params(GapQuery { .. }): Params<GapQuery>) -> ApiError {
-    ApiError::not_found("nothing was recorded here (EXT-X-GAP); skip this entry").code("gap")
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GapQuery {
+    #[serde(rename = "token")]
+    _token: Option<String>,
 }
 
-fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
+/// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer do not, and go on only
+/// after an answer that is media, if only a segment type box (ISO/IEC 14496-12, 8.16.2).
+pub(super) async fn gap(Params(_): Params<GapQuery>) -> impl IntoResponse {
+    nothing_here()
+}
+
+pub(super) fn nothing_here() -> impl IntoResponse {
+    const SEGMENT_TYPE: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
+    ([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], SEGMENT_TYPE)
+}
+
+pub(super) fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
     Ok(InitPair { video: init_id("video", video)?, audio: audio.map(|audio| init_id("audio", audio)).transpose()? })
 }
 

@@ -1,11 +1,13 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
+mod caching;
 mod cameras;
 mod chunk_stream;
 mod cluster;
 mod drills;
 mod export;
 mod gaps;
+mod growing;
 mod health;
 mod hls;
 mod holds;
@@ -123,6 +125,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/gaps", get(gaps::list::<B>))
         .route("/api/v1/cameras/{id}/timeline", get(timeline::show::<B>))
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
+        .route("/api/v1/cameras/{id}/hls/growing.m3u8", get(growing::playlist::<B>))
+        .route("/api/v1/cameras/{id}/hls/cell.m4s", get(growing::cell::<B>))
         .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))
         .route("/api/v1/cameras/{id}/hls/segment.m4s", get(hls::segment::<B>))
         .route("/api/v1/cameras/{id}/hls/gap.m4s", get(hls::gap))

@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 /// Routes that read a query.
-const READS: [(Method, &str); 9] = [
+const READS: [(Method, &str); 11] = [
     (Method::DELETE, "/api/v1/nodes/{id}"),
     (Method::GET, "/api/v1/drills"),
     (Method::GET, "/api/v1/gaps"),
@@ -20,6 +20,8 @@ const READS: [(Method, &str); 9] = [
     (Method::GET, "/api/v1/cameras/{id}/hls/init.mp4"),
     (Method::GET, "/api/v1/cameras/{id}/hls/segment.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/hls/gap.m4s"),
+    (Method::GET, "/api/v1/cameras/{id}/hls/growing.m3u8"),
+    (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/export.mp4"),
 ];
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 39] = [
+pub(crate) const GUARDED: [(&str, &str); 41] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
@@ -42,6 +42,8 @@ pub(crate) const GUARDED: [(&str, &str); 39] = [
     ("GET", "/api/v1/gaps"),
     ("GET", "/api/v1/cameras/1/timeline"),
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/growing.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/cell.m4s"),
     ("GET", "/api/v1/cameras/1/hls/init.mp4"),
     ("GET", "/api/v1/cameras/1/hls/segment.m4s"),
     ("GET", "/api/v1/cameras/1/hls/gap.m4s"),

@@ -5,15 +5,19 @@ use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
 use holdfast_storage::chunk::{Gap, GapCause};
 use holdfast_storage::ids::{Epoch, NodeId, StreamKind};
-use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
+use m3u8_rs::MediaPlaylist;
 
-async fn playlist_answer(client: &Client, from_ms: i64, to_ms: i64) -> Answer {
+async fn playlist_answer(client: &Client, from_ms: i64, to_ms: i64, more: &str) -> Answer {
     let (from, to) = (T0.plus_micros(from_ms * 1000), T0.plus_micros(to_ms * 1000));
-    client.get(&format!("/api/v1/cameras/{CAMERA}/hls/index.m3u8?from={from}&to={to}")).await
+    client.get(&format!("/api/v1/cameras/{CAMERA}/hls/index.m3u8?from={from}&to={to}{more}")).await
 }
 
 async fn playlist(client: &Client, from_ms: i64, to_ms: i64) -> MediaPlaylist {
-    let answer = playlist_answer(client, from_ms, to_ms).await;
+    playlist_with(client, from_ms, to_ms, "").await
+}
+
+async fn playlist_with(client: &Client, from_ms: i64, to_ms: i64, more: &str) -> MediaPlaylist {
+    let answer = playlist_answer(client, from_ms, to_ms, more).await;
     assert_eq!(
         (answer.status.as_u16(), answer.header("content-type")),
         (200, "application/vnd.apple.mpegurl"),
@@ -52,9 +56,9 @@ async fn every_segment_decodes_with_its_own_init_and_nothing_is_missing() {
     let client = Client::of(&fake);
     let playlist = playlist(&client, 0, 15_000).await;
     assert!(playlist.end_list);
-    let gaps: Vec<_> = playlist.segments.iter().map(is_gap).collect();
-    assert_eq!(gaps, [false, false, false, true, false]);
-    assert!(playlist.segments[4].discontinuity && playlist.segments[4].map.is_some());
+    assert_eq!(playlist.segments.len(), 4);
+    assert!(!playlist.segments.iter().any(|segment| is_gap(segment) || segment.discontinuity));
+    assert!(playlist.segments[3].map.is_some(), "another recorder has other parameters");
     let (mut map, mut frames) = (Vec::new(), 0);
     for segment in playlist.segments.iter().filter(|segment| !is_gap(segment)) {
         if let Some(found) = &segment.map {
@@ -66,27 +70,8 @@ async fn every_segment_decodes_with_its_own_init_and_nothing_is_missing() {
         assert!(ffmpeg::decoded_frames(&file, "a:0") > 10);
     }
     assert_eq!(frames, small.frames.len() + large.frames.len());
-    let date = playlist.segments[4].program_date_time.unwrap().timestamp_micros();
+    let date = playlist.segments[3].program_date_time.unwrap().timestamp_micros();
     assert_eq!(date, T0.plus_micros(12_000_000).micros());
-}
-
-#[tokio::test]
-async fn a_range_that_has_not_ended_grows_and_lists_only_what_is_whole() {
-    if !ffmpeg::is_there() {
-        return;
-    }
-    let fake = Fake::new();
-    fake.record(1, 0, &clip::h264("320x180", 6, 0));
-    let client = Client::of(&fake);
-    let growing = playlist(&client, 0, 3_600_000).await;
-    assert_eq!(
-        (growing.end_list, growing.playlist_type, growing.segments.len()),
-        (false, Some(MediaPlaylistType::Event), 1)
-    );
-    let nothing_yet = playlist(&client, 1_800_000, 3_600_000).await;
-    assert!(nothing_yet.segments.is_empty() && !nothing_yet.end_list);
-    let closed = playlist(&client, 0, 3_000_000).await;
-    assert_eq!((closed.end_list, closed.segments.len()), (true, 2));
 }
 
 #[tokio::test]
@@ -100,7 +85,7 @@ async fn a_gap_at_the_end_is_shown_as_far_as_the_ledger_knows_it() {
     let (stream, cause) = (StreamKind::Main, GapCause::CameraStalled);
     let gap = Gap { camera: CAMERA, stream, node: NodeId(1), epoch: Epoch(1), start, end, cause, frames_missing: None };
     fake.with(|state| state.gaps.push(gap));
-    let playlist = playlist(&Client::of(&fake), 0, 60_000).await;
+    let playlist = playlist_with(&Client::of(&fake), 0, 60_000, "&gaps=entries").await;
     let gap_seconds: f32 =
         playlist.segments.iter().filter(|segment| is_gap(segment)).map(|segment| segment.duration).sum();
     assert_eq!(gap_seconds, 2.0);
@@ -120,22 +105,22 @@ async fn the_uris_of_a_playlist_opened_by_query_carry_the_token_on() {
             axum::http::Request::get(format!("/api/v1/cameras/{CAMERA}/hls/{uri}")).body(axum::body::Body::empty());
         client.send(request.unwrap()).await
     };
-    let answer = bare(format!("index.m3u8?from={T0}&to={}&token={token}", T0.plus_micros(2_000_000))).await;
+    let (from, to) = (T0.plus_micros(-1_000_000), T0.plus_micros(2_000_000));
+    let answer = bare(format!("index.m3u8?from={from}&to={to}&gaps=entries&token={token}")).await;
     let playlist = m3u8_rs::parse_media_playlist_res(&answer.bytes).unwrap();
     let map = playlist.segments[0].map.clone().unwrap().uri;
-    assert_eq!(
-        (bare(map).await.status.as_u16(), bare(playlist.segments[0].uri.clone()).await.status.as_u16()),
-        (200, 200)
-    );
-    let with_header = playlist_answer(&client, 0, 2000).await;
+    let uris = [map, playlist.segments[0].uri.clone(), playlist.segments[1].uri.clone()];
+    let statuses = uris.map(async |uri| bare(uri).await.status.as_u16());
+    assert_eq!(futures::future::join_all(statuses).await, [200, 200, 200]);
+    let with_header = playlist_answer(&client, 0, 2000, "").await;
     assert!(!with_header.text().contains("token"));
 }
 
 #[tokio::test]
 async fn what_is_not_there_or_not_asked_rightly_is_told() {
     let client = Client::of(&Fake::new());
-    assert_eq!(playlist_answer(&client, 0, 1000).await.refusal(), (404, "no-footage".to_owned()));
-    assert_eq!(playlist_answer(&client, 0, 7 * 3_600_000).await.refusal(), (422, "range-too-long".to_owned()));
+    assert_eq!(playlist_answer(&client, 0, 1000, "").await.refusal(), (404, "no-footage".to_owned()));
+    assert_eq!(playlist_answer(&client, 0, 7 * 3_600_000, "").await.refusal(), (422, "range-too-long".to_owned()));
     let base = format!("/api/v1/cameras/{CAMERA}/hls");
     let init = "0".repeat(16);
     let cases = [
@@ -149,7 +134,6 @@ async fn what_is_not_there_or_not_asked_rightly_is_told() {
             422,
             "range-too-long",
         ),
-        ("gap.m4s".to_owned(), 404, "gap"),
     ];
     for (path, status, code) in cases {
         assert_eq!(client.get(&format!("{base}/{path}")).await.refusal(), (status, code.to_owned()), "{path}");

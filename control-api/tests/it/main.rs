@@ -18,9 +18,13 @@ mod fmp4;
 #[cfg(test)]
 mod gaps;
 #[cfg(test)]
+mod growing;
+#[cfg(test)]
 mod hls;
 #[cfg(test)]
 mod holds;
+#[cfg(test)]
+mod joins;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

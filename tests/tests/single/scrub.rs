@@ -5,6 +5,7 @@ use crate::support::rot::turn_a_bit;
 use holdfast_chaos::oracle::{count_all, count_one, expect_whole};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, ffmpeg, prometheus, wait, web};
+use holdfast_control_api::playback::growing::SETTLED_AFTER;
 use holdfast_control_api::wire;
 use holdfast_node::cli::wall_now;
 use holdfast_node::config::ByteSize;
@@ -94,9 +95,11 @@ async fn is_told(site: &Site, rotten: &ChunkEntry) -> Result<()> {
 /// Fetches the whole presentation, and has ffmpeg decode it.
 async fn hls_plays(site: &Site, camera: holdfast_storage::ids::CameraId, from: Timestamp, to: Timestamp) -> Result<()> {
     let folder = format!("{}/api/v1/cameras/{camera}/hls", site.cluster.api_url(0));
+    // Until then it grows.
+    sleep(SETTLED_AFTER).await;
     let token = site.cluster.token().0.clone();
     let get = async |uri: &str| web::send(Method::GET, &format!("{folder}/{uri}"), Some(&token), None::<&()>).await;
-    let playlist = get(&format!("index.m3u8?from={from}&to={to}")).await?.text();
+    let playlist = get(&format!("index.m3u8?from={from}&to={to}&gaps=entries")).await?.text();
     assert!(playlist.contains("#EXT-X-GAP"), "{playlist}");
     let map = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\"")).expect("a map");
     let mut file = get(map.trim_end_matches('"')).await?.body;

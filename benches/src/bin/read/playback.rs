@@ -85,10 +85,12 @@ async fn play(client: Arc<Client>, camera: CameraId, window: Duration) -> Outcom
     let (now, started) = (wall_now(), clock::now());
     let (from, to) = (now.plus_micros(-BEHIND_US), now.plus_micros(AHEAD_US));
     let base = format!("/api/v1/cameras/{camera}/hls");
+    let opened = client.text(&format!("{base}/index.m3u8?from={from}&to={to}")).await?;
+    let growing = uris(&opened).next().ok_or("the playlist that was opened names none that grows")?.to_owned();
     let (mut seen, mut bytes) = (BTreeSet::new(), 0);
     let mut reload_at = Duration::ZERO;
     while started.elapsed() < window {
-        let playlist = client.text(&format!("{base}/index.m3u8?from={from}&to={to}")).await?;
+        let playlist = client.text(&format!("{base}/{growing}")).await?;
         for uri in uris(&playlist) {
             if seen.insert(uri.to_owned()) {
                 bytes += client.fetch(&format!("{base}/{uri}")).await?;

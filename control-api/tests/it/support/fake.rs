@@ -12,6 +12,7 @@ use holdfast_storage::ids::{
 };
 use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
+use holdfast_storage::timeline::merge;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -107,6 +108,11 @@ impl Fake {
     }
 }
 
+/// Of a picture, so that no two are alike.
+fn checksum(data: &[u8]) -> u32 {
+    data.iter().fold(7, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)))
+}
+
 impl State {
     fn store(
         &mut self,
@@ -138,7 +144,7 @@ impl State {
             start,
             duration_us: ticks_micros(ticks) as u32,
             frames: frames.len() as u32,
-            access: frames[0].access.map(|point| Access { point, slices_crc: 1 }),
+            access: frames[0].access.map(|point| Access { point, slices_crc: checksum(&frames[0].data) }),
             since_access_ms: self.since_access_ms(clip.track, session_start, start, &frames[0]),
             after_loss: false,
             damaged: false,
@@ -476,7 +482,7 @@ impl Backend for Fake {
                 && entry.meta.start < to
                 && entry.meta.end() > from
         };
-        Ok(self.with(|state| state.entries.iter().filter(asked).copied().collect()))
+        Ok(merge(self.with(|state| state.entries.iter().filter(asked).copied().collect())))
     }
 
     async fn gaps(&self, _camera: CameraId, from: Timestamp, to: Timestamp) -> Result<Vec<Gap>> {

@@ -1,0 +1,139 @@
+//! `/api/v1/cameras/{id}/hls/growing.m3u8` and `cell.m4s`: a presentation that grows, or shows what is recorded now
+//! ([`crate::playback::growing`]). Stateless, as `hls`.
+
+use super::App;
+use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
+use super::hls::{MEDIA_TYPE, NEVER, PLAYLIST_TYPE, init_pair, main_stream, nothing_here};
+use crate::backend::{Backend, Result};
+use crate::extract::{Params, Segment};
+use crate::limits::PLAYBACK_RANGE_MAX;
+use crate::playback::Tracks;
+use crate::playback::growing::{
+    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, newest_inits, plan_growing, write_growing,
+    write_multivariant,
+};
+use crate::playback::playlist::{GapDisplay, Request, query};
+use crate::playback::rebase::Rebaser;
+use crate::range::{Range, time};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// What a bit rate is estimated from.
+const MEASURED: Duration = Duration::from_secs(30);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    /// What the presentation began with; without `to` it is live.
+    from: Option<String>,
+    to: Option<String>,
+    #[serde(default = "main_stream")]
+    stream: StreamKind,
+    #[serde(default)]
+    strict: bool,
+    /// What decoded the newest footage when the presentation was opened.
+    video: Option<String>,
+    audio: Option<String>,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CellQuery {
+    number: i64,
+    /// In microseconds since the Unix epoch.
+    base: i64,
+    /// None where nothing was known when the cell was listed.
+    video: Option<String>,
+    audio: Option<String>,
+    #[serde(default = "main_stream")]
+    stream: StreamKind,
+    #[serde(default)]
+    live: bool,
+    #[serde(default)]
+    strict: bool,
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+/// What players open: it has them read [`playlist`] from now on, with the beginning in its URI.
+pub(super) async fn open<B: Backend>(
+    app: &App<B>,
+    id: CameraId,
+    range: Option<Range>,
+    of: &Request<'_>,
+) -> Result<Response> {
+    let now = (app.now)();
+    let from = range.map_or(now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)), |range| range.from);
+    let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
+    let bytes: u64 = measured.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum();
+    let to = range.map(|range| format!("&to={}", range.to)).unwrap_or_default();
+    let strict = if of.strict { "&strict=true" } else { "" };
+    let inits = query(newest_inits(&Tracks::of(measured)).as_ref(), of);
+    let inits = if inits.is_empty() { inits } else { format!("&{inits}") };
+    let uri = format!("growing.m3u8?from={from}{to}{strict}{inits}");
+    let text = write_multivariant(bytes * 8 / MEASURED.as_secs(), &uri);
+    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
+}
+
+pub(super) async fn playlist<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(query): Params<Query>,
+) -> Result<impl IntoResponse> {
+    let Query { stream, strict, .. } = query;
+    let opened_with = query.video.as_ref().map(|video| init_pair(video, query.audio.as_deref())).transpose()?;
+    let from = time("from", query.from.as_deref())?;
+    let now = (app.now)();
+    // What is recorded now may be a little ahead of this node's clock.
+    let latest = now.plus(Duration::from_secs(1));
+    let (cells, range) = match &query.to {
+        Some(to) => {
+            let range = Range { from, to: time("to", Some(to))? }.check(PLAYBACK_RANGE_MAX)?;
+            (Cells::new(CellLength::Range), range)
+        }
+        None => {
+            let shown = from.max(now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)));
+            (Cells::new(CellLength::Live), Range { from: shown, to: Timestamp::MAX })
+        }
+    };
+    let last = query.to.is_some().then(|| cells.number_at(range.to.plus_micros(-1)));
+    // A time that has not come has no entries.
+    let asked = Range { from: range.from.min(now), to: latest.min(range.to.plus(SETTLED_AFTER)) };
+    let tracks = playable_tracks(&app.backend, id, stream, asked, strict).await?;
+    let shown = (cells.number_at(from), cells.number_at(range.from), last);
+    let listing = plan_growing(&tracks, cells, shown, now, strict);
+    let request = Request { range: asked, stream, token: query.token.as_deref(), strict, gaps: GapDisplay::Entries };
+    let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
+    Ok((headers, write_growing(&listing, cells, &request, opened_with)))
+}
+
+pub(super) async fn cell<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(query): Params<CellQuery>,
+) -> Result<Response> {
+    let CellQuery { number, stream, strict, .. } = query;
+    let cells = Cells::new(if query.live { CellLength::Live } else { CellLength::Range });
+    let reach = cells.reach(number).check(PLAYBACK_RANGE_MAX)?;
+    let Some(video) = query.video else { return Ok(nothing_here().into_response()) };
+    let inits = init_pair(&video, query.audio.as_deref())?;
+    let tracks = playable_tracks(&app.backend, id, stream, reach, strict).await?;
+    let chunks = cell_chunks(&tracks, cells, number, inits, strict);
+    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await;
+    // What was listed may be on a node that is away now: an entry without media, as at a gap, is what players go on after.
+    let (false, Ok(init)) = (chunks.is_empty(), init) else { return Ok(nothing_here().into_response()) };
+    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), strict, None);
+    match stream.next().await {
+        Some(Ok(first)) => {
+            let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)];
+            Ok((headers, stream.into_body(vec![first])).into_response())
+        }
+        Some(Err(_)) | None => Ok(nothing_here().into_response()),
+    }
+}
