@@ -44,6 +44,8 @@ pub(super) struct Guard {
     first: SegmentId,
     /// What the process before knew; taken once the newest footage is known.
     remembered: Option<Remembered>,
+    /// What was known before this process: the next one has to agree with it, too, where this one never trusts its clock.
+    before: Option<Timestamp>,
     trust: Trust,
     ages: Ages,
     brake: Brake,
@@ -66,6 +68,7 @@ impl Guard {
         Self {
             started: now,
             first: shared.next_segment(),
+            before: None,
             trust: Trust::new(caution, None),
             ages: Ages { trusted: None, marks: remembered.marks.clone() },
             brake: Brake::new(caution.wait, remembered.announced.clone()),
@@ -89,7 +92,8 @@ impl Guard {
         let uptime = now.saturating_duration_since(self.started);
         let reading = Reading { uptime, wall: self.shared.clock.now(), peers: self.shared.retention.peers() };
         if let Some(remembered) = self.remembered.take() {
-            self.trust = Trust::new(self.shared.options.caution, remembered.trusted.or_else(|| self.newest_before()));
+            self.before = remembered.trusted.or_else(|| self.newest_before());
+            self.trust = Trust::new(self.shared.options.caution, self.before);
             if remembered.is_refused {
                 self.trust.refuse();
             }
@@ -252,7 +256,7 @@ impl Guard {
             return;
         }
         let state = Remembered {
-            trusted: self.ages.trusted.or(self.saved.trusted),
+            trusted: self.ages.trusted.or(self.saved.trusted).or(self.before),
             is_refused: self.is_refused,
             marks: self.ages.marks.clone(),
             announced: self.brake.announced().map(|(subject, announced)| (subject.clone(), *announced)).collect(),
