@@ -106,11 +106,8 @@ impl Keeper {
     fn reclaim_beside(&mut self, holds: &Holds) -> usize {
         let free_bytes = self.shared.disk.space(&self.shared.layout.root).map_or(0, |space| space.free_bytes);
         for _ in 0..RECLAIM_PLANS_MAX {
-            let least = FreeSpace {
-                free_bytes: 0,
-                free_bytes_min: crate::writer::ALLOCATE_STEP_BYTES,
-                ..self.room(free_bytes)
-            };
+            let least =
+                FreeSpace { free_bytes: 0, free_bytes_min: self.shared.allocate_step_bytes, ..self.room(free_bytes) };
             let plan = self.plan(&[], least);
             let Outcome { deleted, is_held } = self.delete_planned(&plan, holds);
             if deleted > 0 || !is_held {
