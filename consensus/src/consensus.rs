@@ -10,7 +10,7 @@ pub use write::{WRITE_DEADLINE, WriteError};
 use crate::Boxed;
 use crate::command::{Command, Rejection};
 use crate::identity::introductions::{self, Introducer};
-use crate::identity::ledger::{Keep, Ledger};
+use crate::identity::ledger::{Apart, Keep, Ledger};
 use crate::identity::{Addresses, Identity, Position, Standing};
 use crate::membership;
 use crate::model::{Actor, NodeSpec, Secret};
@@ -182,8 +182,9 @@ impl Consensus {
         #[cfg(test)]
         let fault = log.fault.clone();
         let log = fit(log, &mut machine);
-        let ledger =
-            Ledger::begin(Box::new(log.clone()), kept.as_deref(), began_at, boot).await.map_err(storage_failed)?;
+        let ledger = Ledger::begin(Box::new(Apart::new(log.clone())), kept.as_deref(), began_at, boot)
+            .await
+            .map_err(storage_failed)?;
         let ledger = if pace.checks_directories { ledger } else { ledger.trusting() };
         let identity = Identity::new(node, cluster, peer_addr, ledger, Addresses::new(state.clone()));
         let introducer = Introducer { identity: identity.clone(), client: client.clone(), state: state.clone() };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 /// Other nodes of which something is kept; more than a cluster has members.
@@ -19,6 +20,35 @@ const SEEN_MAX: usize = 256;
 /// Keeps bytes in place of those that it kept before; they are durable when it answers.
 pub(crate) trait Keep: Send + Sync + 'static {
     fn keep(&self, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;
+}
+
+/// Keeps by a task of the runtime on which it is made. That task alone owns the store: to drop one may
+/// take as long as its disk hangs, and no other thread is to wait for that.
+pub(crate) struct Apart(mpsc::Sender<(Vec<u8>, oneshot::Sender<io::Result<()>>)>);
+
+impl Apart {
+    pub(crate) fn new(store: impl Keep) -> Self {
+        // A writer waits until that is durable.
+        let (asks, mut asked) = mpsc::channel::<(Vec<u8>, oneshot::Sender<_>)>(1);
+        tokio::spawn(async move {
+            while let Some((bytes, done)) = asked.recv().await {
+                // One that does not wait any longer has no use for the answer.
+                drop(done.send(store.keep(bytes).await));
+            }
+        });
+        Self(asks)
+    }
+}
+
+impl Keep for Apart {
+    fn keep(&self, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
+        let closed = || io::Error::other("the Raft log is closed");
+        Box::pin(async move {
+            let (done, kept) = oneshot::channel();
+            self.0.send((bytes, done)).await.map_err(|_| closed())?;
+            kept.await.map_err(|_| closed())?
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
