@@ -60,6 +60,7 @@ fn routes(changes: Changes) -> Router {
             post(|| async { problem(409, "The present state does not allow it", "a member already") }),
         )
         .route("/cluster/join", post(|| async { problem(503, "The cluster has no leader", "asked node2") }))
+        .route("/retention", get(|| async { Json(json!([])) }))
         .route("/nodes", get(|| async { Json(json!([node()])) }))
         .route("/nodes/{id}/drain", post(note).delete(note))
         .route("/cameras", get(|| async { Json(json!([camera(), yard()])) }).post(add))
@@ -196,7 +197,7 @@ fn exit_codes_tell_what_happened() {
     let (code, text) = failure(&api.run(&["camera", "show", "nobody"]));
     assert!(code == 3 && text.contains("no camera has the name or number `nobody`"), "{text}");
     let (code, text) = failure(&api.run(&["cluster", "join", "--peer", "node2:8481"]));
-    assert!(code == 4 && text.contains("hint: recording goes on"), "{text}");
+    assert!(code == 4 && text.contains("hint: try again, or ask another node"), "{text}");
     let (code, text) = failure(&holdfast(&["--api", "http://127.0.0.1:1", "nodes", "list"], Some(TOKEN)));
     assert!(code == 4 && text.contains("cannot reach http://127.0.0.1:1/: ") && text.contains("refused"), "{text}");
 }

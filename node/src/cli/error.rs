@@ -57,7 +57,7 @@ impl CliError {
             ),
             (503, "no-leader") => (
                 ExitKind::Unavailable,
-                Some("what is recorded stays so; `holdfast status` shows which nodes are down. Try again"),
+                Some("recordings continue; `holdfast status` shows which nodes are down. Try again"),
             ),
             (503, _) => (ExitKind::Unavailable, Some("try again, or ask another node with --api")),
             (504, _) => (ExitKind::Unavailable, Some("it may or may not have happened: look before you try again")),

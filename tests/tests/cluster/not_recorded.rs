@@ -1,14 +1,15 @@
 //! A camera that is off: the status says so, with its name, and it holds up neither a drain nor a
 //! stop.
 
-use holdfast_chaos::Result;
 use holdfast_chaos::process::{Ended, run};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions, source};
 use holdfast_chaos::wait;
+use holdfast_chaos::{Error, Result};
 use holdfast_node::cli::monotonic_now;
 use holdfast_storage::ids::CameraId;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::sleep;
 
 const COMMAND_MAX: Duration = Duration::from_secs(90);
 
@@ -78,7 +79,14 @@ async fn command(site: &Site, asked: usize, arguments: &[&str]) -> Result<Ended>
 }
 
 async fn owner(site: &mut Site, camera: CameraId) -> Result<usize> {
-    let look = site.look().await?;
-    let found = look.cameras.iter().find(|found| found.id == camera).expect("it was added");
-    site.index_of(&look, found.assignment.owner.expect("it has an owner"))
+    let until = monotonic_now() + COMMAND_MAX;
+    loop {
+        let look = site.look().await?;
+        let found = look.cameras.iter().find(|found| found.id == camera);
+        match found.and_then(|found| found.assignment.owner) {
+            Some(owner) => return site.index_of(&look, owner),
+            None if monotonic_now() >= until => return Err(Error::Wrong(format!("no node owns camera {camera}"))),
+            None => sleep(Duration::from_millis(100)).await,
+        }
+    }
 }
