@@ -93,7 +93,9 @@ impl Guard {
         let reading = Reading { uptime, wall: self.shared.clock.now(), peers: self.shared.retention.peers() };
         if let Some(remembered) = self.remembered.take() {
             self.before = remembered.trusted.or_else(|| self.newest_before());
-            self.trust = Trust::new(self.shared.options.caution, self.before);
+            let trust = Trust::new(self.shared.options.caution, self.before);
+            let is_proven = remembered.trusted.is_some() || self.before.is_none();
+            self.trust = if is_proven { trust } else { trust.unproven() };
             if remembered.is_refused {
                 self.trust.refuse();
             }

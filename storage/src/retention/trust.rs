@@ -160,6 +160,8 @@ pub struct Trust {
     is_refused: bool,
     /// What was trusted was more than this clock alone.
     has_witness: bool,
+    /// False where what was known was never trusted.
+    is_proven: bool,
 }
 
 impl Trust {
@@ -167,7 +169,14 @@ impl Trust {
     #[must_use]
     pub fn new(caution: Caution, known: Option<Timestamp>) -> Self {
         let anchor = known.map(|time| Anchor { time, uptime: Duration::ZERO, is_former: true });
-        Self { caution, anchor, last: None, is_refused: false, has_witness: known.is_some() }
+        Self { caution, anchor, last: None, is_refused: false, has_witness: known.is_some(), is_proven: true }
+    }
+
+    /// What was known is what footage says that a former process stamped, and nothing says whether that one
+    /// trusted its clock: a clock that agrees with it has to stay steady for as long as one that does not.
+    #[must_use]
+    pub fn unproven(self) -> Self {
+        Self { is_proven: false, ..self }
     }
 
     /// The time by which footage may be called old.
@@ -203,7 +212,7 @@ impl Trust {
 
     fn know(&mut self, reading: Reading) {
         self.anchor = Some(Anchor { time: reading.wall, uptime: reading.uptime, is_former: false });
-        self.is_refused = false;
+        (self.is_refused, self.is_proven) = (false, true);
     }
 
     /// Whether it may vouch for others, where it trusts its clock: a volume on which nothing was stored before knows no better
@@ -239,12 +248,12 @@ impl Trust {
         let is_behind = ahead_us < 0 && is_beyond(ahead_us, TOLERANCE);
         let left = self.caution.doubt.saturating_sub(steady);
         let may_count = !(self.is_refused || is_ahead && is_beyond(ahead_us, ABSENCE_MAX));
-        let agrees = !is_ahead && !is_behind;
+        let agrees = self.is_proven && !is_ahead && !is_behind;
         if agrees || (may_count && left.is_zero()) {
             return Ok(());
         }
         let trusted_in_s = may_count.then_some(left.as_secs());
-        Err(if is_ahead { Pause::Ahead { by_s, trusted_in_s } } else { Pause::Behind { by_s, trusted_in_s } })
+        Err(if ahead_us > 0 { Pause::Ahead { by_s, trusted_in_s } } else { Pause::Behind { by_s, trusted_in_s } })
     }
 }
 
