@@ -23,6 +23,9 @@ pub struct Accounts {
 /// What was received so shortly before a process ended was not durable, and its last sign of life is
 /// as old as their interval, at most.
 const UNFLUSHED_US: i64 = 2_000_000;
+/// Where footage was coming until so shortly before, nothing else stopped it: a volume that is slow keeps
+/// more of it in memory. An outage of the camera that had lasted longer is in the ledger.
+const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX;
 
 impl Accounts {
     /// Of the cameras that node `me` still has. Its last process gave its last sign of life at
@@ -37,7 +40,9 @@ impl Accounts {
         let mut accounts = Self::default();
         for (camera, now) in state.assignments.iter() {
             let Some(former) = Former::of(now, me) else { continue };
-            let (until, lost_since) = (until(camera), last_sign.map(|sign| sign.plus_micros(-UNFLUSHED_US)));
+            let until = until(camera);
+            let was_coming = |sign: Timestamp| until.is_some_and(|until| sign.micros_since(until) <= UNWRITTEN_US);
+            let lost_since = last_sign.filter(|sign| !was_coming(*sign)).map(|sign| sign.plus_micros(-UNFLUSHED_US));
             let missing = until.max(lost_since).zip(former.cause());
             accounts.earlier(camera, until, missing);
         }
@@ -102,6 +107,7 @@ mod tests {
             accounts.before(CAMERA, None).missing_since
         };
         assert_eq!(missing(1, Some(100), Some(99)), Some(at(99)), "footage was coming");
+        assert_eq!(missing(1, Some(100), Some(93)), Some(at(93)), "its volume was slow");
         assert_eq!(missing(1, Some(100), Some(10)), Some(at(98)), "the camera was away, as it wrote itself");
         assert_eq!(missing(1, Some(100), None), Some(at(98)), "it never reached the camera");
         assert_eq!(missing(1, None, Some(10)), Some(at(10)), "there is no sign");
