@@ -24,8 +24,9 @@ pub struct Accounts {
 /// as old as their interval, at most.
 const UNFLUSHED_US: i64 = 2_000_000;
 /// Where footage was coming until so shortly before, nothing else stopped it: a volume that is slow keeps
-/// more of it in memory. An outage of the camera that had lasted longer is in the ledger.
-const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX;
+/// more of it in memory. An outage of the camera that had lasted longer is in the ledger: it is noticed
+/// within seconds, and its first piece is written after ten more.
+const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 
 impl Accounts {
     /// Of the cameras that node `me` still has. Its last process gave its last sign of life at
@@ -107,7 +108,7 @@ mod tests {
             accounts.before(CAMERA, None).missing_since
         };
         assert_eq!(missing(1, Some(100), Some(99)), Some(at(99)), "footage was coming");
-        assert_eq!(missing(1, Some(100), Some(93)), Some(at(93)), "its volume was slow");
+        assert_eq!(missing(1, Some(100), Some(86)), Some(at(86)), "its volume was slow");
         assert_eq!(missing(1, Some(100), Some(10)), Some(at(98)), "the camera was away, as it wrote itself");
         assert_eq!(missing(1, Some(100), None), Some(at(98)), "it never reached the camera");
         assert_eq!(missing(1, None, Some(10)), Some(at(10)), "there is no sign");
