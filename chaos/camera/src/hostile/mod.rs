@@ -5,6 +5,7 @@
 
 mod answers;
 mod datagrams;
+mod established;
 mod pipe;
 mod server;
 mod streams;

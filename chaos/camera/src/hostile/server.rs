@@ -4,6 +4,7 @@
 
 use super::Hostile;
 use super::answers;
+use super::established::Namespace;
 use super::pipe::{Meter, Pipe};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// How often the accepting thread looks for connections, and for a stop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// How often the kernel is asked which connections are open.
+/// How often its connections are counted.
 const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 /// Another host than any that a test names, on loopback.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
@@ -110,7 +111,7 @@ impl HostileCamera {
         format!("rtsp://{}/hostile", self.address)
     }
 
-    /// Connections that no client has closed, as the kernel knows them; up to 100 ms old.
+    /// Connections that no client has closed, as the kernel knows them; up to 200 ms old.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.established.load(Ordering::Relaxed)
@@ -157,7 +158,7 @@ fn elsewhere(own: IpAddr) -> io::Result<Option<TcpListener>> {
 
 fn accept(listener: &TcpListener, elsewhere: Option<&TcpListener>, shared: &Arc<Shared>, connections_max: usize) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
-    let mut counted_at = Instant::now();
+    let (namespace, mut counted_at) = (Namespace::of_this_thread(), Instant::now());
     while shared.meter.check().is_ok() {
         if let Some(elsewhere) = elsewhere
             && elsewhere.accept().is_ok()
@@ -172,7 +173,7 @@ fn accept(listener: &TcpListener, elsewhere: Option<&TcpListener>, shared: &Arc<
         threads.retain(|thread| !thread.is_finished());
         if counted_at.elapsed() >= COUNT_INTERVAL {
             counted_at = Instant::now();
-            shared.established.store(established(shared.address.port()), Ordering::Relaxed);
+            shared.established.store(namespace.established(shared.address.port()), Ordering::Relaxed);
         }
     }
     for thread in threads {
@@ -198,16 +199,4 @@ fn admit(stream: TcpStream, shared: &Arc<Shared>, connections_max: usize) -> Opt
         shared.threads.fetch_sub(1, Ordering::Relaxed);
     }
     thread.ok()
-}
-
-/// Connections to this port that are established: neither end has closed them (proc(5), `net/tcp`).
-fn established(port: u16) -> usize {
-    // Of this thread's network namespace.
-    let text = std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
-    let local = format!(":{port:04X}");
-    let is_ours = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        fields.next().is_some_and(|address| address.ends_with(&local)) && fields.nth(1) == Some("01")
-    };
-    text.lines().filter(is_ours).count()
 }
