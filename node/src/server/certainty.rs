@@ -42,7 +42,7 @@ pub(super) async fn keep(
         let (state, seen) = (consensus.state(), sight.borrow().clone());
         volumes.set_peer_clocks(peer_clocks(me, &state, &seen, clock.elapsed()));
         let is_steady = steady.look(clock.elapsed(), clock.now());
-        let is_certain = is_steady && volumes.time().is_trusted;
+        let is_certain = is_steady && volumes.time().is_likely;
         wall.set(is_certain);
         let changes = if is_certain { renewals(me, &state, &supervisor.statuses(), clock.now()) } else { Vec::new() };
         if !changes.is_empty() {

@@ -143,6 +143,7 @@ mod tests {
         };
         let status = RetentionStatus {
             is_time_trusted: false,
+            is_time_likely: true,
             may_vouch: true,
             paused: Some(Pause::Ahead { by_s: 9, trusted_in_s: Some(8) }),
             announced: vec![announced],

@@ -244,6 +244,7 @@ impl Guard {
         });
         self.shared.retention.show(RetentionStatus {
             is_time_trusted: self.ages.trusted.is_some(),
+            is_time_likely: self.ages.trusted.is_some() || matches!(self.pause, Some(Pause::Unproven { .. })),
             may_vouch: self.ages.trusted.is_some() && self.trust.may_vouch(),
             paused: self.pause.filter(|_| self.has_age()),
             announced: announced.collect(),

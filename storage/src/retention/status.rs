@@ -19,6 +19,8 @@ pub struct Announced {
 pub struct RetentionStatus {
     /// Whether the wall clock counts.
     pub is_time_trusted: bool,
+    /// Nothing contradicts the wall clock, though it may have to prove itself still.
+    pub is_time_likely: bool,
     /// And by more than itself: other members may go by it.
     pub may_vouch: bool,
     /// Why nothing is deleted for its age, where a class has a limit of age.

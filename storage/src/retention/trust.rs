@@ -75,11 +75,14 @@ pub enum Pause {
     Ahead { by_s: u64, trusted_in_s: Option<u64> },
     /// It is behind, in the same way.
     Behind { by_s: u64, trusted_in_s: Option<u64> },
+    /// It agrees with the newest footage of the process before, which was never certain of its own clock.
+    Unproven { trusted_in_s: Option<u64> },
 }
 
 impl Pause {
     /// The reasons that metrics distinguish.
-    pub const REASONS: [&'static str; 5] = ["settling", "peers_awaited", "peers_disagree", "ahead", "behind"];
+    pub const REASONS: [&'static str; 6] =
+        ["settling", "peers_awaited", "peers_disagree", "ahead", "behind", "unproven"];
 
     #[must_use]
     pub fn reason(self) -> &'static str {
@@ -89,6 +92,7 @@ impl Pause {
             Self::PeersDisagree { .. } => "peers_disagree",
             Self::Ahead { .. } => "ahead",
             Self::Behind { .. } => "behind",
+            Self::Unproven { .. } => "unproven",
         }
     }
 
@@ -101,14 +105,15 @@ impl Pause {
 
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way_out = |f: &mut fmt::Formatter<'_>, trusted_in_s: Option<u64>| match trusted_in_s {
+            Some(s) => {
+                write!(f, "; it counts in {s} s if it stays as it is, or at once by `holdfast retention release`")
+            }
+            None => write!(f, "; correct it, or let it count by `holdfast retention release`"),
+        };
         let by = |f: &mut fmt::Formatter<'_>, by_s: u64, side: &str, trusted_in_s: Option<u64>| {
             write!(f, "the wall clock is {by_s} s {side} what was known before")?;
-            match trusted_in_s {
-                Some(s) => {
-                    write!(f, "; it counts in {s} s if it stays as it is, or at once by `holdfast retention release`")
-                }
-                None => write!(f, "; correct it, or let it count by `holdfast retention release`"),
-            }
+            way_out(f, trusted_in_s)
         };
         match *self {
             Self::Settling => write!(f, "the wall clock was set a moment ago, or the node has just started"),
@@ -121,6 +126,10 @@ impl fmt::Display for Pause {
             }
             Self::Ahead { by_s, trusted_in_s } => by(f, by_s, "ahead of", trusted_in_s),
             Self::Behind { by_s, trusted_in_s } => by(f, by_s, "behind", trusted_in_s),
+            Self::Unproven { trusted_in_s } => {
+                write!(f, "only footage of a process that was never certain of its clock agrees with the wall clock")?;
+                way_out(f, trusted_in_s)
+            }
         }
     }
 }
@@ -248,11 +257,14 @@ impl Trust {
         let is_behind = ahead_us < 0 && is_beyond(ahead_us, TOLERANCE);
         let left = self.caution.doubt.saturating_sub(steady);
         let may_count = !(self.is_refused || is_ahead && is_beyond(ahead_us, ABSENCE_MAX));
-        let agrees = self.is_proven && !is_ahead && !is_behind;
-        if agrees || (may_count && left.is_zero()) {
+        let agrees = !is_ahead && !is_behind;
+        if (agrees && self.is_proven) || (may_count && left.is_zero()) {
             return Ok(());
         }
         let trusted_in_s = may_count.then_some(left.as_secs());
+        if agrees {
+            return Err(Pause::Unproven { trusted_in_s });
+        }
         Err(if ahead_us > 0 { Pause::Ahead { by_s, trusted_in_s } } else { Pause::Behind { by_s, trusted_in_s } })
     }
 }

@@ -10,14 +10,21 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct NodeTime {
     /// Every volume that is open trusts it.
     pub(crate) is_trusted: bool,
+    /// Nothing contradicts it on any, though it has not proven itself on all of them: enough to record by it, not to delete by it.
+    pub(crate) is_likely: bool,
     /// And one of them by more than the clock itself.
     pub(crate) may_vouch: bool,
 }
 
 impl NodeTime {
     fn of<'a>(volumes: impl Iterator<Item = &'a RetentionStatus> + Clone) -> Self {
-        let is_trusted = volumes.clone().next().is_some() && volumes.clone().all(|volume| volume.is_time_trusted);
-        Self { is_trusted, may_vouch: is_trusted && volumes.clone().any(|volume| volume.may_vouch) }
+        let every = |says: fn(&RetentionStatus) -> bool| volumes.clone().next().is_some() && volumes.clone().all(says);
+        let is_trusted = every(|volume| volume.is_time_trusted);
+        Self {
+            is_trusted,
+            is_likely: every(|volume| volume.is_time_likely),
+            may_vouch: is_trusted && volumes.clone().any(|volume| volume.may_vouch),
+        }
     }
 }
 
@@ -94,7 +101,7 @@ mod tests {
     use holdfast_storage::retention::{Announced, Pause, State};
 
     fn status(is_time_trusted: bool, may_vouch: bool) -> RetentionStatus {
-        RetentionStatus { is_time_trusted, may_vouch, ..RetentionStatus::default() }
+        RetentionStatus { is_time_trusted, is_time_likely: is_time_trusted, may_vouch, ..RetentionStatus::default() }
     }
 
     #[test]
@@ -102,8 +109,12 @@ mod tests {
         let of = |volumes: &[RetentionStatus]| NodeTime::of(volumes.iter());
         assert_eq!(of(&[]), NodeTime::default(), "without a volume nothing is known");
         assert_eq!(of(&[status(true, true), status(false, false)]), NodeTime::default());
-        assert_eq!(of(&[status(true, true), status(true, false)]), NodeTime { is_trusted: true, may_vouch: true });
-        assert_eq!(of(&[status(true, false)]), NodeTime { is_trusted: true, may_vouch: false });
+        let trusted = NodeTime { is_trusted: true, is_likely: true, may_vouch: true };
+        assert_eq!(of(&[status(true, true), status(true, false)]), trusted);
+        assert_eq!(of(&[status(true, false)]), NodeTime { may_vouch: false, ..trusted });
+        let unproven = RetentionStatus { is_time_likely: true, ..status(false, false) };
+        let likely = NodeTime { is_likely: true, ..NodeTime::default() };
+        assert_eq!(of(&[status(true, true), unproven]), likely, "one may record by it, and not delete");
     }
 
     #[test]

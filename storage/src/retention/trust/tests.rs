@@ -96,6 +96,16 @@ fn a_night_off_is_no_reason_for_doubt_and_a_week_off_takes_a_day() {
 }
 
 #[test]
+fn a_clock_that_only_unproven_footage_backs_takes_a_day_and_is_said_to_be_that() {
+    let mut node = Node::off_for(1);
+    node.trust = node.trust.unproven();
+    assert_eq!(node.lasts(5, 0), "unproven");
+    assert_eq!(node.lasts(5, 2 * YEAR), "ahead", "what contradicts it is another matter");
+    assert_eq!(node.lasts(DAY - 1, 0), "unproven");
+    assert_eq!(node.lasts(2, 0), "trusted");
+}
+
+#[test]
 fn a_peer_that_knows_the_time_ends_the_doubt_of_one_that_was_off_for_a_week() {
     let mut node = Node::off_for(7 * DAY);
     node.peers = heard(1, 0, false);
