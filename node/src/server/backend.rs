@@ -373,6 +373,9 @@ impl Backend for NodeBackend {
             Some(node) => vec![named_node(&state, node)?],
             None => state.nodes.keys().collect(),
         };
+        if action == RetentionAction::RemoveFuture {
+            super::retention::check_times(&member.view.retention().await, &nodes, target.volume)?;
+        }
         let order = RetentionOrder { action, subject: target.class.map(Subject::Class) };
         let request = OrderRequest { volume: target.volume, order };
         // A node that is away has to be asked again: the others have heard by then.

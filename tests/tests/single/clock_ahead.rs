@@ -4,7 +4,7 @@
 use crate::support::export_plays;
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
-use holdfast_control_api::wire::FutureFootage;
+use holdfast_control_api::wire::{FutureFootage, VolumeRetention};
 use holdfast_node::cli::wall_now;
 use holdfast_node::config::{Config, DEFAULT_RETENTION_CLASS, RetentionClass};
 use reqwest::Method;
@@ -98,6 +98,17 @@ async fn remove_what_was_ahead(site: &mut Site) -> Result<()> {
     };
     assert!(recorded_us(&listed) > 8_000_000, "{listed:?}");
     let body = serde_json::json!({});
+    // The first process was too short to be certain of its clock: an operator vouches for this one.
+    let refused = site.api()?.call(Method::POST, &["retention", "remove-future"], Some(&body)).await;
+    let refusal = refused.map(drop).map_err(|error| error.to_string());
+    assert!(refusal.as_ref().is_err_and(|error| error.contains("not certain of the time")), "{refusal:?}");
+    site.api()?.call(Method::POST, &["retention", "release"], Some(&body)).await?;
+    wait::until("the time is certain", BACK_WITHIN, async || {
+        let api = site.cluster.api(0).map_err(|error| error.to_string())?;
+        let volumes: Vec<VolumeRetention> = api.get(&["retention"], &[]).await.map_err(|error| error.to_string())?;
+        if volumes.iter().all(|volume| volume.time_is_certain) { Ok(()) } else { Err(format!("{volumes:?}")) }
+    })
+    .await?;
     site.api()?.call(Method::POST, &["retention", "remove-future"], Some(&body)).await?;
     wait::until("what was ahead is gone", BACK_WITHIN, async || {
         let api = site.cluster.api(0).map_err(|error| error.to_string())?;

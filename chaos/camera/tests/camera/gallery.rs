@@ -1,5 +1,7 @@
 //! Hostile cameras are played by a client that knows no better: each sends what it says, within its rate, and ends when it should.
 
+#![allow(clippy::disallowed_methods, reason = "a rate is measured by the real clock")]
+
 use crate::client::{PATIENCE, until};
 use holdfast_camera::Hostile;
 use holdfast_camera::hostile::{HostileCamera, HostileOptions};
