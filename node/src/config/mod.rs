@@ -363,7 +363,7 @@ impl Default for Storage {
 
 impl Default for Ingest {
     fn default() -> Self {
-        Self { tick_ms: 50, stall_after_ms: 3000, chunk_ms: 400, connect_timeout_ms: 5000 }
+        Self { tick_ms: 100, stall_after_ms: 3000, chunk_ms: 360, connect_timeout_ms: 5000 }
     }
 }
 

@@ -18,8 +18,9 @@ use tokio::task::JoinHandle;
 
 /// Sessions that one lane accepts.
 pub const SESSIONS_PER_LANE_MAX: usize = 2048;
-/// How many times a tick turns the reactor: once to learn what arrived, once to handle it, and twice for what that wakes.
-const TURNS_PER_TICK: usize = 4;
+/// How many times a tick turns the reactor: once to learn what arrived, once to handle it. What that wakes has to wait for the next tick:
+/// a sender that holds back the rest of a frame until its beginning is acknowledged (RFC 896) would cost a second read a tick otherwise.
+const TURNS_PER_TICK: usize = 2;
 /// Tasks that one turn may run before it looks at the reactor again: more than a lane can hold, so that one turn runs all.
 const TASKS_PER_TURN: u32 = 4 * SESSIONS_PER_LANE_MAX as u32;
 /// How long a ticked lane that wakes at once does so before it looks whether it still should.
@@ -39,7 +40,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(50), tcp_lanes: 1 }
+        Self { tick: Duration::from_millis(100), tcp_lanes: 1 }
     }
 }
 
