@@ -44,6 +44,10 @@ pub struct Cluster {
     /// Why this node can make no changes now: what `readyz` says; `None` where it can.
     #[serde(default)]
     pub no_part: Option<String>,
+    /// From 1; one more with each recovery from the loss of a majority. 0 while this node belongs to
+    /// no cluster.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// Whether every camera would still be recorded if a node died now.

@@ -125,6 +125,32 @@ pub(super) enum ClusterCommand {
         /// Name or number
         node: String,
     },
+    /// Where the majority of the voters is lost for good: make this node, which must not run, the only voter of a new generation of the cluster
+    #[command(after_help = RECOVER_HELP)]
+    Recover(RecoverArgs),
+}
+
+const RECOVER_HELP: &str = "\
+It keeps all cameras, holds and settings that this node knows, and all of its footage. Every other
+member is dropped: it is refused from then on, and can join again with its footage. What the lost
+members acknowledged without this node is gone. docs/disaster.md has the whole way.
+
+Exit codes:
+  0  recovered; start the node
+  1  refused, not confirmed, or failed: nothing was changed
+  2  wrong usage";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RecoverArgs {
+    /// The node's configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Do not ask for the node's name before
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Also where a majority seems to live, or this data_dir is older than what its node has confirmed
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 const DRAIN_EXIT_CODES: &str = "\

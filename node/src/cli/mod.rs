@@ -19,6 +19,7 @@ mod output;
 mod output_file;
 mod prepare;
 mod progress;
+mod recover;
 mod resolve;
 mod retention;
 mod segment;

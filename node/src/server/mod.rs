@@ -21,6 +21,7 @@ pub mod pilot;
 pub mod preflight;
 pub mod probes;
 mod reads;
+pub(crate) mod recovery;
 mod retention;
 mod scrub;
 mod sink;

@@ -233,6 +233,7 @@ impl State {
             rebalancing: self.rebalancing,
             version: 1,
             no_part: None,
+            generation: 1,
         }
     }
 
