@@ -1,10 +1,12 @@
 //! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords go in and never come out.
 
+mod backup;
 mod camera;
 mod drills;
 mod retention;
 mod status;
 
+pub use backup::{NewBackup, NewRestore, RestoreOutcome, Restored, RestoredItem, RestoredKind};
 pub use camera::{
     Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
 };

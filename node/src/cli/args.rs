@@ -1,8 +1,10 @@
 //! What may be typed: commands, arguments and their help.
 
+mod backup;
 mod camera;
 mod retention;
 
+pub(super) use backup::{BackupArgs, PassphraseArgs, RestoreArgs};
 pub(super) use camera::{
     AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg,
 };
@@ -80,6 +82,12 @@ pub(super) enum Command {
     Gaps(GapsArgs),
     /// Write footage of a camera to one MP4 file
     Export(ExportArgs),
+    /// Write the cluster's configuration, cameras' passwords included, to a file sealed with a passphrase
+    #[command(after_help = backup::BACKUP_HELP)]
+    Backup(BackupArgs),
+    /// Put a configuration back that `backup` wrote
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore(RestoreArgs),
     /// Look into a segment file, without a running node
     #[command(subcommand)]
     Segment(SegmentCommand),

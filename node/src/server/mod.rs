@@ -2,6 +2,7 @@
 
 mod alive;
 mod backend;
+mod backup;
 mod certainty;
 mod chronicle;
 mod clock;
