@@ -109,7 +109,7 @@ fn describe(restored: &Restored) -> String {
         (RestoreOutcome::Added, "added"),
         (RestoreOutcome::Changed, "changed"),
         (RestoreOutcome::Same, "as in the backup already"),
-        (RestoreOutcome::Differs, "differ and stay (--overwrite changes them)"),
+        (RestoreOutcome::Differs, "differ and stay (--overwrite changes what no node's own file sets)"),
         (RestoreOutcome::Refused, "refused"),
     ];
     let counts = counts.map(|(outcome, what)| (count(restored, outcome), what));
