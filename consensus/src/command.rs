@@ -56,7 +56,8 @@ impl Command {
             | Self::StepDrills { .. }
             | Self::NoteEnd(_)
             | Self::ClearCameras { .. }
-            | Self::ReserveCameras { .. } => 1,
+            | Self::ReserveCameras { .. }
+            | Self::ReinstateCamera { .. } => 1,
         }
     }
 
@@ -159,6 +160,12 @@ pub enum Command {
     /// Numbers of cameras up to this one are taken: somewhere is footage of them.
     ReserveCameras {
         upto: CameraId,
+    },
+    /// A camera as a backup has it, whatever room there is: it was taken once. Under its number, or
+    /// (`None`) under a new one.
+    ReinstateCamera {
+        camera: Option<CameraId>,
+        spec: CameraSpec,
     },
 }
 
@@ -366,6 +373,10 @@ impl fmt::Display for Command {
                 }
             }
             Self::ReserveCameras { upto } => write!(f, "reserve the cameras' numbers up to {upto}"),
+            Self::ReinstateCamera { camera: Some(camera), spec } => {
+                write!(f, "reinstate camera \"{}\" as {camera}", spec.name)
+            }
+            Self::ReinstateCamera { camera: None, spec } => write!(f, "reinstate camera \"{}\"", spec.name),
         }
     }
 }

@@ -9,6 +9,7 @@ pub use write::{WRITE_DEADLINE, WriteError};
 
 use crate::Boxed;
 use crate::command::{Command, Rejection};
+use crate::generation::ClusterGeneration;
 use crate::identity::introductions::{self, Introducer};
 use crate::identity::ledger::{Apart, Keep, Ledger};
 use crate::identity::{Addresses, Identity, Position, Standing};
@@ -72,6 +73,8 @@ impl Default for Timing {
 pub struct Options {
     pub node: NodeId,
     pub cluster: Uuid,
+    /// In which this node became a member.
+    pub generation: ClusterGeneration,
     /// Holds `log/` and the snapshot; belongs to this node alone.
     pub dir: PathBuf,
     pub timing: Timing,
@@ -97,6 +100,8 @@ pub enum OpenError {
     Timing(String),
     #[error("Raft did not start: {0}")]
     Raft(String),
+    #[error("Raft folder {} is of {found}, and identity.json says {expected}; put both back as they were", dir.display())]
+    WrongGeneration { dir: PathBuf, found: ClusterGeneration, expected: ClusterGeneration },
     #[error("Raft folder {} belongs to cluster {found}, not {expected}; give this node a folder of its own", dir.display())]
     WrongCluster { dir: PathBuf, found: Uuid, expected: Uuid },
 }
@@ -167,7 +172,7 @@ impl Consensus {
         pace: Pace,
         fit: impl FnOnce(LogStore, &mut StateMachine) -> L,
     ) -> Result<Self, OpenError> {
-        let Options { node, cluster, dir, timing, secret, peer_addr, peers, boot } = options;
+        let Options { node, cluster, generation, dir, timing, secret, peer_addr, peers, boot } = options;
         if secret.0.is_empty() {
             return Err(OpenError::NoSecret);
         }
@@ -186,7 +191,7 @@ impl Consensus {
             .await
             .map_err(storage_failed)?;
         let ledger = if pace.checks_directories { ledger } else { ledger.trusting() };
-        let identity = Identity::new(node, cluster, peer_addr, ledger, Addresses::new(state.clone()));
+        let identity = Identity::new((node, cluster, generation), peer_addr, ledger, Addresses::new(state.clone()));
         let introducer = Introducer { identity: identity.clone(), client: client.clone(), state: state.clone() };
         let config = config(cluster, timing, pace)?;
         let network = Network { identity: identity.clone(), client: client.clone() };
@@ -195,6 +200,9 @@ impl Consensus {
             .map_err(|error| OpenError::Raft(error.to_string()))?;
         if let Some(found) = state.borrow().cluster.filter(|found| *found != cluster) {
             return Err(OpenError::WrongCluster { dir, found, expected: cluster });
+        }
+        if let Some(found) = state.borrow().generation().filter(|found| !found.is(&generation)) {
+            return Err(OpenError::WrongGeneration { dir, found, expected: generation });
         }
         identity.follow_log(&raft);
         let (leading, leadership) = watch::channel(Leadership::default());

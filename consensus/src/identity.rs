@@ -36,6 +36,7 @@ pub use standing::Standing;
 
 use crate::codec::{self, CodecError};
 use crate::first_version;
+use crate::generation::ClusterGeneration;
 use crate::heartbeat::Heartbeat;
 use crate::raft::{LogId, Raft, Vote};
 use crate::routes::Envelope;
@@ -60,7 +61,7 @@ use uuid::Uuid;
 pub(crate) const BOOTS_MAX: usize = 32;
 
 /// One process of a node. The later start of one data directory has the higher generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Incarnation {
     pub generation: u64,
     pub boot: Uuid,
@@ -123,6 +124,9 @@ first_version!(
 /// How long a refused process counts as there: it asks again every few seconds.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
+/// Processes of other generations that are spoken of in that time.
+const BYGONE_MAX: usize = 256;
+
 /// Longest address that is taken from another node.
 const ADDR_BYTES_MAX: usize = 255;
 
@@ -131,8 +135,8 @@ const ADDR_BYTES_MAX: usize = 255;
 pub enum Unheard {
     #[error("the message cannot be read: {0}")]
     Unreadable(#[from] CodecError),
-    #[error("this is node {me} of cluster {cluster}; the message is for another")]
-    Misdirected { me: NodeId, cluster: Uuid },
+    #[error("this is node {me} of cluster {cluster}, {generation}; the message is for another")]
+    Misdirected { me: NodeId, cluster: Uuid, generation: ClusterGeneration },
     #[error("this process of node {0} has not introduced itself here yet")]
     Unintroduced(NodeId),
 }
@@ -146,6 +150,7 @@ type Progress = Box<dyn Fn() -> Position + Send + Sync>;
 struct Inner {
     me: NodeId,
     cluster: Uuid,
+    generation: ClusterGeneration,
     /// As the configuration says.
     peer_addr: String,
     ledger: Ledger,
@@ -170,10 +175,17 @@ struct Others {
     refused: BTreeMap<NodeId, (Incarnation, Fence, Instant)>,
     /// Members that have another cluster secret than this node.
     strange: BTreeSet<NodeId>,
+    /// Processes of other generations, and when that was last said of each.
+    bygone: BTreeMap<Incarnation, Instant>,
 }
 
 impl Identity {
-    pub(crate) fn new(me: NodeId, cluster: Uuid, peer_addr: String, ledger: Ledger, addresses: Addresses) -> Self {
+    pub(crate) fn new(
+        (me, cluster, generation): (NodeId, Uuid, ClusterGeneration),
+        peer_addr: String,
+        ledger: Ledger,
+        addresses: Addresses,
+    ) -> Self {
         let standing = match ledger.fence() {
             Some(fence) => Standing::Fenced(fence),
             None => Standing::Asking,
@@ -181,6 +193,7 @@ impl Identity {
         Self(Arc::new(Inner {
             me,
             cluster,
+            generation,
             peer_addr,
             ledger,
             standing: watch::Sender::new(standing),
@@ -215,6 +228,21 @@ impl Identity {
 
     pub(crate) fn cluster(&self) -> Uuid {
         self.0.cluster
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> ClusterGeneration {
+        self.0.generation
+    }
+
+    /// Goes before a message to another member.
+    pub(crate) fn envelope(&self, to: NodeId) -> Envelope {
+        Envelope { cluster: self.0.cluster, to, generation: self.0.generation.id }
+    }
+
+    /// Whether this node is meant.
+    pub(crate) fn is_addressed(&self, envelope: &Envelope) -> bool {
+        *envelope == self.envelope(self.0.me)
     }
 
     /// Whether this node takes part, and if not, why.
@@ -318,8 +346,7 @@ impl Identity {
     /// # Errors
     /// See [`codec::encode`].
     pub fn seal(&self, to: NodeId, heartbeat: &Heartbeat) -> Result<Vec<u8>, CodecError> {
-        let envelope = Envelope { cluster: self.0.cluster, to };
-        Ok([codec::encode(&envelope)?, codec::encode(&self.sender())?, codec::encode(heartbeat)?].concat())
+        Ok([codec::encode(&self.envelope(to))?, codec::encode(&self.sender())?, codec::encode(heartbeat)?].concat())
     }
 
     /// A heartbeat as it came in, of a process that counts.
@@ -328,8 +355,9 @@ impl Identity {
     /// See [`Unheard`].
     pub fn hear(&self, body: &[u8]) -> Result<Heartbeat, Unheard> {
         let (envelope, rest) = codec::decode_first::<Envelope>(body)?;
-        if (envelope.cluster, envelope.to) != (self.0.cluster, self.0.me) {
-            return Err(Unheard::Misdirected { me: self.0.me, cluster: self.0.cluster });
+        if !self.is_addressed(&envelope) {
+            let Inner { me, cluster, generation, .. } = *self.0;
+            return Err(Unheard::Misdirected { me, cluster, generation });
         }
         let (sender, rest) = codec::decode_first::<Sender>(rest)?;
         let heartbeat: Heartbeat = codec::decode(rest)?;
@@ -404,6 +432,19 @@ impl Identity {
     pub(crate) fn refuse(&self, node: NodeId, incarnation: Incarnation, fence: Fence) -> bool {
         let before = self.others().refused.insert(node, (incarnation, fence, Instant::now()));
         before.is_none_or(|(process, why, at)| (process, why) != (incarnation, fence) || at.elapsed() >= REFUSED_FOR)
+    }
+
+    /// Whether a process of another generation has not been spoken of lately.
+    #[expect(clippy::disallowed_methods, reason = "an edge: when it asked")]
+    pub(crate) fn is_bygone_news(&self, process: Incarnation) -> bool {
+        let mut others = self.others();
+        others.bygone.retain(|_, at| at.elapsed() < REFUSED_FOR);
+        let has_room = others.bygone.len() < BYGONE_MAX;
+        if others.bygone.contains_key(&process) || !has_room {
+            return false;
+        }
+        others.bygone.insert(process, Instant::now());
+        true
     }
 
     fn is_refused_alone(&self, node: NodeId, incarnation: Incarnation) -> bool {

@@ -4,6 +4,7 @@
 
 use crate::codec::Format;
 use crate::command::Rejection;
+use crate::generation::ClusterGeneration;
 use crate::model::{NodeSpec, Secret};
 use crate::peer::{PeerClient, PeerError};
 use crate::routes::{CLUSTER, ClusterAnswer, ClusterRequest, JOIN, JoinAnswer, JoinRequest};
@@ -23,6 +24,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub struct Joined {
     pub node: NodeId,
     pub cluster: Uuid,
+    pub generation: ClusterGeneration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ pub(crate) async fn join_through(
 ) -> Result<Joined, JoinError> {
     let request = JoinRequest { spec, attempt, at };
     ask(client, peer, JOIN, &request, |answer| match answer {
-        JoinAnswer::Joined { node, cluster } => Ok(Joined { node, cluster }),
+        JoinAnswer::Joined { node, cluster, generation } => Ok(Joined { node, cluster, generation }),
         JoinAnswer::Rejected(rejection) => Err(Refusal::Final(rejection)),
         JoinAnswer::Unavailable(why) => Err(Refusal::Passing(why)),
     })

@@ -12,6 +12,7 @@ pub mod command;
 mod consensus;
 pub mod desired;
 pub mod drill;
+pub mod generation;
 pub mod headroom;
 pub mod heartbeat;
 pub mod identity;
@@ -23,6 +24,7 @@ pub mod peer;
 pub mod placement;
 mod quorum;
 mod raft;
+pub mod recovery;
 pub mod reports;
 mod routes;
 #[cfg(feature = "simulation")]

@@ -8,6 +8,7 @@ use crate::codec::{self, CodecError, Format};
 use crate::command::{Command, LogEntry, Rejection};
 use crate::consensus::{Consensus, Proposal, WriteError};
 use crate::first_version;
+use crate::generation::ClusterGeneration;
 use crate::identity::Stamp;
 use crate::identity::introductions::{Hello, WhoAnswer, WhoRequest};
 use crate::model::{Actor, NodeSpec, Secret};
@@ -56,6 +57,8 @@ const JOIN_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Envelope {
     pub(crate) cluster: Uuid,
     pub(crate) to: NodeId,
+    /// The id of the sender's [`crate::generation::ClusterGeneration`].
+    pub(crate) generation: Uuid,
 }
 
 impl Envelope {
@@ -106,6 +109,7 @@ pub(crate) enum JoinAnswer {
     Joined {
         node: NodeId,
         cluster: Uuid,
+        generation: ClusterGeneration,
     },
     Rejected(Rejection),
     /// Ask again.
@@ -177,12 +181,14 @@ fn decode<T: Format>(body: &[u8]) -> Result<T, Refusal> {
 /// What follows the envelope of a message for this node.
 fn addressed<'a>(consensus: &Consensus, body: &'a [u8]) -> Result<&'a [u8], Refusal> {
     let (envelope, body) = codec::decode_first::<Envelope>(body).map_err(unreadable)?;
-    if (envelope.cluster, envelope.to) != (consensus.cluster(), consensus.node()) {
+    if !consensus.identity().is_addressed(&envelope) {
         let (me, meant) = (consensus.node(), envelope.to);
         let message = format!(
-            "this is node {me} of cluster {}; the message is for node {meant} of {}",
+            "this is node {me} of cluster {}, {}; the message is for node {meant} of cluster {}, generation id {}",
             consensus.cluster(),
-            envelope.cluster
+            consensus.identity().generation(),
+            envelope.cluster,
+            envelope.generation
         );
         return Err(Refusal(StatusCode::MISDIRECTED_REQUEST, message));
     }
@@ -278,7 +284,10 @@ async fn write(State(consensus): State<Consensus>, body: Bytes) -> Answer {
 async fn join(State(consensus): State<Consensus>, body: Bytes) -> Answer {
     let JoinRequest { spec, attempt, at } = decode(&body)?;
     answer(&match consensus.write(Command::JoinNode { spec, attempt }.by(Actor::System, at)).await {
-        Ok(crate::command::Response::Node(node)) => JoinAnswer::Joined { node, cluster: consensus.cluster() },
+        Ok(crate::command::Response::Node(node)) => {
+            let (cluster, generation) = (consensus.cluster(), consensus.identity().generation());
+            JoinAnswer::Joined { node, cluster, generation }
+        }
         Ok(other) => JoinAnswer::Unavailable(format!("the cluster answered {other:?}")),
         Err(WriteError::Rejected(rejection)) => JoinAnswer::Rejected(rejection),
         Err(error) => JoinAnswer::Unavailable(error.to_string()),

@@ -5,12 +5,15 @@ mod assign;
 mod cameras;
 mod drills;
 mod nodes;
+mod recover;
 mod suspects;
 
 pub(crate) use cameras::CAMERA_NUMBER_MAX;
+pub use recover::{EPOCHS_LEAP, NODES_LEAP, NUMBERS_LEAP};
 
 use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
+use crate::generation::ClusterGeneration;
 use crate::model::{
     Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange,
     Suspicion, Tenure,
@@ -52,6 +55,8 @@ pub struct ClusterState {
     pub suspicions: Table<CameraId, Suspicion>,
     /// The newest process of each node whose end was noted, by when it had started.
     noted_ends: Table<NodeId, u64>,
+    /// The generation that a recovery began; `None`: the cluster's first.
+    recovery: Option<ClusterGeneration>,
 }
 
 impl Format for ClusterState {
@@ -127,6 +132,7 @@ impl ClusterState {
             Command::NoteEnd(end) => self.note_end(at, end),
             Command::ClearCameras { cameras } => self.clear(&cameras),
             Command::ReserveCameras { upto } => self.reserve_cameras(upto),
+            Command::ReinstateCamera { camera, spec } => self.reinstate_camera(camera, spec),
         }
     }
 

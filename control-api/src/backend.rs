@@ -4,6 +4,7 @@
 use crate::error::ApiError;
 use crate::wire;
 use bytes::Bytes;
+use holdfast_consensus::model::Secret;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
 use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
 use holdfast_storage::retention::RetentionAction;
@@ -41,6 +42,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn finalize(&self) -> impl Future<Output = Result<wire::Cluster>> + Send;
     fn settings(&self) -> impl Future<Output = Result<wire::Settings>> + Send;
     fn patch_settings(&self, patch: wire::SettingsPatch) -> impl Future<Output = Result<wire::Settings>> + Send;
+
+    /// The configuration of the cluster, sealed with the passphrase.
+    fn backup(&self, passphrase: Secret) -> impl Future<Output = Result<Bytes>> + Send;
+    /// Opens a backup and puts it back, or says what that would do. Idempotent; a part may be left
+    /// for another time.
+    fn restore(&self, restore: wire::NewRestore) -> impl Future<Output = Result<wire::Restored>> + Send;
 
     fn nodes(&self) -> impl Future<Output = Result<Vec<wire::Node>>> + Send;
     /// Takes a member out of the cluster for good; a conflict where it owns cameras, unless `force`.

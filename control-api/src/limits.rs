@@ -53,6 +53,13 @@ pub const EXPORTS_MAX: usize = 4;
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a backup of the configuration: 10,000 cameras with names and URLs of usual length are
+/// about 7 MiB.
+pub const BACKUP_BYTES_MAX: usize = 24 << 20;
+
+/// Bytes of a request to restore one: in base64, and the rest of the body.
+pub const RESTORE_BODY_BYTES_MAX: usize = BACKUP_BYTES_MAX / 3 * 4 + (64 << 10);
+
 /// Payload of the chunks that are fetched together; one that is longer is fetched alone.
 pub const RUN_BYTES_MAX: u64 = 512 << 10;
 

@@ -1,10 +1,12 @@
 //! The JSON of `/api/v1`. Times are RFC 3339 UTC; passwords go in and never come out.
 
+mod backup;
 mod camera;
 mod drills;
 mod retention;
 mod status;
 
+pub use backup::{NewBackup, NewRestore, RestoreOutcome, Restored, RestoredItem, RestoredKind};
 pub use camera::{
     Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
 };
@@ -44,6 +46,10 @@ pub struct Cluster {
     /// Why this node can make no changes now: what `readyz` says; `None` where it can.
     #[serde(default)]
     pub no_part: Option<String>,
+    /// From 1; one more with each recovery from the loss of a majority. 0 while this node belongs to
+    /// no cluster.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// Whether every camera would still be recorded if a node died now.

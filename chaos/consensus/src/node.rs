@@ -7,6 +7,7 @@ use super::invariants::Seen;
 use super::old_directories::COPIES_FROM;
 use super::wires::{Wire, Wires, addr_of};
 use holdfast_consensus::command::Command;
+use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::identity::Standing;
 use holdfast_consensus::model::{Actor, NodeSpec, Secret};
 use holdfast_consensus::simulation::{self, Disk, Twist};
@@ -94,7 +95,8 @@ pub(super) struct Node {
 impl Node {
     pub(super) async fn run(mut self) {
         let attempt = Uuid::from_u128(u128::from(self.number));
-        let first = Joined { node: NodeId(1), cluster: self.site.cluster };
+        let cluster = self.site.cluster;
+        let first = Joined { node: NodeId(1), cluster, generation: ClusterGeneration::first(cluster) };
         let mut identity = (self.number == 1).then_some(first).or(self.copy_of);
         while self.power.wait_for(|is_on| *is_on).await.is_ok() {
             let mut power = self.power.clone();
@@ -137,9 +139,9 @@ impl Node {
         let disk = Disk::new(&dir, self.site.flush_max, self.random.fork(), self.site.twist, witness);
         let wire = Arc::new(Wire { node, is_alive: is_alive.clone(), wires: self.site.wires.clone() });
         let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
-        let Joined { node: id, cluster } = identity;
+        let Joined { node: id, cluster, generation } = identity;
         let (peer_addr, peers, boot) = (addr_of(node), Vec::new(), Uuid::from_u128(u128::from(self.random.next())));
-        let options = Options { node: id, cluster, dir, timing, secret: secret(), peer_addr, peers, boot };
+        let options = Options { node: id, cluster, generation, dir, timing, secret: secret(), peer_addr, peers, boot };
         let consensus = match simulation::open(options, wire, disk.clone(), self.site.snapshot_after).await {
             Ok(consensus) => consensus,
             Err(error) => return history.fail("nodes start", &format!("node {node}: {error}")),

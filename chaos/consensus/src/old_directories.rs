@@ -114,7 +114,8 @@ impl World {
         }
         self.site.history.see(&Seen::PutBack { node: number });
         let (power, has_power) = watch::channel(true);
-        let copy_of = Some(Joined { node: original.node(), cluster: original.cluster() });
+        let generation = original.identity().generation();
+        let copy_of = Some(Joined { node: original.node(), cluster: original.cluster(), generation });
         let copy = Node { number, site: self.site.clone(), random: self.random.fork(), power: has_power, copy_of };
         self.tasks.spawn(copy.run());
         sleep(ASKED_WITHIN).await;

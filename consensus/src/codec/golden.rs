@@ -7,10 +7,11 @@
 use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::clocks::Heard;
 use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
+use crate::generation::{ClusterGeneration, Recovered};
 use crate::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
 use crate::identity::introductions::{Hello, HelloAnswer, Verdict, WhoAnswer, WhoRequest};
 use crate::identity::ledger::Kept;
-use crate::identity::standing::{Fence, Why};
+use crate::identity::standing::{Fence, Replaced, Why};
 use crate::identity::{Boot, Incarnation, Position, Record, Sender, Stamp};
 use crate::model::{
     Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, Failback, FailureDomain, HeadroomRule,
@@ -147,6 +148,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("note-end", Command::NoteEnd(ended())),
         ("clear-cameras", Command::ClearCameras { cameras: vec![CameraId(1)] }),
         ("reserve-cameras", Command::ReserveCameras { upto: CameraId(41) }),
+        ("reinstate-camera", Command::ReinstateCamera { camera: Some(CameraId(41)), spec: camera() }),
     ]
 }
 
@@ -204,6 +206,11 @@ fn states_and_snapshots() {
                 state
             }),
             ("full", state()),
+            ("recovered", {
+                let mut state = state();
+                state.recover(NodeId(1), generation(), AT).unwrap();
+                state
+            }),
         ],
     );
     golden("snapshot", &[("full", image())]);
@@ -239,7 +246,7 @@ fn heartbeats() {
 
 #[test]
 fn messages_of_members() {
-    golden("envelope", &[("full", Envelope { cluster: CLUSTER, to: NodeId(2) })]);
+    golden("envelope", &[("full", Envelope { cluster: CLUSTER, to: NodeId(2), generation: CLUSTER })]);
     golden("write-request", &[("full", WriteRequest { entry: entry(commands().remove(1).1), deadline_ms: 1_900 })]);
     let skipped = Skipped { camera: CameraId(1), why: Rejection::UnknownCamera(CameraId(1)) };
     let applied = |outcome| WriteAnswer::Applied { outcome: raft::Outcome(outcome), index: 12 };
@@ -257,13 +264,17 @@ fn messages_of_members() {
     golden(
         "join-answer",
         &[
-            ("joined", JoinAnswer::Joined { node: NodeId(2), cluster: CLUSTER }),
+            ("joined", JoinAnswer::Joined { node: NodeId(2), cluster: CLUSTER, generation: generation() }),
             ("rejected", JoinAnswer::Rejected(Rejection::TooOld { speaks: 1, finalized: 2 })),
             ("unavailable", JoinAnswer::Unavailable("no leader".to_owned())),
         ],
     );
     golden("cluster-request", &[("full", ClusterRequest)]);
     golden("cluster-answer", &[("full", ClusterAnswer(CLUSTER))]);
+}
+
+fn generation() -> ClusterGeneration {
+    ClusterGeneration::first(CLUSTER).next(CLUSTER, Recovered { by: NodeId(2), at: AT })
 }
 
 fn boot(generation: u64) -> Boot {
@@ -279,9 +290,15 @@ fn identities() {
     let sender = || Sender { stamp, peer_addr: "10.0.0.2:8481".to_owned(), camera_highest: CameraId(41) };
     golden("sender", &[("full", sender())]);
     let (history, moved) = (vec![boot(6), boot(7)], vec![(NodeId(3), "10.9.0.3:8481".to_owned())]);
-    let hello = Hello { cluster: CLUSTER, sender: sender(), history: history.clone(), moved: moved.clone() };
+    let (generation, replaced) = (generation(), Replaced { cluster: CLUSTER, was: 1, now: generation() });
+    let hello =
+        Hello { cluster: CLUSTER, sender: sender(), history: history.clone(), moved: moved.clone(), generation };
     golden("hello", &[("full", hello)]);
-    let answer = |verdict| HelloAnswer { sender: sender(), history: history.clone(), moved: moved.clone(), verdict };
+    let (known, moves) = (history.clone(), moved.clone());
+    let answer = |verdict| {
+        let (history, moved) = (known.clone(), moves.clone());
+        HelloAnswer { sender: sender(), history, moved, verdict, generation }
+    };
     golden(
         "hello-answer",
         &[
@@ -290,13 +307,17 @@ fn identities() {
             ("older", answer(Verdict::No(Why::Older))),
             ("twin", answer(Verdict::No(Why::Twin))),
             ("removed", answer(Verdict::Removed)),
+            ("replaced", answer(Verdict::No(Why::Replaced(replaced)))),
+            ("other-generation", answer(Verdict::OtherGeneration)),
         ],
     );
     golden("who", &[("full", WhoRequest)]);
     golden("who-answer", &[("full", WhoAnswer(incarnation))]);
     let fence = Some(Fence { by: NodeId(3), why: Why::Older });
     let seen = [(NodeId(2), Record { incarnation, position })].into();
-    golden("ledger", &[("full", Kept { boots: history.clone(), fence, seen })]);
+    let full = Kept { boots: history.clone(), fence, seen };
+    let fence = Some(Fence { by: NodeId(3), why: Why::Replaced(replaced) });
+    golden("ledger", &[("full", full.clone()), ("replaced", Kept { fence, ..full })]);
 }
 
 #[test]

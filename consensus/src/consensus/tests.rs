@@ -11,9 +11,11 @@ fn change() -> LogEntry {
 
 async fn open(dir: &tempfile::TempDir) -> Consensus {
     let secret = Secret("only for tests".into());
+    let cluster = Uuid::new_v4();
     let options = Options {
         node: NodeId(1),
-        cluster: Uuid::new_v4(),
+        cluster,
+        generation: ClusterGeneration::first(cluster),
         dir: dir.path().into(),
         timing: Timing::default(),
         secret,

@@ -8,7 +8,7 @@ use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::Actor;
 use crate::peer::PeerError;
 use crate::raft::Outcome;
-use crate::routes::{Envelope, WRITE, WriteAnswer, WriteRequest};
+use crate::routes::{WRITE, WriteAnswer, WriteRequest};
 use holdfast_storage::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
@@ -174,7 +174,9 @@ impl Consensus {
     /// that fails, adding the camera fails as well.
     async fn reserve_numbers(&self, entry: &LogEntry, deadline: Instant) {
         let upto = self.identity().camera_highest();
-        if matches!(entry.command, Command::CreateCamera { .. }) && upto > self.state().camera_last() {
+        let is_new =
+            |command| matches!(command, &Command::CreateCamera { .. } | &Command::ReinstateCamera { camera: None, .. });
+        if is_new(&entry.command) && upto > self.state().camera_last() {
             tracing::warn!(%upto, "there is footage of cameras that the cluster does not know; their numbers are not given out");
             let reserve = Command::ReserveCameras { upto }.by(Actor::System, entry.at);
             drop(timeout_at(deadline, self.raft().client_write(reserve)).await);
@@ -185,7 +187,7 @@ impl Consensus {
         let Some(addr) = self.addr_of(leader) else { return Ok(Proposal::NotTaken { leader: None }) };
         let left = deadline.saturating_duration_since(Instant::now());
         let deadline_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let envelope = Envelope { cluster: self.cluster(), to: leader };
+        let envelope = self.identity().envelope(leader);
         // A bug, and nothing was sent.
         let Ok(request) = envelope.seal(&WriteRequest { entry, deadline_ms }) else { return Err(WriteError::Unknown) };
         match self.0.client.call_encoded(&addr, WRITE, request, left).await {

@@ -7,12 +7,13 @@
 
 use super::gate::{self, Asked};
 use super::judge::Judgement;
-use super::standing::{Fence, Standing, Why};
-use super::{ADDR_BYTES_MAX, BOOTS_MAX, Boot, Identity, Incarnation, Sender};
+use super::standing::{Fence, Replaced, Standing, Why};
+use super::{ADDR_BYTES_MAX, BOOTS_MAX, Boot, Identity, Incarnation, Sender, Stamp};
 use crate::first_version;
+use crate::generation::ClusterGeneration;
 use crate::peer::{PeerClient, PeerError};
 use crate::raft::Raft;
-use crate::routes::{Envelope, HELLO, WHO};
+use crate::routes::{HELLO, WHO};
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -45,6 +46,7 @@ pub(crate) struct Hello {
     pub(crate) history: Vec<Boot>,
     /// Where other nodes have said that they are, and the replicated state does not say it yet.
     pub(crate) moved: Vec<(NodeId, String)>,
+    pub(crate) generation: ClusterGeneration,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +55,7 @@ pub(crate) struct HelloAnswer {
     pub(crate) history: Vec<Boot>,
     pub(crate) moved: Vec<(NodeId, String)>,
     pub(crate) verdict: Verdict,
+    pub(crate) generation: ClusterGeneration,
 }
 
 /// What one node says to a process of another.
@@ -64,6 +67,8 @@ pub(crate) enum Verdict {
     No(Why),
     /// As admitted, and it was removed from the cluster.
     Removed,
+    /// The two are of different generations of the cluster: neither is anything to the other.
+    OtherGeneration,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,7 +138,8 @@ impl Introducer {
     pub(crate) fn hello(&self) -> Hello {
         let Identity(inner) = &self.identity;
         let moved = inner.addresses.moved();
-        Hello { cluster: inner.cluster, sender: self.identity.sender(), history: inner.ledger.history(), moved }
+        let (sender, history) = (self.identity.sender(), inner.ledger.history());
+        Hello { cluster: inner.cluster, sender, history, moved, generation: inner.generation }
     }
 
     /// Answers an introduction.
@@ -141,10 +147,33 @@ impl Introducer {
     /// # Errors
     /// What must be durable first could not be made so.
     pub(crate) async fn receive(&self, hello: &Hello) -> io::Result<HelloAnswer> {
-        let verdict = self.consider(&hello.sender, &hello.history).await?;
-        self.identity.wanted().hear_of(&hello.moved);
-        let Hello { sender, history, moved, .. } = self.hello();
-        Ok(HelloAnswer { sender, history, moved, verdict })
+        let verdict = if self.meet(&hello.sender, hello.generation).await {
+            self.identity.wanted().hear_of(&hello.moved);
+            self.consider(&hello.sender, &hello.history).await?
+        } else {
+            Verdict::OtherGeneration
+        };
+        let Hello { sender, history, moved, generation, .. } = self.hello();
+        Ok(HelloAnswer { sender, history, moved, verdict, generation })
+    }
+
+    /// Whether the sender is of this node's generation. Is it of a later one, then this node's is
+    /// no more.
+    async fn meet(&self, sender: &Sender, theirs: ClusterGeneration) -> bool {
+        let (identity, mine) = (&self.identity, self.identity.generation());
+        if theirs.is(&mine) {
+            return true;
+        }
+        let replaced = |was: &ClusterGeneration, now| Replaced { cluster: identity.cluster(), was: was.number, now };
+        let Stamp { node, incarnation, .. } = sender.stamp;
+        if theirs.number > mine.number {
+            identity.fence(Fence { by: node, why: Why::Replaced(replaced(&mine, theirs)) }).await;
+        } else if identity.is_bygone_news(incarnation) {
+            let fence = Fence { by: identity.node(), why: Why::Replaced(replaced(&theirs, mine)) };
+            let addr = &sender.peer_addr;
+            tracing::error!(%node, addr, "a node of another generation counts for nothing: {}", fence.of_another());
+        }
+        false
     }
 
     /// Whether the process that introduces itself is the one of its node that counts.
@@ -195,8 +224,7 @@ impl Introducer {
     /// Whether `process` of `node` still runs, as it says itself; of a node that was never heard, any but the newcomer.
     async fn runs(&self, node: NodeId, process: Option<Incarnation>, newcomer: Incarnation) -> Runs {
         let Some(addr) = self.identity.addresses().of(node) else { return Runs::No };
-        let envelope = Envelope { cluster: self.identity.cluster(), to: node };
-        let Ok(question) = envelope.seal(&WhoRequest) else { return Runs::No };
+        let Ok(question) = self.identity.envelope(node).seal(&WhoRequest) else { return Runs::No };
         match self.client.call_encoded(&addr, WHO, question, WHO_DEADLINE).await {
             Ok(WhoAnswer(there)) if there != newcomer && process.is_none_or(|process| process == there) => Runs::Yes,
             // Silence is no proof: its way here may be cut in one direction.
@@ -217,7 +245,10 @@ impl Introducer {
     /// Introduces this process at `addr`, and takes in who is there.
     async fn ask(&self, addr: &str) -> Result<(NodeId, Verdict), PeerError> {
         let answer: HelloAnswer = self.client.call(addr, HELLO, &self.hello(), HELLO_DEADLINE).await?;
-        let HelloAnswer { sender, history, moved, verdict } = answer;
+        let HelloAnswer { sender, history, moved, verdict, generation } = answer;
+        if !self.meet(&sender, generation).await {
+            return Ok((sender.stamp.node, Verdict::OtherGeneration));
+        }
         self.identity.wanted().hear_of(&moved);
         if let Err(error) = self.consider(&sender, &history).await {
             tracing::warn!(node = %sender.stamp.node, addr, %error, "a node's introduction is not taken");
@@ -378,7 +409,11 @@ impl Round {
 
     fn open(&self) {
         let identity = &self.introducer.identity;
-        if identity.is_open() || matches!(*identity.standing().borrow(), Standing::Fenced(_)) {
+        let is_fenced = matches!(*identity.standing().borrow(), Standing::Fenced(_));
+        if is_fenced {
+            self.raft.runtime_config().elect(false);
+        }
+        if identity.is_open() || is_fenced {
             return;
         }
         let members = self.targets.iter().filter(|(key, _)| matches!(key, Key::Node(_)));
@@ -409,9 +444,15 @@ impl Round {
         let again = match verdict {
             Verdict::Admitted | Verdict::Removed => None,
             Verdict::Wait => Some(now + AGAIN_AFTER),
-            Verdict::No(_) => Some(now + REFUSED_AGAIN_AFTER),
+            Verdict::No(_) | Verdict::OtherGeneration => Some(now + REFUSED_AGAIN_AFTER),
         };
         target.due = again;
+        if verdict == Verdict::OtherGeneration {
+            target.asked.failed = true;
+            target.asked.failed_after_first |= first_admitted.is_some_and(|first| begun >= first);
+            // Its numbers of nodes mean nothing here.
+            return;
+        }
         // A hint found a member: that one has been asked with it.
         if let Some(target) = self.targets.get_mut(&Key::Node(node)) {
             target.due = again;
@@ -427,7 +468,7 @@ impl Round {
                 // What failed before this says nothing.
                 self.targets.values_mut().for_each(|target| target.due = target.due.map(|_| now));
             }
-            Verdict::Admitted | Verdict::Removed | Verdict::Wait => {}
+            Verdict::Admitted | Verdict::Removed | Verdict::Wait | Verdict::OtherGeneration => {}
             Verdict::No(why) => {
                 self.raft.runtime_config().elect(false);
                 identity.fence(Fence { by: node, why }).await;

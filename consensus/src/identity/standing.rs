@@ -1,8 +1,10 @@
 //! Whether this node takes part in what the cluster decides, and if not, why; in words for its operator.
 
+use crate::generation::{ClusterGeneration, Recovered};
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use uuid::Uuid;
 
 /// Why a node takes no part any more: kept in its data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,35 @@ pub enum Why {
     Older,
     /// Another process with this node's identity runs.
     Twin,
+    /// Its cluster goes on without it, in a later generation.
+    Replaced(Replaced),
+}
+
+/// A generation that is no more, and the one that took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    pub cluster: Uuid,
+    /// The number of the one that is no more.
+    pub was: u64,
+    pub now: ClusterGeneration,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, was, now } = self;
+        write!(f, "this node belongs to generation {was} of cluster {cluster}, which ")?;
+        match now.recovered {
+            Some(Recovered { by, at }) => write!(f, "node {by} replaced by recovery at {at}")?,
+            None => write!(f, "was replaced")?,
+        }
+        write!(
+            f,
+            ": the cluster is in generation {} now, and this node takes no part in it. To use it again, stop it, remove \
+             identity.json, raft* and join-attempt from its data_dir, start it, and have it join; its volumes can stay where \
+             they are: their footage is kept",
+            now.number
+        )
+    }
 }
 
 impl Fence {
@@ -33,6 +64,10 @@ impl Fence {
                            empty data_dir"
                 .to_owned(),
             Why::Twin => "a copy of its data_dir runs too; the copy neither votes nor records: stop it".to_owned(),
+            Why::Replaced(Replaced { was, now, .. }) => format!(
+                "it belongs to generation {was} of this cluster, and the cluster is in {now}. Stop it, remove identity.json, \
+                 raft* and join-attempt from its data_dir, and have it join; its volumes can stay where they are"
+            ),
         }
     }
 }
@@ -80,6 +115,7 @@ impl fmt::Display for Standing {
                 "another process with this node's identity runs, as node {by} has seen: this data_dir is a copy. This \
                  process neither votes nor records: stop it, and give it an empty data_dir to join as a node of its own"
             ),
+            Self::Fenced(Fence { why: Why::Replaced(replaced), .. }) => write!(f, "{replaced}"),
             Self::Removed { by } => write!(
                 f,
                 "this node was removed from the cluster, as node {by} says; it records only what no other node records. \

@@ -6,7 +6,7 @@ use super::{TypeConfig, Vote};
 use crate::codec::{self, CodecError, Format};
 use crate::identity::{Identity, Position, Stamp};
 use crate::peer::{PeerClient, PeerError};
-use crate::routes::{APPEND, Envelope, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
+use crate::routes::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
 use holdfast_storage::ids::NodeId;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
@@ -62,7 +62,7 @@ impl Link {
             return Err(PeerError::Unreachable { addr, why });
         }
         let garbled = |error: CodecError| PeerError::Garbled { addr: addr.clone(), why: error.to_string() };
-        let envelope = codec::encode(&Envelope { cluster: identity.cluster(), to: self.target }).map_err(garbled)?;
+        let envelope = codec::encode(&identity.envelope(self.target)).map_err(garbled)?;
         let stamp = codec::encode(&identity.stamp()).map_err(garbled)?;
         let message = [envelope, stamp, codec::encode(&request).map_err(garbled)?].concat();
         let answer = self.network.client.fetch_encoded(&addr, path, message, deadline).await.inspect_err(|error| {

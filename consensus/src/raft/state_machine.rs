@@ -57,6 +57,14 @@ impl StateMachine {
         self.applied
     }
 
+    pub(crate) fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    pub(crate) fn membership(&self) -> &StoredMembership {
+        &self.membership
+    }
+
     fn take(&mut self, meta: &SnapshotMeta, state: &[u8]) -> io::Result<()> {
         let unreadable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("a snapshot: {error}"));
         self.state = codec::decode(state).map_err(unreadable)?;
@@ -79,7 +87,7 @@ impl StateMachine {
         self.published.send_replace(Arc::new(self.state.clone()));
     }
 
-    fn apply_entry(&mut self, entry: Entry) -> Outcome {
+    pub(crate) fn apply_entry(&mut self, entry: Entry) -> Outcome {
         self.applied = Some(entry.log_id);
         #[cfg(feature = "simulation")]
         let told = entry.clone();

@@ -103,6 +103,16 @@ impl ClusterState {
         self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark: None })
     }
 
+    /// Every camera that is owned gets a new epoch, with the owner that it has.
+    pub(super) fn renew_all(&mut self, at: Timestamp) {
+        let owned: Vec<(CameraId, Assignment)> =
+            self.assignments.iter().map(|(camera, assignment)| (camera, assignment.clone())).collect();
+        for (camera, assignment) in owned {
+            // Of those that nobody owns there is nothing to renew.
+            drop(self.renew(camera, at, &assignment));
+        }
+    }
+
     fn set_mirror(&mut self, camera: CameraId, now: &Assignment, mirror: Option<NodeId>) -> Result<(), Rejection> {
         self.check_beside(camera, now, mirror)?;
         self.change(camera, |assignment| {

@@ -1,9 +1,10 @@
 //! Cameras: added, changed, deleted.
 
+use super::recover::EPOCHS_LEAP;
 use super::{ClusterState, History};
 use crate::command::{Rejection, Response};
 use crate::model::{Assignment, CAMERAS_MAX, Camera, CameraSpec, HeadroomRule, Invalid};
-use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 
 /// Higher numbers are taken for damage: no site has had so many cameras.
 pub(crate) const CAMERA_NUMBER_MAX: CameraId = CameraId(u32::MAX / 2);
@@ -49,6 +50,32 @@ impl ClusterState {
         self.cameras.insert(id, Camera { id, spec, revision: 1 });
         self.assignments.insert(id, Assignment::default());
         self.histories.insert(id, History::default());
+        Ok(Response::Camera { camera: id, revision: 1 })
+    }
+
+    /// Where its number was in use before, so were its epochs: there may be footage of them.
+    pub(super) fn reinstate_camera(
+        &mut self,
+        camera: Option<CameraId>,
+        spec: CameraSpec,
+    ) -> Result<Response, Rejection> {
+        self.check_camera(&spec, None)?;
+        if self.cameras.len() >= CAMERAS_MAX {
+            return Err(Rejection::too_many("cameras", CAMERAS_MAX));
+        }
+        let id = camera.unwrap_or(CameraId(self.camera_last.0 + 1));
+        if id == CameraId(0) || id > CAMERA_NUMBER_MAX {
+            let why = format!("is {id}; numbers begin at 1 and end at {CAMERA_NUMBER_MAX}");
+            return Err(Invalid::new("camera", why).into());
+        }
+        if let Some(other) = self.cameras.get(id) {
+            return Err(Invalid::new("camera", format!("is {id}, which is \"{}\" now", other.spec.name)).into());
+        }
+        self.camera_last = self.camera_last.max(id);
+        self.cameras.insert(id, Camera { id, spec, revision: 1 });
+        self.assignments.insert(id, Assignment::default());
+        let epoch_last = if camera.is_some() { Epoch(EPOCHS_LEAP) } else { Epoch::default() };
+        self.histories.insert(id, History { epoch_last, ..History::default() });
         Ok(Response::Camera { camera: id, revision: 1 })
     }
 

@@ -5,6 +5,7 @@
 
 use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
 use holdfast_consensus::first_version;
+use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret, SettingsChange};
 use holdfast_consensus::peer::{PeerClient, PeerError};
 use holdfast_consensus::{
@@ -23,6 +24,7 @@ use uuid::Uuid;
 mod addresses;
 mod data_directories;
 mod leader;
+mod recovery;
 
 /// Far beyond what any step takes: a failing test ends, a slow machine does not fail it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,7 +54,8 @@ fn camera(name: &str) -> LogEntry {
 fn options(dir: &Path, node: NodeId, cluster: Uuid, peer_addr: &str) -> Options {
     let timing = Timing { voter_absent_max_ms: 4_000, ..Timing::default() };
     let (dir, peer_addr, peers, boot) = (dir.to_owned(), peer_addr.to_owned(), Vec::new(), Uuid::new_v4());
-    Options { node, cluster, dir, timing, secret: secret(), peer_addr, peers, boot }
+    let generation = ClusterGeneration::first(cluster);
+    Options { node, cluster, generation, dir, timing, secret: secret(), peer_addr, peers, boot }
 }
 
 async fn open(options: Options) -> Consensus {
@@ -87,7 +90,8 @@ impl TestNode {
         let spec = node_spec(name, &listener.local_addr().unwrap().to_string());
         let joined = join(through.spec.peer_addr.as_str(), spec.clone(), secret(), (Uuid::new_v4(), AT)).await.unwrap();
         assert_eq!(joined.cluster, through.consensus.cluster());
-        let consensus = open(options(dir.path(), joined.node, joined.cluster, spec.peer_addr.as_str())).await;
+        let options = options(dir.path(), joined.node, joined.cluster, spec.peer_addr.as_str());
+        let consensus = open(Options { generation: joined.generation, ..options }).await;
         let server = serve(&consensus, listener);
         Self { consensus, dir, spec, server }
     }
@@ -356,7 +360,7 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
     let deadline = Duration::from_secs(5);
     let write = |cluster, to| {
         let entry = Command::ChangeSettings(SettingsChange::default()).by(Actor::System, AT);
-        Forged { cluster, to, version: 1, entry, deadline_ms: 1_000 }
+        Forged { cluster, to, generation: first.consensus.cluster(), version: 1, entry, deadline_ms: 1_000 }
     };
     let (addr, cluster) = (first.spec.peer_addr.as_str(), first.consensus.cluster());
     for (cluster, node) in [(Uuid::new_v4(), NodeId(1)), (cluster, NodeId(2))] {
@@ -381,6 +385,7 @@ async fn messages_for_another_node_or_cluster_and_oversized_ones_are_refused() {
 struct Forged {
     cluster: Uuid,
     to: NodeId,
+    generation: Uuid,
     version: u8,
     entry: LogEntry,
     deadline_ms: u64,

@@ -1,5 +1,6 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
+mod backup;
 mod caching;
 mod cameras;
 mod chunk_stream;
@@ -22,7 +23,9 @@ mod timeline;
 use crate::auth;
 use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, EXPORTS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX, RESTORE_BODY_BYTES_MAX,
+};
 use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -103,6 +106,8 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cluster/join", post(cluster::join::<B>))
         .route("/api/v1/cluster/rebalance", post(cluster::rebalance::<B>))
         .route("/api/v1/cluster/finalize", post(cluster::finalize::<B>))
+        .route("/api/v1/backup", post(backup::make::<B>))
+        .route("/api/v1/restore", post(backup::restore::<B>).layer(DefaultBodyLimit::max(RESTORE_BODY_BYTES_MAX)))
         .route("/api/v1/settings", get(settings::show::<B>).patch(settings::change::<B>))
         .route("/api/v1/nodes", get(nodes::list::<B>))
         .route("/api/v1/nodes/{id}", delete(nodes::remove::<B>))

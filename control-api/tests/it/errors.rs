@@ -6,13 +6,15 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 42] = [
+pub(crate) const GUARDED: [(&str, &str); 44] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
     ("POST", "/api/v1/cluster/join"),
     ("POST", "/api/v1/cluster/rebalance"),
     ("POST", "/api/v1/cluster/finalize"),
+    ("POST", "/api/v1/backup"),
+    ("POST", "/api/v1/restore"),
     ("GET", "/api/v1/settings"),
     ("PATCH", "/api/v1/settings"),
     ("GET", "/api/v1/nodes"),

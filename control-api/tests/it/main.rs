@@ -3,6 +3,8 @@
 //! The modules are marked as tests for clippy, which allows `unwrap` there only.
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod cameras;
 #[cfg(test)]
 mod cluster;

@@ -1,8 +1,10 @@
 //! What may be typed: commands, arguments and their help.
 
+mod backup;
 mod camera;
 mod retention;
 
+pub(super) use backup::{BackupArgs, PassphraseArgs, RestoreArgs};
 pub(super) use camera::{
     AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg,
 };
@@ -80,6 +82,12 @@ pub(super) enum Command {
     Gaps(GapsArgs),
     /// Write footage of a camera to one MP4 file
     Export(ExportArgs),
+    /// Write the cluster's configuration, cameras' passwords included, to a file sealed with a passphrase
+    #[command(after_help = backup::BACKUP_HELP)]
+    Backup(BackupArgs),
+    /// Put a configuration back that `backup` wrote
+    #[command(after_help = backup::RESTORE_HELP)]
+    Restore(RestoreArgs),
     /// Look into a segment file, without a running node
     #[command(subcommand)]
     Segment(SegmentCommand),
@@ -125,6 +133,32 @@ pub(super) enum ClusterCommand {
         /// Name or number
         node: String,
     },
+    /// Where the majority of the voters is lost for good: make this node, which must not run, the only voter of a new generation of the cluster
+    #[command(after_help = RECOVER_HELP)]
+    Recover(RecoverArgs),
+}
+
+const RECOVER_HELP: &str = "\
+It keeps all cameras, holds and settings that this node knows, and all of its footage. Every other
+member is dropped: it is refused from then on, and can join again with its footage. What the lost
+members acknowledged without this node is gone. docs/disaster.md has the whole way.
+
+Exit codes:
+  0  recovered; start the node
+  1  refused, not confirmed, or failed: nothing was changed
+  2  wrong usage";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RecoverArgs {
+    /// The node's configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Do not ask for the node's name before
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Also where a majority seems to live, or this data_dir is older than what its node has confirmed
+    #[arg(long)]
+    pub(super) force: bool,
 }
 
 const DRAIN_EXIT_CODES: &str = "\

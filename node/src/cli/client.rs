@@ -93,6 +93,22 @@ impl Api {
         serde_json::from_slice(&bytes).map_err(|error| self.unreadable(&error))
     }
 
+    /// Sends `body` and takes the answer's bytes as they are, at most `bytes_max`.
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub async fn fetch(&self, path: &[&str], body: &impl Serialize, bytes_max: usize) -> Result<Vec<u8>, CliError> {
+        let mut response = self.send(Method::POST, path, &[], Some(body), Some(REQUEST_TIMEOUT)).await?;
+        let mut bytes = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
+            if bytes.len() + part.len() > bytes_max {
+                return Err(CliError::failed(format!("{} answered more than {bytes_max} bytes", self.base)));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes)
+    }
+
     /// Deletes what is at `path`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::client::{Api, ApiOptions};
 use super::drain;
 use super::error::{CliError, ExitKind};
 use super::output::Output;
+use super::recover;
 use super::retention;
 use super::table::{or_dash, printable};
 use holdfast_control_api::wire::{Cluster, FailoverHeadroom, InitCluster, JoinCluster, VolumeRetention};
@@ -39,6 +40,8 @@ pub(super) async fn run(command: ClusterCommand, options: ApiOptions, out: Outpu
         }
         ClusterCommand::Drain(args) => return drain::drain(&api, &args, out).await,
         ClusterCommand::Undrain { node } => return drain::undrain(&api, &node, out).await,
+        // It asks no node.
+        ClusterCommand::Recover(args) => return recover::run(&args, out).await,
     };
     let retention: Vec<VolumeRetention> =
         if cluster.id.is_some() { api.get(&["retention"], &[]).await? } else { Vec::new() };
@@ -79,7 +82,8 @@ fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
     let leader = cluster.leader.and_then(name);
     let alive = cluster.nodes.iter().filter(|node| node.alive).count();
     let head = format!(
-        "cluster   {id}\nversion   {}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
+        "cluster   {id}{}\nversion   {}\nthis node {}\nleader    {}\nterm      {}\nnodes     {alive} of {} alive, {} voters\ncameras   {} of {} recording{}\nheadroom  {}\n",
+        if cluster.generation > 1 { format!(", generation {}", cluster.generation) } else { String::new() },
         version(cluster),
         or_dash(cluster.this_node.and_then(name)),
         leader.as_deref().unwrap_or("none: changes fail, recording goes on"),

@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out. Every command that prints data also prints it as JSON.
 
 mod args;
+mod backup;
 mod camera;
 mod check;
 mod check_data;
@@ -17,8 +18,10 @@ mod logging;
 mod nodes;
 mod output;
 mod output_file;
+mod passphrase;
 mod prepare;
 mod progress;
+mod recover;
 mod resolve;
 mod retention;
 mod segment;
@@ -75,6 +78,8 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Retention(command) => with_runtime(retention::run(command, api, out)),
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
+        Command::Backup(args) => with_runtime(backup::make(args, api, out)),
+        Command::Restore(args) => with_runtime(backup::restore(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
     };
     done.map(|()| ExitCode::SUCCESS)

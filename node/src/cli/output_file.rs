@@ -9,6 +9,8 @@ use tempfile::NamedTempFile;
 
 /// Before the process' umask takes from it.
 const MODE: u32 = 0o666;
+/// Of what its user alone may read.
+const PRIVATE_MODE: u32 = 0o600;
 
 /// Where the bytes of a command go.
 pub(super) struct OutputFile {
@@ -33,6 +35,18 @@ impl OutputFile {
     /// Where the target exists and is not to be replaced, or is no plain file, or its folder cannot
     /// be written; where standard output is a terminal.
     pub(super) fn create(target: &Path, replace: bool) -> Result<Self, CliError> {
+        Self::create_as(target, replace, MODE)
+    }
+
+    /// As [`OutputFile::create`], for this user alone.
+    ///
+    /// # Errors
+    /// As [`OutputFile::create`].
+    pub(super) fn create_private(target: &Path, replace: bool) -> Result<Self, CliError> {
+        Self::create_as(target, replace, PRIVATE_MODE)
+    }
+
+    fn create_as(target: &Path, replace: bool, mode: u32) -> Result<Self, CliError> {
         if Self::is_stdout(target) {
             return match std::io::stdout().is_terminal() {
                 true => Err(CliError::usage("standard output is a terminal; write to a file, or into a pipe")),
@@ -43,7 +57,7 @@ impl OutputFile {
         let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new()
             .prefix(".holdfast-")
-            .permissions(Permissions::from_mode(MODE))
+            .permissions(Permissions::from_mode(mode))
             .tempfile_in(dir)
             .map_err(|error| cannot_write(&target, &error))?;
         Ok(Self { to: To::File { temporary, target, replace }, bytes: 0 })
@@ -167,6 +181,15 @@ mod tests {
         file.finish().unwrap();
         assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(std::fs::read(&real).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_private_file_is_its_users_alone_also_where_it_replaces_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a.backup");
+        std::fs::write(&target, "old").unwrap();
+        OutputFile::create_private(&target, true).unwrap().finish().unwrap();
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -353,6 +353,7 @@ mod tests {
         let options = holdfast_consensus::Options {
             node: NodeId(1),
             cluster: uuid::Uuid::nil(),
+            generation: holdfast_consensus::generation::ClusterGeneration::first(uuid::Uuid::nil()),
             dir: dir.path().to_owned(),
             timing: holdfast_consensus::Timing::default(),
             secret: secret.clone(),

@@ -1,5 +1,6 @@
 //! What the control API asks of this node: configuration from the replicated state, writes through consensus, footage from the whole cluster.
 
+use super::backup;
 use super::drills::{self, Who};
 use super::headroom::forecast;
 use super::host::{BecomeError, Host};
@@ -11,7 +12,9 @@ use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
 use holdfast_consensus::command::{Command, Rejection, Response};
-use holdfast_consensus::model::{Actor, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, SettingsChange};
+use holdfast_consensus::model::{
+    Actor, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, Secret, SettingsChange,
+};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
 use holdfast_control_api::backend::{Payload, Result};
@@ -46,7 +49,7 @@ impl NodeBackend {
     }
 
     /// A change that the API's user asks for.
-    async fn submit(&self, member: &Member, command: Command) -> std::result::Result<Response, WriteError> {
+    pub(super) async fn submit(&self, member: &Member, command: Command) -> std::result::Result<Response, WriteError> {
         let entry = command.by(Actor::Operator(OperatorName::admin()), self.host.clock.now());
         let (actor, what) = (entry.actor.to_string(), entry.to_string());
         let written = member.consensus.write(entry).await;
@@ -169,6 +172,14 @@ impl Backend for NodeBackend {
             self.write(Command::ChangeSettings(change)).await?;
         }
         self.settings().await
+    }
+
+    async fn backup(&self, passphrase: Secret) -> Result<Bytes> {
+        backup::make(self.member()?.consensus.state(), self.host.clock.now(), passphrase).await
+    }
+
+    async fn restore(&self, restore: wire::NewRestore) -> Result<wire::Restored> {
+        backup::restore(self, self.member()?, restore, self.host.clock).await
     }
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {
@@ -441,7 +452,7 @@ fn no_node(id: NodeId) -> ApiError {
     ApiError::not_found(format!("there is no node {id}; GET /api/v1/nodes lists them")).code("unknown-node")
 }
 
-fn write_error(error: WriteError) -> ApiError {
+pub(super) fn write_error(error: WriteError) -> ApiError {
     let detail = error.to_string();
     match error {
         WriteError::NoLeader => ApiError::new(ErrorKind::NoLeader, detail),

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use holdfast_consensus::command::Command;
+use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::model::{Actor, Invalid, SettingsChange};
 use holdfast_consensus::{InitializeFailure, JoinError};
 use holdfast_storage::ids::NodeId;
@@ -122,7 +123,9 @@ impl Host {
             None => {
                 let data_dir = &self.config.data_dir;
                 let known = Identity::load(data_dir)?;
-                let identity = known.unwrap_or_else(|| Identity { cluster: Uuid::new_v4(), node: NodeId(1) });
+                let cluster = Uuid::new_v4();
+                let founded = || Identity::new(cluster, NodeId(1), ClusterGeneration::first(cluster));
+                let identity = known.unwrap_or_else(founded);
                 identity.save(data_dir)?;
                 self.enter(self.start(identity).await?)
             }
@@ -159,7 +162,7 @@ impl Host {
         let attempt = identity::join_attempt(data_dir)?;
         let joined =
             holdfast_consensus::join(peer, self.config.node_spec()?, secret, (attempt, self.clock.now())).await?;
-        let identity = Identity { cluster: joined.cluster, node: joined.node };
+        let identity = Identity::new(joined.cluster, joined.node, joined.generation);
         identity.save(data_dir)?;
         Ok(identity)
     }
@@ -172,8 +175,7 @@ impl Host {
                 return Err(BecomeError::ForeignData { path, found, cluster });
             }
         }
-        let path = self.config.data_dir.join("raft");
-        if path.exists() { Err(BecomeError::LostIdentity { path }) } else { Ok(()) }
+        identity::any_raft_dir(&self.config.data_dir).map_or(Ok(()), |path| Err(BecomeError::LostIdentity { path }))
     }
 
     async fn start(&self, identity: Identity) -> Result<Member, BecomeError> {

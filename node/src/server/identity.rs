@@ -2,6 +2,7 @@
 //!
 //! Written once, when the node founds or joins a cluster; without it the node serves its API and waits for `cluster init` or `join`.
 
+use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_storage::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -13,7 +14,13 @@ use uuid::Uuid;
 pub(crate) struct Identity {
     pub cluster: Uuid,
     pub node: NodeId,
+    /// In which the node became a member, or which it began; `None`: the cluster's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<ClusterGeneration>,
 }
+
+/// In the data directory, of the cluster's first generation; a later one's has its number after it.
+const RAFT_DIR: &str = "raft";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
@@ -54,9 +61,35 @@ pub(crate) fn write_durably(data_dir: &Path, path: &Path, bytes: &[u8]) -> io::R
     File::open(data_dir)?.sync_all()
 }
 
+/// A folder of any generation's consensus, where there is one.
+pub(crate) fn any_raft_dir(data_dir: &Path) -> Option<PathBuf> {
+    let is_raft = |name: &str| name == RAFT_DIR || name.starts_with(&format!("{RAFT_DIR}-"));
+    let entries = fs::read_dir(data_dir).ok()?.flatten();
+    let found = entries.filter(|entry| entry.file_name().to_str().is_some_and(is_raft));
+    found.map(|entry| entry.path()).min()
+}
+
 impl Identity {
     fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("identity.json")
+    }
+
+    /// Of one that became a member in `generation`.
+    pub(crate) fn new(cluster: Uuid, node: NodeId, generation: ClusterGeneration) -> Self {
+        let is_first = generation.is(&ClusterGeneration::first(cluster));
+        Self { cluster, node, generation: (!is_first).then_some(generation) }
+    }
+
+    pub(crate) fn generation(&self) -> ClusterGeneration {
+        self.generation.unwrap_or_else(|| ClusterGeneration::first(self.cluster))
+    }
+
+    /// Where the consensus of this identity keeps log and snapshot.
+    pub(crate) fn raft_dir(&self, data_dir: &Path) -> PathBuf {
+        match self.generation().number {
+            1 => data_dir.join(RAFT_DIR),
+            number => data_dir.join(format!("{RAFT_DIR}-{number}")),
+        }
     }
 
     /// The identity kept in `data_dir`; `None` where this node belongs to no cluster yet.
@@ -88,6 +121,23 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_consensus::generation::Recovered;
+    use holdfast_storage::time::Timestamp;
+
+    #[test]
+    fn each_generation_has_a_folder_of_its_own() {
+        let (dir, cluster) = (tempfile::tempdir().unwrap(), Uuid::new_v4());
+        assert_eq!(any_raft_dir(dir.path()), None);
+        let first = ClusterGeneration::first(cluster);
+        let recovered = Recovered { by: NodeId(3), at: Timestamp(0) };
+        let second = Identity::new(cluster, NodeId(3), first.next(Uuid::new_v4(), recovered));
+        second.save(dir.path()).unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), Some(second));
+        assert_eq!(second.raft_dir(dir.path()), dir.path().join("raft-2"));
+        assert_eq!(Identity::new(cluster, NodeId(3), first).raft_dir(dir.path()), dir.path().join("raft"));
+        fs::create_dir(second.raft_dir(dir.path())).unwrap();
+        assert_eq!(any_raft_dir(dir.path()), Some(dir.path().join("raft-2")));
+    }
 
     #[test]
     fn an_attempt_to_join_keeps_its_name() {
@@ -100,7 +150,8 @@ mod tests {
     fn is_none_then_kept_then_told_damaged() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), None);
-        let identity = Identity { cluster: Uuid::new_v4(), node: NodeId(3) };
+        let cluster = Uuid::new_v4();
+        let identity = Identity::new(cluster, NodeId(3), ClusterGeneration::first(cluster));
         identity.save(dir.path()).unwrap();
         assert_eq!(Identity::load(dir.path()).unwrap(), Some(identity));
         fs::write(dir.path().join("identity.json"), b"{").unwrap();

@@ -323,7 +323,8 @@ async fn open_consensus(
     Consensus::open(holdfast_consensus::Options {
         node: identity.node,
         cluster: identity.cluster,
-        dir: config.data_dir.join("raft"),
+        generation: identity.generation(),
+        dir: identity.raft_dir(&config.data_dir),
         timing: Timing::default(),
         secret,
         peer_addr: config.advertised_peer(),

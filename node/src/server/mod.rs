@@ -2,6 +2,7 @@
 
 mod alive;
 mod backend;
+mod backup;
 mod certainty;
 mod chronicle;
 mod clock;
@@ -21,6 +22,7 @@ pub mod pilot;
 pub mod preflight;
 pub mod probes;
 mod reads;
+pub(crate) mod recovery;
 mod retention;
 mod scrub;
 mod sink;

@@ -27,6 +27,7 @@ pub(crate) fn no_cluster() -> wire::Cluster {
         rebalancing: false,
         version: 0,
         no_part: None,
+        generation: 0,
     }
 }
 
@@ -77,6 +78,7 @@ pub(crate) fn cluster(consensus: &Consensus, sight: &Sight, headroom: Option<&He
         rebalancing: state.rebalancing_since.is_some(),
         version: state.version,
         no_part: takes_part(consensus),
+        generation: consensus.identity().generation().number,
     }
 }
 

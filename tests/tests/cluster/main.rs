@@ -5,6 +5,7 @@ mod support;
 
 mod configuration;
 mod deleted;
+mod disaster;
 mod drill;
 mod evidence;
 mod failover;

@@ -2,7 +2,7 @@
 
 use super::clip::Clip;
 use bytes::Bytes;
-use holdfast_consensus::model::{CameraSpec, Duty, Role};
+use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
 use holdfast_control_api::backend::{Lost, Payload, Result};
 use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
@@ -233,6 +233,7 @@ impl State {
             rebalancing: self.rebalancing,
             version: 1,
             no_part: None,
+            generation: 1,
         }
     }
 
@@ -315,6 +316,18 @@ impl Backend for Fake {
         })
         .await?;
         self.settings().await
+    }
+
+    /// Says how long the passphrase is.
+    async fn backup(&self, passphrase: Secret) -> Result<Bytes> {
+        Ok(Bytes::from(format!("sealed with {} characters", passphrase.0.len())))
+    }
+
+    async fn restore(&self, restore: wire::NewRestore) -> Result<wire::Restored> {
+        let detail = format!("{} bytes, overwrite {}", restore.backup.len(), restore.overwrite);
+        let (kind, outcome) = (wire::RestoredKind::Camera, wire::RestoreOutcome::Added);
+        let items = vec![wire::RestoredItem { kind, name: "yard".to_owned(), outcome, detail }];
+        Ok(wire::Restored { dry_run: restore.dry_run, made_at: T0, cluster: "c".to_owned(), items, left: 0 })
     }
 
     async fn nodes(&self) -> Result<Vec<wire::Node>> {

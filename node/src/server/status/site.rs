@@ -25,7 +25,8 @@ fn finding(severity: Severity, code: &str, subject: &str, what: String, mend: &s
 /// Its data directory is old or a copy, or it was removed: what it says of the others is old, too.
 pub(super) fn takes_no_part(known: &Known<'_>) -> Vec<Finding> {
     let found = known.no_part.iter().map(|why| {
-        let mend = "docs/operations.md says which data directories may be put back";
+        let mend =
+            "docs/operations.md says which data directories may be put back, docs/disaster.md how a node joins again";
         finding(Severity::Degraded, "takes-no-part", "this node", why.clone(), mend)
     });
     found.collect()

@@ -1,0 +1,240 @@
+//! A way back where a majority is lost for good: what one stopped node holds becomes the beginning
+//! of a new generation ([`crate::generation`]) of which it is the only member.
+//!
+//! Every entry of its log counts, also those of which it does not know whether they were committed:
+//! some may be the last that users had acknowledged. What the lost members acknowledged without
+//! this node is gone.
+//!
+//! Nothing of what it reads is changed: the new generation gets a folder of its own
+//! ([`Remains::write`]), which counts for nothing until the caller says durably that this node
+//! belongs to that generation. So a recovery that is interrupted has happened or has not.
+
+use crate::generation::{ClusterGeneration, Recovered};
+use crate::identity::ledger::Kept;
+use crate::identity::standing::Standing;
+use crate::model::Node;
+use crate::raft::fatal::FatalSignal;
+use crate::raft::log_store::LogStore;
+use crate::raft::snapshot_file::{SnapshotFile, SnapshotImage};
+use crate::raft::state_machine::StateMachine;
+use crate::raft::{self, LogId, SnapshotMeta, StoredMembership, Vote};
+use crate::state::ClusterState;
+use crate::{Boxed, codec};
+use holdfast_storage::ids::NodeId;
+use holdfast_storage::time::Timestamp;
+use openraft::entry::EntryPayload;
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
+use openraft::{BasicNode, Membership};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Entries of the log that are read at once.
+const READ_ENTRIES: u64 = 64;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error("{} is not there: this node was never a member of a cluster", .0.display())]
+    Nothing(PathBuf),
+    #[error("the node runs, or another recovery does: {}: {error}", dir.display())]
+    InUse { dir: PathBuf, error: io::Error },
+    #[error("{}: {error}", dir.display())]
+    Unreadable { dir: PathBuf, error: io::Error },
+    #[error(
+        "node {0} is no member of the cluster that its log describes: it was removed, or had not heard yet that it was added"
+    )]
+    NoMember(NodeId),
+    #[error("{}: {error}", dir.display())]
+    Unwritable { dir: PathBuf, error: io::Error },
+}
+
+/// How far a log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LogPosition {
+    pub term: u64,
+    pub index: u64,
+}
+
+/// What a stopped node holds. As long as it exists, the node cannot start.
+pub struct Remains {
+    node: NodeId,
+    generation: ClusterGeneration,
+    machine: StateMachine,
+    vote: Option<Vote>,
+    last: LogId,
+    changed_at: Option<Timestamp>,
+    /// Old and new while they change.
+    voters: Vec<BTreeSet<NodeId>>,
+    fenced: Option<String>,
+    // Its lock.
+    _log: LogStore,
+}
+
+impl Remains {
+    /// Reads what `node` holds in `dir`, its consensus' folder.
+    ///
+    /// # Errors
+    /// See [`RecoveryError`].
+    pub fn open(dir: PathBuf, node: NodeId) -> Boxed<'static, Result<Self, RecoveryError>> {
+        Box::pin(async move { Self::open_here(&dir, node).await })
+    }
+
+    async fn open_here(dir: &Path, node: NodeId) -> Result<Self, RecoveryError> {
+        let log_dir = dir.join("log");
+        if !log_dir.is_dir() {
+            return Err(RecoveryError::Nothing(log_dir));
+        }
+        let unreadable = |error| RecoveryError::Unreadable { dir: dir.to_owned(), error };
+        let mut log = LogStore::open(&log_dir, FatalSignal::new()).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => RecoveryError::InUse { dir: dir.to_owned(), error },
+            _ => unreadable(error),
+        })?;
+        let mut machine = StateMachine::open(dir).map_err(unreadable)?;
+        let (vote, last) = log.vote_and_last();
+        let changed_at = apply_all(&mut log, &mut machine, last).await.map_err(unreadable)?;
+        let kept = log.kept().map(|kept| codec::decode::<Kept>(&kept)).transpose();
+        let kept = kept.map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let fenced = kept.and_then(|kept| kept.fence).map(|fence| Standing::Fenced(fence).to_string());
+        let generation = machine.state().generation().filter(|_| machine.state().nodes.contains(node));
+        let (Some(generation), Some(last)) = (generation, last.max(machine.applied())) else {
+            return Err(RecoveryError::NoMember(node));
+        };
+        let voters = voters(machine.membership());
+        Ok(Self { node, generation, machine, vote, last, changed_at, voters, fenced, _log: log })
+    }
+
+    #[must_use]
+    pub fn state(&self) -> &ClusterState {
+        self.machine.state()
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> ClusterGeneration {
+        self.generation
+    }
+
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        LogPosition { term: self.last.leader_id.term, index: self.last.index }
+    }
+
+    /// When the last change was asked for, by the clock of the node that asked; `None` where it is
+    /// in the snapshot.
+    #[must_use]
+    pub fn changed_at(&self) -> Option<Timestamp> {
+        self.changed_at
+    }
+
+    /// Why this node takes no part, where it was fenced.
+    #[must_use]
+    pub fn fenced(&self) -> Option<&str> {
+        self.fenced.as_deref()
+    }
+
+    #[must_use]
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.voters.iter().flatten().copied().collect()
+    }
+
+    /// Whether this node and `others` could decide together: then nothing is lost for good.
+    #[must_use]
+    pub fn is_majority(&self, others: &BTreeSet<NodeId>) -> bool {
+        let counts = |node: &&NodeId| **node == self.node || others.contains(node);
+        self.voters.iter().all(|voters| voters.iter().filter(counts).count() > voters.len() / 2)
+    }
+
+    /// Writes the beginning of the next generation to `dir`, durably; what is there goes. Answers
+    /// the generation, and who was dropped. `id`: random.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn write(
+        &self,
+        dir: PathBuf,
+        id: Uuid,
+        at: Timestamp,
+    ) -> Boxed<'_, Result<(ClusterGeneration, Vec<Node>), RecoveryError>> {
+        Box::pin(async move {
+            let generation = self.generation.next(id, Recovered { by: self.node, at });
+            let mut state = self.state().clone();
+            let dropped = state.recover(self.node, generation, at).map_err(|_| RecoveryError::NoMember(self.node))?;
+            let written = self.write_state(&dir, &state).await;
+            written.map_err(|error| RecoveryError::Unwritable { dir, error })?;
+            Ok((generation, dropped))
+        })
+    }
+
+    /// The state as a snapshot, as if the recovery had been an entry of a term of its own, and a
+    /// log that ends with it.
+    async fn write_state(&self, dir: &Path, state: &ClusterState) -> io::Result<()> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        raft::private_dir(dir)?;
+        let term = self.vote.map_or(0, |vote| vote.leader_id.term).max(self.last.leader_id.term) + 1;
+        let leader_id = LeaderId { term, node_id: self.node.0 };
+        let last = LogId { leader_id, index: self.last.index + 1 };
+        let image = SnapshotImage {
+            meta: SnapshotMeta { last_log_id: Some(last), last_membership: self.membership(last, state)? },
+            state: codec::encode(state).map_err(io::Error::other)?,
+        };
+        SnapshotFile::new(dir).write(&image)?;
+        let log_dir = dir.join("log");
+        let mut log = LogStore::open(&log_dir, FatalSignal::new())?;
+        log.save_vote(&Vote { leader_id, committed: true }).await?;
+        log.purge(last).await?;
+        drop(log);
+        for dir in [Some(log_dir.as_path()), Some(dir), dir.parent()].into_iter().flatten() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn membership(&self, last: LogId, state: &ClusterState) -> io::Result<StoredMembership> {
+        let addr = state.nodes.get(self.node).map(|node| node.spec.peer_addr.to_string()).unwrap_or_default();
+        let (voters, nodes) =
+            (vec![BTreeSet::from([self.node.0])], BTreeMap::from([(self.node.0, BasicNode::new(addr))]));
+        let membership = Membership::new(voters, nodes).map_err(io::Error::other)?;
+        Ok(StoredMembership::new(Some(last), membership))
+    }
+}
+
+/// Applies what the log holds beyond the snapshot; answers when the last change was asked for.
+async fn apply_all(
+    log: &mut LogStore,
+    machine: &mut StateMachine,
+    last: Option<LogId>,
+) -> io::Result<Option<Timestamp>> {
+    let mut next = machine.applied().map_or(0, |id| id.index + 1);
+    let end = last.map_or(0, |id| id.index + 1);
+    let mut changed_at = None;
+    while next < end {
+        let upto = end.min(next + READ_ENTRIES);
+        let entries = log.try_get_log_entries(next..upto).await?;
+        if entries.first().map(|entry| entry.log_id.index) != Some(next) {
+            let why = format!("entry {next} of the log is not there, and the snapshot ends before it");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        for entry in entries {
+            next = entry.log_id.index + 1;
+            if let EntryPayload::Normal(logged) = &entry.payload {
+                changed_at = Some(logged.at);
+            }
+            // What was refused then is refused now.
+            drop(machine.apply_entry(entry));
+        }
+    }
+    Ok(changed_at)
+}
+
+fn voters(membership: &StoredMembership) -> Vec<BTreeSet<NodeId>> {
+    let configs = membership.membership().get_joint_config();
+    configs.iter().map(|voters| voters.iter().copied().map(NodeId).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,27 @@
+//! `/api/v1/backup` and `/api/v1/restore`: the cluster's configuration, cameras' passwords
+//! included, out and in again. What goes out is sealed by the node: no cleartext leaves it.
+
+use super::App;
+use crate::backend::{Backend, Result};
+use crate::extract::Body;
+use crate::wire::{NewBackup, NewRestore, Restored};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+
+pub(super) async fn make<B: Backend>(
+    State(app): State<App<B>>,
+    Body(NewBackup { passphrase }): Body<NewBackup>,
+) -> Result<impl IntoResponse> {
+    let sealed = app.backend.backup(passphrase).await?;
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, sealed))
+}
+
+pub(super) async fn restore<B: Backend>(
+    State(app): State<App<B>>,
+    Body(restore): Body<NewRestore>,
+) -> Result<Json<Restored>> {
+    app.backend.restore(restore).await.map(Json)
+}
