@@ -56,7 +56,10 @@ impl Command {
             | Self::StepDrills { .. }
             | Self::NoteEnd(_)
             | Self::ClearCameras { .. }
-            | Self::ReserveCameras { .. } => 1,
+            | Self::ReserveCameras { .. }
+            | Self::RestoreCamera { .. }
+            | Self::AdoptCameras { .. }
+            | Self::ForgetCameras { .. } => 1,
         }
     }
 
@@ -160,6 +163,31 @@ pub enum Command {
     ReserveCameras {
         upto: CameraId,
     },
+    /// A deleted camera is recorded again, under its number and, unless another is given, its name.
+    /// `only_after` as in `CreateCamera`.
+    RestoreCamera {
+        camera: CameraId,
+        name: Option<CameraName>,
+        only_after: Option<CameraId>,
+    },
+    /// Footage of another cluster's cameras is taken over: each gets a number here, the same
+    /// whenever it is asked for.
+    AdoptCameras {
+        cluster: Uuid,
+        cameras: Vec<AdoptedCamera>,
+    },
+    /// No node has footage of these deleted cameras any more.
+    ForgetCameras {
+        cameras: Vec<CameraId>,
+    },
+}
+
+/// A camera as another cluster had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedCamera {
+    /// Its number there.
+    pub camera: CameraId,
+    pub name: CameraName,
 }
 
 /// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and
@@ -222,10 +250,18 @@ pub enum AssignmentOp {
 pub enum Response {
     Done,
     Node(NodeId),
-    Camera { camera: CameraId, revision: u64 },
-    Assigned { applied: usize, skipped: Vec<Skipped> },
+    Camera {
+        camera: CameraId,
+        revision: u64,
+    },
+    Assigned {
+        applied: usize,
+        skipped: Vec<Skipped>,
+    },
     Hold(HoldId),
     Drill(DrillId),
+    /// In the order in which they were asked for.
+    Cameras(Vec<CameraId>),
 }
 
 /// An assignment change that came too late, with the reason.
@@ -287,6 +323,14 @@ pub enum Rejection {
     CannotDrill { camera: CameraId, why: String },
     #[error("node {0} owns no camera that could be drilled")]
     NothingToDrill(NodeId),
+    #[error(
+        "there is no deleted camera {0}, or it was forgotten; `holdfast camera list --deleted` shows those that there are"
+    )]
+    NotDeleted(CameraId),
+    #[error(
+        "camera {0} was recorded by another cluster, and its address did not come with its footage; add it as a new camera"
+    )]
+    NotRestorable(CameraId),
 }
 
 impl Rejection {
@@ -316,6 +360,8 @@ impl Rejection {
             Self::HeadroomUnchecked => "headroom-unchecked",
             Self::CannotDrill { .. } => "cannot-drill",
             Self::NothingToDrill(_) => "nothing-to-drill",
+            Self::NotDeleted(_) => "not-deleted",
+            Self::NotRestorable(_) => "not-restorable",
         }
     }
 
@@ -366,6 +412,11 @@ impl fmt::Display for Command {
                 }
             }
             Self::ReserveCameras { upto } => write!(f, "reserve the cameras' numbers up to {upto}"),
+            Self::RestoreCamera { camera, .. } => write!(f, "restore camera {camera}"),
+            Self::AdoptCameras { cluster, cameras } => {
+                write!(f, "take over footage of {} cameras of cluster {cluster}", cameras.len())
+            }
+            Self::ForgetCameras { cameras } => write!(f, "forget deleted cameras: {}", listed(cameras)),
         }
     }
 }

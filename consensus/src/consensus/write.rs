@@ -174,7 +174,8 @@ impl Consensus {
     /// that fails, adding the camera fails as well.
     async fn reserve_numbers(&self, entry: &LogEntry, deadline: Instant) {
         let upto = self.identity().camera_highest();
-        if matches!(entry.command, Command::CreateCamera { .. }) && upto > self.state().camera_last() {
+        let gives_numbers = matches!(entry.command, Command::CreateCamera { .. } | Command::AdoptCameras { .. });
+        if gives_numbers && upto > self.state().camera_last() {
             tracing::warn!(%upto, "there is footage of cameras that the cluster does not know; their numbers are not given out");
             let reserve = Command::ReserveCameras { upto }.by(Actor::System, entry.at);
             drop(timeout_at(deadline, self.raft().client_write(reserve)).await);
