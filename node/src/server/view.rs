@@ -167,13 +167,13 @@ impl View {
 
     /// The payloads of a run of chunks from the node that holds them. Their checksums were checked where they were read.
     pub(crate) async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>, ViewError> {
-        let Some(ChunkEntry { meta, location }) = run.first() else { return Ok(Vec::new()) };
+        let Some(ChunkEntry { location, .. }) = run.first() else { return Ok(Vec::new()) };
         let locations: Vec<_> = run.iter().map(|chunk| chunk.location).collect();
-        if meta.node == self.me {
+        if location.holder == self.me {
             return Ok(self.volumes.read(location.volume, locations).await?);
         }
-        let addr = self.addr_of(meta.node)?;
-        let reads = locations.into_iter().map(|location| self.read_at(meta.node, addr.clone(), location));
+        let addr = self.addr_of(location.holder)?;
+        let reads = locations.into_iter().map(|location| self.read_at(location.holder, addr.clone(), location));
         stream::iter(reads).buffered(PEER_READS_AT_ONCE).try_collect().await
     }
 

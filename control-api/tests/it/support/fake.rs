@@ -150,7 +150,8 @@ impl State {
             damaged: false,
         };
         let offset = self.payloads.len() as u64;
-        let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset, payload_bytes: payload.len() as u32 };
+        let (segment, payload_bytes, holder) = (SegmentId(1), payload.len() as u32, NodeId(node));
+        let location = ChunkLocation { volume: 0, segment, offset, payload_bytes, holder };
         self.payloads.insert(offset, payload);
         self.entries.push(ChunkEntry { meta, location });
     }

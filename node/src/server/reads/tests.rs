@@ -37,7 +37,7 @@ fn range() -> Range {
 }
 
 fn location() -> ChunkLocation {
-    ChunkLocation { volume: 1, segment: SegmentId(3), offset: 4_096, payload_bytes: 65_536 }
+    ChunkLocation { volume: 1, segment: SegmentId(3), offset: 4_096, payload_bytes: 65_536, holder: NodeId(2) }
 }
 
 fn chunk() -> ChunkEntry {
