@@ -88,6 +88,7 @@ impl View {
                 answers: answers.iter().map(of_this).collect(),
                 tenures: state.tenures(range.camera),
                 watermarks: nodes.iter().filter_map(watermark).collect(),
+                pauses: state.pauses(range.camera),
             })
         });
         timelines.collect()
@@ -122,7 +123,7 @@ impl View {
     }
 
     /// What each node recorded of each range, in the order of the ranges.
-    async fn recorded(&self, ranges: &[Range]) -> Vec<Answer<Vec<Recorded>>> {
+    pub(super) async fn recorded(&self, ranges: &[Range]) -> Vec<Answer<Vec<Recorded>>> {
         let question = SpansRequest(ranges.to_vec());
         let peers = self.ask::<_, SpansAnswer>(SPANS_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
