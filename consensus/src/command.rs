@@ -57,7 +57,10 @@ impl Command {
             | Self::NoteEnd(_)
             | Self::ClearCameras { .. }
             | Self::ReserveCameras { .. }
-            | Self::ReinstateCamera { .. } => 1,
+            | Self::ReinstateCamera { .. }
+            | Self::RestoreCamera { .. }
+            | Self::AdoptCameras { .. }
+            | Self::ForgetCameras { .. } => 1,
         }
     }
 
@@ -167,6 +170,31 @@ pub enum Command {
         camera: Option<CameraId>,
         spec: CameraSpec,
     },
+    /// A deleted camera is recorded again, under its number and, unless another is given, its name.
+    /// `only_after` as in `CreateCamera`.
+    RestoreCamera {
+        camera: CameraId,
+        name: Option<CameraName>,
+        only_after: Option<CameraId>,
+    },
+    /// Footage of another cluster's cameras is taken over: each gets a number here, the same
+    /// whenever it is asked for.
+    AdoptCameras {
+        cluster: Uuid,
+        cameras: Vec<AdoptedCamera>,
+    },
+    /// No node has footage of these deleted cameras any more.
+    ForgetCameras {
+        cameras: Vec<CameraId>,
+    },
+}
+
+/// A camera as another cluster had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedCamera {
+    /// Its number there.
+    pub camera: CameraId,
+    pub name: CameraName,
 }
 
 /// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and
@@ -229,10 +257,18 @@ pub enum AssignmentOp {
 pub enum Response {
     Done,
     Node(NodeId),
-    Camera { camera: CameraId, revision: u64 },
-    Assigned { applied: usize, skipped: Vec<Skipped> },
+    Camera {
+        camera: CameraId,
+        revision: u64,
+    },
+    Assigned {
+        applied: usize,
+        skipped: Vec<Skipped>,
+    },
     Hold(HoldId),
     Drill(DrillId),
+    /// In the order in which they were asked for.
+    Cameras(Vec<CameraId>),
 }
 
 /// An assignment change that came too late, with the reason.
@@ -294,6 +330,14 @@ pub enum Rejection {
     CannotDrill { camera: CameraId, why: String },
     #[error("node {0} owns no camera that could be drilled")]
     NothingToDrill(NodeId),
+    #[error(
+        "there is no deleted camera {0}, or it was forgotten; `holdfast camera list --deleted` shows those that there are"
+    )]
+    NotDeleted(CameraId),
+    #[error(
+        "camera {0} was recorded by another cluster, and its address did not come with its footage; add it as a new camera"
+    )]
+    NotRestorable(CameraId),
 }
 
 impl Rejection {
@@ -323,6 +367,8 @@ impl Rejection {
             Self::HeadroomUnchecked => "headroom-unchecked",
             Self::CannotDrill { .. } => "cannot-drill",
             Self::NothingToDrill(_) => "nothing-to-drill",
+            Self::NotDeleted(_) => "not-deleted",
+            Self::NotRestorable(_) => "not-restorable",
         }
     }
 
@@ -377,6 +423,11 @@ impl fmt::Display for Command {
                 write!(f, "reinstate camera \"{}\" as {camera}", spec.name)
             }
             Self::ReinstateCamera { camera: None, spec } => write!(f, "reinstate camera \"{}\"", spec.name),
+            Self::RestoreCamera { camera, .. } => write!(f, "restore camera {camera}"),
+            Self::AdoptCameras { cluster, cameras } => {
+                write!(f, "take over footage of {} cameras of cluster {cluster}", cameras.len())
+            }
+            Self::ForgetCameras { cameras } => write!(f, "forget deleted cameras: {}", listed(cameras)),
         }
     }
 }

@@ -10,6 +10,7 @@ mod actor;
 mod assignment;
 mod camera;
 mod drill;
+mod former;
 mod hold;
 mod labels;
 mod node;
@@ -26,6 +27,7 @@ pub use drill::{
     DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Drills, Outcome, Phase, RESULTS_MAX, Refusal,
     RunningDrill,
 };
+pub use former::{FORMER_CAMERAS_MAX, FormerCamera, Origin, Pause, Was};
 pub use hold::{HOLDS_MAX, Hold, HoldReason, HoldSpec};
 pub use labels::{LABELS_MAX, Labels};
 pub use node::{

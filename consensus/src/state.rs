@@ -4,6 +4,7 @@
 mod assign;
 mod cameras;
 mod drills;
+mod former;
 mod nodes;
 mod recover;
 mod suspects;
@@ -15,8 +16,8 @@ use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::generation::ClusterGeneration;
 use crate::model::{
-    Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange,
-    Suspicion, Tenure,
+    Assignment, Camera, Drills, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Pause, Settings,
+    SettingsChange, Suspicion, Tenure,
 };
 use crate::table::Table;
 use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
@@ -27,6 +28,9 @@ use uuid::Uuid;
 /// Owners of a camera that are remembered, newest last. Enough for 64 moves; older footage is found
 /// by asking every node.
 pub const TENURES_MAX: usize = 64;
+
+/// Times for which a camera was deleted that are remembered once it is restored.
+const PAUSES_MAX: usize = 16;
 
 /// Everything that the cluster agrees on. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,8 @@ pub struct ClusterState {
     noted_ends: Table<NodeId, u64>,
     /// The generation that a recovery began; `None`: the cluster's first.
     recovery: Option<ClusterGeneration>,
+    /// Cameras that are recorded no more, and whose footage may still be there.
+    pub former: Table<CameraId, FormerCamera>,
 }
 
 impl Format for ClusterState {
@@ -74,6 +80,8 @@ struct History {
     /// The highest epoch ever given out, also to handoffs that were cancelled.
     epoch_last: Epoch,
     tenures: Vec<Tenure>,
+    /// The newest [`PAUSES_MAX`] times that it was deleted and restored.
+    pauses: Vec<Pause>,
 }
 
 impl ClusterState {
@@ -81,6 +89,14 @@ impl ClusterState {
     #[must_use]
     pub fn tenures(&self, camera: CameraId) -> &[Tenure] {
         self.histories.get(camera).map_or(&[], |history| &history.tenures)
+    }
+
+    /// When `camera` was deleted, and until when; the last is without end while it is.
+    #[must_use]
+    pub fn pauses(&self, camera: CameraId) -> Vec<Pause> {
+        let over = self.histories.get(camera).map_or(&[][..], |history| &history.pauses);
+        let now = self.former.get(camera).map(|former| Pause { from: former.since, to: Timestamp::MAX });
+        over.iter().copied().chain(now).collect()
     }
 
     /// Cameras that `node` owns.
@@ -104,7 +120,7 @@ impl ClusterState {
     /// # Errors
     /// The command is refused and the state is as it was.
     pub fn apply(&mut self, entry: LogEntry) -> Result<Response, Rejection> {
-        let LogEntry { at, command, .. } = entry;
+        let LogEntry { at, actor, command } = entry;
         if self.cluster.is_none() && !matches!(command, Command::Initialize { .. }) {
             return Err(Rejection::NotInitialized);
         }
@@ -119,7 +135,7 @@ impl ClusterState {
             Command::UpdateCamera { camera, spec, expect_revision } => {
                 self.update_camera(camera, spec, expect_revision)
             }
-            Command::DeleteCamera { camera } => self.delete_camera(camera),
+            Command::DeleteCamera { camera } => self.delete_camera(camera, at, actor),
             Command::FinalizeVersion { version } => self.finalize_version(version),
             Command::ChangeSettings(change) => self.change_settings(change),
             Command::Assign { changes } => Ok(self.assign(at, changes)),
@@ -133,6 +149,9 @@ impl ClusterState {
             Command::ClearCameras { cameras } => self.clear(&cameras),
             Command::ReserveCameras { upto } => self.reserve_cameras(upto),
             Command::ReinstateCamera { camera, spec } => self.reinstate_camera(camera, spec),
+            Command::RestoreCamera { camera, name, only_after } => self.restore_camera(camera, name, only_after, at),
+            Command::AdoptCameras { cluster, cameras } => self.adopt_cameras(cluster, cameras, at, &actor),
+            Command::ForgetCameras { cameras } => Ok(self.forget_cameras(&cameras)),
         }
     }
 

@@ -68,6 +68,18 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Ends the camera's recording. What was recorded stays until retention deletes it.
     fn delete_camera(&self, id: CameraId) -> impl Future<Output = Result<()>> + Send;
 
+    /// Cameras that are recorded no more and not forgotten, with what there still is of them.
+    fn deleted_cameras(&self) -> impl Future<Output = Result<Vec<wire::DeletedCamera>>> + Send;
+    /// Records a deleted camera again, under its number.
+    fn restore_camera(
+        &self,
+        id: CameraId,
+        restore: wire::RestoreCamera,
+    ) -> impl Future<Output = Result<wire::Camera>> + Send;
+
+    /// Gives footage of another cluster's cameras numbers and names here. Idempotent.
+    fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> impl Future<Output = Result<Vec<wire::CameraNumber>>> + Send;
+
     /// Forgets that processes ended while they recorded the camera: it is recorded as usual at once. Idempotent.
     fn release_camera(&self, id: CameraId) -> impl Future<Output = Result<wire::Camera>> + Send;
 

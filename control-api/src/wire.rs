@@ -2,6 +2,7 @@
 
 mod backup;
 mod camera;
+mod deleted;
 mod drills;
 mod retention;
 mod status;
@@ -10,6 +11,7 @@ pub use backup::{NewBackup, NewRestore, RestoreOutcome, Restored, RestoredItem, 
 pub use camera::{
     Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
 };
+pub use deleted::{AdoptCamera, AdoptCameras, CameraNumber, CameraOrigin, DeletedCamera, FootageExtent, RestoreCamera};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
 pub use retention::{AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention};
 pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
@@ -155,7 +157,7 @@ pub struct Volume {
     /// The volume's number on its node, for as long as it lives.
     pub index: u16,
     pub path: String,
-    /// `active`, `slow`, `retiring`, `retired`, `full`, `hung`, `failed`, `away` or `opening`.
+    /// `active`, `slow`, `retiring`, `retired`, `full`, `hung`, `failed`, `away`, `opening` or `adopted`.
     pub state: String,
     /// What is wrong, in words for the operator.
     pub error: Option<String>,
@@ -169,6 +171,9 @@ pub struct Volume {
     /// Times that it failed, hung or could not be opened, and that it was taken back, since the node started.
     pub failures: u64,
     pub reattachments: u64,
+    /// The volume's own, wherever its disk is; `None` while it is not open.
+    #[serde(default)]
+    pub id: Option<String>,
 }
 
 /// Body of `POST /cluster/init`: this node becomes the first member of a new cluster. Empty today.

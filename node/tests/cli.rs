@@ -64,6 +64,7 @@ fn routes(changes: Changes) -> Router {
         .route("/nodes", get(|| async { Json(json!([node()])) }))
         .route("/nodes/{id}/drain", post(note).delete(note))
         .route("/cameras", get(|| async { Json(json!([camera(), yard()])) }).post(add))
+        .route("/cameras/deleted", get(|| async { Json(json!([deleted()])) }))
         .route("/cameras/{id}", delete(note))
         .route("/holds", get(|| async { Json(json!([held()])) }).post(add_hold))
         .route("/holds/{id}", get(|| async { Json(held()) }).delete(note))
@@ -130,6 +131,11 @@ fn status() -> Value {
         "mode": "single", "cameras": 2, "cameras_recorded": 1, "nodes": 1, "nodes_alive": 1, "findings_left_out": 0, "disks": [],
         "next_failure": [], "findings": [{"severity": "loss", "code": "not-recorded", "subject": "lift", "since": "2026-11-22T09:55:00Z",
             "what": "wrong password", "mend": "holdfast camera edit lift --password-file -", "camera": 2, "node": 1}]})
+}
+
+fn deleted() -> Value {
+    json!({"id": 9, "name": "attic", "deleted_at": "2026-11-22T09:00:00Z", "by": "operator \"admin\"", "origin": null, "restorable": true,
+        "footage": {"from": "2026-11-21T00:00:00Z", "to": "2026-11-22T09:00:00Z"}, "complete": true})
 }
 
 fn camera() -> Value {
@@ -249,6 +255,17 @@ fn holds_are_added_listed_and_removed() {
     assert_eq!(changes[0], json!({"reason": "case 7", "camera": 1, "from": "2026-11-22T10:00:00.000000Z", "to": null}));
     assert_eq!((&changes[1]["camera"], &changes[1]["to"]), (&json!(77), &json!("2026-11-22T11:00:00.000000Z")));
     assert_eq!(changes[2], "DELETE /holds/3");
+}
+
+#[test]
+fn a_deleted_camera_is_listed_and_known_by_its_name() {
+    let api = Api::start();
+    let table = stdout(&api.run(&["camera", "list", "--deleted"]));
+    assert!(table.contains("attic  2026-11-22T09:00:00.000000Z  operator \"admin\""), "{table}");
+    stdout(&api.run(&["hold", "add", "attic", "--from", "2026-11-22T08:00:00Z", "--reason", "case 7"]));
+    assert_eq!(api.changes.lock().unwrap()[0]["camera"], 9);
+    let (code, text) = failure(&api.run(&["export", "cellar", "--from", "-1m", "-o", "x.mp4"]));
+    assert!(code == 3 && text.contains("camera list --deleted"), "{text}");
 }
 
 #[test]

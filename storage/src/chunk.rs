@@ -271,7 +271,7 @@ pub enum Record {
     Gap(Gap),
 }
 
-/// Where a durable chunk's payload lies within the node that recorded it.
+/// Where a durable chunk's payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChunkLocation {
     /// Index of the volume as its node numbers it, for as long as the volume lives.
@@ -281,6 +281,8 @@ pub struct ChunkLocation {
     pub offset: u64,
     /// Length of the payload in bytes.
     pub payload_bytes: u32,
+    /// The node that has the volume, whichever node recorded the chunk: disks are moved.
+    pub holder: NodeId,
 }
 
 /// A durable chunk: what it holds and where.

@@ -263,7 +263,8 @@ mod tests {
     }
 
     fn entry(of: &DamagedChunk) -> ChunkEntry {
-        let location = ChunkLocation { volume: 0, segment: of.segment, offset: of.offset, payload_bytes: 100 };
+        let DamagedChunk { segment, offset, meta } = *of;
+        let location = ChunkLocation { volume: 0, segment, offset, payload_bytes: 100, holder: meta.node };
         ChunkEntry { meta: of.meta, location }
     }
 

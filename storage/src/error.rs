@@ -20,7 +20,7 @@ pub enum Error {
     #[error("data directory {path} has no space left: {source}")]
     NoSpace { path: PathBuf, source: io::Error },
     #[error(
-        "data directory {path} belongs to cluster {found}, this node to {expected}: give the node an empty directory"
+        "data directory {path} belongs to cluster {found}, this node to {expected}: give the node an empty directory, or, to keep the footage, start the node without it and take it over with `holdfast volume adopt`"
     )]
     ForeignVolume { path: PathBuf, found: Uuid, expected: Uuid },
     #[error(

@@ -30,13 +30,8 @@ pub struct Holds {
 
 impl FromIterator<Hold> for Holds {
     fn from_iter<T: IntoIterator<Item = Hold>>(holds: T) -> Self {
-        let mut cameras: BTreeMap<CameraId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
-        for hold in holds.into_iter().filter(|hold| hold.from < hold.to) {
-            let from = hold.from.plus_micros(-HOLD_LEAD_US);
-            cameras.entry(hold.camera).or_default().push((from, hold.to));
-        }
-        cameras.values_mut().for_each(join);
-        Self { cameras }
+        let holds = holds.into_iter().filter(|hold| hold.from < hold.to);
+        Self::of_intervals(holds.map(|hold| Hold { from: hold.from.plus_micros(-HOLD_LEAD_US), ..hold }))
     }
 }
 
@@ -53,6 +48,16 @@ fn join(intervals: &mut Vec<(Timestamp, Timestamp)>) {
 }
 
 impl Holds {
+    /// Of intervals that have their lead already.
+    pub(crate) fn of_intervals(intervals: impl IntoIterator<Item = Hold>) -> Self {
+        let mut cameras: BTreeMap<CameraId, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
+        for hold in intervals.into_iter().filter(|hold| hold.from < hold.to) {
+            cameras.entry(hold.camera).or_default().push((hold.from, hold.to));
+        }
+        cameras.values_mut().for_each(join);
+        Self { cameras }
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cameras.is_empty()

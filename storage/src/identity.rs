@@ -1,6 +1,7 @@
 //! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second process out.
 
 use crate::Error;
+use crate::adoption::{self, Adoption};
 use crate::disk::{Disk, RealDisk, Root};
 use crate::format::FormatError;
 use crate::layout::Layout;
@@ -41,7 +42,7 @@ pub(crate) fn identify(
     layout: &Layout,
     cluster: Uuid,
     of_segment: impl FnOnce() -> Option<(Uuid, Uuid)>,
-) -> Result<Identity, Error> {
+) -> Result<(Identity, Option<Adoption>), Error> {
     let path = layout.identity();
     let identity = read(disk, layout)?;
     let is_stored = identity.is_some();
@@ -49,13 +50,50 @@ pub(crate) fn identify(
         let (volume, cluster) = of_segment().unwrap_or_else(|| (Uuid::new_v4(), cluster));
         Identity::new(volume, cluster)
     });
-    if identity.cluster != cluster {
-        return Err(Error::ForeignVolume { path: layout.root.clone(), found: identity.cluster, expected: cluster });
-    }
+    let adoption = admit(disk, layout, identity, cluster)?;
     if !is_stored {
         disk.replace(&path, &identity.encode()).map_err(Error::io("write", &path))?;
     }
-    Ok(identity)
+    Ok((identity, adoption))
+}
+
+/// How the volume comes to be this cluster's: `None` where it always was.
+///
+/// # Errors
+/// It is another cluster's.
+pub(crate) fn admit(
+    disk: &dyn Disk,
+    layout: &Layout,
+    identity: Identity,
+    cluster: Uuid,
+) -> Result<Option<Adoption>, Error> {
+    if identity.cluster == cluster {
+        return Ok(None);
+    }
+    let adopted = adoption::read(disk, layout)?;
+    let is_ours = |adopted: &Adoption| {
+        (adopted.volume, adopted.from, adopted.into) == (identity.volume, identity.cluster, cluster)
+    };
+    match adopted.filter(is_ours) {
+        Some(adopted) => Ok(Some(adopted)),
+        None => Err(Error::ForeignVolume { path: layout.root.clone(), found: identity.cluster, expected: cluster }),
+    }
+}
+
+/// By its own file, or the newest segment whose header can be read; `None` where there is no volume.
+///
+/// # Errors
+/// What is there cannot be read, or is of a newer version.
+pub(crate) fn known(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>, Error> {
+    if let Some(identity) = read(disk, layout)? {
+        return Ok(Some(identity));
+    }
+    let found = match find_segments(disk, layout) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let of_segment = identity_of_segments(disk, layout, &found);
+    Ok(of_segment.map(|(volume, cluster)| Identity::new(volume, cluster)))
 }
 
 /// The directory's identity, `None` where it is lost.
@@ -82,27 +120,31 @@ pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Identity>,
 /// What is in the directory cannot be read, or is of a newer version.
 pub fn volume_in(root: &Arc<Root>) -> Result<Option<Uuid>, Error> {
     let (disk, layout) = (RealDisk::reading(Arc::clone(root)), Layout { root: root.path().to_owned() });
-    if let Some(identity) = read(&disk, &layout)? {
-        return Ok(Some(identity.volume));
-    }
-    let found = match find_segments(&disk, &layout) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found?,
-    };
-    Ok(identity_of_segments(&disk, &layout, &found).map(|(volume, _)| volume))
+    Ok(known(&disk, &layout)?.map(|identity| identity.volume))
 }
 
-/// The cluster whose footage is in a data directory, without opening it; `None` where there is no volume yet, or its `volume.json` cannot be understood.
+/// The cluster that a data directory belongs to, without opening it: the one that recorded what is
+/// there, or took it over. `None` where there is no volume yet, or its `volume.json` cannot be
+/// understood.
 ///
 /// # Errors
 /// The directory cannot be read.
 pub fn volume_cluster(path: &Path) -> Result<Option<Uuid>, Error> {
-    let path = Layout { root: path.to_owned() }.identity();
-    match std::fs::read(&path) {
-        Ok(text) => Ok(decode(&text).ok().flatten().map(|identity| identity.cluster)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(Error::io("read", &path)(error)),
-    }
+    let root = match Root::open(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        opened => Arc::new(opened.map_err(Error::io("open", path))?),
+    };
+    let (disk, layout) = (RealDisk::reading(root), Layout { root: path.to_owned() });
+    let identity = match read(&disk, &layout) {
+        Err(Error::Format { .. }) => return Ok(None),
+        read => read?,
+    };
+    let Some(identity) = identity else { return Ok(None) };
+    let adopted = adoption::read(&disk, &layout).ok().flatten();
+    let is_its = |adopted: &Adoption| (adopted.volume, adopted.from) == (identity.volume, identity.cluster);
+    Ok(Some(adopted.filter(is_its).map_or(identity.cluster, |adopted| adopted.into)))
 }
 
 /// The part that every version has.

@@ -2,7 +2,7 @@
 
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId, Record};
 use crate::format::Decoded;
-use crate::ids::{CameraId, SegmentId, StreamKind, TrackKind};
+use crate::ids::{CameraId, NodeId, SegmentId, StreamKind, TrackKind};
 use crate::time::Timestamp;
 use crate::timeline::{Stretch, stretches_of};
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,9 @@ pub struct ChunkRow {
 
 impl ChunkRow {
     #[must_use]
-    pub fn entry(&self, volume: u16, segment: SegmentId) -> ChunkEntry {
-        let location = ChunkLocation { volume, segment, offset: self.offset, payload_bytes: self.payload_bytes };
+    pub fn entry(&self, (holder, volume): (NodeId, u16), segment: SegmentId) -> ChunkEntry {
+        let Self { offset, payload_bytes, .. } = *self;
+        let location = ChunkLocation { volume, segment, offset, payload_bytes, holder };
         ChunkEntry { meta: self.meta, location }
     }
 

@@ -32,6 +32,14 @@ impl Layout {
         self.root.join("retention.json")
     }
 
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("cameras.json")
+    }
+
+    pub(crate) fn adoption(&self) -> PathBuf {
+        self.root.join("adopted.json")
+    }
+
     pub(crate) fn segments(&self) -> PathBuf {
         self.root.join("segments")
     }

@@ -5,6 +5,7 @@
 //! `damage`, `pictures`, `scrub::plan`, `watermark`, `writer::plan` and `writer::ledger`. `disk` is
 //! the only way to the disk, but for the catalogue, which is sled's and can be deleted at any time.
 
+mod adoption;
 mod catalogue;
 pub mod chunk;
 pub mod clock;
@@ -21,6 +22,7 @@ mod index;
 mod intake;
 mod keeper;
 mod layout;
+mod names;
 pub mod offline;
 mod options;
 pub mod pictures;
@@ -43,11 +45,13 @@ mod volume;
 mod watermark;
 mod writer;
 
+pub use adoption::{AdoptedNumber, Adoption, adopt, adoption_in};
 pub use damage::{DAMAGED_MAX, DamagedChunk};
 pub use error::{AppendError, Error};
 pub use hold::{HOLD_CLASS, HOLD_LEAD_US, Hold, Holds};
 pub use identity::{volume_cluster, volume_in};
 pub use index::{ChunkRow, InitRow, Row, SegmentIndex, StreamSpan, TrackKey};
+pub use names::{CameraNames, CurrentName, KnownName, NAMED_CAMERAS_MAX, NAMES_KEPT_MAX, NamedCamera};
 pub use options::{BUFFER_BYTES_MIN, CLASSES_MAX, ClassId, RetentionClass, VolumeOptions};
 pub use range::Range;
 pub use scan::Scan;

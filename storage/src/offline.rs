@@ -1,9 +1,11 @@
 //! Looking into segment files and whole volumes without a running one. Everything here only reads, but for [`rebuild_catalogue`].
 
 mod footage;
+mod shelf;
 mod volume;
 
 pub use footage::{Footage, footage};
+pub use shelf::{Held, LostOnShelf, Shelf, ShelfFootage, ShelfProgress, ShelfVolume, StreamId};
 pub use volume::{
     DamagedSegment, FailedSegment, Loss, RebuildReport, VolumeProgress, VolumeReport, rebuild_catalogue, verify_volume,
 };

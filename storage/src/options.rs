@@ -87,6 +87,11 @@ impl VolumeOptions {
         }
     }
 
+    /// The node, and the volume on it.
+    pub(crate) fn place(&self) -> (NodeId, u16) {
+        (self.node, self.index)
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |option, problem: &str| Err(Error::Options { option, problem: problem.to_owned() });
         if self.retention.is_empty() || self.retention.len() > CLASSES_MAX {

@@ -92,7 +92,7 @@ impl Shared {
         for (id, segment) in read(&self.open).iter() {
             let state = read(&segment.state);
             let rows = state.index.rows(range.camera, range.stream, range.from, range.to);
-            entries.extend(rows.map(|row| row.entry(self.options.index, *id)));
+            entries.extend(rows.map(|row| row.entry(self.options.place(), *id)));
             seen.insert(*id);
         }
         (entries, seen)
@@ -280,7 +280,7 @@ impl Shared {
                 scanned.index.tracks().get(&table.key).cloned().unwrap_or_default()
             }
         };
-        let entries = rows.into_iter().map(|row| row.entry(self.options.index, segment)).collect();
+        let entries = rows.into_iter().map(|row| row.entry(self.options.place(), segment)).collect();
         Ok(self.caches.keep_table(segment, table.key, entries))
     }
 

@@ -1,5 +1,6 @@
 //! The state of one volume that its writer, its keeper and its readers share.
 
+use crate::adoption::Adoption;
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::damage::Damage;
@@ -90,6 +91,8 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     /// The volume's own id.
     pub(crate) volume: Uuid,
+    /// Of a volume that another cluster recorded to.
+    pub(crate) adoption: Option<Adoption>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) open: RwLock<BTreeMap<SegmentId, Arc<OpenSegment>>>,
@@ -137,6 +140,7 @@ impl Shared {
             is_left: false.into(),
             layout,
             volume,
+            adoption: None,
             disk,
             clock,
             allocate_step_bytes,
@@ -157,6 +161,15 @@ impl Shared {
             failed: watch::Sender::new(None),
             published: watch::Sender::new(0),
         }
+    }
+
+    /// Holds are known by the numbers that the segments have.
+    pub(crate) fn take_over(&mut self, adoption: Option<Adoption>) {
+        if let Some(adopted) = &adoption {
+            let holds = read(&self.holds).as_ref().map(|holds| Arc::new(adopted.holds(holds)));
+            *write(&self.holds) = holds;
+        }
+        self.adoption = adoption;
     }
 
     pub(crate) fn take_segment_id(&self) -> SegmentId {

@@ -142,11 +142,15 @@ impl Parts {
             disk.create_dir(&path).map_err(Error::io("create", &path))?;
         }
         let found = find_segments(&**disk, &layout)?;
-        let identity = identify(&**disk, &layout, options.cluster, || identity_of_segments(&**disk, &layout, &found))?;
+        let (identity, adoption) =
+            identify(&**disk, &layout, options.cluster, || identity_of_segments(&**disk, &layout, &found))?;
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
         let blocking = Arc::clone(disk) as Arc<dyn Disk>;
-        let shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
+        // What is copied on a volume of another cluster stays among the other cluster's.
+        let options = VolumeOptions { cluster: identity.cluster, ..options };
+        let mut shared = Shared::new(options, layout, identity.volume, blocking, clock, SegmentId(next));
+        shared.take_over(adoption);
         let remembered = Remembered::load(&**disk, &shared.layout, shared.volume);
         *write(&shared.damage) = Damage::of(remembered.damaged.clone());
         let shared = Arc::new(shared);

@@ -6,7 +6,7 @@
 
 use super::{CLUSTER_VERSION, Format, decode, encode};
 use crate::clocks::Heard;
-use crate::command::{AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
+use crate::command::{AdoptedCamera, AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
 use crate::generation::{ClusterGeneration, Recovered};
 use crate::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
 use crate::identity::introductions::{Hello, HelloAnswer, Verdict, WhoAnswer, WhoRequest};
@@ -36,6 +36,8 @@ use uuid::Uuid;
 
 const AT: Timestamp = Timestamp(1_795_341_600_000_000);
 const CLUSTER: Uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+
+const ELSEWHERE: Uuid = Uuid::from_u128(0xfeed);
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -149,6 +151,22 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("clear-cameras", Command::ClearCameras { cameras: vec![CameraId(1)] }),
         ("reserve-cameras", Command::ReserveCameras { upto: CameraId(41) }),
         ("reinstate-camera", Command::ReinstateCamera { camera: Some(CameraId(41)), spec: camera() }),
+        (
+            "restore-camera",
+            Command::RestoreCamera {
+                camera: CameraId(1),
+                name: Some("gate 2".parse().unwrap()),
+                only_after: Some(CameraId(41)),
+            },
+        ),
+        (
+            "adopt-cameras",
+            Command::AdoptCameras {
+                cluster: ELSEWHERE,
+                cameras: vec![AdoptedCamera { camera: CameraId(3), name: "yard".parse().unwrap() }],
+            },
+        ),
+        ("forget-cameras", Command::ForgetCameras { cameras: vec![CameraId(1)] }),
     ]
 }
 
@@ -166,6 +184,18 @@ fn state() -> ClusterState {
         assert_eq!(refused, None, "{name}");
     }
     assert_eq!(state.apply(entry(Command::NoteEnd(ended()))).err(), None);
+    // One that was deleted, and one of another cluster.
+    let spec = CameraSpec { name: "lift".parse().unwrap(), ..camera() };
+    for command in [
+        Command::CreateCamera { spec, only_after: Some(CameraId(1)) },
+        Command::DeleteCamera { camera: CameraId(2) },
+        Command::AdoptCameras {
+            cluster: ELSEWHERE,
+            cameras: vec![AdoptedCamera { camera: CameraId(3), name: "yard".parse().unwrap() }],
+        },
+    ] {
+        assert_eq!(state.apply(entry(command)).err(), None);
+    }
     state
 }
 

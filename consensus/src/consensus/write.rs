@@ -174,9 +174,15 @@ impl Consensus {
     /// that fails, adding the camera fails as well.
     async fn reserve_numbers(&self, entry: &LogEntry, deadline: Instant) {
         let upto = self.identity().camera_highest();
-        let is_new =
-            |command| matches!(command, &Command::CreateCamera { .. } | &Command::ReinstateCamera { camera: None, .. });
-        if is_new(&entry.command) && upto > self.state().camera_last() {
+        let gives_numbers = |command| {
+            matches!(
+                command,
+                &Command::CreateCamera { .. }
+                    | &Command::ReinstateCamera { camera: None, .. }
+                    | &Command::AdoptCameras { .. }
+            )
+        };
+        if gives_numbers(&entry.command) && upto > self.state().camera_last() {
             tracing::warn!(%upto, "there is footage of cameras that the cluster does not know; their numbers are not given out");
             let reserve = Command::ReserveCameras { upto }.by(Actor::System, entry.at);
             drop(timeout_at(deadline, self.raft().client_write(reserve)).await);

@@ -222,7 +222,7 @@ impl ClusterState {
         }
     }
 
-    fn close_tenure(&mut self, camera: CameraId, at: Timestamp, watermark: Option<Timestamp>) {
+    pub(super) fn close_tenure(&mut self, camera: CameraId, at: Timestamp, watermark: Option<Timestamp>) {
         let Some(history) = self.histories.get_mut(camera) else { return };
         if let Some(last) = history.tenures.last_mut().filter(|tenure| tenure.until.is_none()) {
             last.until = Some(watermark.unwrap_or(at));

@@ -3,8 +3,9 @@
 use super::recover::EPOCHS_LEAP;
 use super::{ClusterState, History};
 use crate::command::{Rejection, Response};
-use crate::model::{Assignment, CAMERAS_MAX, Camera, CameraSpec, HeadroomRule, Invalid};
+use crate::model::{Actor, Assignment, CAMERAS_MAX, Camera, CameraSpec, Invalid};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
+use holdfast_storage::time::Timestamp;
 
 /// Higher numbers are taken for damage: no site has had so many cameras.
 pub(crate) const CAMERA_NUMBER_MAX: CameraId = CameraId(u32::MAX / 2);
@@ -35,12 +36,7 @@ impl ClusterState {
         spec: CameraSpec,
         only_after: Option<CameraId>,
     ) -> Result<Response, Rejection> {
-        match only_after {
-            Some(last) if last != self.camera_last => return Err(Rejection::CamerasChanged(last)),
-            // The node that asked had not heard of the rule yet.
-            None if self.settings.headroom == HeadroomRule::Strict => return Err(Rejection::HeadroomUnchecked),
-            Some(_) | None => {}
-        }
+        self.check_adding(only_after)?;
         self.check_camera(&spec, None)?;
         if self.cameras.len() >= CAMERAS_MAX {
             return Err(Rejection::too_many("cameras", CAMERAS_MAX));
@@ -72,6 +68,7 @@ impl ClusterState {
             return Err(Invalid::new("camera", format!("is {id}, which is \"{}\" now", other.spec.name)).into());
         }
         self.camera_last = self.camera_last.max(id);
+        self.former.remove(id);
         self.cameras.insert(id, Camera { id, spec, revision: 1 });
         self.assignments.insert(id, Assignment::default());
         let epoch_last = if camera.is_some() { Epoch(EPOCHS_LEAP) } else { Epoch::default() };
@@ -88,7 +85,7 @@ impl ClusterState {
         Ok(Response::Done)
     }
 
-    fn check_camera(&self, spec: &CameraSpec, but: Option<CameraId>) -> Result<(), Rejection> {
+    pub(super) fn check_camera(&self, spec: &CameraSpec, but: Option<CameraId>) -> Result<(), Rejection> {
         spec.check()?;
         if self.cameras.values().any(|other| other.spec.name == spec.name && Some(other.id) != but) {
             return Err(Rejection::DuplicateCameraName(spec.name.clone()));
@@ -133,13 +130,13 @@ impl ClusterState {
         }
     }
 
-    pub(super) fn delete_camera(&mut self, id: CameraId) -> Result<Response, Rejection> {
-        if !self.cameras.contains(id) {
-            return Err(Rejection::UnknownCamera(id));
-        }
+    /// What it was, and who recorded it, is kept in `former`.
+    pub(super) fn delete_camera(&mut self, id: CameraId, at: Timestamp, by: Actor) -> Result<Response, Rejection> {
+        let camera = self.cameras.get(id).ok_or(Rejection::UnknownCamera(id))?.clone();
+        self.close_tenure(id, at, None);
         self.cameras.remove(id);
         self.assignments.remove(id);
-        self.histories.remove(id);
+        self.remember(camera, at, by);
         self.forget_drills_of(id);
         self.forgive(id);
         Ok(Response::Done)

@@ -80,7 +80,8 @@ pub(crate) mod testing {
                 after_loss,
                 damaged,
             };
-            let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset: index as u64, payload_bytes: 100 };
+            let (segment, offset, holder) = (SegmentId(1), index as u64, NodeId(node));
+            let location = ChunkLocation { volume: 0, segment, offset, payload_bytes: 100, holder };
             (letter != '.').then_some(ChunkEntry { meta, location })
         };
         chunks.chars().enumerate().filter_map(entry).collect()

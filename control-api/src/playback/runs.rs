@@ -39,7 +39,7 @@ impl Iterator for Runs {
 }
 
 fn place(chunk: &ChunkEntry) -> impl PartialEq + use<> {
-    (chunk.meta.node, chunk.location.volume)
+    (chunk.location.holder, chunk.location.volume)
 }
 
 fn bytes(chunk: &ChunkEntry) -> u64 {

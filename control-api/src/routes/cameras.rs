@@ -3,7 +3,7 @@
 use super::App;
 use crate::backend::{Backend, Result};
 use crate::extract::{Body, Segment};
-use crate::wire::{Camera, CameraPatch, NewCamera};
+use crate::wire::{AdoptCameras, Camera, CameraNumber, CameraPatch, DeletedCamera, NewCamera, RestoreCamera};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -44,6 +44,25 @@ pub(super) async fn remove<B: Backend>(
     Segment(id): Segment<CameraId>,
 ) -> Result<StatusCode> {
     app.backend.delete_camera(id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn deleted<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<DeletedCamera>>> {
+    app.backend.deleted_cameras().await.map(Json)
+}
+
+pub(super) async fn restore<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Body(restore): Body<RestoreCamera>,
+) -> Result<Json<Camera>> {
+    app.backend.restore_camera(id, restore).await.map(Json)
+}
+
+pub(super) async fn adopt<B: Backend>(
+    State(app): State<App<B>>,
+    Body(adopt): Body<AdoptCameras>,
+) -> Result<Json<Vec<CameraNumber>>> {
+    app.backend.adopt_cameras(adopt).await.map(Json)
 }
 
 /// Of suspicion and quarantine.

@@ -268,7 +268,7 @@ async fn read_in_time<B: Backend>(backend: &B, run: Vec<ChunkEntry>) -> Result<V
     let payloads = tokio::time::timeout(READ_DEADLINE, backend.read(&run)).await.unwrap_or_else(|_| {
         let first = run
             .first()
-            .map(|entry| format!("node {} did not deliver footage of {}", entry.meta.node, entry.meta.start));
+            .map(|entry| format!("node {} did not deliver footage of {}", entry.location.holder, entry.meta.start));
         Err(ApiError::unavailable(format!("{} within {} s", first.unwrap_or_default(), READ_DEADLINE.as_secs())))
     })?;
     if payloads.len() != run.len() {

@@ -82,3 +82,29 @@ async fn a_timeline_takes_a_range() {
         assert_eq!(client.get(&format!("/api/v1/cameras/7/timeline{query}")).await.refusal().1, code);
     }
 }
+
+#[tokio::test]
+async fn a_deleted_camera_is_listed_and_restored() {
+    let client = Client::of(&Fake::new());
+    client.call("POST", "/api/v1/cameras", Some(GATE)).await;
+    assert_eq!(client.get("/api/v1/cameras/deleted").await.json(), json!([]));
+    client.call("DELETE", "/api/v1/cameras/1", None).await;
+    let deleted = client.get("/api/v1/cameras/deleted").await;
+    assert!(!deleted.text().contains("hunter2"));
+    let told = &deleted.json()[0];
+    assert_eq!((&told["id"], &told["name"], &told["restorable"]), (&json!(1), &json!("gate"), &json!(true)));
+    let path = "/api/v1/cameras/1/restore";
+    let misspelt = client.call("POST", path, Some(r#"{"nam":"yard"}"#)).await;
+    assert_eq!(misspelt.status.as_u16(), 422);
+    let restored = client.call("POST", path, Some(r#"{"name":"yard"}"#)).await.json();
+    assert_eq!((&restored["name"], &restored["source"]["has_password"]), (&json!("yard"), &json!(true)));
+    assert_eq!(client.call("POST", path, Some("{}")).await.refusal(), (404, "not-found".to_owned()));
+}
+
+#[tokio::test]
+async fn cameras_of_another_cluster_get_numbers() {
+    let client = Client::of(&Fake::new());
+    let body = r#"{"cluster":"6f1c0000-0000-0000-0000-000000000000","cameras":[{"camera":3,"name":"yard"}]}"#;
+    let given = client.call("POST", "/api/v1/cameras/adopt", Some(body)).await;
+    assert_eq!(given.json(), json!([{"camera": 3, "id": 103}]));
+}

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 44] = [
+pub(crate) const GUARDED: [(&str, &str); 47] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
@@ -43,6 +43,9 @@ pub(crate) const GUARDED: [(&str, &str); 44] = [
     ("GET", "/api/v1/drills/1"),
     ("GET", "/api/v1/gaps"),
     ("POST", "/api/v1/cameras/1/release"),
+    ("POST", "/api/v1/cameras/1/restore"),
+    ("GET", "/api/v1/cameras/deleted"),
+    ("POST", "/api/v1/cameras/adopt"),
     ("GET", "/api/v1/cameras/1/timeline"),
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
     ("GET", "/api/v1/cameras/1/hls/growing.m3u8"),

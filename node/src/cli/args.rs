@@ -313,7 +313,7 @@ pub(super) enum HoldCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct HoldAddArgs {
-    /// Name or number; the number of a deleted camera is good too
+    /// Name or number, also of a deleted camera
     pub(super) camera: String,
     /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
     #[arg(long, allow_hyphen_values = true)]
@@ -328,7 +328,7 @@ pub(super) struct HoldAddArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct TimelineArgs {
-    /// Name or number
+    /// Name or number, also of a deleted camera
     pub(super) camera: String,
     /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
     #[arg(long, default_value = "-1h", allow_hyphen_values = true)]
@@ -359,7 +359,7 @@ pub(super) struct GapsArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ExportArgs {
-    /// Name or number
+    /// Name or number, also of a deleted camera
     pub(super) camera: String,
     /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
     #[arg(long, allow_hyphen_values = true)]
@@ -394,9 +394,16 @@ pub(super) enum SegmentCommand {
     /// Read everything and check every checksum
     #[command(after_help = SEGMENT_EXIT_CODES)]
     Verify { file: PathBuf },
-    /// Write a camera's footage in the segment to an MP4 file
+    /// Write a camera's footage in a segment, or in all segments of whole volumes, to an MP4 file
     #[command(after_help = SEGMENT_EXIT_CODES)]
     Extract(ExtractArgs),
+    /// Say what whole volumes hold: cameras by number and name, from when to when, how much
+    #[command(after_help = SEGMENT_EXIT_CODES)]
+    List {
+        /// Folders of volumes: each one of [[storage.volume]], or `volume0` in a node's data_dir
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -407,24 +414,31 @@ pub(super) enum StreamArg {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ExtractArgs {
-    pub(super) file: PathBuf,
-    /// Number of the camera, or its name where a node can be asked (--api); not needed where the segment holds one camera only
+    /// A segment file, or folders of volumes, whose footage is merged as the node's exports are
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(super) sources: Vec<PathBuf>,
+    /// Number of the camera, or its name: of a volume as it was kept there, of a segment file where a node can be asked (--api); not needed
+    /// where there is one camera only
     #[arg(long)]
     pub(super) camera: Option<String>,
+    /// All cameras of the volumes; `-o` names a folder
+    #[arg(long, conflicts_with = "camera")]
+    pub(super) all: bool,
     #[arg(long, value_enum, default_value = "main")]
     pub(super) stream: StreamArg,
-    /// RFC 3339; from where the segment begins, if not given
+    /// RFC 3339; from where the footage begins, if not given
     #[arg(long, allow_hyphen_values = true)]
     pub(super) from: Option<String>,
-    /// RFC 3339; to where the segment ends, if not given
+    /// RFC 3339; to where the footage ends, if not given
     #[arg(long, allow_hyphen_values = true)]
     pub(super) to: Option<String>,
     /// Leave out what refers to lost frames, up to the next keyframe, instead of having players
     /// conceal what is missing
     #[arg(long)]
     pub(super) strict: bool,
-    /// The MP4 file, which appears when it is complete; `-`: standard output
-    #[arg(long, short, value_name = "FILE")]
+    /// The MP4 file, which appears when it is complete; `-`: standard output. Of volumes also a folder, which is made: one file for each camera,
+    /// day, and kind of video
+    #[arg(long, short, value_name = "FILE|DIR/")]
     pub(super) output: PathBuf,
     /// Replace the file if it exists
     #[arg(long)]
@@ -457,9 +471,42 @@ pub(super) enum VolumeCommand {
         /// The volume's folder, with the new disk mounted there
         dir: PathBuf,
     },
+    /// Take over the footage of another cluster: show what is on its disks, give its cameras numbers here, and have a node serve it.
+    /// No node may have them open
+    #[command(after_help = ADOPT_EXIT_CODES)]
+    Adopt(AdoptArgs),
     /// How far nodes are in reading again what they stored, and what they found damaged
     #[command(subcommand)]
     Scrub(ScrubCommand),
+}
+
+const ADOPT_EXIT_CODES: &str = "\
+Exit codes:
+  0  taken over
+  1  failed; run again, it does the rest
+  2  wrong usage, or not confirmed
+  3  not found: a folder is no volume, or there is no such camera
+  4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AdoptArgs {
+    /// Folders of volumes of one other cluster, mounted on this machine
+    #[arg(required = true, value_name = "DIR")]
+    pub(super) dirs: Vec<PathBuf>,
+    /// Their camera by name or number, and the camera here that its footage belongs to; may be given several times.
+    /// All others become deleted cameras here, listed and playable
+    #[arg(long = "map", value_name = "THEIRS=OURS", value_parser = parse_pair)]
+    pub(super) maps: Vec<(String, String)>,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((theirs, ours)) if !theirs.is_empty() && !ours.is_empty() => Ok((theirs.to_owned(), ours.to_owned())),
+        _ => Err(format!("`{text}` is not THEIRS=OURS, such as yard=12")),
+    }
 }
 
 #[derive(Debug, Subcommand)]

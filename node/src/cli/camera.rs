@@ -1,4 +1,6 @@
-//! `holdfast camera`: add, edit, list, show, release, remove.
+//! `holdfast camera`: add, edit, list, show, release, remove, restore.
+
+mod former;
 
 use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg};
 use super::client::{Api, ApiOptions};
@@ -27,7 +29,9 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
     match command {
         CameraCommand::Add(args) => add(&api, args, out).await,
         CameraCommand::Edit(args) => edit(&api, args, out).await,
-        CameraCommand::List => list(&api, out).await,
+        CameraCommand::List { deleted: false } => list(&api, out).await,
+        CameraCommand::List { deleted: true } => former::list(&api, out).await,
+        CameraCommand::Restore { camera, name } => former::restore(&api, &camera, name, out).await,
         CameraCommand::Show { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
             let names = node_names(&api).await?;
@@ -41,7 +45,12 @@ pub(super) async fn run(command: CameraCommand, options: ApiOptions, out: Output
         CameraCommand::Remove { camera } => {
             let camera = resolve::camera(&api, &camera).await?;
             api.call(Method::DELETE, &["cameras", &camera.id.to_string()], None::<&()>).await?;
-            out.print(&camera, |camera| format!("removed camera {} ({})", camera.id, printable(&camera.name)))
+            out.print(&camera, |camera| {
+                let (id, name) = (camera.id, printable(&camera.name));
+                format!(
+                    "removed camera {id} ({name}); its footage stays as long as its class keeps it, and `holdfast camera restore {id}` brings it back"
+                )
+            })
         }
     }
 }

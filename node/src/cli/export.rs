@@ -56,9 +56,9 @@ pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> R
     let (from, to) = range(&args.from, &args.to)?;
     let file = OutputFile::create(&args.output, args.force)?;
     let api = Api::new(&options)?;
-    let camera = resolve::camera(&api, &args.camera).await?;
+    let camera = resolve::footage(&api, &args.camera).await?;
     let (from_text, to_text) = (from.to_string(), to.to_string());
-    let path = |last| ["cameras".to_owned(), camera.id.to_string(), last];
+    let path = |last| ["cameras".to_owned(), camera.to_string(), last];
     let (export, timeline) = (path("export.mp4".to_owned()), path("timeline".to_owned()));
     let range = [("from", from_text.as_str()), ("to", to_text.as_str())];
     let strict = [("strict", if args.strict { "true" } else { "false" })];

@@ -17,7 +17,7 @@ pub(super) async fn run(args: GapsArgs, options: ApiOptions, out: Output) -> Res
     let api = Api::new(&options)?;
     let mut query = vec![("from", from.to_string()), ("to", to.to_string())];
     if let Some(camera) = &args.camera {
-        query.push(("camera", resolve::camera(&api, camera).await?.id.to_string()));
+        query.push(("camera", resolve::footage(&api, camera).await?.to_string()));
     }
     if let Some(node) = &args.node {
         query.push(("node", resolve::node(&api, node).await?.id.to_string()));

@@ -3,12 +3,11 @@
 use super::args::{HoldAddArgs, HoldCommand};
 use super::client::{Api, ApiOptions};
 use super::clock::wall_now;
-use super::error::{CliError, ExitKind};
+use super::error::CliError;
 use super::output::Output;
 use super::table::{Table, or_dash};
 use super::{resolve, when};
 use holdfast_control_api::wire::{Hold, NewHold};
-use holdfast_storage::ids::CameraId;
 use reqwest::Method;
 
 pub(super) async fn run(command: HoldCommand, options: ApiOptions, out: Output) -> Result<(), CliError> {
@@ -37,7 +36,7 @@ async fn add(args: HoldAddArgs, options: &ApiOptions, out: Output) -> Result<(),
         return Err(CliError::usage(format!("--from ({from}) is not before --to ({to})")));
     }
     let api = Api::new(options)?;
-    let camera = camera(&api, &args.camera).await?;
+    let camera = resolve::footage(&api, &args.camera).await?;
     let new = NewHold { reason: args.reason, camera, from, to };
     let answer = api.call(Method::POST, &["holds"], Some(&new)).await?;
     let created: Hold = serde_json::from_value(answer)
@@ -45,15 +44,6 @@ async fn add(args: HoldAddArgs, options: &ApiOptions, out: Output) -> Result<(),
     out.print(&created, |hold| {
         format!("added hold {}: camera {} from {} to {}", hold.id, hold.camera, hold.from, end(hold))
     })
-}
-
-/// Cameras that are gone have a number still.
-async fn camera(api: &Api, text: &str) -> Result<CameraId, CliError> {
-    match resolve::camera(api, text).await {
-        Ok(camera) => Ok(camera.id),
-        Err(error) if error.kind == ExitKind::NotFound => text.parse().map_err(|_| error),
-        Err(error) => Err(error),
-    }
 }
 
 fn end(hold: &Hold) -> String {

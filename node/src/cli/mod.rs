@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out. Every command that prints data also prints it as JSON.
 
+mod adopt;
 mod args;
 mod backup;
 mod camera;
@@ -68,6 +69,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Volume(args::VolumeCommand::Verify { dir }) => volume::verify(&dir, out),
         Command::Volume(args::VolumeCommand::RebuildCatalogue { dir }) => volume::rebuild_catalogue(&dir, out),
         Command::Volume(args::VolumeCommand::Init { dir }) => volume::init(&dir, out),
+        Command::Volume(args::VolumeCommand::Adopt(args)) => with_runtime(adopt::run(args, api, out)),
         Command::Volume(args::VolumeCommand::Scrub(command)) => with_runtime(volume::scrub(&command, api, out)),
         Command::Cluster(command) => with_runtime(cluster::run(command, api, out)),
         Command::Nodes(command) => with_runtime(nodes::run(command, api, out)),

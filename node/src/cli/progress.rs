@@ -18,6 +18,11 @@ pub(super) fn volume_bar() -> ProgressBar {
     bar(Some(0), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}")
 }
 
+/// A bar over segments.
+pub(super) fn segments_bar() -> ProgressBar {
+    bar(Some(0), "{wide_bar} {pos}/{len} segments {eta}")
+}
+
 fn bar(total: Option<u64>, template: &str) -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

@@ -2,13 +2,42 @@
 
 use super::client::Api;
 use super::error::{CliError, ExitKind};
-use holdfast_control_api::wire::{Camera, Node};
+use holdfast_control_api::wire::{Camera, DeletedCamera, Node};
+use holdfast_storage::ids::CameraId;
 
 /// # Errors
 /// [`ExitKind::NotFound`] where there is none, [`ExitKind::Failed`] where several have this name.
 pub(super) async fn camera(api: &Api, text: &str) -> Result<Camera, CliError> {
     let cameras: Vec<Camera> = api.get(&["cameras"], &[]).await?;
     pick("camera", text, cameras, |camera| camera.id, |camera| &camera.name)
+}
+
+/// The camera whose footage is meant: one that is recorded, or else one that was deleted. A number is
+/// taken as it is where neither is known: footage outlives what the cluster remembers.
+///
+/// # Errors
+/// As [`camera`].
+pub(super) async fn footage(api: &Api, text: &str) -> Result<CameraId, CliError> {
+    match camera(api, text).await {
+        Ok(camera) => return Ok(camera.id),
+        Err(error) if error.kind != ExitKind::NotFound => return Err(error),
+        Err(_) => {}
+    }
+    match deleted(api, text).await {
+        Ok(camera) => Ok(camera.id),
+        Err(error) if error.kind == ExitKind::NotFound => text.parse().map_err(|_| error),
+        Err(error) => Err(error),
+    }
+}
+
+/// One that was deleted.
+///
+/// # Errors
+/// As [`camera`].
+pub(super) async fn deleted(api: &Api, text: &str) -> Result<DeletedCamera, CliError> {
+    let cameras: Vec<DeletedCamera> = api.get(&["cameras", "deleted"], &[]).await?;
+    pick("camera, deleted or not,", text, cameras, |camera| camera.id, |camera| &camera.name)
+        .map_err(|error| error.hint("`holdfast camera list` and `holdfast camera list --deleted` show them"))
 }
 
 /// # Errors

@@ -1,8 +1,11 @@
-//! `holdfast segment`: look into a segment file without a running node. The file is only read.
+//! `holdfast segment`: look into a segment file, or all of whole volumes, without a running node. Files are only read.
 
 mod extract;
+pub(super) mod list;
+pub(super) mod shelf;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use super::args::SegmentCommand;
 use super::client::ApiOptions;
@@ -24,7 +27,11 @@ pub(super) fn run(command: &SegmentCommand, api: ApiOptions, out: Output) -> Res
     match command {
         SegmentCommand::Inspect { file } => inspect(file, out),
         SegmentCommand::Verify { file } => verify(file, out),
-        SegmentCommand::Extract(args) => extract::run(args, api, out),
+        SegmentCommand::List { dirs } => list::run(dirs, out),
+        SegmentCommand::Extract(args) => match &args.sources[..] {
+            [file] if !args.all && !file.is_dir() => extract::run(file, args, api, out),
+            dirs => whole::run(dirs, args, out),
+        },
     }
 }
 

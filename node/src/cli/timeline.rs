@@ -13,9 +13,9 @@ use holdfast_storage::time::Timestamp;
 pub(super) async fn run(args: TimelineArgs, options: ApiOptions, out: Output) -> Result<(), CliError> {
     let (from, to) = range(&args.from, &args.to)?;
     let api = Api::new(&options)?;
-    let camera = resolve::camera(&api, &args.camera).await?;
+    let camera = resolve::footage(&api, &args.camera).await?;
     let query = [("from", &*from.to_string()), ("to", &*to.to_string())];
-    let timeline: Timeline = api.get(&["cameras", &camera.id.to_string(), "timeline"], &query).await?;
+    let timeline: Timeline = api.get(&["cameras", &camera.to_string(), "timeline"], &query).await?;
     out.print(&timeline, table)
 }
 

@@ -2,6 +2,7 @@
 
 use super::backup;
 use super::drills::{self, Who};
+use super::former::Remains;
 use super::headroom::forecast;
 use super::host::{BecomeError, Host};
 use super::member::Member;
@@ -11,9 +12,9 @@ use super::status;
 use super::view::ViewError;
 use super::wire_views;
 use bytes::Bytes;
-use holdfast_consensus::command::{Command, Rejection, Response};
+use holdfast_consensus::command::{AdoptedCamera, Command, Rejection, Response};
 use holdfast_consensus::model::{
-    Actor, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, Secret, SettingsChange,
+    Actor, CameraName, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, Secret, SettingsChange,
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
@@ -265,6 +266,50 @@ impl Backend for NodeBackend {
         self.write(Command::DeleteCamera { camera: id }).await.map(drop)
     }
 
+    async fn deleted_cameras(&self) -> Result<Vec<wire::DeletedCamera>> {
+        let member = self.member()?;
+        let state = member.consensus.state();
+        let cameras: Vec<CameraId> = state.former.keys().collect();
+        let remains = member.view.remains(&cameras).await;
+        let view =
+            |(former, remains): (_, Remains)| wire::DeletedCamera::of(former, remains.extent, remains.is_complete);
+        Ok(state.former.values().zip(remains).map(view).collect())
+    }
+
+    async fn restore_camera(&self, id: CameraId, restore: wire::RestoreCamera) -> Result<wire::Camera> {
+        let member = self.member()?;
+        let state = member.consensus.state();
+        let name = restore.name.map(CameraName::try_from).transpose();
+        let name = name.map_err(|error: Invalid| rejected(&error.into()))?;
+        let (spec, _) = state.restorable(id).map_err(|rejection| rejected(&rejection))?;
+        let only_after = (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
+        // It costs what a new one would.
+        let as_new = Command::CreateCamera { spec, only_after };
+        let warning = self.check_headroom(member, &as_new).await?;
+        self.write(Command::RestoreCamera { camera: id, name, only_after }).await?;
+        let view = self.camera_view(member, id).await?;
+        Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view })
+    }
+
+    async fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> Result<Vec<wire::CameraNumber>> {
+        let cluster = adopt.cluster.parse().map_err(|_| {
+            ApiError::invalid(format!("cluster: {:?} is no cluster's id", adopt.cluster)).code("invalid")
+        })?;
+        let theirs: Vec<CameraId> = adopt.cameras.iter().map(|adopted| adopted.camera).collect();
+        let named = adopt
+            .cameras
+            .into_iter()
+            .map(|wire::AdoptCamera { camera, name }| Ok(AdoptedCamera { camera, name: name.try_into()? }));
+        let cameras = named.collect::<std::result::Result<_, Invalid>>().map_err(|error| rejected(&error.into()))?;
+        match self.write(Command::AdoptCameras { cluster, cameras }).await? {
+            Response::Cameras(ours) => {
+                let number = |(camera, id)| wire::CameraNumber { camera, id };
+                Ok(theirs.into_iter().zip(ours).map(number).collect())
+            }
+            other => Err(ApiError::internal(format!("taking cameras over was answered with {other:?}"))),
+        }
+    }
+
     async fn release_camera(&self, id: CameraId) -> Result<wire::Camera> {
         self.write(Command::ClearCameras { cameras: vec![id] }).await?;
         self.camera(id).await
@@ -324,7 +369,7 @@ impl Backend for NodeBackend {
     async fn timeline(&self, camera: CameraId, from: Timestamp, to: Timestamp) -> Result<wire::Timeline> {
         let member = self.member()?;
         let told = self.timelines(&[camera], from, to).await?.pop();
-        let exists = member.consensus.state().cameras.contains(camera);
+        let exists = is_known(&member.consensus.state(), camera);
         told.filter(|timeline| exists || !timeline.spans.is_empty()).ok_or_else(|| no_camera(camera))
     }
 
@@ -345,7 +390,7 @@ impl Backend for NodeBackend {
     ) -> Result<Vec<ChunkEntry>> {
         let member = self.member()?;
         let entries = member.view.entries(Range { camera, stream, from, to }).await.map_err(view_error)?;
-        let known = member.consensus.state().cameras.contains(camera) || !entries.is_empty();
+        let known = is_known(&member.consensus.state(), camera) || !entries.is_empty();
         if known { Ok(entries) } else { Err(no_camera(camera)) }
     }
 
@@ -452,6 +497,11 @@ fn no_node(id: NodeId) -> ApiError {
     ApiError::not_found(format!("there is no node {id}; GET /api/v1/nodes lists them")).code("unknown-node")
 }
 
+/// Recorded, or not forgotten.
+fn is_known(state: &ClusterState, camera: CameraId) -> bool {
+    state.cameras.contains(camera) || state.former.contains(camera)
+}
+
 pub(super) fn write_error(error: WriteError) -> ApiError {
     let detail = error.to_string();
     match error {
@@ -464,7 +514,10 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
 
 fn rejected(rejection: &Rejection) -> ApiError {
     let kind = match rejection {
-        Rejection::UnknownNode(_) | Rejection::UnknownCamera(_) | Rejection::UnknownHold(_) => ErrorKind::NotFound,
+        Rejection::UnknownNode(_)
+        | Rejection::UnknownCamera(_)
+        | Rejection::UnknownHold(_)
+        | Rejection::NotDeleted(_) => ErrorKind::NotFound,
         Rejection::Invalid(_) | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
         _ => ErrorKind::Conflict,
     };

@@ -7,10 +7,12 @@ use super::certainty;
 use super::clock::{Clock, wall_clock};
 use super::drills;
 use super::drive::{self, Drive, LookAtSelf};
+use super::former;
 use super::headroom;
 use super::holds::tell_holds;
 use super::identity::Identity;
 use super::mux::CmafMux;
+use super::names::keep_names;
 use super::pilot::{Own, Sight, TICK};
 use super::probes::Probes;
 use super::reads::{read_routes, sight_route};
@@ -195,6 +197,12 @@ impl Member {
             spawn_part("the drills' schedule", schedule, breaking.clone()),
             spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
             spawn_part("the cameras' numbers", tell_cameras(consensus.clone(), volumes.clone()), breaking.clone()),
+            spawn_part("the cameras' names", keep_names(consensus.clone(), volumes.clone(), clock), breaking.clone()),
+            spawn_part(
+                "what is forgotten of deleted cameras",
+                former::forget(consensus.clone(), view.clone(), clock),
+                breaking.clone(),
+            ),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {

@@ -22,6 +22,7 @@ use holdfast_storage::timeline::Span;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 /// Requests are a few numbers.
 const REQUEST_BYTES_MAX: usize = 4096;
@@ -86,6 +87,8 @@ pub(crate) struct VolumeReport {
     pub(crate) reattachments: u64,
     /// How long free and deletable room lasts; `None` while nothing is written.
     pub(crate) full_in_s: Option<u64>,
+    /// The volume's own, while it is open.
+    pub(crate) id: Option<Uuid>,
 }
 
 first_version!(

@@ -88,6 +88,7 @@ impl View {
                 answers: answers.iter().map(of_this).collect(),
                 tenures: state.tenures(range.camera),
                 watermarks: nodes.iter().filter_map(watermark).collect(),
+                pauses: state.pauses(range.camera),
             })
         });
         timelines.collect()
@@ -122,7 +123,7 @@ impl View {
     }
 
     /// What each node recorded of each range, in the order of the ranges.
-    async fn recorded(&self, ranges: &[Range]) -> Vec<Answer<Vec<Recorded>>> {
+    pub(super) async fn recorded(&self, ranges: &[Range]) -> Vec<Answer<Vec<Recorded>>> {
         let question = SpansRequest(ranges.to_vec());
         let peers = self.ask::<_, SpansAnswer>(SPANS_PATH, &question);
         let (own, answers) = tokio::join!(self.volumes.recorded_of(ranges), peers);
@@ -167,13 +168,13 @@ impl View {
 
     /// The payloads of a run of chunks from the node that holds them. Their checksums were checked where they were read.
     pub(crate) async fn read(&self, run: &[ChunkEntry]) -> Result<Vec<Payload>, ViewError> {
-        let Some(ChunkEntry { meta, location }) = run.first() else { return Ok(Vec::new()) };
+        let Some(ChunkEntry { location, .. }) = run.first() else { return Ok(Vec::new()) };
         let locations: Vec<_> = run.iter().map(|chunk| chunk.location).collect();
-        if meta.node == self.me {
+        if location.holder == self.me {
             return Ok(self.volumes.read(location.volume, locations).await?);
         }
-        let addr = self.addr_of(meta.node)?;
-        let reads = locations.into_iter().map(|location| self.read_at(meta.node, addr.clone(), location));
+        let addr = self.addr_of(location.holder)?;
+        let reads = locations.into_iter().map(|location| self.read_at(location.holder, addr.clone(), location));
         stream::iter(reads).buffered(PEER_READS_AT_ONCE).try_collect().await
     }
 

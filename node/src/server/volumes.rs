@@ -7,6 +7,7 @@
 mod choice;
 mod health;
 mod homes;
+mod names;
 mod opened;
 mod place;
 mod probation;
@@ -29,6 +30,7 @@ use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Error, Holds, VolumeHandle, Watermark};
 use homes::Homes;
+pub(crate) use names::Names;
 pub(crate) use opened::Opened;
 use opened::{Settings, open_blocking, spare_dir, watch_over};
 use place::Refusal;
@@ -502,12 +504,17 @@ fn count_move(slots: &[Slot], from: &Arc<Opened>) {
 /// Where there is no good volume, one that will store what it is given sooner or later.
 fn any_storing(slots: &[Slot]) -> Option<Arc<Opened>> {
     let storing = slots.iter().filter(|slot| slot.standing().stores()).find_map(Slot::open);
-    let hoping = || slots.iter().filter(|slot| slot.standing() != Standing::Failed).find_map(Slot::open);
+    let hoping = || own(slots).filter(|slot| slot.standing() != Standing::Failed).find_map(Slot::open);
     storing.or_else(hoping).cloned()
 }
 
 fn any_open(slots: &[Slot]) -> Option<Arc<Opened>> {
-    any_storing(slots).or_else(|| slots.iter().find_map(Slot::open).cloned())
+    any_storing(slots).or_else(|| own(slots).find_map(Slot::open).cloned())
+}
+
+/// Without those that another cluster recorded to: nothing goes there, whatever happens.
+fn own(slots: &[Slot]) -> impl Iterator<Item = &Slot> {
+    slots.iter().filter(|slot| slot.open().is_none_or(|opened| !opened.handle.is_adopted()))
 }
 
 fn troubles(slots: &[Slot]) -> String {

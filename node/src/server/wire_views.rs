@@ -187,6 +187,7 @@ pub(crate) fn volume(volume: VolumeReport) -> wire::Volume {
         size_bytes: volume.size_bytes,
         failures: volume.failures,
         reattachments: volume.reattachments,
+        id: volume.id.map(|id| id.to_string()),
     }
 }
 

@@ -45,7 +45,7 @@ fn entries(opened: &Opened, index: &SegmentIndex, camera: CameraId, stream: Stre
     let tracks = index.tracks().iter().filter(|(key, _)| (key.camera, key.stream) == (camera, stream));
     let rows = tracks.flat_map(|(_, rows)| rows);
     // One file is no volume: the index of none.
-    let mut entries: Vec<ChunkEntry> = rows.map(|row| row.entry(0, opened.segment)).collect();
+    let mut entries: Vec<ChunkEntry> = rows.map(|row| row.entry((row.meta.node, 0), opened.segment)).collect();
     entries.sort_by_key(|entry| entry.location.offset);
     entries
 }
@@ -109,7 +109,7 @@ enum Payload {
     Other,
 }
 
-fn read_record(file: &dyn DiskFile, path: &Path, offset: u64) -> Result<Vec<u8>, Error> {
+pub(super) fn read_record(file: &dyn DiskFile, path: &Path, offset: u64) -> Result<Vec<u8>, Error> {
     let mut head = [0; RECORD_HEAD_BYTES];
     file.read_exact_at(&mut head, offset).map_err(Error::io("read", path))?;
     let span = span_of(&head).map_err(Error::format(path))?;

@@ -85,18 +85,18 @@ pub struct RebuildReport {
     pub failed: Vec<FailedSegment>,
 }
 
-struct Segment {
-    id: SegmentId,
+pub(super) struct Segment {
+    pub(super) id: SegmentId,
     class: String,
-    path: PathBuf,
-    bytes: u64,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
 }
 
-struct Opened {
-    disk: RealDisk,
-    layout: Layout,
+pub(super) struct Opened {
+    pub(super) disk: RealDisk,
+    pub(super) layout: Layout,
     /// By id.
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
 }
 
 /// Reads everything and checks every checksum. Changes nothing, and works beside a running node.
@@ -196,7 +196,7 @@ pub fn rebuild_catalogue(dir: &Path, mut progress: impl FnMut(&VolumeProgress<'_
     Ok(report)
 }
 
-fn open(dir: &Path) -> Result<Opened, Error> {
+pub(super) fn open(dir: &Path) -> Result<Opened, Error> {
     let layout = Layout { root: dir.to_owned() };
     let disk = match RealDisk::new(IoChoice::Plain, dir) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {

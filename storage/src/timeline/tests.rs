@@ -42,8 +42,8 @@ impl Recording {
             after_loss: false,
             damaged: false,
         };
-        let location =
-            ChunkLocation { volume: 0, segment: SegmentId(self.node), offset: u64::from(number), payload_bytes: 1 };
+        let (segment, offset, holder) = (SegmentId(self.node), u64::from(number), NodeId(self.node));
+        let location = ChunkLocation { volume: 0, segment, offset, payload_bytes: 1, holder };
         ChunkEntry { meta, location }
     }
 

@@ -1,11 +1,13 @@
 //! What recorders and readers hold of a volume.
 
 use super::reading::ReadingKeeper;
+use crate::adoption::Adoption;
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
 use crate::damage::DamagedChunk;
 use crate::hold::Holds;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
+use crate::names::{self, CurrentName};
 use crate::options::{ClassId, VolumeOptions};
 use crate::range::Range;
 use crate::retention::{PeerClocks, RetentionOrder, RetentionStatus};
@@ -48,6 +50,43 @@ impl VolumeHandle {
     #[must_use]
     pub fn is_reading(&self) -> bool {
         self.shared.is_reading
+    }
+
+    /// Whether another cluster recorded what is here. Nothing is recorded to it.
+    #[must_use]
+    pub fn is_adopted(&self) -> bool {
+        self.shared.adoption.is_some()
+    }
+
+    /// As the segments have it; `None` where nothing here is of this camera.
+    fn inward(&self, camera: CameraId) -> Option<CameraId> {
+        self.shared.adoption.as_ref().map_or(Some(camera), |adopted| adopted.theirs(camera))
+    }
+
+    fn inward_range(&self, range: Range) -> Option<Range> {
+        self.inward(range.camera).map(|camera| Range { camera, ..range })
+    }
+
+    /// As this cluster knows it, of what is of `camera` here.
+    fn outward(&self, camera: CameraId, mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
+        if self.is_adopted() {
+            for ChunkEntry { meta, .. } in &mut entries {
+                (meta.camera, meta.node) = (camera, Adoption::node(meta.node));
+            }
+        }
+        entries
+    }
+
+    fn outward_recorded(
+        &self,
+        camera: CameraId,
+        (mut spans, mut gaps): (Vec<Span>, Vec<Gap>),
+    ) -> (Vec<Span>, Vec<Gap>) {
+        if self.is_adopted() {
+            spans.iter_mut().for_each(|span| span.node = Adoption::node(span.node));
+            gaps.iter_mut().for_each(|gap| (gap.camera, gap.node) = (camera, Adoption::node(gap.node)));
+        }
+        (spans, gaps)
     }
 
     /// What was made is no new volume any more, see [`crate::disk::mark_new`].
@@ -166,14 +205,15 @@ impl VolumeHandle {
     /// How far a stream is durable, of the newest epoch. What a former process recorded counts too (that look-up may read the catalogue).
     #[must_use]
     pub fn watermark(&self, camera: CameraId, stream: StreamKind) -> Option<Watermark> {
-        self.shared.watermark(camera, stream)
+        // Another cluster's epochs say nothing of this one's.
+        if self.is_adopted() { None } else { self.shared.watermark(camera, stream) }
     }
 
     /// As [`Self::watermark`], of what former processes recorded and begins before `at`: a clock may have been ahead. Reads the
     /// catalogue.
     #[must_use]
     pub fn watermark_before(&self, camera: CameraId, stream: StreamKind, at: Timestamp) -> Option<Watermark> {
-        self.shared.watermark_before(camera, stream, at)
+        if self.is_adopted() { None } else { self.shared.watermark_before(camera, stream, at) }
     }
 
     /// As [`Self::watermark`], of one recorder of this process.
@@ -191,7 +231,8 @@ impl VolumeHandle {
     /// The highest number of a camera that has footage here, as far as that is listed. May read the catalogue.
     #[must_use]
     pub fn camera_highest(&self) -> Option<CameraId> {
-        self.shared.camera_highest()
+        // The cluster has given out the numbers of what was taken over.
+        if self.is_adopted() { None } else { self.shared.camera_highest() }
     }
 
     /// The durable chunks of all tracks of a stream that overlap the range, by start. Blocks on the disk.
@@ -199,7 +240,8 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open, or a segment cannot be read.
     pub fn entries(&self, range: Range) -> Result<Vec<ChunkEntry>, Error> {
-        self.shared.entries(range)
+        let Some(inward) = self.inward_range(range) else { return Ok(Vec::new()) };
+        Ok(self.outward(range.camera, self.shared.entries(inward)?))
     }
 
     /// What was recorded of a stream within the range, clipped to it, one span per recorder and interruption. Blocks on the catalogue.
@@ -207,7 +249,7 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open.
     pub fn spans(&self, range: Range) -> Result<Vec<Span>, Error> {
-        Ok(self.shared.recorded(range)?.0)
+        Ok(self.recorded(range)?.0)
     }
 
     /// [`Self::spans`] and [`Self::gaps`] of one look at the catalogue. Blocks on it.
@@ -215,7 +257,8 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open.
     pub fn recorded(&self, range: Range) -> Result<(Vec<Span>, Vec<Gap>), Error> {
-        self.shared.recorded(range)
+        let Some(inward) = self.inward_range(range) else { return Ok((Vec::new(), Vec::new())) };
+        Ok(self.outward_recorded(range.camera, self.shared.recorded(inward)?))
     }
 
     /// The gap ledger of a stream within the range, not clipped. Blocks on the catalogue.
@@ -223,7 +266,8 @@ impl VolumeHandle {
     /// # Errors
     /// The catalogue is not open.
     pub fn gaps(&self, range: Range) -> Result<Vec<Gap>, Error> {
-        self.shared.gaps(range)
+        let Some(inward) = self.inward_range(range) else { return Ok(Vec::new()) };
+        Ok(self.outward_recorded(range.camera, (Vec::new(), self.shared.gaps(inward)?)).1)
     }
 
     /// The init segment of this id. Blocks on the disk.
@@ -231,7 +275,8 @@ impl VolumeHandle {
     /// # Errors
     /// It is not here, damaged, or cannot be read.
     pub fn init(&self, camera: CameraId, id: InitId) -> Result<Bytes, Error> {
-        self.shared.init(camera, id)
+        let inward = self.inward(camera).ok_or(Error::NoInit { camera, id: id.0 })?;
+        self.shared.init(inward, id)
     }
 
     /// The payload of a chunk, its checksum verified. Blocks on the disk.
@@ -252,7 +297,15 @@ impl VolumeHandle {
     #[must_use]
     pub fn damaged(&self) -> (Vec<DamagedChunk>, u64) {
         let damage = read(&self.shared.damage);
-        (damage.chunks().collect(), damage.left_out())
+        let mut chunks: Vec<DamagedChunk> = damage.chunks().collect();
+        if let Some(adopted) = &self.shared.adoption {
+            chunks.retain_mut(|chunk| {
+                let ours = adopted.ours(chunk.meta.camera);
+                (chunk.meta.camera, chunk.meta.node) = (ours.unwrap_or_default(), Adoption::node(chunk.meta.node));
+                ours.is_some()
+            });
+        }
+        (chunks, damage.left_out())
     }
 
     /// Has the scrub begin a pass now; nothing where it is off.
@@ -262,7 +315,21 @@ impl VolumeHandle {
 
     /// What may not be deleted, in place of what was told before. Footage that retention picks from then on is spared.
     pub fn set_holds(&self, holds: Holds) {
+        let holds = self.shared.adoption.as_ref().map(|adopted| adopted.holds(&holds)).unwrap_or(holds);
         *write(&self.shared.holds) = Some(Arc::new(holds));
+    }
+
+    /// Keeps the cameras' names with the segments, for people who find the volume without its
+    /// cluster. `false`: they are kept already, or nothing may be written here. Blocks on the disk.
+    ///
+    /// # Errors
+    /// They cannot be written, or a newer version keeps them.
+    pub fn keep_names(&self, current: &[CurrentName], now: Timestamp) -> Result<bool, Error> {
+        let Shared { is_reading, disk, layout, options, .. } = &*self.shared;
+        if *is_reading || self.is_adopted() {
+            return Ok(false);
+        }
+        names::keep(&**disk, layout, options.cluster, current, now)
     }
 
     /// What the clocks of other members say of this node's: retention by age goes by it from its next look on.

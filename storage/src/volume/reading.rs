@@ -1,7 +1,7 @@
 //! Opening a volume that cannot be written, so that what it holds can be read: no lock file, no
 //! writer, and a catalogue elsewhere. To its node it is a volume that has failed.
 
-use super::{Volume, VolumeHandle, find_segments, identity_of_segments, now};
+use super::{Volume, VolumeHandle, find_segments, now};
 use crate::Error;
 use crate::clock::SystemClock;
 use crate::disk::{Disk, RealDisk, Root};
@@ -39,13 +39,10 @@ impl Volume {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found?,
         };
-        let identity = identity::read(&disk, &layout)?.map(|identity| (identity.volume, identity.cluster));
-        let (volume, cluster) = identity
-            .or_else(|| identity_of_segments(&disk, &layout, &found))
-            .ok_or_else(|| Error::NoVolume { path: options.path.clone() })?;
-        if cluster != options.cluster {
-            return Err(Error::ForeignVolume { path: options.path, found: cluster, expected: options.cluster });
-        }
+        let identity =
+            identity::known(&disk, &layout)?.ok_or_else(|| Error::NoVolume { path: options.path.clone() })?;
+        let adoption = identity::admit(&disk, &layout, identity, options.cluster)?;
+        let volume = identity.volume;
         let next = found.iter().map(|found| found.id.0).max().unwrap_or(0) + 1;
         let (intake, requests) = Intake::new(options.buffer_bytes_max);
         drop(requests);
@@ -54,6 +51,7 @@ impl Volume {
         let remembered = Remembered::load(&*disk, &layout, volume);
         let mut shared = Shared::new(options, layout, volume, disk, Arc::new(SystemClock), SegmentId(next));
         shared.is_reading = true;
+        shared.take_over(adoption);
         shared.failed.send_replace(Some(Arc::clone(why)));
         *write(&shared.damage) = crate::damage::Damage::of(remembered.damaged);
         let shared = Arc::new(shared);

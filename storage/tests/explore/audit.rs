@@ -151,7 +151,8 @@ impl Audit<'_> {
             let accepted = accepted.ok_or_else(|| format!("the scrub calls damaged what nothing hit: {chunk:?}"))?;
             let DamagedChunk { segment, offset, .. } = *chunk;
             let payload_bytes = accepted.payload.len() as u32;
-            let location = ChunkLocation { volume: self.plan.options.index, segment, offset, payload_bytes };
+            let (volume, holder) = (self.plan.options.index, self.plan.options.node);
+            let location = ChunkLocation { volume, segment, offset, payload_bytes, holder };
             if handle.read(&location).is_ok() {
                 return Err(format!("the scrub calls damaged what can be read: {chunk:?}"));
             }

@@ -118,6 +118,7 @@ impl Recording {
             segment: SegmentId(1),
             offset: self.chunks.len() as u64,
             payload_bytes: bytes.len() as u32,
+            holder: meta.node,
         };
         self.chunks.push(bytes);
         let entries = if is_video { &mut self.tracks.video } else { &mut self.tracks.audio };

@@ -8,6 +8,7 @@ mod clock;
 mod clock_ahead;
 mod connections;
 mod damage;
+mod deleted_cameras;
 mod disk_full;
 mod hiccups;
 mod holds;

@@ -8,7 +8,7 @@ use holdfast_consensus::model::Tenure;
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::server::explain::explain;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, GapCause};
-use holdfast_storage::ids::{CameraId, SegmentId};
+use holdfast_storage::ids::{CameraId, NodeId, SegmentId};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::timeline::{holes, spans_of};
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ fn has_owner_with_footage(chunks: &[ChunkEntry], tenures: &[Tenure], at: Timesta
 
 /// What all disks hold of a camera.
 pub(super) fn held(world: &World, camera: CameraId) -> (Vec<ChunkEntry>, Vec<Gap>) {
-    let location = ChunkLocation { volume: 0, segment: SegmentId(0), offset: 0, payload_bytes: 0 };
+    let location = ChunkLocation { volume: 0, segment: SegmentId(0), offset: 0, payload_bytes: 0, holder: NodeId(0) };
     let chunks = world.machines.values().flat_map(|machine| &machine.chunks).map(|stored| stored.meta);
     let gaps = world.machines.values().flat_map(|machine| &machine.gaps).copied();
     let entries = chunks.filter(|meta| meta.camera == camera).map(|meta| ChunkEntry { meta, location });

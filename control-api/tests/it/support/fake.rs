@@ -1,6 +1,7 @@
 //! A node in memory: cameras, one leader or none, and chunks that can be damaged or out of reach.
 
 use super::clip::Clip;
+use super::former;
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
 use holdfast_control_api::backend::{Lost, Payload, Result};
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) stands_still: bool,
     pub(crate) not_ready: Option<String>,
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
+    pub(crate) former: BTreeMap<CameraId, CameraSpec>,
     pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
     pub(crate) drills: Vec<wire::Drill>,
     pub(crate) draining: bool,
@@ -150,7 +152,8 @@ impl State {
             damaged: false,
         };
         let offset = self.payloads.len() as u64;
-        let location = ChunkLocation { volume: 0, segment: SegmentId(1), offset, payload_bytes: payload.len() as u32 };
+        let (segment, payload_bytes, holder) = (SegmentId(1), payload.len() as u32, NodeId(node));
+        let location = ChunkLocation { volume: 0, segment, offset, payload_bytes, holder };
         self.payloads.insert(offset, payload);
         self.entries.push(ChunkEntry { meta, location });
     }
@@ -388,9 +391,23 @@ impl Backend for Fake {
 
     async fn delete_camera(&self, id: CameraId) -> Result<()> {
         self.write(|state| {
-            state.cameras.remove(&id).map(|_| ()).ok_or_else(|| ApiError::not_found(format!("camera {id}")))
+            let spec = state.cameras.remove(&id).ok_or_else(|| ApiError::not_found(format!("camera {id}")))?;
+            state.former.insert(id, spec);
+            Ok(())
         })
         .await
+    }
+
+    async fn deleted_cameras(&self) -> Result<Vec<wire::DeletedCamera>> {
+        self.with(|state| Ok(former::listed(state)))
+    }
+
+    async fn restore_camera(&self, id: CameraId, restore: wire::RestoreCamera) -> Result<wire::Camera> {
+        self.write(|state| former::restore(state, id, restore).and_then(|()| state.camera(id))).await
+    }
+
+    async fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> Result<Vec<wire::CameraNumber>> {
+        self.write(|_| Ok(former::numbers(&adopt))).await
     }
 
     async fn release_camera(&self, id: CameraId) -> Result<wire::Camera> {

@@ -4,3 +4,4 @@ pub(crate) mod client;
 pub(crate) mod clip;
 pub(crate) mod fake;
 pub(crate) mod ffmpeg;
+mod former;

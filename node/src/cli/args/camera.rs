@@ -12,7 +12,11 @@ pub(in crate::cli) enum CameraCommand {
     #[command(alias = "set")]
     Edit(CameraEditArgs),
     /// Show all cameras
-    List,
+    List {
+        /// Show those that were deleted instead, and whose footage may still be there
+        #[arg(long)]
+        deleted: bool,
+    },
     /// Show one camera
     Show {
         /// Name or number
@@ -23,10 +27,18 @@ pub(in crate::cli) enum CameraCommand {
         /// Name or number
         camera: String,
     },
-    /// Stop recording a camera and forget it; its footage stays until its class's limits
+    /// Stop recording a camera; its footage stays until its class's limits, and `restore` brings it back
     Remove {
         /// Name or number
         camera: String,
+    },
+    /// Record a camera again that was deleted, with its number, settings and credentials
+    Restore {
+        /// Name or number, as `list --deleted` shows them
+        camera: String,
+        /// Another name, where its own is taken by now
+        #[arg(long)]
+        name: Option<String>,
     },
 }
 

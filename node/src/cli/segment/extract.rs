@@ -1,4 +1,4 @@
-//! `holdfast segment extract`: one camera's footage in a segment as an MP4 file, made as the API makes its exports.
+//! `holdfast segment extract FILE`: one camera's footage in a segment as an MP4 file, made as the API makes its exports.
 
 use super::{damaged, readable, storage_error};
 use crate::cli::args::{ExtractArgs, StreamArg};
@@ -60,15 +60,15 @@ pub(super) struct LeftOut {
     pub(super) without_parameters: usize,
 }
 
-pub(super) fn run(args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<(), CliError> {
-    readable(&args.file)?;
-    let camera = chosen(args, api)?;
-    let footage = open(args, camera)?;
+pub(super) fn run(path: &Path, args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<(), CliError> {
+    readable(path)?;
+    let camera = chosen(path, args, api)?;
+    let footage = open(path, args, camera)?;
     let inits = footage.inits().map_err(|error| storage_error(&error))?;
-    let plan = plan(args, camera, &footage, &inits)?;
-    let init = merged(&plan, &inits)?;
+    let plan = plan(path, args, camera, &footage, &inits)?;
+    let init = merged(&plan, &inits).map_err(|error| unmergeable(&error, &plan))?;
     let file = OutputFile::create(&args.output, args.force)?;
-    let (bytes, chunks) = write(&footage, &plan, init, file)?;
+    let (bytes, chunks) = write(|entry| footage.read(entry), &plan, init, file)?;
     let is_whole = args.from.is_none() && args.to.is_none();
     let extracted = Extracted {
         file: args.output.clone(),
@@ -90,25 +90,25 @@ pub(super) fn run(args: &ExtractArgs, api: ApiOptions, out: Output) -> Result<()
     }
     match extracted.damaged_batches {
         0 => Ok(()),
-        _ => Err(damaged(&args.file).hint("what is sound was written; `holdfast segment verify` says what is lost")),
+        _ => Err(damaged(path).hint("what is sound was written; `holdfast segment verify` says what is lost")),
     }
 }
 
 /// The camera by number, by name where a node can be asked, or the only one in the segment.
-fn chosen(args: &ExtractArgs, api: ApiOptions) -> Result<CameraId, CliError> {
+fn chosen(path: &Path, args: &ExtractArgs, api: ApiOptions) -> Result<CameraId, CliError> {
     match args.camera.as_deref().map(|text| (text, text.parse::<u32>())) {
         Some((_, Ok(number))) => Ok(CameraId(number)),
         Some((name, Err(_))) => named(name, api).map_err(|error| {
             error.hint("a segment knows cameras by their numbers only: `holdfast segment inspect` lists them")
         }),
-        None => only(&args.file),
+        None => only(path),
     }
 }
 
 fn named(name: &str, api: ApiOptions) -> Result<CameraId, CliError> {
     let found = async {
         let api = Api::new(&api)?;
-        Ok(resolve::camera(&api, name).await?.id)
+        resolve::footage(&api, name).await
     };
     with_runtime(found)
 }
@@ -125,27 +125,32 @@ fn only(file: &Path) -> Result<CameraId, CliError> {
     }
 }
 
-fn open(args: &ExtractArgs, camera: CameraId) -> Result<Footage, CliError> {
-    let stream = match args.stream {
-        StreamArg::Main => StreamKind::Main,
-        StreamArg::Sub => StreamKind::Sub,
-    };
+fn open(path: &Path, args: &ExtractArgs, camera: CameraId) -> Result<Footage, CliError> {
+    let stream = stream(args.stream);
     let bar = bytes_bar(0);
-    let footage = offline::footage(&args.file, camera, stream, |done, total| {
+    let footage = offline::footage(path, camera, stream, |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
     bar.finish_and_clear();
     let footage = footage.map_err(|error| storage_error(&error))?;
     if footage.entries().is_empty() {
-        let message = format!("{} holds nothing of camera {camera}", args.file.display());
+        let message = format!("{} holds nothing of camera {camera}", path.display());
         return Err(CliError::new(ExitKind::NotFound, message)
             .hint("`holdfast segment inspect` lists the cameras and streams in it"));
     }
     Ok(footage)
 }
 
+pub(super) fn stream(arg: StreamArg) -> StreamKind {
+    match arg {
+        StreamArg::Main => StreamKind::Main,
+        StreamArg::Sub => StreamKind::Sub,
+    }
+}
+
 fn plan(
+    path: &Path,
     args: &ExtractArgs,
     camera: CameraId,
     footage: &Footage,
@@ -159,11 +164,12 @@ fn plan(
     let tracks = Tracks::of(entries.into_iter().filter(wanted).collect());
     plan_export(&tracks, range, args.strict).ok_or_else(|| {
         let keyframe = tracks.video.iter().find_map(|entry| entry.meta.access_start());
-        CliError::failed(format!("nothing of camera {camera} in {} can be played: no keyframe", args.file.display()))
-            .hint(match keyframe {
+        CliError::failed(format!("nothing of camera {camera} in {} can be played: no keyframe", path.display())).hint(
+            match keyframe {
                 Some(at) => format!("it was recorded at {at}, in a segment before, which has a lower number"),
                 None => "none came since the camera's session began".to_owned(),
-            })
+            },
+        )
     })
 }
 
@@ -209,24 +215,34 @@ fn range(args: &ExtractArgs, entries: &[ChunkEntry]) -> Result<Range, CliError> 
     Ok(Range { from, to })
 }
 
-fn merged(plan: &ExportPlan, inits: &[(InitId, bytes::Bytes)]) -> Result<MergedInit, CliError> {
+/// The header of the file.
+pub(super) fn merged(plan: &ExportPlan, inits: &[(InitId, bytes::Bytes)]) -> Result<MergedInit, MergeError> {
     let of = |ids: &[InitId]| -> Vec<(InitId, bytes::Bytes)> {
         ids.iter().filter_map(|id| inits.iter().find(|(known, _)| known == id).cloned()).collect()
     };
-    merge_inits_from(&of(&plan.video_inits), &of(&plan.audio_inits), plan.shown_from_us()).map_err(|error| {
-        let failed = CliError::failed(error.to_string());
-        let MergeError::CodecChanged { init, .. } = error else { return failed };
-        let first = plan.chunks.iter().find(|entry| entry.meta.init == init).map(|entry| entry.meta.start);
-        failed.hint(match first {
-            Some(at) => format!("one file cannot hold both: extract with --to {at}, then with --from {at}"),
-            None => "one file cannot hold both: extract with --from and --to".to_owned(),
-        })
+    merge_inits_from(&of(&plan.video_inits), &of(&plan.audio_inits), plan.shown_from_us())
+}
+
+/// From when on another file is needed.
+pub(super) fn changes_at(error: &MergeError, plan: &ExportPlan) -> Option<Timestamp> {
+    let MergeError::CodecChanged { init, .. } = error else { return None };
+    plan.chunks.iter().find(|entry| entry.meta.init == *init).map(|entry| entry.meta.start)
+}
+
+pub(super) fn unmergeable(error: &MergeError, plan: &ExportPlan) -> CliError {
+    let failed = CliError::failed(error.to_string());
+    if !matches!(error, MergeError::CodecChanged { .. }) {
+        return failed;
+    }
+    failed.hint(match changes_at(error, plan) {
+        Some(at) => format!("one file cannot hold both: extract with --to {at}, then with --from {at}"),
+        None => "one file cannot hold both: extract with --from and --to".to_owned(),
     })
 }
 
 /// The bytes and chunks written. A chunk that is not what its checksum promised is a bug of its writer, not of this disk: it ends the extraction.
-fn write(
-    footage: &Footage,
+pub(super) fn write(
+    read: impl Fn(&ChunkEntry) -> Result<bytes::Bytes, holdfast_storage::Error>,
     plan: &ExportPlan,
     init: MergedInit,
     mut file: OutputFile,
@@ -235,7 +251,7 @@ fn write(
     file.write(&init.bytes)?;
     let mut rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
     for entry in &plan.chunks {
-        let bytes = footage.read(entry).map_err(|error| storage_error(&error))?;
+        let bytes = read(entry).map_err(|error| storage_error(&error))?;
         let placed = rebaser.place(&entry.meta, bytes).map_err(|error| {
             CliError::failed(format!("the chunk of {} cannot be placed: {error}", entry.meta.start))
                 .hint("leave it out with --from and --to")

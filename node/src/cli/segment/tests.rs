@@ -15,28 +15,28 @@ use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-const T0: Timestamp = Timestamp(1_795_000_000_000_000);
-const CHUNK_US: u32 = 500_000;
+pub(super) const T0: Timestamp = Timestamp(1_795_000_000_000_000);
+pub(super) const CHUNK_US: u32 = 500_000;
 const CHUNKS: u32 = 20;
 /// So long that cutting or flipping somewhere in the middle hits one of them.
-const FRAME_BYTES: usize = 30_000;
+pub(super) const FRAME_BYTES: usize = 30_000;
 /// `AVCDecoderConfigurationRecord` with parameter sets of a few bytes; nothing here decodes.
 const AVCC: [u8; 19] = [1, 100, 0, 10, 255, 225, 0, 4, 0x67, 100, 0, 10, 1, 0, 4, 0x68, 0xee, 0x3c, 0x80];
 
-fn init() -> Bytes {
+pub(super) fn init() -> Bytes {
     let codec = fmp4::VideoCodec::Avc { avcc: AVCC.to_vec() };
     fmp4::video_init(&fmp4::VideoParameters { codec, width: 320, height: 240, pixel_aspect: None }).unwrap()
 }
 
 /// The sequence number, and then something that differs from camera to camera.
-fn frame(camera: u32, sequence: u32) -> Vec<u8> {
+pub(super) fn frame(camera: u32, sequence: u32) -> Vec<u8> {
     let mut bytes = vec![camera as u8 + 100; FRAME_BYTES];
     bytes[0] = sequence as u8;
     bytes
 }
 
 /// Half a second; each even one begins with a keyframe.
-fn chunk(camera: u32, sequence: u32) -> Chunk {
+pub(super) fn chunk(camera: u32, sequence: u32) -> Chunk {
     let start = T0.plus_micros(i64::from(sequence) * i64::from(CHUNK_US));
     let is_keyframe = sequence.is_multiple_of(2);
     let frame = Frame {
@@ -98,7 +98,7 @@ fn segment() -> Segment {
     Segment { dir, path }
 }
 
-fn append(handle: &VolumeHandle, record: Record) {
+pub(super) fn append(handle: &VolumeHandle, record: Record) {
     handle.append(handle.class("default").unwrap(), record).unwrap();
 }
 
@@ -150,7 +150,8 @@ impl Segment {
 
     fn extract_args(&self, camera: Option<&str>, from: Option<Timestamp>, to: Option<Timestamp>) -> ExtractArgs {
         ExtractArgs {
-            file: self.path.clone(),
+            sources: vec![self.path.clone()],
+            all: false,
             camera: camera.map(str::to_owned),
             stream: StreamArg::Main,
             from: from.map(|time| time.to_string()),
@@ -177,23 +178,28 @@ impl Segment {
 
     /// Decode times of the extracted chunks, in chunks' durations from the file's time 0, and their first payload bytes.
     fn extracted(&self) -> Vec<(u64, u8)> {
-        let file = std::fs::read(self.output()).unwrap();
-        let chunks = probe::chunk_ranges(&file).map(|range| &file[range.unwrap()]);
-        chunks
-            .map(|chunk| {
-                let samples = probe::samples(chunk).unwrap();
-                (samples[0].decode_time / 45_000, chunk[samples[0].offset])
-            })
-            .collect()
+        extracted(&self.output())
     }
 }
 
+/// As [`Segment::extracted`], of any file.
+pub(super) fn extracted(file: &Path) -> Vec<(u64, u8)> {
+    let file = std::fs::read(file).unwrap();
+    let chunks = probe::chunk_ranges(&file).map(|range| &file[range.unwrap()]);
+    chunks
+        .map(|chunk| {
+            let samples = probe::samples(chunk).unwrap();
+            (samples[0].decode_time / 45_000, chunk[samples[0].offset])
+        })
+        .collect()
+}
+
 /// No node to ask.
-fn nowhere() -> ApiOptions {
+pub(super) fn nowhere() -> ApiOptions {
     ApiOptions { api: "http://127.0.0.1:1".parse().unwrap(), token_file: None }
 }
 
-fn exit(result: Result<(), CliError>) -> u8 {
+pub(super) fn exit(result: Result<(), CliError>) -> u8 {
     result.map_or_else(|error| error.kind as u8, |()| 0)
 }
 

@@ -6,6 +6,7 @@ use holdfast_storage::chunk::{Access, ChunkMeta, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::fmt::Write as _;
+use uuid::Uuid;
 
 const AT: Timestamp = Timestamp(1_795_341_600_000_000);
 const CAMERA: CameraId = CameraId(7);
@@ -37,7 +38,7 @@ fn range() -> Range {
 }
 
 fn location() -> ChunkLocation {
-    ChunkLocation { volume: 1, segment: SegmentId(3), offset: 4_096, payload_bytes: 65_536 }
+    ChunkLocation { volume: 1, segment: SegmentId(3), offset: 4_096, payload_bytes: 65_536, holder: NodeId(2) }
 }
 
 fn chunk() -> ChunkEntry {
@@ -91,6 +92,7 @@ fn report() -> VolumeReport {
         failures: 1,
         reattachments: 1,
         full_in_s: Some(86_400),
+        id: Some(Uuid::from_u128(7)),
     }
 }
 

@@ -128,6 +128,7 @@ fn volume(state: &str) -> VolumeReport {
         failures: 0,
         reattachments: 0,
         full_in_s: Some(43_200),
+        id: None,
     }
 }
 

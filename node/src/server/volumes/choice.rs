@@ -21,6 +21,8 @@ pub(super) enum Standing {
     Failed,
     /// It is not open (yet).
     Away,
+    /// Another cluster recorded to it; this one only serves what it holds.
+    Adopted,
 }
 
 impl Standing {
@@ -43,12 +45,13 @@ impl Standing {
             Self::Hung => "hung",
             Self::Failed => "failed",
             Self::Away => "away",
+            Self::Adopted => "adopted",
         }
     }
 
     #[cfg(test)]
-    pub(super) const ALL: [Self; 7] =
-        [Self::Takes, Self::Slow, Self::Retiring, Self::Full, Self::Hung, Self::Failed, Self::Away];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Takes, Self::Slow, Self::Retiring, Self::Full, Self::Hung, Self::Failed, Self::Away, Self::Adopted];
 }
 
 /// One volume as the choice sees it.

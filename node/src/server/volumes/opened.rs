@@ -1,5 +1,6 @@
 //! One volume as this node uses it while it is open.
 
+use super::names::Keeping;
 use super::place::{Looked, Refusal, is_on_system_disk, lock, look};
 use super::register::Register;
 use crate::config::{DEFAULT_RETENTION_CLASS, Io, RetentionClass as ConfiguredClass, Storage};
@@ -53,6 +54,7 @@ pub(crate) struct Opened {
     newest: Mutex<Option<(CameraId, Timestamp)>>,
     /// A [`HandOver`] is on its way.
     hands_over: AtomicBool,
+    pub(super) names: Keeping,
 }
 
 /// Has the volume hand over what it took, when dropped.
@@ -193,6 +195,7 @@ pub(super) fn watch_over(volume: Volume, handle: VolumeHandle) -> Result<Arc<Ope
         room_bytes: 0.into(),
         newest: Mutex::default(),
         hands_over: AtomicBool::new(false),
+        names: Keeping::default(),
     });
     let (has_ended, path, is_reading) = (Arc::clone(&opened.has_ended), opened.path().to_owned(), opened.is_reading());
     // Ends with the volume's threads; a disk that hangs keeps it as long as it does.

@@ -111,6 +111,7 @@ impl Slot {
             Health::Hung => Standing::Hung,
             // It goes on, and has yet to prove itself.
             _ if self.probation.is_some() => Standing::Hung,
+            _ if opened.handle.is_adopted() => Standing::Adopted,
             _ if self.role != Role::Record => Standing::Retiring,
             Health::Full => Standing::Full,
             Health::Slow { .. } => Standing::Slow,
@@ -122,7 +123,7 @@ impl Slot {
     pub(super) fn trouble(&self) -> Option<String> {
         let path = self.path.display();
         match (self.standing(), &self.place) {
-            (Standing::Takes | Standing::Retiring, _) => None,
+            (Standing::Takes | Standing::Retiring | Standing::Adopted, _) => None,
             (_, Place::Opening) => Some(format!("volume {path} does not open: its disk hangs")),
             (_, Place::Closing) => Some(format!("volume {path} is being closed")),
             (_, Place::Away(reason)) if self.is_awaited => Some(format!("volume {path} is away: {reason}")),

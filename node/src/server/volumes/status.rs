@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use uuid::Uuid;
 
 /// How often to look whether the catalogue is open.
 const CATALOGUE_LOOK: Duration = Duration::from_millis(10);
@@ -34,20 +35,23 @@ pub(crate) struct VolumeStatus {
     pub(crate) failures: u64,
     pub(crate) reattachments: u64,
     pub(crate) moved_cameras: u64,
+    /// The volume's own, while it is open.
+    pub(crate) id: Option<Uuid>,
     pub(crate) stats: Stats,
 }
 
 impl VolumeStatus {
     /// Every state that a volume can be in.
-    pub(crate) const STATES: [&'static str; 9] =
-        ["active", "slow", "retiring", "retired", "full", "hung", "failed", "away", "opening"];
+    pub(crate) const STATES: [&'static str; 10] =
+        ["active", "slow", "retiring", "retired", "full", "hung", "failed", "away", "opening", "adopted"];
 
     fn of(slot: &Slot, cameras: u64, register: Option<&str>) -> Self {
         let trouble = slot.trouble();
         let unopened = || Stats::of_unopened(trouble.as_deref().unwrap_or("it is not open"));
         let stats = slot.open().map_or_else(unopened, |opened| opened.handle.stats());
+        let names = slot.open().and_then(|opened| opened.names.problem());
         let troubles: Vec<String> =
-            [trouble, partly_listed(&stats), register.map(str::to_owned)].into_iter().flatten().collect();
+            [trouble, partly_listed(&stats), register.map(str::to_owned), names].into_iter().flatten().collect();
         let Counts { failures, reattachments } = slot.counts;
         Self {
             index: slot.index,
@@ -58,6 +62,7 @@ impl VolumeStatus {
             failures,
             reattachments,
             moved_cameras: slot.moved_cameras.load(Relaxed),
+            id: slot.open().map(|opened| opened.handle.id()),
             trouble: (!troubles.is_empty()).then(|| troubles.join("; ")),
             stats,
         }
@@ -92,6 +97,7 @@ impl Volumes {
             failures: volume.failures,
             reattachments: volume.reattachments,
             full_in_s: volume.stats.full_in_s,
+            id: volume.id,
         });
         volumes.collect()
     }

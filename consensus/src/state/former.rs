@@ -1,0 +1,148 @@
+//! Cameras that are recorded no more: deleted ones are kept with their settings, so that they can
+//! be restored, and those of another cluster's disks have a number and a name here.
+
+use super::cameras::CAMERA_NUMBER_MAX;
+use super::{ClusterState, PAUSES_MAX};
+use crate::command::{AdoptedCamera, Rejection, Response};
+use crate::model::{
+    Actor, Assignment, CAMERAS_MAX, Camera, CameraName, CameraSpec, FORMER_CAMERAS_MAX, FormerCamera, HeadroomRule,
+    Invalid, Origin, Pause, Was,
+};
+use holdfast_storage::ids::CameraId;
+use holdfast_storage::time::Timestamp;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+impl ClusterState {
+    /// Epochs go on where they were: whatever of it was recorded before stays below what comes.
+    pub(super) fn remember(&mut self, camera: Camera, at: Timestamp, by: Actor) {
+        let Camera { id, spec, revision } = camera;
+        self.make_room(1, &BTreeSet::new());
+        let name = spec.name.clone();
+        self.former.insert(id, FormerCamera { id, name, since: at, by, was: Was::Recorded { spec, revision } });
+    }
+
+    pub(super) fn restore_camera(
+        &mut self,
+        id: CameraId,
+        name: Option<CameraName>,
+        only_after: Option<CameraId>,
+        at: Timestamp,
+    ) -> Result<Response, Rejection> {
+        let (mut spec, revision) = self.restorable(id)?;
+        self.check_adding(only_after)?;
+        spec.name = name.unwrap_or(spec.name);
+        // Where that node has left, any may record it.
+        spec.preferred_node = spec.preferred_node.filter(|node| self.nodes.contains(*node));
+        self.check_camera(&spec, None)?;
+        if self.cameras.len() >= CAMERAS_MAX {
+            return Err(Rejection::too_many("cameras", CAMERAS_MAX));
+        }
+        let revision = revision + 1;
+        let mut history = self.histories.get(id).cloned().unwrap_or_default();
+        history.pauses.extend(self.former.get(id).map(|former| Pause { from: former.since, to: at }));
+        history.pauses.drain(..history.pauses.len().saturating_sub(PAUSES_MAX));
+        self.histories.insert(id, history);
+        self.former.remove(id);
+        self.cameras.insert(id, Camera { id, spec, revision });
+        self.assignments.insert(id, Assignment::default());
+        Ok(Response::Camera { camera: id, revision })
+    }
+
+    /// The settings of a deleted camera.
+    ///
+    /// # Errors
+    /// There is none, or its settings are not known.
+    pub fn restorable(&self, id: CameraId) -> Result<(CameraSpec, u64), Rejection> {
+        match self.former.get(id).map(|former| &former.was) {
+            Some(Was::Recorded { spec, revision }) => Ok((spec.clone(), *revision)),
+            Some(Was::Elsewhere(_)) => Err(Rejection::NotRestorable(id)),
+            None => Err(Rejection::NotDeleted(id)),
+        }
+    }
+
+    /// Asked again it gives the same numbers, so that several disks of one cluster agree.
+    pub(super) fn adopt_cameras(
+        &mut self,
+        cluster: Uuid,
+        cameras: Vec<AdoptedCamera>,
+        at: Timestamp,
+        by: &Actor,
+    ) -> Result<Response, Rejection> {
+        if cameras.len() > FORMER_CAMERAS_MAX {
+            return Err(Rejection::too_many("cameras of another cluster", FORMER_CAMERAS_MAX));
+        }
+        if self.cluster == Some(cluster) {
+            let why = "is this cluster: its footage needs no taking over".to_owned();
+            return Err(Invalid::new("cluster", why).into());
+        }
+        let origins: BTreeSet<Origin> =
+            cameras.iter().map(|adopted| Origin { cluster, camera: adopted.camera }).collect();
+        if origins.len() != cameras.len() {
+            return Err(Invalid::new("cameras", "has a number twice".to_owned()).into());
+        }
+        let known = |state: &Self, origin: Origin| {
+            state.former.values().find(|former| former.origin() == Some(origin)).map(|former| former.id)
+        };
+        let new = origins.iter().filter(|origin| known(self, **origin).is_none()).count();
+        let last = self.camera_last.0.saturating_add(u32::try_from(new).unwrap_or(u32::MAX));
+        if CameraId(last) > CAMERA_NUMBER_MAX {
+            return Err(
+                Invalid::new("cameras", format!("need numbers up to {last}, beyond {CAMERA_NUMBER_MAX}")).into()
+            );
+        }
+        self.make_room(new, &origins);
+        let mut numbers = Vec::new();
+        for AdoptedCamera { camera, name } in cameras {
+            let origin = Origin { cluster, camera };
+            let id = known(self, origin).unwrap_or_else(|| {
+                self.camera_last = CameraId(self.camera_last.0 + 1);
+                let id = self.camera_last;
+                let (by, was) = (by.clone(), Was::Elsewhere(origin));
+                self.former.insert(id, FormerCamera { id, name, since: at, by, was });
+                id
+            });
+            numbers.push(id);
+        }
+        Ok(Response::Cameras(numbers))
+    }
+
+    /// Those that are recorded, or were never known, are passed over.
+    pub(super) fn forget_cameras(&mut self, cameras: &[CameraId]) -> Response {
+        cameras.iter().for_each(|camera| self.forget(*camera));
+        Response::Done
+    }
+
+    /// For `count` more: what was deleted first goes, but nothing of `spared`.
+    fn make_room(&mut self, count: usize, spared: &BTreeSet<Origin>) {
+        let surplus = (self.former.len() + count).saturating_sub(FORMER_CAMERAS_MAX);
+        let is_spared = |former: &&FormerCamera| former.origin().is_some_and(|origin| spared.contains(&origin));
+        let mut oldest: Vec<(Timestamp, CameraId)> = Vec::new();
+        if surplus > 0 {
+            let rest = self.former.values().filter(|former| !is_spared(former));
+            oldest.extend(rest.map(|former| (former.since, former.id)));
+            oldest.sort_unstable();
+        }
+        oldest.iter().take(surplus).for_each(|(_, id)| self.forget(*id));
+    }
+
+    fn forget(&mut self, id: CameraId) {
+        if self.former.contains(id) {
+            self.former.remove(id);
+            self.histories.remove(id);
+        }
+    }
+
+    /// Whether a camera may be added: see [`crate::command::Command::CreateCamera`].
+    pub(super) fn check_adding(&self, only_after: Option<CameraId>) -> Result<(), Rejection> {
+        match only_after {
+            Some(last) if last != self.camera_last => Err(Rejection::CamerasChanged(last)),
+            // The node that asked had not heard of the rule yet.
+            None if self.settings.headroom == HeadroomRule::Strict => Err(Rejection::HeadroomUnchecked),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
