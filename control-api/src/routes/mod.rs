@@ -1,6 +1,5 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
-mod caching;
 mod cameras;
 mod chunk_stream;
 mod cluster;
@@ -12,6 +11,7 @@ mod health;
 mod hls;
 mod holds;
 mod nodes;
+mod parts;
 mod queries;
 mod retention;
 mod scrub;
@@ -22,7 +22,7 @@ mod timeline;
 use crate::auth;
 use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
-use crate::limits::{BODY_BYTES_MAX, EXPORTS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
+use crate::limits::{BODY_BYTES_MAX, EXPORT_UNITS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX};
 use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -71,7 +71,12 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         return Err(SetupError::EmptyToken);
     }
     let request_metrics = RequestMetrics::register(&backend.metrics())?;
-    let app = App { backend, now: options.now, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), page: Page::default() };
+    let app = App {
+        backend,
+        now: options.now,
+        exports: Arc::new(Semaphore::new(EXPORT_UNITS_MAX as usize)),
+        page: Page::default(),
+    };
     let ready = Router::new()
         .route("/readyz", get(health::ready::<B>))
         .route_layer(from_fn_with_state(Arc::new(Semaphore::new(READY_REQUESTS_MAX)), bound));

@@ -26,6 +26,8 @@ mod holds;
 #[cfg(test)]
 mod joins;
 #[cfg(test)]
+mod parts;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod support;

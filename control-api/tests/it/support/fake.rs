@@ -114,6 +114,11 @@ fn checksum(data: &[u8]) -> u32 {
 }
 
 impl State {
+    /// All that were recorded, of any track.
+    pub(crate) fn chunk_count(&self) -> u64 {
+        self.payloads.len() as u64
+    }
+
     fn store(
         &mut self,
         node: u64,
@@ -123,14 +128,15 @@ impl State {
         clip: &Clip,
         frames: &[Frame],
     ) {
-        let ticks_micros = |ticks: u64| (ticks * 1_000_000 / u64::from(clip.timescale)) as i64;
+        // Rounded up, so that the wall time gives the same ticks back, as a recorder's does.
+        let ticks_micros = |ticks: u64| (ticks * 1_000_000).div_ceil(u64::from(clip.timescale)) as i64;
         let start = session_start.plus_micros(ticks_micros(frames[0].decode_time));
         let base = session_start.ticks(clip.timescale);
         let stamped: Vec<_> =
             frames.iter().cloned().map(|frame| Frame { decode_time: base + frame.decode_time, ..frame }).collect();
         let payload: Bytes = build_chunk(clip.track, sequence, start, &stamped).unwrap().concat().into();
         let last = &frames[frames.len() - 1];
-        let ticks = last.decode_time + u64::from(last.duration) - frames[0].decode_time;
+        let end = session_start.plus_micros(ticks_micros(last.decode_time + u64::from(last.duration)));
         let meta = ChunkMeta {
             camera: CAMERA,
             stream: StreamKind::Main,
@@ -142,7 +148,7 @@ impl State {
             sequence,
             init,
             start,
-            duration_us: ticks_micros(ticks) as u32,
+            duration_us: end.micros_since(start) as u32,
             frames: frames.len() as u32,
             access: frames[0].access.map(|point| Access { point, slices_crc: checksum(&frames[0].data) }),
             since_access_ms: self.since_access_ms(clip.track, session_start, start, &frames[0]),
