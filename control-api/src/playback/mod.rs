@@ -5,6 +5,7 @@ pub mod gate;
 pub mod grid;
 pub mod growing;
 pub mod hls;
+pub mod iframes;
 pub mod layout;
 pub mod playlist;
 pub mod rebase;

@@ -158,7 +158,7 @@ pub(super) fn media_in(layout: &Layout, cache: &'static str) -> Representation {
     Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
 }
 
-fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
+pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     let (bytes, tag) = (bytes.len() as u64, tag_of(bytes));
     Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
 }

@@ -10,6 +10,7 @@ mod growing;
 mod health;
 mod hls;
 mod holds;
+mod iframes;
 mod nodes;
 mod parts;
 mod queries;
@@ -132,6 +133,9 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/growing.m3u8", get(growing::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/cell.m4s", get(growing::cell::<B>))
+        .route("/api/v1/cameras/{id}/hls/main.m3u8", get(iframes::main::<B>))
+        .route("/api/v1/cameras/{id}/hls/pictures.m3u8", get(iframes::playlist::<B>))
+        .route("/api/v1/cameras/{id}/hls/picture.m4s", get(iframes::picture::<B>))
         .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))
         .route("/api/v1/cameras/{id}/hls/segment.m4s", get(hls::segment::<B>))
         .route("/api/v1/cameras/{id}/hls/gap.m4s", get(hls::gap))

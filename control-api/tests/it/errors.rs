@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 42] = [
+pub(crate) const GUARDED: [(&str, &str); 45] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
@@ -45,6 +45,9 @@ pub(crate) const GUARDED: [(&str, &str); 42] = [
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
     ("GET", "/api/v1/cameras/1/hls/growing.m3u8"),
     ("GET", "/api/v1/cameras/1/hls/cell.m4s"),
+    ("GET", "/api/v1/cameras/1/hls/main.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/pictures.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/picture.m4s"),
     ("GET", "/api/v1/cameras/1/hls/init.mp4"),
     ("GET", "/api/v1/cameras/1/hls/segment.m4s"),
     ("GET", "/api/v1/cameras/1/hls/gap.m4s"),

@@ -24,6 +24,8 @@ mod hls;
 #[cfg(test)]
 mod holds;
 #[cfg(test)]
+mod iframes;
+#[cfg(test)]
 mod joins;
 #[cfg(test)]
 mod parts;
