@@ -2,8 +2,8 @@
 //! them.
 
 use crate::model::{Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
-use crate::model::{ProcessEnd, RetentionClassName, SettingsChange};
-use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId};
+use crate::model::{ExportSpec, ProcessEnd, RetentionClassName, SettingsChange};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -56,7 +56,9 @@ impl Command {
             | Self::StepDrills { .. }
             | Self::NoteEnd(_)
             | Self::ClearCameras { .. }
-            | Self::ReserveCameras { .. } => 1,
+            | Self::ReserveCameras { .. }
+            | Self::CreateExport { .. }
+            | Self::DeleteExport { .. } => 1,
         }
     }
 
@@ -160,6 +162,12 @@ pub enum Command {
     ReserveCameras {
         upto: CameraId,
     },
+    CreateExport {
+        spec: ExportSpec,
+    },
+    DeleteExport {
+        export: ExportId,
+    },
 }
 
 /// A change of one camera's assignment, applied only while its epoch is still `expect` (compare and
@@ -226,6 +234,7 @@ pub enum Response {
     Assigned { applied: usize, skipped: Vec<Skipped> },
     Hold(HoldId),
     Drill(DrillId),
+    Export(ExportId),
 }
 
 /// An assignment change that came too late, with the reason.
@@ -287,6 +296,8 @@ pub enum Rejection {
     CannotDrill { camera: CameraId, why: String },
     #[error("node {0} owns no camera that could be drilled")]
     NothingToDrill(NodeId),
+    #[error("there is no export {0}, or it has expired; list the exports to see their ids")]
+    UnknownExport(ExportId),
 }
 
 impl Rejection {
@@ -316,6 +327,7 @@ impl Rejection {
             Self::HeadroomUnchecked => "headroom-unchecked",
             Self::CannotDrill { .. } => "cannot-drill",
             Self::NothingToDrill(_) => "nothing-to-drill",
+            Self::UnknownExport(_) => "unknown-export",
         }
     }
 
@@ -341,6 +353,8 @@ impl fmt::Display for Command {
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
             Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),
             Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
+            Self::CreateExport { spec } => write!(f, "export footage of {}", listed(&spec.cameras)),
+            Self::DeleteExport { export } => write!(f, "delete export {export}"),
             Self::BeginRebalance => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
             Self::BeginDrill { node: Some(node), starts, .. } => {

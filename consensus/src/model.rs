@@ -10,6 +10,7 @@ mod actor;
 mod assignment;
 mod camera;
 mod drill;
+mod export;
 mod hold;
 mod labels;
 mod node;
@@ -25,6 +26,10 @@ pub use camera::{CAMERAS_MAX, Camera, CameraName, CameraSpec, PRIORITY_DEFAULT, 
 pub use drill::{
     DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Drills, Outcome, Phase, RESULTS_MAX, Refusal,
     RunningDrill,
+};
+pub use export::{
+    EXPORT_CAMERA_HOURS_MAX, EXPORT_CAMERAS_MAX, EXPORT_KEPT, EXPORT_RANGE_MAX, EXPORTS_MAX, Export, ExportName,
+    ExportSpec,
 };
 pub use hold::{HOLDS_MAX, Hold, HoldReason, HoldSpec};
 pub use labels::{LABELS_MAX, Labels};

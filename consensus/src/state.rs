@@ -4,6 +4,7 @@
 mod assign;
 mod cameras;
 mod drills;
+mod exports;
 mod nodes;
 mod suspects;
 
@@ -12,11 +13,11 @@ pub(crate) use cameras::CAMERA_NUMBER_MAX;
 use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::{
-    Assignment, Camera, Drills, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange,
+    Assignment, Camera, Drills, Export, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Settings, SettingsChange,
     Suspicion, Tenure,
 };
 use crate::table::Table;
-use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -52,6 +53,9 @@ pub struct ClusterState {
     pub suspicions: Table<CameraId, Suspicion>,
     /// The newest process of each node whose end was noted, by when it had started.
     noted_ends: Table<NodeId, u64>,
+    /// Also those that have expired since the last one was made.
+    pub exports: Table<ExportId, Export>,
+    export_last: ExportId,
 }
 
 impl Format for ClusterState {
@@ -127,6 +131,8 @@ impl ClusterState {
             Command::NoteEnd(end) => self.note_end(at, end),
             Command::ClearCameras { cameras } => self.clear(&cameras),
             Command::ReserveCameras { upto } => self.reserve_cameras(upto),
+            Command::CreateExport { spec } => self.create_export(spec, at),
+            Command::DeleteExport { export } => self.delete_export(export),
         }
     }
 

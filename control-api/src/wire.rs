@@ -2,6 +2,7 @@
 
 mod camera;
 mod drills;
+mod exports;
 mod retention;
 mod status;
 
@@ -9,6 +10,7 @@ pub use camera::{
     Assignment, Camera, CameraPatch, HeldAs, HeldBack, NewCamera, NewSource, Recording, Source, SourcePatch,
 };
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+pub use exports::{Export, ExportFile, ExportGap, ExportManifest, ExportState, ExportStatus, NewExport};
 pub use retention::{AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention};
 pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 

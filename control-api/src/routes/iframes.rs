@@ -16,7 +16,7 @@ use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::hls::{Item, plan_playlist};
 use crate::playback::iframes::{is_picture, peak_bits_per_second, plan_pictures, write_pictures, write_with_pictures};
 use crate::playback::playlist::{GapDisplay, Request, query};
-use crate::playback::schedule::{Place, Placer};
+use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::header;
@@ -126,7 +126,7 @@ pub(super) async fn picture<B: Backend>(
     let damaged = |error: crate::fmp4::Error| ApiError::damaged(error.to_string());
     let picture = first_frame(&chunk, entry.meta.start).map_err(damaged)?;
     let placer = Placer::new(Timestamp(asked.base), init);
-    let place = placer.schedule(&[entry]).pop().unwrap_or(Place::default());
+    let place = placer.schedule(&[entry]).pop().unwrap_or_default();
     let picture = placer.place(&entry.meta, place, 1, picture).map_err(damaged)?;
     media_of(&picture, A_WHILE).answer_of(&conditions, picture).await
 }

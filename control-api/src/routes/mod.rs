@@ -5,6 +5,7 @@ mod chunk_stream;
 mod cluster;
 mod drills;
 mod export;
+mod exports;
 mod gaps;
 mod growing;
 mod health;
@@ -126,6 +127,10 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}/release", post(cameras::release::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
         .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
+        .route("/api/v1/exports", get(exports::list::<B>).post(exports::create::<B>))
+        .route("/api/v1/exports/{id}", get(exports::show::<B>).delete(exports::remove::<B>))
+        .route("/api/v1/exports/{id}/manifest.json", get(exports::manifest::<B>))
+        .route("/api/v1/exports/{id}/{file}", get(exports::file::<B>))
         .route("/api/v1/drills", get(drills::list::<B>).post(drills::begin::<B>))
         .route("/api/v1/drills/{id}", get(drills::show::<B>))
         .route("/api/v1/gaps", get(gaps::list::<B>))

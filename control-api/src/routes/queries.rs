@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 /// Routes that read a query.
-const READS: [(Method, &str); 14] = [
+const READS: [(Method, &str); 16] = [
     (Method::DELETE, "/api/v1/nodes/{id}"),
     (Method::GET, "/api/v1/drills"),
     (Method::GET, "/api/v1/gaps"),
@@ -26,6 +26,8 @@ const READS: [(Method, &str); 14] = [
     (Method::GET, "/api/v1/cameras/{id}/hls/growing.m3u8"),
     (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/export.mp4"),
+    (Method::GET, "/api/v1/exports/{id}/manifest.json"),
+    (Method::GET, "/api/v1/exports/{id}/{file}"),
 ];
 
 /// Lets a request pass whose route reads its query, or that has none.

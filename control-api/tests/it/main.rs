@@ -14,6 +14,8 @@ mod errors;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod fmp4;
 #[cfg(test)]
 mod gaps;

@@ -1,6 +1,6 @@
 //! A node in memory: cameras, one leader or none, and chunks that can be damaged or out of reach.
 
-use super::clip::Clip;
+use super::clip::{Clip, chunked};
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role};
 use holdfast_control_api::backend::{Lost, Payload, Result};
@@ -8,7 +8,7 @@ use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::ids::{
-    CameraId, DrillId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
+    CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
 };
 use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
@@ -32,6 +32,7 @@ pub(crate) struct State {
     pub(crate) not_ready: Option<String>,
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
     pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
+    pub(crate) exports: BTreeMap<ExportId, wire::Export>,
     pub(crate) drills: Vec<wire::Drill>,
     pub(crate) draining: bool,
     rebalancing: bool,
@@ -250,21 +251,6 @@ impl State {
     }
 }
 
-fn chunked(clip: &Clip) -> Vec<&[Frame]> {
-    let half = u64::from(clip.timescale) / 2;
-    let mut chunks = Vec::new();
-    let mut begin = 0;
-    for (index, frame) in clip.frames.iter().enumerate().skip(1) {
-        let long = frame.decode_time - clip.frames[begin].decode_time >= half;
-        if long || (frame.access.is_some() && clip.track == TrackKind::Video) {
-            chunks.push(&clip.frames[begin..index]);
-            begin = index;
-        }
-    }
-    chunks.push(&clip.frames[begin..]);
-    chunks
-}
-
 impl Backend for Fake {
     async fn status(&self) -> Result<wire::Status> {
         Ok(wire::Status {
@@ -412,6 +398,30 @@ impl Backend for Fake {
     async fn delete_hold(&self, id: HoldId) -> Result<()> {
         self.write(|state| state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
             .await
+    }
+
+    async fn exports(&self) -> Result<Vec<wire::Export>> {
+        self.with(|state| Ok(state.exports.values().cloned().collect()))
+    }
+
+    async fn export(&self, id: ExportId) -> Result<wire::Export> {
+        self.with(|state| state.exports.get(&id).cloned().ok_or_else(|| ApiError::not_found(format!("export {id}"))))
+    }
+
+    async fn create_export(&self, new: wire::NewExport) -> Result<wire::Export> {
+        self.write(|state| {
+            let id = ExportId(state.exports.len() as u64 + 1);
+            let wire::NewExport { name, cameras, from, to, strict } = new;
+            let export = wire::Export { id, name, cameras, from, to, strict, created_at: T0, expires_at: to };
+            state.exports.insert(id, export.clone());
+            Ok(export)
+        })
+        .await
+    }
+
+    async fn delete_export(&self, id: ExportId) -> Result<()> {
+        let removed = |state: &mut State| state.exports.remove(&id).map(drop);
+        self.write(|state| removed(state).ok_or_else(|| ApiError::not_found(format!("export {id}")))).await
     }
 
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
