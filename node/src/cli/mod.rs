@@ -11,6 +11,7 @@ mod drain;
 mod drill;
 mod error;
 mod export;
+mod exports;
 mod gaps;
 mod hold;
 mod logging;
@@ -76,6 +77,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Timeline(args) => with_runtime(timeline::run(args, api, out)),
         Command::Gaps(args) => with_runtime(gaps::run(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
+        Command::Exports(command) => with_runtime(exports::run(command, api, out)),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
