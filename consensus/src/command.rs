@@ -2,8 +2,8 @@
 //! them.
 
 use crate::model::{Actor, CameraName, CameraSpec, DrillStart, DrillStep, Duty, HoldSpec, Invalid, NodeName, NodeSpec};
-use crate::model::{ProcessEnd, RetentionClassName, SettingsChange};
-use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId};
+use crate::model::{ExportSpec, ProcessEnd, RetentionClassName, SettingsChange};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -60,7 +60,9 @@ impl Command {
             | Self::ReinstateCamera { .. }
             | Self::RestoreCamera { .. }
             | Self::AdoptCameras { .. }
-            | Self::ForgetCameras { .. } => 1,
+            | Self::ForgetCameras { .. }
+            | Self::CreateExport { .. }
+            | Self::DeleteExport { .. } => 1,
         }
     }
 
@@ -187,6 +189,12 @@ pub enum Command {
     ForgetCameras {
         cameras: Vec<CameraId>,
     },
+    CreateExport {
+        spec: ExportSpec,
+    },
+    DeleteExport {
+        export: ExportId,
+    },
 }
 
 /// A camera as another cluster had it.
@@ -269,6 +277,7 @@ pub enum Response {
     Drill(DrillId),
     /// In the order in which they were asked for.
     Cameras(Vec<CameraId>),
+    Export(ExportId),
 }
 
 /// An assignment change that came too late, with the reason.
@@ -338,6 +347,8 @@ pub enum Rejection {
         "camera {0} was recorded by another cluster, and its address did not come with its footage; add it as a new camera"
     )]
     NotRestorable(CameraId),
+    #[error("there is no export {0}, or it has expired; list the exports to see their ids")]
+    UnknownExport(ExportId),
 }
 
 impl Rejection {
@@ -369,6 +380,7 @@ impl Rejection {
             Self::NothingToDrill(_) => "nothing-to-drill",
             Self::NotDeleted(_) => "not-deleted",
             Self::NotRestorable(_) => "not-restorable",
+            Self::UnknownExport(_) => "unknown-export",
         }
     }
 
@@ -394,6 +406,8 @@ impl fmt::Display for Command {
             Self::Assign { changes, .. } => write!(f, "assign {} cameras", changes.len()),
             Self::CreateHold { spec, .. } => write!(f, "hold footage of camera {}", spec.camera),
             Self::DeleteHold { hold } => write!(f, "delete hold {hold}"),
+            Self::CreateExport { spec } => write!(f, "export footage of {}", listed(&spec.cameras)),
+            Self::DeleteExport { export } => write!(f, "delete export {export}"),
             Self::BeginRebalance => write!(f, "begin rebalance"),
             Self::EndRebalance { .. } => write!(f, "end rebalance"),
             Self::BeginDrill { node: Some(node), starts, .. } => {

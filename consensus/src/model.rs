@@ -10,6 +10,7 @@ mod actor;
 mod assignment;
 mod camera;
 mod drill;
+mod export;
 mod former;
 mod hold;
 mod labels;
@@ -26,6 +27,10 @@ pub use camera::{CAMERAS_MAX, Camera, CameraName, CameraSpec, PRIORITY_DEFAULT, 
 pub use drill::{
     DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Drills, Outcome, Phase, RESULTS_MAX, Refusal,
     RunningDrill,
+};
+pub use export::{
+    EXPORT_CAMERA_HOURS_MAX, EXPORT_CAMERAS_MAX, EXPORT_KEPT, EXPORT_RANGE_MAX, EXPORTS_MAX, Export, ExportName,
+    ExportSpec,
 };
 pub use former::{FORMER_CAMERAS_MAX, FormerCamera, Origin, Pause, Was};
 pub use hold::{HOLDS_MAX, Hold, HoldReason, HoldSpec};

@@ -4,6 +4,7 @@
 mod assign;
 mod cameras;
 mod drills;
+mod exports;
 mod former;
 mod nodes;
 mod recover;
@@ -16,11 +17,11 @@ use crate::codec::{Format, Nothing};
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::generation::ClusterGeneration;
 use crate::model::{
-    Assignment, Camera, Drills, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Pause, Settings,
-    SettingsChange, Suspicion, Tenure,
+    Assignment, Camera, Drills, Export, FormerCamera, HOLDS_MAX, Hold, HoldSpec, Invalid, Node, NodeSpec, Pause,
+    Settings, SettingsChange, Suspicion, Tenure,
 };
 use crate::table::Table;
-use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -63,6 +64,9 @@ pub struct ClusterState {
     recovery: Option<ClusterGeneration>,
     /// Cameras that are recorded no more, and whose footage may still be there.
     pub former: Table<CameraId, FormerCamera>,
+    /// Also those that have expired since the last one was made.
+    pub exports: Table<ExportId, Export>,
+    export_last: ExportId,
 }
 
 impl Format for ClusterState {
@@ -152,6 +156,8 @@ impl ClusterState {
             Command::RestoreCamera { camera, name, only_after } => self.restore_camera(camera, name, only_after, at),
             Command::AdoptCameras { cluster, cameras } => self.adopt_cameras(cluster, cameras, at, &actor),
             Command::ForgetCameras { cameras } => Ok(self.forget_cameras(&cameras)),
+            Command::CreateExport { spec } => self.create_export(spec, at),
+            Command::DeleteExport { export } => self.delete_export(export),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The one place where a request is authorised. There is one admin token now; users and roles come to this file.
 //!
-//! The token comes as `Authorization: Bearer …`. Players cannot send headers, so playback (`GET` of HLS and export) takes `?token=…` too.
+//! The token comes as `Authorization: Bearer …`. Players cannot send headers, so playback (`GET` of HLS and exports) takes `?token=…` too.
 //! Queries are never logged, and answers to them tell the browser to send no referrer.
 
 use crate::error::{ApiError, ErrorKind};
@@ -12,7 +12,8 @@ use holdfast_consensus::OnAuthorised;
 use holdfast_consensus::model::Secret;
 
 /// Routes that take the token in the query.
-const PLAYBACK_ROUTES: [&str; 2] = ["/api/v1/cameras/{id}/hls/", "/api/v1/cameras/{id}/export.mp4"];
+const PLAYBACK_ROUTES: [&str; 3] =
+    ["/api/v1/cameras/{id}/hls/", "/api/v1/cameras/{id}/export.mp4", "/api/v1/exports/{id}/"];
 
 /// Lets a request pass that carries the admin token.
 pub(crate) async fn authorise(State(token): State<Secret>, request: Request, next: Next) -> Response {

@@ -6,7 +6,7 @@ use crate::wire;
 use bytes::Bytes;
 use holdfast_consensus::model::Secret;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
+use holdfast_storage::ids::{CameraId, DrillId, ExportId, HoldId, NodeId, StreamKind};
 use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
@@ -89,6 +89,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn create_hold(&self, hold: wire::NewHold) -> impl Future<Output = Result<wire::Hold>> + Send;
     /// Retention may delete what no other hold covers, from now on.
     fn delete_hold(&self, id: HoldId) -> impl Future<Output = Result<()>> + Send;
+
+    /// Those that have not expired, oldest first.
+    fn exports(&self) -> impl Future<Output = Result<Vec<wire::Export>>> + Send;
+    fn export(&self, id: ExportId) -> impl Future<Output = Result<wire::Export>> + Send;
+    /// Holds its footage until it expires. Cameras may have been deleted; not found where one never existed.
+    fn create_export(&self, export: wire::NewExport) -> impl Future<Output = Result<wire::Export>> + Send;
+    fn delete_export(&self, id: ExportId) -> impl Future<Output = Result<()>> + Send;
 
     /// The newest drills, oldest first; of one camera, where one is named.
     fn drills(&self, camera: Option<CameraId>) -> impl Future<Output = Result<Vec<wire::Drill>>> + Send;

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     TooLarge,
     /// Send JSON and say so (415).
     UnsupportedMediaType,
+    /// Ask for bytes that there are (416).
+    RangeNotSatisfiable,
     /// Look at the present state first (409).
     Conflict,
     /// Try again: the cluster has no leader now; nothing was changed (503).
@@ -55,6 +57,9 @@ impl ErrorKind {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The request body is not JSON")
+            }
+            Self::RangeNotSatisfiable => {
+                (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "There are no such bytes")
             }
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "The present state does not allow it"),
             Self::NoLeader => (StatusCode::SERVICE_UNAVAILABLE, "no-leader", "The cluster has no leader"),

@@ -1,10 +1,11 @@
 //! The control API: routes, wire types, authorisation, playback (HLS, MP4) and the metrics page.
 //!
-//! `fmp4`, `ledger`, `playback` and `range` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
+//! `exports`, `fmp4`, `ledger`, `playback` and `range` are pure; `routes` is the edge, and [`backend::Backend`] the one seam to the node behind it.
 
 mod auth;
 pub mod backend;
 pub mod error;
+pub mod exports;
 mod extract;
 pub mod fmp4;
 pub mod ledger;

@@ -1,5 +1,6 @@
 //! The API's bounds.
 
+use crate::playback::schedule::Place;
 use holdfast_storage::chunk::ChunkEntry;
 use std::time::Duration;
 
@@ -47,8 +48,12 @@ pub const REQUESTS_MAX: usize = 256;
 /// Requests for `/readyz` that are being answered at once.
 pub const READY_REQUESTS_MAX: usize = 64;
 
-/// Exports that run at once; each holds its list of chunks in memory.
-pub const EXPORTS_MAX: usize = 4;
+/// Exports count by the length of the list of chunks that each holds in memory: one for each such
+/// time that has begun.
+pub const EXPORT_UNIT: Duration = Duration::from_secs(1800);
+
+/// Of all exports that run at once: four of the longest range, or as many short ones.
+pub const EXPORT_UNITS_MAX: u32 = 48;
 
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
@@ -87,19 +92,21 @@ pub const TIMELINES_AT_ONCE: usize = 16;
 /// Longest range of one playlist or export.
 pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// Longest time from the access point that decodes a range's beginning to the range's end. Exports
-/// that reach so far count as several.
-pub const PLAYED_MAX: Duration = Duration::from_secs(PLAYBACK_RANGE_MAX.as_secs() * EXPORTS_MAX as u64);
+/// Longest time from the access point that decodes a range's beginning to the range's end.
+pub const PLAYED_MAX: Duration = Duration::from_secs(EXPORT_UNIT.as_secs() * EXPORT_UNITS_MAX as u64);
 
 /// Chunks of a stream in a second, both tracks together.
 const CHUNKS_PER_SECOND: usize = 4;
 
-/// What the lists of all running exports may take together, in bytes.
-const EXPORT_LISTS_BYTES_MAX: usize = 48 << 20;
+/// What the lists of all running exports may take together, in bytes: each chunk with its place.
+const EXPORT_LISTS_BYTES_MAX: usize = 64 << 20;
+
+/// Of a chunk: when it is shown, and where it ends.
+const PLACE_BYTES: usize = size_of::<Place>() + size_of::<u64>();
 
 const _: () = assert!(BURST_GRACE.as_millis() < HEAD_DEADLINE.as_millis());
 
 const _: () = assert!(
-    PLAYBACK_RANGE_MAX.as_secs() as usize * CHUNKS_PER_SECOND * size_of::<ChunkEntry>() * EXPORTS_MAX
+    PLAYED_MAX.as_secs() as usize * CHUNKS_PER_SECOND * (size_of::<ChunkEntry>() + PLACE_BYTES)
         <= EXPORT_LISTS_BYTES_MAX
 );

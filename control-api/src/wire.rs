@@ -4,6 +4,7 @@ mod backup;
 mod camera;
 mod deleted;
 mod drills;
+mod exports;
 mod retention;
 mod status;
 
@@ -13,6 +14,7 @@ pub use camera::{
 };
 pub use deleted::{AdoptCamera, AdoptCameras, CameraNumber, CameraOrigin, DeletedCamera, FootageExtent, RestoreCamera};
 pub use drills::{CameraDrill, Drill, DrillOf, DrillPhase, NewDrill};
+pub use exports::{Export, ExportFile, ExportGap, ExportManifest, ExportState, ExportStatus, NewExport};
 pub use retention::{AnnouncedDeletion, FutureFootage, RetentionPause, RetentionTarget, VolumeRetention};
 pub use status::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use futures::StreamExt;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -68,6 +69,11 @@ fn routes(changes: Changes) -> Router {
         .route("/cameras/{id}", delete(note))
         .route("/holds", get(|| async { Json(json!([held()])) }).post(add_hold))
         .route("/holds/{id}", get(|| async { Json(held()) }).delete(note))
+        .route("/exports", get(|| async { Json(json!([kept()])) }).post(keep))
+        .route("/exports/{id}", get(|| async { Json(kept()) }).delete(note))
+        .route("/exports/{id}/manifest.json", get(|| async { Json(kept()) }))
+        .route("/exports/{id}/1.mp4", get(|| async { "footage" }))
+        .route("/exports/{id}/77.mp4", get(|| async { problem(404, "There is no such thing", "nothing was recorded") }))
         .route("/cameras/{id}/timeline", get(|| async { Json(timeline()) }))
         .route("/cameras/{id}/export.mp4", get(export));
     Router::new().nest("/api/v1", api).layer(axum::middleware::from_fn(authorise)).with_state(changes)
@@ -97,12 +103,34 @@ async fn add_hold(State(changes): State<Changes>, Json(body): Json<Value>) -> Re
     (StatusCode::CREATED, Json(held())).into_response()
 }
 
+async fn keep(State(changes): State<Changes>, Json(body): Json<Value>) -> Response {
+    changes.lock().unwrap().push(body);
+    (StatusCode::CREATED, Json(kept())).into_response()
+}
+
+fn kept() -> Value {
+    let (from, to) = ("2026-11-22T10:00:00Z", "2026-11-22T11:00:00Z");
+    let file = |camera: u32| json!({"camera": camera, "name": format!("{camera}.mp4"), "url": "x", "from": from, "to": to, "ready": true});
+    json!({"id": 4, "name": "case 7", "cameras": [1, 77], "from": from, "to": to, "strict": false, "created_at": to,
+        "expires_at": "2026-11-23T11:00:00Z", "state": "ready", "progress": 1.0, "files": [file(1), file(77)],
+        "gaps": [{"camera": 1, "start": from, "end": to, "cause": "node_down", "node": 2, "frames_missing": null}],
+        "gaps_left_out": 0, "nodes_left_out": []})
+}
+
 fn held() -> Value {
     json!({"id": 3, "reason": "case\u{1b}[2J 7", "camera": 1, "from": "2026-11-22T10:00:00Z", "to": null, "created_at": "2026-11-22T12:00:00Z"})
 }
 
-/// Camera 1 has footage; the others' breaks off.
-async fn export(UrlPath(id): UrlPath<u32>) -> Response {
+/// Camera 1 has footage; the others' breaks off. Strict exports break off once, and can be resumed.
+async fn export(
+    State(changes): State<Changes>,
+    UrlPath(id): UrlPath<u32>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    if query.get("strict").is_some_and(|strict| strict == "true") {
+        return resumable(&changes, &headers);
+    }
     let pieces = [Ok("first "), if id == 1 { Ok("second") } else { Err(std::io::Error::other("broken")) }];
     // The head must be on its way before the end, or the answer as a whole fails.
     let slowly = futures::stream::iter(pieces).then(|piece| async {
@@ -110,6 +138,32 @@ async fn export(UrlPath(id): UrlPath<u32>) -> Response {
         piece
     });
     Body::from_stream(slowly).into_response()
+}
+
+const FOOTAGE: &[u8] = b"0123456789abcdefghij";
+
+fn resumable(changes: &Changes, headers: &HeaderMap) -> Response {
+    let of = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let range = of(header::RANGE).filter(|_| of(header::IF_RANGE).as_deref() == Some("\"a\""));
+    let mut changes = changes.lock().unwrap();
+    let is_first = changes.is_empty();
+    changes.push(json!(range));
+    let from = range.map_or(0, |range| range[6..range.len() - 1].parse::<usize>().unwrap());
+    let pieces = match is_first {
+        true => vec![Ok(&FOOTAGE[..8]), Err(std::io::Error::other("broken"))],
+        false => vec![Ok(&FOOTAGE[from..])],
+    };
+    let slowly = futures::stream::iter(pieces).then(|piece| async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        piece
+    });
+    let status = if from > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let headers = [
+        (header::ETAG, "\"a\"".to_owned()),
+        (header::CONTENT_LENGTH, (FOOTAGE.len() - from).to_string()),
+        (header::CONTENT_RANGE, format!("bytes {from}-{}/{}", FOOTAGE.len() - 1, FOOTAGE.len())),
+    ];
+    (status, headers, Body::from_stream(slowly)).into_response()
 }
 
 fn problem(status: u16, title: &str, detail: &str) -> Response {
@@ -285,6 +339,78 @@ fn an_export_appears_whole_or_not_at_all() {
     let (code, text) = failure(&api.run(&["export", "yard", "--from", "-1m", "-o", broken.to_str().unwrap()]));
     assert!(code == 1 && text.contains("the export broke off"), "{text}");
     assert_eq!(names(dir.path()), ["out.mp4"]);
+}
+
+const STRICT: [&str; 7] =
+    ["export", "gate", "--from", "2026-11-22T10:00:00Z", "--to", "2026-11-22T10:01:00Z", "--strict"];
+
+#[test]
+fn an_export_that_breaks_off_is_continued_where_it_was() {
+    let api = Api::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out.mp4");
+    let run = api.run(&[&STRICT[..], &["-o", file.to_str().unwrap()]].concat());
+    let aside = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(
+        stdout(&run).contains("(20 bytes)") && aside.contains("broke off") && aside.contains("trying again"),
+        "{aside}"
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), FOOTAGE);
+    // With the last byte that is there.
+    assert_eq!(*api.changes.lock().unwrap(), [json!(null), json!("bytes=7-")]);
+    api.changes.lock().unwrap().clear();
+    let piped = api.run(&[&STRICT[..], &["-o", "-"]].concat());
+    assert_eq!((piped.status.code(), &*piped.stdout), (Some(0), FOOTAGE));
+}
+
+#[test]
+fn a_later_run_continues_what_an_earlier_one_left() {
+    let api = Api::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("out.mp4");
+    let export = || api.run(&[&STRICT[..], &["--retry", "0", "-o", file.to_str().unwrap()]].concat());
+    let (code, text) = failure(&export());
+    assert!(code == 1 && text.contains("broke off") && text.contains("out.mp4.part keeps what came"), "{text}");
+    let mut left = names(dir.path());
+    left.sort();
+    assert_eq!(left, ["out.mp4.part", "out.mp4.part.etag"]);
+    stdout(&export());
+    assert_eq!(std::fs::read(&file).unwrap(), FOOTAGE);
+    assert_eq!(names(dir.path()), ["out.mp4"]);
+    assert_eq!(*api.changes.lock().unwrap(), [json!(null), json!("bytes=7-")]);
+    // What is there is of something else.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(dir.path().join("out.mp4.part"), "of another export").unwrap();
+    std::fs::write(dir.path().join("out.mp4.part.etag"), "\"b\"").unwrap();
+    let again = export();
+    assert!(String::from_utf8_lossy(&again.stderr).contains("beginning again"));
+    assert_eq!(std::fs::read(&file).unwrap(), FOOTAGE);
+}
+
+#[test]
+fn an_export_of_several_cameras_is_a_job() {
+    let api = Api::start();
+    let range = ["--from", "2026-11-22T10:00:00Z", "--to", "2026-11-22T11:00:00Z"];
+    let (code, text) = failure(&api.run(&[&["export", "gate", "yard", "-o", "x.mp4"], &range[..]].concat()));
+    assert!(code == 2 && text.contains("--job"), "{text}");
+    assert_eq!(failure(&api.run(&[&["export", "gate"], &range[..]].concat())).0, 2);
+    let made = stdout(&api.run(&[&["export", "gate", "77", "--job", "case 7"], &range[..]].concat()));
+    assert!(made.contains("export 4: 2 files, kept until 2026-11-23") && made.contains("exports download 4"), "{made}");
+    let list = stdout(&api.run(&["exports", "list"]));
+    assert!(list.contains("ready") && list.contains("case 7"), "{list}");
+    let shown = stdout(&api.run(&["exports", "show", "4"]));
+    assert!(shown.contains("77.mp4") && shown.contains("MISSING camera 1"), "{shown}");
+    let dir = tempfile::tempdir().unwrap();
+    let got = api.run(&["exports", "download", "4", "--dir", dir.path().to_str().unwrap()]);
+    assert!(stdout(&got).contains("77.mp4: NOT THERE"), "nothing was recorded of it, which is no failure");
+    assert_eq!(std::fs::read(dir.path().join("1.mp4")).unwrap(), b"footage");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(dir.path().join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["gaps"][0]["cause"], "node_down");
+    stdout(&api.run(&["exports", "remove", "4"]));
+    let changes = api.changes.lock().unwrap();
+    let asked = json!({"name": "case 7", "cameras": [1, 77], "from": "2026-11-22T10:00:00.000000Z",
+        "to": "2026-11-22T11:00:00.000000Z", "strict": false});
+    assert_eq!((&changes[0], &changes[1]), (&asked, &json!("DELETE /exports/4")));
 }
 
 #[test]

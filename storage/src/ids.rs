@@ -47,6 +47,10 @@ numeric_id!(
     DrillId, u64
 );
 numeric_id!(
+    /// An export. Assigned by the replicated state machine, from 1, never reused.
+    ExportId, u64
+);
+numeric_id!(
     /// A segment file of one volume: grows by one with each segment that the volume opens, never reused.
     SegmentId, u64
 );

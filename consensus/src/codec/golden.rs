@@ -14,9 +14,9 @@ use crate::identity::ledger::Kept;
 use crate::identity::standing::{Fence, Replaced, Why};
 use crate::identity::{Boot, Incarnation, Position, Record, Sender, Stamp};
 use crate::model::{
-    Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, Failback, FailureDomain, HeadroomRule,
-    HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd, Protection, Refusal, Secret, SettingsChange, Source, Tls,
-    Transport,
+    Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, ExportSpec, Failback, FailureDomain,
+    HeadroomRule, HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd, Protection, Refusal, Secret, SettingsChange,
+    Source, Tls, Transport,
 };
 use crate::raft::log_store::Payload;
 use crate::raft::snapshot_file::SnapshotImage;
@@ -25,7 +25,7 @@ use crate::routes::{
     ClusterAnswer, ClusterRequest, Envelope, JoinAnswer, JoinRequest, SnapshotRequest, WriteAnswer, WriteRequest,
 };
 use crate::state::ClusterState;
-use holdfast_storage::ids::{CameraId, DrillId, Epoch, HoldId, NodeId, Rank};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use openraft::entry::{EntryPayload, RaftEntry as _};
 use openraft::impls::leader_id_adv::LeaderId;
@@ -106,6 +106,11 @@ fn ended() -> ProcessEnd {
     ProcessEnd { node: NodeId(2), boot: 1_795_341_500_000_000, blamed: vec![CameraId(1)], on_trial: false }
 }
 
+fn export() -> ExportSpec {
+    let (from, to) = (AT, AT.plus_micros(3_600_000_000));
+    ExportSpec { name: "case 7".parse().unwrap(), cameras: vec![CameraId(1)], from, to, strict: true }
+}
+
 fn commands() -> Vec<(&'static str, Command)> {
     let (owner, successor) = (NodeId(1), Some(NodeId(2)));
     let op = AssignmentOp::Place { owner, mirror: None, successor };
@@ -167,6 +172,8 @@ fn commands() -> Vec<(&'static str, Command)> {
             },
         ),
         ("forget-cameras", Command::ForgetCameras { cameras: vec![CameraId(1)] }),
+        ("create-export", Command::CreateExport { spec: export() }),
+        ("delete-export", Command::DeleteExport { export: ExportId(1) }),
     ]
 }
 
@@ -196,6 +203,7 @@ fn state() -> ClusterState {
     ] {
         assert_eq!(state.apply(entry(command)).err(), None);
     }
+    assert_eq!(state.apply(entry(Command::CreateExport { spec: export() })).err(), None);
     state
 }
 

@@ -1,6 +1,6 @@
 //! Builds a chunk (CMAF, ISO/IEC 23000-19, 7.3.2.3: `prft`+`moof`+`mdat`) around frames whose bytes are not copied.
 
-use super::{Error, boxes, groups};
+use super::{Error, boxes, groups, probe};
 use bytes::Bytes;
 use holdfast_storage::chunk::AccessPoint;
 use holdfast_storage::ids::TrackKind;
@@ -55,6 +55,22 @@ pub fn build_chunk(track: TrackKind, sequence: u32, start: Timestamp, frames: &[
     head.extend_from_slice(&mdat_bytes.to_be_bytes());
     head.extend_from_slice(b"mdat");
     Ok(std::iter::once(head.into()).chain(frames.iter().map(|frame| frame.data.clone())).collect())
+}
+
+/// The chunk of the first frame of the one chunk that `bytes` begins with.
+///
+/// # Errors
+/// [`Error::Damaged`] where it has none.
+pub fn first_frame(bytes: &Bytes, start: Timestamp) -> Result<Bytes, Error> {
+    let first = *probe::samples(bytes)?.first().ok_or(Error::damaged("trun", 0, "no sample"))?;
+    let frame = Frame {
+        data: bytes.slice(first.offset..first.offset + first.size),
+        decode_time: first.decode_time,
+        duration: first.duration,
+        composition_offset: i32::try_from(first.composition_offset).unwrap_or_default(),
+        access: Some(AccessPoint::Sync),
+    };
+    Ok(build_chunk(TrackKind::Video, 0, start, &[frame])?.concat().into())
 }
 
 /// Seconds since 1900 in the upper half, fraction in the lower (RFC 5905, clause 6); wraps in 2036 as NTP does.

@@ -4,12 +4,16 @@ use super::Error;
 use bytes::Bytes;
 use holdfast_storage::ids::TrackKind;
 use mp4_atom::{
-    Audio, BufMut, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mvex, Mvhd,
-    Pasp, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
+    Audio, BufMut, Dinf, Dref, DrefEntry, Edts, Elst, ElstEntry, Encode, Esds, FourCC, Ftyp, Hdlr, Mdhd, Mehd, Mvex,
+    Mvhd, Pasp, Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
 };
+use std::collections::BTreeMap;
 
 /// Ticks per second of every video track.
 pub const VIDEO_TIMESCALE: u32 = 90_000;
+
+/// Ticks per second of what a header says of the whole.
+const MOVIE_TIMESCALE: u32 = 1000;
 
 /// What decodes a video track.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +65,7 @@ pub fn video_init(video: &VideoParameters) -> Result<Bytes, Error> {
         size: (video.width, video.height),
         entries: vec![entry],
     };
-    header(&[track], 0)
+    header(&[track], &Times::default())
 }
 
 /// The init segment of an audio track.
@@ -74,10 +78,11 @@ pub fn audio_init(audio: &AudioParameters) -> Result<Bytes, Error> {
     }
     let entry = audio_entry(audio)?;
     let track = Track { kind: TrackKind::Audio, timescale: audio.sample_rate_hz, size: (0, 0), entries: vec![entry] };
-    header(&[track], 0)
+    header(&[track], &Times::default())
 }
 
 /// A track of a header. Its sample entries are whole boxes, byte for byte, so that parameter sets stay as the camera sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Track {
     pub(crate) kind: TrackKind,
     pub(crate) timescale: u32,
@@ -85,22 +90,44 @@ pub(crate) struct Track {
     pub(crate) entries: Vec<Vec<u8>>,
 }
 
-/// `ftyp` and a `moov` with these tracks, all of whose samples come in fragments. Players show them
-/// from `shown_from_us` on, in microseconds.
-pub(crate) fn header(tracks: &[Track], shown_from_us: u64) -> Result<Bytes, Error> {
+/// What a header says of a presentation's times.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Players show it from then on, in microseconds.
+    pub(crate) shown_from_us: u64,
+    /// Of each track from time 0 to its end, in its ticks; empty where it is not known.
+    pub(crate) durations: BTreeMap<TrackKind, u64>,
+}
+
+impl Times {
+    /// How long a track is shown, in ticks of the movie; 0 where that is not known.
+    fn shown(&self, track: &Track) -> u64 {
+        let ticks = self.durations.get(&track.kind).copied().unwrap_or_default();
+        let us = u128::from(ticks) * 1_000_000 / u128::from(track.timescale.max(1));
+        let shown_us = us.saturating_sub(u128::from(self.shown_from_us));
+        u64::try_from(shown_us * u128::from(MOVIE_TIMESCALE) / 1_000_000).unwrap_or(u64::MAX)
+    }
+}
+
+/// `ftyp` and a `moov` with these tracks, all of whose samples come in fragments.
+pub(crate) fn header(tracks: &[Track], times: &Times) -> Result<Bytes, Error> {
     let mut bytes = Vec::with_capacity(1024);
-    write_header(&mut bytes, tracks, shown_from_us).map_err(|error| Error::unbuildable("init", error))?;
+    write_header(&mut bytes, tracks, times).map_err(|error| Error::unbuildable("init", error))?;
     Ok(bytes.into())
 }
 
-fn write_header(out: &mut Vec<u8>, tracks: &[Track], shown_from_us: u64) -> mp4_atom::Result<()> {
+fn write_header(out: &mut Vec<u8>, tracks: &[Track], times: &Times) -> mp4_atom::Result<()> {
     let brands = [b"iso6", b"cmfc", b"mp41"].map(FourCC::new);
     Ftyp { major_brand: brands[0], minor_version: 0, compatible_brands: brands.to_vec() }.encode(out)?;
     out.encode_atom(b"moov", |out| {
         let next_track_id = tracks.iter().map(|track| track.kind.track_id()).max().unwrap_or(0) + 1;
-        Mvhd { timescale: 1000, rate: 1.into(), volume: 1.into(), next_track_id, ..Default::default() }.encode(out)?;
-        tracks.iter().try_for_each(|track| write_track(out, track, shown_from_us))?;
-        Mvex { mehd: None, trex: tracks.iter().map(trex).collect() }.encode(out)
+        let duration = tracks.iter().map(|track| times.shown(track)).max().unwrap_or_default();
+        let (timescale, rate, volume) = (MOVIE_TIMESCALE, 1.into(), 1.into());
+        Mvhd { timescale, duration, rate, volume, next_track_id, ..Default::default() }.encode(out)?;
+        tracks.iter().try_for_each(|track| write_track(out, track, times))?;
+        // Players of fragmented files look here, or into the boxes of unfragmented ones: all say the same.
+        let mehd = (!times.durations.is_empty()).then_some(Mehd { fragment_duration: duration });
+        Mvex { mehd, trex: tracks.iter().map(trex).collect() }.encode(out)
     })
 }
 
@@ -108,10 +135,11 @@ fn trex(track: &Track) -> Trex {
     Trex { track_id: track.kind.track_id(), default_sample_description_index: 1, ..Default::default() }
 }
 
-fn write_track(out: &mut Vec<u8>, track: &Track, shown_from_us: u64) -> mp4_atom::Result<()> {
+fn write_track(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Result<()> {
     let audible = track.kind == TrackKind::Audio;
     let tkhd = Tkhd {
         track_id: track.kind.track_id(),
+        duration: times.shown(track),
         enabled: true,
         in_movie: true,
         volume: u8::from(audible).into(),
@@ -121,10 +149,10 @@ fn write_track(out: &mut Vec<u8>, track: &Track, shown_from_us: u64) -> mp4_atom
     };
     out.encode_atom(b"trak", |out| {
         tkhd.encode(out)?;
-        if shown_from_us > 0 {
-            edit(track.timescale, shown_from_us).encode(out)?;
+        if times.shown_from_us > 0 {
+            edit(track.timescale, times.shown_from_us).encode(out)?;
         }
-        out.encode_atom(b"mdia", |out| write_media(out, track))
+        out.encode_atom(b"mdia", |out| write_media(out, track, times))
     })
 }
 
@@ -135,13 +163,14 @@ fn edit(timescale: u32, shown_from_us: u64) -> Edts {
     Edts { elst: Some(Elst { entries: vec![entry] }) }
 }
 
-fn write_media(out: &mut Vec<u8>, track: &Track) -> mp4_atom::Result<()> {
+fn write_media(out: &mut Vec<u8>, track: &Track, times: &Times) -> mp4_atom::Result<()> {
     let (handler, name) = match track.kind {
         TrackKind::Video => (b"vide", "video"),
         TrackKind::Audio => (b"soun", "audio"),
         TrackKind::Metadata => (b"meta", "metadata"),
     };
-    Mdhd { timescale: track.timescale, language: "und".to_owned(), ..Default::default() }.encode(out)?;
+    let duration = times.durations.get(&track.kind).copied().unwrap_or_default();
+    Mdhd { timescale: track.timescale, duration, language: "und".to_owned(), ..Default::default() }.encode(out)?;
     Hdlr { handler: FourCC::new(handler), name: name.to_owned() }.encode(out)?;
     out.encode_atom(b"minf", |out| {
         match track.kind {

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::boxes::{self, BoxRef, Kind, be16, be32};
-use super::init::{Track, header};
+use super::init::{Times, Track, header};
 use bytes::Bytes;
 use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::TrackKind;
@@ -39,6 +39,17 @@ pub struct MergedInit {
     pub parameter_sets: BTreeMap<InitId, Bytes>,
     /// Ticks per second of each track in it.
     pub timescale: BTreeMap<TrackKind, u32>,
+    tracks: Vec<Track>,
+}
+
+impl MergedInit {
+    /// The header of a presentation whose times are known.
+    ///
+    /// # Errors
+    /// [`Error::Unbuildable`] where they cannot be expressed.
+    pub(crate) fn with_times(&self, times: &Times) -> Result<Bytes, Error> {
+        header(&self.tracks, times)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,17 +84,16 @@ pub fn merge_inits_from(
     shown_from_us: u64,
 ) -> Result<MergedInit, MergeError> {
     let mut merged = MergedInit::default();
-    let mut tracks = Vec::new();
     for (kind, inits) in [(TrackKind::Video, video), (TrackKind::Audio, audio)] {
         if let Some(track) = merge_track(kind, inits, &mut merged.sample_description_index)? {
             merged.timescale.insert(kind, track.timescale);
             if kind == TrackKind::Video && track.entries.len() > 1 {
                 merged.parameter_sets = parameter_sets(inits)?;
             }
-            tracks.push(track);
+            merged.tracks.push(track);
         }
     }
-    merged.bytes = header(&tracks, shown_from_us)?;
+    merged.bytes = merged.with_times(&Times { shown_from_us, ..Times::default() })?;
     Ok(merged)
 }
 

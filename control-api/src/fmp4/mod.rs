@@ -9,6 +9,7 @@ pub mod init;
 pub mod merge;
 pub mod patch;
 pub mod probe;
+pub(crate) mod sidx;
 
 pub use chunk::{Frame, build_chunk};
 pub use init::{AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init};

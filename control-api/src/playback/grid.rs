@@ -16,8 +16,8 @@ const FASTEST: (u64, u64) = (5, 4);
 const USUAL_DIVISOR: usize = 20;
 /// How far frames may be shown after their time: a lasting part, in seconds, and one for each so many seconds of the file (500 ppm, more than
 /// two crystals differ). A camera that became faster than its grid must not be shown in slow motion.
-const LEAD_SECONDS: u64 = 1;
-const LEAD_DIVISOR: u64 = 2000;
+pub(super) const LEAD_SECONDS: u64 = 1;
+pub(super) const LEAD_DIVISOR: u64 = 2000;
 
 /// The interval between frames of video where the camera sends them fastest, in nanoseconds; `None` without frames.
 #[must_use]

@@ -5,9 +5,12 @@ pub mod gate;
 pub mod grid;
 pub mod growing;
 pub mod hls;
+pub mod iframes;
+pub mod layout;
 pub mod playlist;
 pub mod rebase;
 pub mod runs;
+pub mod schedule;
 
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;

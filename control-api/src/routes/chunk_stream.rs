@@ -1,21 +1,21 @@
 //! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow with the length of what is sent.
 //!
-//! A chunk that is damaged, or that retention deleted meanwhile, is left out, logged and counted,
-//! and video goes on after it; at the next access point where what refers to lost frames is not
-//! wanted, or where nothing was sent yet to begin with. A chunk that cannot be fetched ends the
-//! transfer, so that the client sees that it is not whole.
+//! A chunk that is damaged, or that retention deleted since, is left out and logged: a `free` box of
+//! its length stands in its place, and video continues after it; at the next access point where
+//! what refers to lost frames is not wanted, or where nothing was sent yet to begin with. A
+//! chunk that cannot be fetched ends the transfer, so that the client sees that it is not whole.
 
 use crate::backend::{Backend, Lost, Payload, Result};
 use crate::error::ApiError;
-use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits_from};
+use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
 use crate::playback::gate::needs_earlier;
-use crate::playback::rebase::Rebaser;
+use crate::playback::layout::{Cut, Slot, free_box};
 use crate::playback::runs::Runs;
+use crate::playback::schedule::Placer;
 use crate::playback::{LOOKAHEAD, LOOKBACK, Tracks};
 use crate::range::Range;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use holdfast_storage::chunk::{ChunkEntry, ChunkMeta, InitId};
@@ -23,25 +23,27 @@ use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
+use std::collections::VecDeque;
 use std::vec::IntoIter;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
-/// Trailer with the number of damaged chunks that were left out.
-const DAMAGED_CHUNKS: &str = "x-holdfast-damaged-chunks";
-/// Trailer with the number of chunks that were left out because retention deleted them during the transfer.
-const DELETED_CHUNKS: &str = "x-holdfast-deleted-chunks";
-/// Both, as they are announced.
-pub(super) const TRAILERS: &str = "x-holdfast-damaged-chunks, x-holdfast-deleted-chunks";
-
 type Read = (ChunkEntry, Payload);
+
+/// A chunk on its way to a client.
+enum Piece {
+    Media(Bytes),
+    /// Left out: so many bytes stand in its place.
+    Free(u64),
+}
 
 /// Chunks on their way to a client.
 pub(super) struct ChunkStream {
     runs: BoxStream<'static, Result<Vec<Read>>>,
     /// What is left of the run that is being sent.
     run: IntoIter<Read>,
-    rebaser: Rebaser,
+    slots: IntoIter<Slot>,
+    placer: Placer,
     /// What refers to lost frames is left out.
     strict: bool,
     /// Video is left out until an access point comes.
@@ -49,8 +51,13 @@ pub(super) struct ChunkStream {
     /// Video was sent.
     has_begun: bool,
     damaged: u64,
-    deleted: u64,
-    ended: bool,
+    /// What is sent before chunks.
+    head: Option<Bytes>,
+    /// Chunks that were looked at before the answer began.
+    begun: VecDeque<Piece>,
+    /// Bytes of chunks that are not sent, and then those that are.
+    skip: u64,
+    left: u64,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -111,17 +118,16 @@ pub(super) fn no_footage(camera: CameraId, range: Range) -> ApiError {
     ApiError::not_found(detail).code("no-footage")
 }
 
-/// Fetches and merges the inits of a presentation that is shown from a time on, video's and
-/// audio's. `first_use` tells when an init begins to be used, for the caller's eyes.
+/// Fetches and merges the inits of a presentation, video's and audio's. `first_use` has when an
+/// init begins to be used, for the caller's eyes.
 pub(super) async fn merged_init<B: Backend>(
     backend: &B,
     camera: CameraId,
     (video, audio): (&[InitId], &[InitId]),
-    shown_from_us: u64,
     first_use: impl Fn(InitId) -> Option<Timestamp>,
 ) -> Result<MergedInit> {
     let (video, audio) = (fetch_inits(backend, camera, video).await?, fetch_inits(backend, camera, audio).await?);
-    merge_inits_from(&video, &audio, shown_from_us).map_err(|error| merge_error(&error, first_use))
+    merge_inits(&video, &audio).map_err(|error| merge_error(&error, first_use))
 }
 
 async fn fetch_inits<B: Backend>(backend: &B, camera: CameraId, ids: &[InitId]) -> Result<Vec<(InitId, Bytes)>> {
@@ -148,37 +154,54 @@ fn merge_error(error: &MergeError, first_use: impl Fn(InitId) -> Option<Timestam
 }
 
 impl ChunkStream {
-    pub(super) fn new<B: Backend>(
-        backend: B,
-        chunks: Vec<ChunkEntry>,
-        rebaser: Rebaser,
-        strict: bool,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    pub(super) fn new<B: Backend>(backend: B, cut: Cut, strict: bool, permit: Option<OwnedSemaphorePermit>) -> Self {
         let read = move |run: Vec<ChunkEntry>| read_apart(backend.clone(), run);
-        let runs = stream::iter(Runs::of(chunks)).map(read).buffered(RUNS_AHEAD).boxed();
-        let run = Vec::new().into_iter();
+        // A part continues what was sent before.
+        let has_begun = cut.slots.first().is_some_and(|first| first.number > 1);
         Self {
-            runs,
-            run,
-            rebaser,
+            runs: stream::iter(Runs::of(cut.chunks)).map(read).buffered(RUNS_AHEAD).boxed(),
+            run: Vec::new().into_iter(),
+            slots: cut.slots.into_iter(),
+            placer: cut.placer,
             strict,
             torn: false,
-            has_begun: false,
+            has_begun,
             damaged: 0,
-            deleted: 0,
-            ended: false,
+            head: Some(cut.head),
+            begun: VecDeque::new(),
+            skip: cut.skip,
+            left: cut.bytes,
             _permit: permit,
         }
     }
 
-    /// The next chunk that can be sent; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes>> {
-        loop {
-            while let Some((entry, payload)) = self.run.next() {
-                if let Some(bytes) = self.place(&entry, payload) {
-                    return Some(Ok(bytes));
+    /// The body, once it is known that there is one: errors up to the first chunk are an answer of
+    /// their own. Where `all` of a presentation is sent, there has to be a chunk that can be.
+    pub(super) async fn into_body(mut self, all: bool, (camera, range): (CameraId, Range)) -> Result<Body> {
+        while self.left > 0 {
+            match self.next().await {
+                Some(Ok(piece)) => {
+                    let is_media = matches!(piece, Piece::Media(_));
+                    self.begun.push_back(piece);
+                    if is_media || !all {
+                        break;
+                    }
                 }
+                Some(Err(error)) => return Err(error),
+                None => return Err(self.nothing(camera, range)),
+            }
+        }
+        let frames =
+            stream::unfold(self, |mut chunks| async move { chunks.next_frame().await.map(|frame| (frame, chunks)) });
+        Ok(Body::new(StreamBody::new(frames)))
+    }
+
+    /// The next chunk; `None` at the end.
+    async fn next(&mut self) -> Option<Result<Piece>> {
+        loop {
+            if let Some((entry, payload)) = self.run.next() {
+                let slot = self.slots.next().ok_or_else(|| ApiError::internal("a chunk was read without a place"));
+                return Some(slot.map(|slot| self.place(&entry, slot, payload)));
             }
             match self.runs.next().await? {
                 Ok(run) => self.run = run.into_iter(),
@@ -188,57 +211,65 @@ impl ChunkStream {
     }
 
     /// Why nothing at all was sent of a range.
-    pub(super) fn nothing(&self, camera: CameraId, range: Range) -> ApiError {
+    fn nothing(&self, camera: CameraId, range: Range) -> ApiError {
         if self.damaged == 0 {
             return no_footage(camera, range);
         }
         ApiError::damaged(format!("all footage from {} to {}", range.from, range.to))
     }
 
-    /// What is left of the stream as a body, after `head`; chunks that were left out are counted in the trailers.
-    pub(super) fn into_body(self, head: Vec<Bytes>) -> Body {
-        let head = stream::iter(head).map(|bytes| Ok(Frame::data(bytes)));
-        let rest =
-            stream::unfold(self, |mut chunks| async move { chunks.next_frame().await.map(|frame| (frame, chunks)) });
-        Body::new(StreamBody::new(head.chain(rest)))
-    }
-
     async fn next_frame(&mut self) -> Option<Result<Frame<Bytes>>> {
-        if self.ended {
-            return None;
+        if let Some(head) = self.head.take().filter(|head| !head.is_empty()) {
+            return Some(Ok(Frame::data(head)));
         }
-        let next = self.next().await;
-        self.ended = !matches!(next, Some(Ok(_)));
-        match next {
-            Some(Ok(bytes)) => Some(Ok(Frame::data(bytes))),
-            Some(Err(error)) => {
-                tracing::warn!(code = error.code, "a transfer of footage was broken off: {}", error.detail);
-                Some(Err(error))
+        while self.left > 0 {
+            let next = match self.begun.pop_front() {
+                Some(begun) => Some(Ok(begun)),
+                None => self.next().await,
+            };
+            let bytes = next.unwrap_or_else(|| Err(ApiError::internal("chunks are shorter than they were listed")));
+            let bytes = bytes.and_then(Piece::bytes).map(|bytes| self.within(&bytes));
+            match bytes {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Some(Ok(Frame::data(bytes))),
+                Err(error) => {
+                    tracing::warn!(code = error.code, "a transfer of footage was broken off: {}", error.detail);
+                    self.left = 0;
+                    return Some(Err(error));
+                }
             }
-            None => Some(Ok(Frame::trailers(self.trailers()))),
         }
+        None
     }
 
-    fn trailers(&self) -> HeaderMap {
-        let counts = [(DAMAGED_CHUNKS, self.damaged), (DELETED_CHUNKS, self.deleted)];
-        counts.map(|(name, count)| (HeaderName::from_static(name), HeaderValue::from(count))).into_iter().collect()
+    /// What of a piece is sent.
+    fn within(&mut self, bytes: &Bytes) -> Bytes {
+        let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+        self.skip -= skip as u64;
+        let sent = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - skip);
+        self.left -= sent as u64;
+        bytes.slice(skip..skip + sent)
     }
 
-    /// The chunk as it is sent; `None` where it is left out.
-    fn place(&mut self, entry: &ChunkEntry, payload: Payload) -> Option<Bytes> {
-        let meta = &entry.meta;
+    /// The chunk as it is sent.
+    fn place(&mut self, entry: &ChunkEntry, slot: Slot, payload: Payload) -> Piece {
+        let (meta, free) = (&entry.meta, Piece::Free(slot.bytes));
         let video = meta.track == TrackKind::Video;
         if video && self.torn && !meta.is_access_point() {
-            return None;
+            return free;
         }
-        let placed =
-            payload.and_then(|bytes| self.rebaser.place(meta, bytes).map_err(|error| Lost::Damaged(error.to_string())));
+        let placed = payload.and_then(|bytes| {
+            let placed = self.placer.place(meta, slot.place, slot.number, bytes);
+            let placed = placed.map_err(|error| Lost::Damaged(error.to_string()))?;
+            let is_as_long = placed.len() as u64 == slot.bytes;
+            is_as_long.then_some(placed).ok_or_else(|| Lost::Damaged("not as long as it was listed".to_owned()))
+        });
         let ChunkMeta { camera, node, start, .. } = meta;
         match placed {
             Ok(bytes) => {
                 self.torn &= !video;
                 self.has_begun |= video;
-                return Some(bytes);
+                return Piece::Media(bytes);
             }
             Err(Lost::Damaged(detail)) => {
                 tracing::warn!(%camera, %node, %start, "a damaged chunk is left out: {detail}");
@@ -246,11 +277,22 @@ impl ChunkStream {
             }
             Err(Lost::Deleted) => {
                 tracing::info!(%camera, %node, %start, "a chunk that retention deleted meanwhile is left out");
-                self.deleted += 1;
             }
         }
         self.torn |= video && (self.strict || !self.has_begun);
-        None
+        free
+    }
+}
+
+impl Piece {
+    fn bytes(self) -> Result<Bytes> {
+        match self {
+            Self::Media(bytes) => Ok(bytes),
+            Self::Free(bytes) => {
+                let free = free_box(bytes).map(Bytes::from);
+                free.ok_or_else(|| ApiError::damaged(format!("a chunk of {bytes} bytes cannot be left out")))
+            }
+        }
     }
 }
 

@@ -1,24 +1,29 @@
 //! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes, epochs and failovers.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, TRAILERS, merged_init, playable_tracks, unplayable};
-use super::hls::main_stream;
+use super::chunk_stream::{ChunkStream, merged_init, playable_tracks, unplayable};
+use super::hls::{main_stream, media_in};
+use super::parts::{Conditions, Representation};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::{EXPORTS_MAX, PLAYBACK_RANGE_MAX};
-use crate::playback::export::plan_export;
-use crate::playback::rebase::Rebaser;
+use crate::limits::{EXPORT_UNIT, EXPORT_UNITS_MAX, PLAYBACK_RANGE_MAX};
+use crate::playback::export::{ExportPlan, plan_export};
+use crate::playback::growing::SETTLED_AFTER;
+use crate::playback::layout::Layout;
+use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
-use axum::response::IntoResponse;
+use axum::response::Response;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Clients may keep it, and ask each time whether it is still so.
+const CHECKED: &str = "private, no-cache";
 /// Intervals of the asked range that the file does not show.
 const GAPS: HeaderName = HeaderName::from_static("x-holdfast-gaps");
 /// All of them together, in milliseconds.
@@ -49,47 +54,75 @@ pub(super) async fn download<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<Query>,
-) -> Result<impl IntoResponse> {
-    let range = Range::parse(query.from.as_deref(), query.to.as_deref(), PLAYBACK_RANGE_MAX)?;
-    let mut permit = permits(&app.exports, 1)?;
-    let Query { stream, strict, .. } = query;
-    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
-    let plan = plan_export(&tracks, range, strict).ok_or_else(|| unplayable(id, range, &tracks))?;
+    conditions: Conditions,
+) -> Result<Response> {
+    let Query { from, to, stream, strict, .. } = query;
+    let range = Range::parse(from.as_deref(), to.as_deref(), PLAYBACK_RANGE_MAX)?;
+    send(app, Wanted { camera: id, range, stream, strict }, &conditions).await
+}
+
+/// What is exported.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) camera: CameraId,
+    pub(super) range: Range,
+    pub(super) stream: StreamKind,
+    pub(super) strict: bool,
+}
+
+/// Sends an export, or the bytes of it that are asked for. The file of a range is the same each time
+/// and on each node, as long as the footage is.
+pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &Conditions) -> Result<Response> {
+    let Wanted { camera, range, stream, strict } = wanted;
+    let mut permit = permits(&app.exports, units(range.to.micros_since(range.from)))?;
+    let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
+    // What has not been recorded yet is no gap.
+    let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
+    let recorded = tracks.video.last().map_or(settled, |last| settled.max(last.meta.end()));
+    let range = Range { to: range.to.min(recorded), ..range };
+    let mut plan = plan_export(&tracks, range, strict).ok_or_else(|| unplayable(camera, range, &tracks))?;
     drop(tracks);
-    permit.merge(permits(&app.exports, further_permits(range.to.micros_since(plan.base)))?);
+    let all = units(range.to.micros_since(plan.base));
+    permit.merge(permits(&app.exports, all.saturating_sub(u32::try_from(permit.num_permits()).unwrap_or(all)))?);
     let first_use =
         |init| plan.chunks.iter().map(|entry| entry.meta).find(|meta| meta.init == init).map(|meta| meta.start);
-    let init =
-        merged_init(&app.backend, id, (&plan.video_inits, &plan.audio_inits), plan.shown_from_us(), first_use).await?;
-    let headers = [
-        (header::CONTENT_TYPE, "video/mp4".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(id, plan.base))),
-        (header::CACHE_CONTROL, "no-store".to_owned()),
-        (header::TRAILER, TRAILERS.to_owned()),
+    let init = merged_init(&app.backend, camera, (&plan.video_inits, &plan.audio_inits), first_use).await?;
+    let placer = Placer::in_frames(plan.base, init, plan.frame_interval_ns);
+    let layout = Layout::of_file(std::mem::take(&mut plan.chunks), placer, plan.shown_from_us())
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    let representation = Representation { headers: headers(camera, &plan), ..media_in(&layout, CHECKED) };
+    representation
+        .answer(conditions, async |sent| {
+            let all = sent == (0..layout.bytes());
+            let stream = ChunkStream::new(app.backend, layout.cut(sent, strict), strict, Some(permit));
+            stream.into_body(all, (camera, range)).await
+        })
+        .await
+}
+
+fn headers(camera: CameraId, plan: &ExportPlan) -> Vec<(HeaderName, String)> {
+    vec![
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", file_name(camera, plan.base))),
         (START, plan.base.to_string()),
         (GAPS, plan.gaps.to_string()),
         (GAP_MS, (plan.gap_micros / 1000).to_string()),
         (DAMAGED_MS, (plan.damaged_micros / 1000).to_string()),
         (LEAD_IN_MS, (plan.lead_in_micros / 1000).to_string()),
-    ];
-    let head = init.bytes.clone();
-    let rebaser = Rebaser::in_frames(plan.base, init, plan.frame_interval_ns);
-    let mut stream = ChunkStream::new(app.backend, plan.chunks, rebaser, strict, Some(permit));
-    let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
-    Ok((headers, stream.into_body(vec![head, first])))
+    ]
 }
 
 fn permits(exports: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit> {
     exports.clone().try_acquire_many_owned(count).map_err(|_| {
-        ApiError::unavailable(format!("{EXPORTS_MAX} exports are running on this node; try again, or ask another node"))
-            .code("overloaded")
+        let hours = EXPORT_UNIT.as_secs() * u64::from(EXPORT_UNITS_MAX) / 3600;
+        let detail = format!("exports of {hours} h are running on this node; try again, or ask another node");
+        ApiError::unavailable(detail).code("overloaded")
     })
 }
 
-/// An export whose list of chunks is longer than a range may be counts as so many more.
-fn further_permits(listed_micros: i64) -> u32 {
-    u32::try_from(listed_micros / PLAYBACK_RANGE_MAX.as_micros() as i64)
-        .map_or(0, |count| count.min(EXPORTS_MAX as u32 - 1))
+/// What an export of so many microseconds counts.
+fn units(micros: i64) -> u32 {
+    let units = micros.max(1).unsigned_abs().div_ceil(EXPORT_UNIT.as_micros() as u64);
+    u32::try_from(units).map_or(EXPORT_UNITS_MAX, |units| units.min(EXPORT_UNITS_MAX))
 }
 
 fn file_name(camera: CameraId, start: Timestamp) -> String {

@@ -3,7 +3,8 @@
 
 use super::App;
 use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
-use super::hls::{MEDIA_TYPE, NEVER, PLAYLIST_TYPE, init_pair, main_stream, nothing_here};
+use super::hls::{NEVER, PLAYLIST_TYPE, init_pair, main_stream, media_in, nothing_here};
+use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
 use crate::limits::PLAYBACK_RANGE_MAX;
@@ -12,8 +13,9 @@ use crate::playback::growing::{
     CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, newest_inits, plan_growing, write_growing,
     write_multivariant,
 };
+use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, Request, query};
-use crate::playback::rebase::Rebaser;
+use crate::playback::schedule::Placer;
 use crate::range::{Range, time};
 use axum::extract::State;
 use axum::http::header;
@@ -117,23 +119,25 @@ pub(super) async fn cell<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<CellQuery>,
+    conditions: Conditions,
 ) -> Result<Response> {
     let CellQuery { number, stream, strict, .. } = query;
     let cells = Cells::new(if query.live { CellLength::Live } else { CellLength::Range });
     let reach = cells.reach(number).check(PLAYBACK_RANGE_MAX)?;
-    let Some(video) = query.video else { return Ok(nothing_here().into_response()) };
+    let Some(video) = query.video else { return nothing_here(&conditions).await };
     let inits = init_pair(&video, query.audio.as_deref())?;
     let tracks = playable_tracks(&app.backend, id, stream, reach, strict).await?;
     let chunks = cell_chunks(&tracks, cells, number, inits, strict);
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await;
+    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await;
     // What was listed may be on a node that is away now: an entry without media, as at a gap, is what players go on after.
-    let (false, Ok(init)) = (chunks.is_empty(), init) else { return Ok(nothing_here().into_response()) };
-    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(Timestamp(query.base), init), strict, None);
-    match stream.next().await {
-        Some(Ok(first)) => {
-            let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)];
-            Ok((headers, stream.into_body(vec![first])).into_response())
-        }
-        Some(Err(_)) | None => Ok(nothing_here().into_response()),
+    let (false, Ok(init)) = (chunks.is_empty(), init) else { return nothing_here(&conditions).await };
+    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(query.base), init));
+    let answer = media_in(&layout, NEVER).answer(&conditions, async |sent| {
+        let all = sent == (0..layout.bytes());
+        ChunkStream::new(app.backend, layout.cut(sent, strict), strict, None).into_body(all, (id, reach)).await
+    });
+    match answer.await {
+        Ok(answer) => Ok(answer),
+        Err(_) => nothing_here(&conditions).await,
     }
 }

@@ -1,21 +1,23 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
-use super::caching::{A_WHILE, tag_of, unchanged};
 use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
 use super::growing;
+use super::parts::{Conditions, Representation, tag_of};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
 use crate::limits::{PLAYBACK_RANGE_MAX, PLAYED_MAX};
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::hls::{InitPair, Wanted, plan_playlist, segment_chunks};
+use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, Request, init_of_name, write_playlist};
-use crate::playback::rebase::Rebaser;
+use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
@@ -26,6 +28,8 @@ pub(super) const MEDIA_TYPE: &str = "video/mp4";
 
 /// Init segments are named by their content.
 const FOREVER: &str = "private, max-age=31536000, immutable";
+/// Footage changes only while nodes come back with what they recorded; its tag then changes, too.
+pub(super) const A_WHILE: &str = "private, max-age=300";
 /// What is played of a range may change while nodes come back with what they recorded.
 pub(super) const NEVER: &str = "no-store";
 
@@ -117,17 +121,18 @@ pub(super) async fn init<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<InitQuery>,
-) -> Result<impl IntoResponse> {
+    conditions: Conditions,
+) -> Result<Response> {
     let inits = init_pair(&query.video, query.audio.as_deref())?;
-    let merged = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await?;
-    Ok(([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, FOREVER)], merged.bytes))
+    let merged = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    media_of(&merged.bytes, FOREVER).answer_of(&conditions, merged.bytes).await
 }
 
 pub(super) async fn segment<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
     Params(query): Params<SegmentQuery>,
-    request: HeaderMap,
+    conditions: Conditions,
 ) -> Result<Response> {
     let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
@@ -137,16 +142,25 @@ pub(super) async fn segment<B: Backend>(
     if chunks.is_empty() {
         return Err(no_footage(id, range));
     }
-    let base = Timestamp(query.base);
-    let tag = tag_of(&chunks, base, inits);
-    if let Some(answer) = unchanged(&request, &tag) {
-        return Ok(answer);
-    }
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), 0, |_| None).await?;
-    let mut stream = ChunkStream::new(app.backend, chunks, Rebaser::new(base, init), strict, None);
-    let first = stream.next().await.ok_or_else(|| stream.nothing(id, range))??;
-    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, A_WHILE), (header::ETAG, &tag)];
-    Ok((headers, stream.into_body(vec![first])).into_response())
+    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(query.base), init));
+    media_in(&layout, A_WHILE)
+        .answer(&conditions, async |sent| {
+            let all = sent == (0..layout.bytes());
+            ChunkStream::new(app.backend, layout.cut(sent, strict), strict, None).into_body(all, (id, range)).await
+        })
+        .await
+}
+
+/// Media that is sent as it was laid out.
+pub(super) fn media_in(layout: &Layout, cache: &'static str) -> Representation {
+    let (bytes, tag) = (layout.bytes(), layout.tag());
+    Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
+}
+
+pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
+    let (bytes, tag) = (bytes.len() as u64, tag_of(bytes));
+    Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
 }
 
 #[derive(Deserialize)]
@@ -158,13 +172,13 @@ pub(super) struct GapQuery {
 
 /// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer do not, and go on only
 /// after an answer that is media, if only a segment type box (ISO/IEC 14496-12, 8.16.2).
-pub(super) async fn gap(Params(_): Params<GapQuery>) -> impl IntoResponse {
-    nothing_here()
+pub(super) async fn gap(Params(_): Params<GapQuery>, conditions: Conditions) -> Result<Response> {
+    nothing_here(&conditions).await
 }
 
-pub(super) fn nothing_here() -> impl IntoResponse {
+pub(super) async fn nothing_here(conditions: &Conditions) -> Result<Response> {
     const SEGMENT_TYPE: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
-    ([(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, NEVER)], SEGMENT_TYPE)
+    media_of(SEGMENT_TYPE, NEVER).answer_of(conditions, Bytes::from_static(SEGMENT_TYPE)).await
 }
 
 pub(super) fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {

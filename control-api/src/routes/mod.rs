@@ -1,18 +1,20 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
 mod backup;
-mod caching;
 mod cameras;
 mod chunk_stream;
 mod cluster;
 mod drills;
 mod export;
+mod exports;
 mod gaps;
 mod growing;
 mod health;
 mod hls;
 mod holds;
+mod iframes;
 mod nodes;
+mod parts;
 mod queries;
 mod retention;
 mod scrub;
@@ -24,7 +26,7 @@ use crate::auth;
 use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
 use crate::limits::{
-    BODY_BYTES_MAX, EXPORTS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX, RESTORE_BODY_BYTES_MAX,
+    BODY_BYTES_MAX, EXPORT_UNITS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX, RESTORE_BODY_BYTES_MAX,
 };
 use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
@@ -74,7 +76,12 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         return Err(SetupError::EmptyToken);
     }
     let request_metrics = RequestMetrics::register(&backend.metrics())?;
-    let app = App { backend, now: options.now, exports: Arc::new(Semaphore::new(EXPORTS_MAX)), page: Page::default() };
+    let app = App {
+        backend,
+        now: options.now,
+        exports: Arc::new(Semaphore::new(EXPORT_UNITS_MAX as usize)),
+        page: Page::default(),
+    };
     let ready = Router::new()
         .route("/readyz", get(health::ready::<B>))
         .route_layer(from_fn_with_state(Arc::new(Semaphore::new(READY_REQUESTS_MAX)), bound));
@@ -128,6 +135,10 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}/restore", post(cameras::restore::<B>))
         .route("/api/v1/holds", get(holds::list::<B>).post(holds::create::<B>))
         .route("/api/v1/holds/{id}", get(holds::show::<B>).delete(holds::remove::<B>))
+        .route("/api/v1/exports", get(exports::list::<B>).post(exports::create::<B>))
+        .route("/api/v1/exports/{id}", get(exports::show::<B>).delete(exports::remove::<B>))
+        .route("/api/v1/exports/{id}/manifest.json", get(exports::manifest::<B>))
+        .route("/api/v1/exports/{id}/{file}", get(exports::file::<B>))
         .route("/api/v1/drills", get(drills::list::<B>).post(drills::begin::<B>))
         .route("/api/v1/drills/{id}", get(drills::show::<B>))
         .route("/api/v1/gaps", get(gaps::list::<B>))
@@ -135,6 +146,9 @@ fn api<B: Backend>() -> Router<App<B>> {
         .route("/api/v1/cameras/{id}/hls/index.m3u8", get(hls::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/growing.m3u8", get(growing::playlist::<B>))
         .route("/api/v1/cameras/{id}/hls/cell.m4s", get(growing::cell::<B>))
+        .route("/api/v1/cameras/{id}/hls/main.m3u8", get(iframes::main::<B>))
+        .route("/api/v1/cameras/{id}/hls/pictures.m3u8", get(iframes::playlist::<B>))
+        .route("/api/v1/cameras/{id}/hls/picture.m4s", get(iframes::picture::<B>))
         .route("/api/v1/cameras/{id}/hls/init.mp4", get(hls::init::<B>))
         .route("/api/v1/cameras/{id}/hls/segment.m4s", get(hls::segment::<B>))
         .route("/api/v1/cameras/{id}/hls/gap.m4s", get(hls::gap))

@@ -11,18 +11,23 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 /// Routes that read a query.
-const READS: [(Method, &str); 11] = [
+const READS: [(Method, &str); 16] = [
     (Method::DELETE, "/api/v1/nodes/{id}"),
     (Method::GET, "/api/v1/drills"),
     (Method::GET, "/api/v1/gaps"),
     (Method::GET, "/api/v1/cameras/{id}/timeline"),
     (Method::GET, "/api/v1/cameras/{id}/hls/index.m3u8"),
+    (Method::GET, "/api/v1/cameras/{id}/hls/main.m3u8"),
+    (Method::GET, "/api/v1/cameras/{id}/hls/pictures.m3u8"),
+    (Method::GET, "/api/v1/cameras/{id}/hls/picture.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/hls/init.mp4"),
     (Method::GET, "/api/v1/cameras/{id}/hls/segment.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/hls/gap.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/hls/growing.m3u8"),
     (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s"),
     (Method::GET, "/api/v1/cameras/{id}/export.mp4"),
+    (Method::GET, "/api/v1/exports/{id}/manifest.json"),
+    (Method::GET, "/api/v1/exports/{id}/{file}"),
 ];
 
 /// Lets a request pass whose route reads its query, or that has none.

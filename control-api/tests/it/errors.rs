@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 
 /// Every route that needs a token, and a method of it.
-pub(crate) const GUARDED: [(&str, &str); 47] = [
+pub(crate) const GUARDED: [(&str, &str); 56] = [
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/cluster"),
     ("POST", "/api/v1/cluster/init"),
@@ -50,10 +50,19 @@ pub(crate) const GUARDED: [(&str, &str); 47] = [
     ("GET", "/api/v1/cameras/1/hls/index.m3u8"),
     ("GET", "/api/v1/cameras/1/hls/growing.m3u8"),
     ("GET", "/api/v1/cameras/1/hls/cell.m4s"),
+    ("GET", "/api/v1/cameras/1/hls/main.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/pictures.m3u8"),
+    ("GET", "/api/v1/cameras/1/hls/picture.m4s"),
     ("GET", "/api/v1/cameras/1/hls/init.mp4"),
     ("GET", "/api/v1/cameras/1/hls/segment.m4s"),
     ("GET", "/api/v1/cameras/1/hls/gap.m4s"),
     ("GET", "/api/v1/cameras/1/export.mp4"),
+    ("GET", "/api/v1/exports"),
+    ("POST", "/api/v1/exports"),
+    ("GET", "/api/v1/exports/1"),
+    ("DELETE", "/api/v1/exports/1"),
+    ("GET", "/api/v1/exports/1/manifest.json"),
+    ("GET", "/api/v1/exports/1/{file}"),
 ];
 
 fn query_token() -> String {
@@ -83,7 +92,7 @@ async fn only_reading_footage_takes_the_token_from_the_query() {
     for (method, path) in GUARDED {
         let request = Request::builder().method(method).uri(format!("{path}?token={}", query_token()));
         let answer = client.send(request.body(Body::empty()).unwrap()).await;
-        let playback = path.contains("/hls/") || path.contains("/export.mp4");
+        let playback = path.contains("/hls/") || path.contains("/export.mp4") || path.contains("/exports/1/");
         assert_eq!(answer.status.as_u16() == 401, !playback, "{method} {path}");
         assert_eq!(answer.header("referrer-policy") == "no-referrer", playback, "{method} {path}");
         let wrong = Request::builder().method(method).uri(format!("{path}?token=wrong")).body(Body::empty()).unwrap();

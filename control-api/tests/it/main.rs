@@ -16,6 +16,8 @@ mod errors;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
+mod exports;
+#[cfg(test)]
 mod fmp4;
 #[cfg(test)]
 mod gaps;
@@ -26,7 +28,11 @@ mod hls;
 #[cfg(test)]
 mod holds;
 #[cfg(test)]
+mod iframes;
+#[cfg(test)]
 mod joins;
+#[cfg(test)]
+mod parts;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

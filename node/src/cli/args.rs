@@ -2,12 +2,14 @@
 
 mod backup;
 mod camera;
+mod export;
 mod retention;
 
 pub(super) use backup::{BackupArgs, PassphraseArgs, RestoreArgs};
 pub(super) use camera::{
     AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg,
 };
+pub(super) use export::{ExportArgs, ExportsCommand, ExportsDownloadArgs};
 pub(super) use retention::{RetentionCommand, RetentionOf};
 
 use super::client::ApiOptions;
@@ -88,6 +90,9 @@ pub(super) enum Command {
     /// Put a configuration back that `backup` wrote
     #[command(after_help = backup::RESTORE_HELP)]
     Restore(RestoreArgs),
+    /// List, show, download and remove what `holdfast export --job` had the cluster keep
+    #[command(subcommand)]
+    Exports(ExportsCommand),
     /// Look into a segment file, without a running node
     #[command(subcommand)]
     Segment(SegmentCommand),
@@ -355,27 +360,6 @@ pub(super) struct GapsArgs {
     /// Name or number of the node that did not record
     #[arg(long)]
     pub(super) node: Option<String>,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct ExportArgs {
-    /// Name or number, also of a deleted camera
-    pub(super) camera: String,
-    /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
-    #[arg(long, allow_hyphen_values = true)]
-    pub(super) from: String,
-    #[arg(long, default_value = "now", allow_hyphen_values = true)]
-    pub(super) to: String,
-    /// Leave out what refers to lost frames, up to the next keyframe, instead of having players
-    /// conceal what is missing
-    #[arg(long)]
-    pub(super) strict: bool,
-    /// The MP4 file, which appears when it is complete; `-`: standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(super) output: PathBuf,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub(super) force: bool,
 }
 
 const SEGMENT_EXIT_CODES: &str = "\

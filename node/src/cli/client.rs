@@ -5,7 +5,7 @@ use crate::config::ADMIN_TOKEN_ENV;
 use clap::Args;
 use holdfast_consensus::model::Secret;
 use holdfast_control_api::wire::Problem;
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
@@ -125,6 +125,31 @@ impl Api {
         self.send(Method::GET, path, query, None::<&()>, None).await
     }
 
+    /// As [`Api::download`], of what comes from a byte on where what is there is of this entity tag;
+    /// else of all (RFC 9110, 13.1.5).
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub async fn download_from(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        there: Option<(u64, &str)>,
+    ) -> Result<Response, CliError> {
+        let mut request = self.http.get(self.url(path, query)?);
+        if let Some((at, tag)) = there {
+            request = request.header(header::RANGE, format!("bytes={at}-")).header(header::IF_RANGE, tag);
+        }
+        self.accept(self.authorised(request).send().await.map_err(|error| self.unreachable(&error))?).await
+    }
+
+    /// The same client of another node, by its `host:port`.
+    #[must_use]
+    pub fn at(&self, addr: &str) -> Option<Self> {
+        let base = Url::parse(&format!("http://{addr}")).ok()?;
+        Some(Self { base, ..self.clone() })
+    }
+
     /// Whether `GET path` (`/healthz`, `/readyz`; no token needed) says yes.
     ///
     /// # Errors
@@ -148,14 +173,18 @@ impl Api {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(&token.0);
-        }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = self.authorised(request).send().await.map_err(|error| self.unreachable(&error))?;
         self.accept(response).await
+    }
+
+    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(&token.0),
+            None => request,
+        }
     }
 
     async fn accept(&self, response: Response) -> Result<Response, CliError> {

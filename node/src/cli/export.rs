@@ -1,23 +1,25 @@
 //! `holdfast export`: footage to one MP4 file that appears under its name only when it is complete,
 //! or to standard output; and what of it is missing.
 
-mod reached;
+mod left_out;
+mod part_file;
+mod transfer;
 
 use super::args::ExportArgs;
 use super::client::{Api, ApiOptions};
 use super::error::CliError;
 use super::output::Output;
 use super::output_file::OutputFile;
-use super::progress::time_bar;
-use super::resolve;
 use super::table::or_dash;
 use super::timeline::{range, seconds};
-use holdfast_control_api::wire::{Gap, Timeline};
-use holdfast_storage::time::Timestamp;
-use reached::Reached;
+use super::{exports, resolve};
+use holdfast_control_api::wire::{Cluster, Gap, Timeline};
+pub(super) use part_file::PartFile;
 use reqwest::Response;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Duration;
+pub(super) use transfer::{Came, Sink, Transfer};
 
 /// Gaps that are listed in words; `--json` has them all.
 const GAPS_MAX: usize = 20;
@@ -28,12 +30,14 @@ struct Exported {
     bytes: u64,
     #[serde(flatten)]
     told: Told,
+    /// Chunks that turned out damaged, or were deleted during the transfer.
+    chunks_left_out: u64,
     missing: Missing,
 }
 
 /// What the node says of an export.
 #[derive(Debug, Default, Serialize)]
-struct Told {
+pub(super) struct Told {
     /// Wall time of the file's time 0.
     start: Option<String>,
     /// How long that is before the asked range.
@@ -53,20 +57,34 @@ struct Missing {
 }
 
 pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> Result<(), CliError> {
+    if let Some(name) = &args.job {
+        return exports::create(name.clone(), &args, &options, out).await;
+    }
+    let ([camera], Some(output)) = (&args.cameras[..], args.output.clone()) else {
+        return Err(CliError::usage("a file holds one camera; --job has the cluster keep several"));
+    };
     let (from, to) = range(&args.from, &args.to)?;
-    let file = OutputFile::create(&args.output, args.force)?;
+    let sink = if OutputFile::is_stdout(&output) {
+        Sink::Stdout { out: OutputFile::create(&output, args.force)?, tag: None }
+    } else {
+        Sink::Part(PartFile::open(&output, args.force)?)
+    };
     let api = Api::new(&options)?;
-    let camera = resolve::footage(&api, &args.camera).await?;
+    let camera = resolve::footage(&api, camera).await?;
     let (from_text, to_text) = (from.to_string(), to.to_string());
     let path = |last| ["cameras".to_owned(), camera.to_string(), last];
     let (export, timeline) = (path("export.mp4".to_owned()), path("timeline".to_owned()));
     let range = [("from", from_text.as_str()), ("to", to_text.as_str())];
     let strict = [("strict", if args.strict { "true" } else { "false" })];
-    let response = api.download(&export.each_ref().map(String::as_str), &[&range[..], &strict].concat()).await?;
-    let told = Told::by(&response);
-    let bytes = save(response, file, (from, to)).await?;
+    let transfer = Transfer {
+        apis: every_node(&api).await,
+        path: &export.each_ref().map(String::as_str),
+        query: &[&range[..], &strict].concat(),
+        patience: Duration::from_secs(args.retry),
+    };
+    let Came { bytes, told, left_out } = transfer.run(sink).await?;
     let missing = Missing::of(api.get(&timeline.each_ref().map(String::as_str), &range).await);
-    let exported = Exported { file: args.output, bytes, told, missing };
+    let exported = Exported { file: output, bytes, told, chunks_left_out: left_out, missing };
     if OutputFile::is_stdout(&exported.file) {
         out.print_aside(&exported, describe)
     } else {
@@ -75,7 +93,7 @@ pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> R
 }
 
 fn describe(exported: &Exported) -> String {
-    let Exported { file, bytes, told, missing } = exported;
+    let Exported { file, bytes, told, chunks_left_out, missing } = exported;
     let mut text = format!("wrote {} ({bytes} bytes)", file.display());
     if let Some((start, lead_in_ms)) = told.start.as_deref().zip(told.lead_in_ms).filter(|(_, ms)| *ms > 0) {
         let lead_in = seconds(lead_in_ms * 1000);
@@ -89,8 +107,24 @@ fn describe(exported: &Exported) -> String {
             "\n{damaged} s of it refer to lost frames, and players conceal what is missing; --strict leaves them out"
         ));
     }
+    if *chunks_left_out > 0 {
+        text.push_str(&format!(
+            "\n{chunks_left_out} chunks of less than half a second are left out: they are damaged, or were deleted during the transfer"
+        ));
+    }
     text.push_str(&describe_missing(missing, told.gap_ms));
     text
+}
+
+/// The node that is asked, and the others after it, which answer for the cluster as well.
+pub(super) async fn every_node(api: &Api) -> Vec<Api> {
+    let cluster: Result<Cluster, CliError> = api.get(&["cluster"], &[]).await;
+    let mut apis = vec![api.clone()];
+    if let Ok(cluster) = cluster {
+        let others = cluster.nodes.iter().filter(|node| node.alive && Some(node.id) != cluster.this_node);
+        apis.extend(others.filter_map(|node| api.at(&node.api_addr)));
+    }
+    apis
 }
 
 fn describe_missing(missing: &Missing, gap_ms: Option<i64>) -> String {
@@ -144,36 +178,12 @@ impl Missing {
     }
 }
 
-async fn save(
-    mut response: Response,
-    mut file: OutputFile,
-    (from, to): (Timestamp, Timestamp),
-) -> Result<u64, CliError> {
-    let micros = |time: Timestamp| u64::try_from(time.micros_since(from)).unwrap_or(0);
-    let bar = time_bar(micros(to));
-    let mut reached = Reached::default();
-    while let Some(piece) = next_piece(&mut response).await? {
-        file.write(&piece)?;
-        reached.read(&piece);
-        bar.set_position(reached.until().map_or(0, micros));
-        bar.set_message(format!("{:.1} MB", file.bytes() as f64 / 1e6));
-    }
-    bar.finish_and_clear();
-    file.finish()
-}
-
-async fn next_piece(response: &mut Response) -> Result<Option<bytes::Bytes>, CliError> {
-    response.chunk().await.map_err(|error| {
-        CliError::failed(format!("the export broke off: {error}"))
-            .hint("nothing was kept; `holdfast timeline` shows what is available")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use holdfast_storage::chunk::GapCause;
     use holdfast_storage::ids::NodeId;
+    use holdfast_storage::time::Timestamp;
 
     #[test]
     fn what_is_missing_is_told_with_its_cause() {
@@ -187,12 +197,12 @@ mod tests {
         let gaps = (0..25).map(|n| gap(n * 10_000_000, n * 10_000_000 + 500_000)).collect();
         let missing = Missing { gaps, not_available_ms: 1500, error: None };
         let told = Told { damaged_ms: Some(250), ..Told::default() };
-        let exported = Exported { file: "a.mp4".into(), bytes: 7, told, missing };
+        let exported = Exported { file: "a.mp4".into(), bytes: 7, told, chunks_left_out: 3, missing };
         let text = describe(&exported);
         assert!(text.contains("MISSING 12.500 s"), "{text}");
         assert!(text.contains("1970-01-01T00:00:00.000000Z  0.500 s  camera_unreachable  node 2"), "{text}");
         assert!(text.contains("and 5 more") && text.contains("1.500 s were recorded by nodes that are down"), "{text}");
-        assert!(text.contains("0.250 s of it refer to lost frames"), "{text}");
+        assert!(text.contains("0.250 s of it refer to lost frames") && text.contains("\n3 chunks"), "{text}");
         let json = serde_json::to_value(&exported).unwrap();
         assert_eq!(json["missing"]["gaps"][0]["cause"], "camera_unreachable", "{json}");
         assert_eq!(json["damaged_ms"], 250);
@@ -201,7 +211,7 @@ mod tests {
     #[test]
     fn a_whole_export_says_nothing_of_gaps() {
         let missing = Missing { gaps: Vec::new(), not_available_ms: 0, error: None };
-        let exported = Exported { file: "a.mp4".into(), bytes: 7, told: Told::default(), missing };
+        let exported = Exported { file: "a.mp4".into(), bytes: 7, told: Told::default(), chunks_left_out: 0, missing };
         assert_eq!(describe(&exported), "wrote a.mp4 (7 bytes)");
     }
 }

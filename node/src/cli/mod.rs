@@ -13,6 +13,7 @@ mod drain;
 mod drill;
 mod error;
 mod export;
+mod exports;
 mod gaps;
 mod hold;
 mod logging;
@@ -83,6 +84,7 @@ fn dispatch(args: Args) -> Result<ExitCode, CliError> {
         Command::Backup(args) => with_runtime(backup::make(args, api, out)),
         Command::Restore(args) => with_runtime(backup::restore(args, api, out)),
         Command::Export(args) => with_runtime(export::run(args, api, out)),
+        Command::Exports(command) => with_runtime(exports::run(command, api, out)),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -105,7 +105,7 @@ impl OutputFile {
 /// # Errors
 /// Where something is there that is no plain file (a device would be replaced by one), or a file
 /// that is not to be replaced.
-fn plain_file(target: &Path, replace: bool) -> Result<PathBuf, CliError> {
+pub(super) fn plain_file(target: &Path, replace: bool) -> Result<PathBuf, CliError> {
     let found = match std::fs::metadata(target) {
         Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(target.to_owned()),

@@ -8,9 +8,9 @@ pub(super) fn bytes_bar(total: u64) -> ProgressBar {
     bar(Some(total), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
 }
 
-/// A bar over the microseconds of footage; its message counts bytes.
-pub(super) fn time_bar(total_us: u64) -> ProgressBar {
-    bar(Some(total_us), "{wide_bar} {percent} % {msg} {eta}")
+/// A bar over the bytes of a transfer, whose length is set when it is known.
+pub(super) fn transfer_bar() -> ProgressBar {
+    bar(Some(0), "{wide_bar} {percent} % {bytes}/{total_bytes} {bytes_per_sec} {eta}")
 }
 
 /// A bar over the bytes of a whole volume; its message counts segments.

@@ -14,7 +14,8 @@ use super::wire_views;
 use bytes::Bytes;
 use holdfast_consensus::command::{AdoptedCamera, Command, Rejection, Response};
 use holdfast_consensus::model::{
-    Actor, CameraName, Duty, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, Secret, SettingsChange,
+    Actor, CameraName, Duty, Export, ExportSpec, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, Secret,
+    SettingsChange,
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
@@ -22,7 +23,7 @@ use holdfast_control_api::backend::{Payload, Result};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::Range;
 use holdfast_storage::chunk::{ChunkEntry, Gap, InitId};
-use holdfast_storage::ids::{CameraId, DrillId, HoldId, NodeId, StreamKind};
+use holdfast_storage::ids::{CameraId, DrillId, ExportId, HoldId, NodeId, StreamKind};
 use holdfast_storage::retention::{RetentionAction, RetentionOrder, Subject};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
@@ -340,6 +341,33 @@ impl Backend for NodeBackend {
         self.write(Command::DeleteHold { hold: id }).await.map(drop)
     }
 
+    async fn exports(&self) -> Result<Vec<wire::Export>> {
+        let (state, now) = (self.member()?.consensus.state(), self.host.clock.now());
+        let kept = state.exports.values().filter(|export| export.expires_at() > now);
+        Ok(kept.map(wire_views::export).collect())
+    }
+
+    async fn export(&self, id: ExportId) -> Result<wire::Export> {
+        let (state, now) = (self.member()?.consensus.state(), self.host.clock.now());
+        let kept = state.exports.get(id).filter(|export| export.expires_at() > now);
+        kept.map(wire_views::export).ok_or_else(|| no_export(id))
+    }
+
+    async fn create_export(&self, export: wire::NewExport) -> Result<wire::Export> {
+        let wire::NewExport { name, cameras, from, to, strict } = export;
+        let name = name.try_into().map_err(|error: Invalid| rejected(&error.into()))?;
+        let (spec, at) = (ExportSpec { name, cameras, from, to, strict }, self.host.clock.now());
+        match self.write(Command::CreateExport { spec: spec.clone() }).await? {
+            // What this node knows may be a moment behind.
+            Response::Export(id) => Ok(wire_views::export(&Export { id, spec, created_at: at })),
+            other => Err(ApiError::internal(format!("creating an export was answered with {other:?}"))),
+        }
+    }
+
+    async fn delete_export(&self, id: ExportId) -> Result<()> {
+        self.write(Command::DeleteExport { export: id }).await.map(drop)
+    }
+
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {
         let state = self.member()?.consensus.state();
         let told = state.drills.log.values().map(|drill| drills::drill(drill, &state, camera));
@@ -488,6 +516,11 @@ fn no_hold(id: HoldId) -> ApiError {
     ApiError::not_found(format!("there is no hold {id}; GET /api/v1/holds lists them")).code("unknown-hold")
 }
 
+fn no_export(id: ExportId) -> ApiError {
+    let detail = format!("there is no export {id}, or it has expired; GET /api/v1/exports lists them");
+    ApiError::not_found(detail).code("unknown-export")
+}
+
 fn no_drill(id: DrillId) -> ApiError {
     ApiError::not_found(format!("there is no drill {id}, or it was forgotten; GET /api/v1/drills lists the newest"))
         .code("unknown-drill")
@@ -517,7 +550,8 @@ fn rejected(rejection: &Rejection) -> ApiError {
         Rejection::UnknownNode(_)
         | Rejection::UnknownCamera(_)
         | Rejection::UnknownHold(_)
-        | Rejection::NotDeleted(_) => ErrorKind::NotFound,
+        | Rejection::NotDeleted(_)
+        | Rejection::UnknownExport(_) => ErrorKind::NotFound,
         Rejection::Invalid(_) | Rejection::UnknownRetentionClass(_) => ErrorKind::Invalid,
         _ => ErrorKind::Conflict,
     };

@@ -1,4 +1,4 @@
-//! Tells the volumes what retention may not delete.
+//! Tells the volumes what retention may not delete: what is held, and what exports are kept for.
 //!
 //! Volumes delete nothing before they are told. They are told what the cluster holds: once this node has seen all that was committed before it started, so that
 //! a hold that was made while it was away counts before its first deletion; or, where no leader is found for a while, what its own state machine knows.
@@ -20,6 +20,9 @@ const LEADER_WAIT_MAX: Duration = Duration::from_secs(15);
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How late it may be noticed that an export has expired.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Runs until consensus is gone.
 pub(super) async fn tell_holds(consensus: Consensus, volumes: Volumes, (node, clock): (NodeId, Clock), spec: NodeSpec) {
     if timeout(LEADER_WAIT_MAX, catch_up(&consensus, (node, clock), &spec)).await.is_err() {
@@ -28,12 +31,12 @@ pub(super) async fn tell_holds(consensus: Consensus, volumes: Volumes, (node, cl
     let mut state = consensus.subscribe();
     let mut told: Option<Holds> = None;
     loop {
-        let holds = holds_of(&state.borrow_and_update());
+        let holds = holds_of(&state.borrow_and_update(), clock.now());
         if told.as_ref() != Some(&holds) {
             volumes.set_holds(&holds);
             told = Some(holds);
         }
-        if state.changed().await.is_err() {
+        if let Ok(Err(_)) = timeout(EXPIRY_INTERVAL, state.changed()).await {
             return;
         }
     }
@@ -51,11 +54,44 @@ async fn catch_up(consensus: &Consensus, (node, clock): (NodeId, Clock), spec: &
     }
 }
 
-fn holds_of(state: &ClusterState) -> Holds {
-    let hold = |hold: &holdfast_consensus::model::Hold| Hold {
+fn holds_of(state: &ClusterState, now: Timestamp) -> Holds {
+    let held = state.holds.values().map(|hold| Hold {
         camera: hold.spec.camera,
         from: hold.spec.from,
         to: hold.spec.to.unwrap_or(Timestamp::MAX),
-    };
-    state.holds.values().map(hold).collect()
+    });
+    let exports = state.exports.values().filter(|export| export.expires_at() > now);
+    let exported = exports.flat_map(|export| {
+        let (from, to) = (export.spec.from, export.spec.to);
+        export.spec.cameras.iter().map(move |camera| Hold { camera: *camera, from, to })
+    });
+    held.chain(exported).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_consensus::model::{EXPORT_KEPT, ExportSpec};
+    use holdfast_storage::ids::CameraId;
+    use uuid::Uuid;
+
+    const AT: Timestamp = Timestamp(1_795_341_600_000_000);
+
+    #[test]
+    fn what_is_exported_is_held_until_the_export_expires() {
+        let mut state = ClusterState::default();
+        let mut apply = |command: Command| state.apply(command.by(Actor::System, AT)).unwrap();
+        apply(Command::Initialize {
+            cluster: Uuid::nil(),
+            node: NodeSpec::new("one", "one.example:8481", "one.example:8480").unwrap(),
+        });
+        apply(Command::ReserveCameras { upto: CameraId(3) });
+        let (from, to) = (AT.plus_micros(-5_000_000), AT.plus_micros(-1_000_000));
+        let (name, cameras) = ("case 7".parse().unwrap(), vec![CameraId(1), CameraId(3)]);
+        apply(Command::CreateExport { spec: ExportSpec { name, cameras, from, to, strict: false } });
+        let hold = |camera| Hold { camera: CameraId(camera), from, to };
+        let until = AT.plus(EXPORT_KEPT);
+        assert_eq!(holds_of(&state, until.plus_micros(-1)), [hold(1), hold(3)].into_iter().collect::<Holds>());
+        assert_eq!(holds_of(&state, until), Holds::default());
+    }
 }

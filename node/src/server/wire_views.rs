@@ -7,7 +7,7 @@ use holdfast_consensus::Consensus;
 use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::headroom::{Headroom, Victim};
 use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_consensus::model::{Assignment, Camera, Hold};
+use holdfast_consensus::model::{Assignment, Camera, Export, Hold};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -200,6 +200,20 @@ pub(crate) fn hold(hold: &Hold) -> wire::Hold {
         from: spec.from,
         to: spec.to,
         created_at: hold.created_at,
+    }
+}
+
+pub(crate) fn export(export: &Export) -> wire::Export {
+    let spec = &export.spec;
+    wire::Export {
+        id: export.id,
+        name: spec.name.to_string(),
+        cameras: spec.cameras.clone(),
+        from: spec.from,
+        to: spec.to,
+        strict: spec.strict,
+        created_at: export.created_at,
+        expires_at: export.expires_at(),
     }
 }
 

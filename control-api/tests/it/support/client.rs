@@ -23,7 +23,6 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// What the body said before it ended or broke.
     pub(crate) bytes: Bytes,
-    pub(crate) trailers: HeaderMap,
     pub(crate) broke_off: bool,
 }
 
@@ -41,6 +40,16 @@ impl Client {
         self.call("GET", path, None).await
     }
 
+    /// As [`Client::get`], with more headers.
+    pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
     pub(crate) async fn call(&self, method: &str, path: &str, json: Option<&str>) -> Answer {
         let mut request =
             Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
@@ -52,15 +61,15 @@ impl Client {
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, mut body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
-        let (mut bytes, mut trailers, mut broke_off) = (Vec::new(), HeaderMap::new(), false);
+        let (mut bytes, mut broke_off) = (Vec::new(), false);
         while let Some(frame) = body.frame().await {
             match frame.map(hyper::body::Frame::into_data) {
                 Ok(Ok(data)) => bytes.extend_from_slice(&data),
-                Ok(Err(other)) => trailers = other.into_trailers().unwrap(),
+                Ok(Err(other)) => panic!("{other:?} is no data"),
                 Err(_) => broke_off = true,
             }
         }
-        Answer { status: parts.status, headers: parts.headers, bytes: bytes.into(), trailers, broke_off }
+        Answer { status: parts.status, headers: parts.headers, bytes: bytes.into(), broke_off }
     }
 }
 

@@ -116,6 +116,22 @@ pub(crate) fn g711(codec: AudioCodec, seconds: u32) -> Clip {
     Clip { track: TrackKind::Audio, timescale: 8000, init: audio_init(&parameters).unwrap(), frames }
 }
 
+/// In chunks of up to 500 ms that end at keyframes.
+pub(crate) fn chunked(clip: &Clip) -> Vec<&[Frame]> {
+    let half = u64::from(clip.timescale) / 2;
+    let mut chunks = Vec::new();
+    let mut begin = 0;
+    for (index, frame) in clip.frames.iter().enumerate().skip(1) {
+        let long = frame.decode_time - clip.frames[begin].decode_time >= half;
+        if long || (frame.access.is_some() && clip.track == TrackKind::Video) {
+            chunks.push(&clip.frames[begin..index]);
+            begin = index;
+        }
+    }
+    chunks.push(&clip.frames[begin..]);
+    chunks
+}
+
 fn sine(sample_rate_hz: u32, seconds: u32) -> Vec<String> {
     ["-f", "lavfi", "-i", &format!("sine=sample_rate={sample_rate_hz}:duration={seconds}")].map(str::to_owned).to_vec()
 }

@@ -1,6 +1,6 @@
 //! A node in memory: cameras, one leader or none, and chunks that can be damaged or out of reach.
 
-use super::clip::Clip;
+use super::clip::{Clip, chunked};
 use super::former;
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
@@ -9,7 +9,7 @@ use holdfast_control_api::fmp4::chunk::{Frame, build_chunk};
 use holdfast_control_api::{ApiError, Backend, ErrorKind, wire};
 use holdfast_storage::chunk::{Access, ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use holdfast_storage::ids::{
-    CameraId, DrillId, Epoch, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
+    CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind,
 };
 use holdfast_storage::retention::RetentionAction;
 use holdfast_storage::time::Timestamp;
@@ -34,6 +34,7 @@ pub(crate) struct State {
     pub(crate) cameras: BTreeMap<CameraId, CameraSpec>,
     pub(crate) former: BTreeMap<CameraId, CameraSpec>,
     pub(crate) holds: BTreeMap<HoldId, wire::Hold>,
+    pub(crate) exports: BTreeMap<ExportId, wire::Export>,
     pub(crate) drills: Vec<wire::Drill>,
     pub(crate) draining: bool,
     rebalancing: bool,
@@ -116,6 +117,11 @@ fn checksum(data: &[u8]) -> u32 {
 }
 
 impl State {
+    /// All that were recorded, of any track.
+    pub(crate) fn chunk_count(&self) -> u64 {
+        self.payloads.len() as u64
+    }
+
     fn store(
         &mut self,
         node: u64,
@@ -125,14 +131,15 @@ impl State {
         clip: &Clip,
         frames: &[Frame],
     ) {
-        let ticks_micros = |ticks: u64| (ticks * 1_000_000 / u64::from(clip.timescale)) as i64;
+        // Rounded up, so that the wall time gives the same ticks back, as a recorder's does.
+        let ticks_micros = |ticks: u64| (ticks * 1_000_000).div_ceil(u64::from(clip.timescale)) as i64;
         let start = session_start.plus_micros(ticks_micros(frames[0].decode_time));
         let base = session_start.ticks(clip.timescale);
         let stamped: Vec<_> =
             frames.iter().cloned().map(|frame| Frame { decode_time: base + frame.decode_time, ..frame }).collect();
         let payload: Bytes = build_chunk(clip.track, sequence, start, &stamped).unwrap().concat().into();
         let last = &frames[frames.len() - 1];
-        let ticks = last.decode_time + u64::from(last.duration) - frames[0].decode_time;
+        let end = session_start.plus_micros(ticks_micros(last.decode_time + u64::from(last.duration)));
         let meta = ChunkMeta {
             camera: CAMERA,
             stream: StreamKind::Main,
@@ -144,7 +151,7 @@ impl State {
             sequence,
             init,
             start,
-            duration_us: ticks_micros(ticks) as u32,
+            duration_us: end.micros_since(start) as u32,
             frames: frames.len() as u32,
             access: frames[0].access.map(|point| Access { point, slices_crc: checksum(&frames[0].data) }),
             since_access_ms: self.since_access_ms(clip.track, session_start, start, &frames[0]),
@@ -246,21 +253,6 @@ impl State {
         }
         Ok(self.cluster())
     }
-}
-
-fn chunked(clip: &Clip) -> Vec<&[Frame]> {
-    let half = u64::from(clip.timescale) / 2;
-    let mut chunks = Vec::new();
-    let mut begin = 0;
-    for (index, frame) in clip.frames.iter().enumerate().skip(1) {
-        let long = frame.decode_time - clip.frames[begin].decode_time >= half;
-        if long || (frame.access.is_some() && clip.track == TrackKind::Video) {
-            chunks.push(&clip.frames[begin..index]);
-            begin = index;
-        }
-    }
-    chunks.push(&clip.frames[begin..]);
-    chunks
 }
 
 impl Backend for Fake {
@@ -436,6 +428,30 @@ impl Backend for Fake {
     async fn delete_hold(&self, id: HoldId) -> Result<()> {
         self.write(|state| state.holds.remove(&id).map(drop).ok_or_else(|| ApiError::not_found(format!("hold {id}"))))
             .await
+    }
+
+    async fn exports(&self) -> Result<Vec<wire::Export>> {
+        self.with(|state| Ok(state.exports.values().cloned().collect()))
+    }
+
+    async fn export(&self, id: ExportId) -> Result<wire::Export> {
+        self.with(|state| state.exports.get(&id).cloned().ok_or_else(|| ApiError::not_found(format!("export {id}"))))
+    }
+
+    async fn create_export(&self, new: wire::NewExport) -> Result<wire::Export> {
+        self.write(|state| {
+            let id = ExportId(state.exports.len() as u64 + 1);
+            let wire::NewExport { name, cameras, from, to, strict } = new;
+            let export = wire::Export { id, name, cameras, from, to, strict, created_at: T0, expires_at: to };
+            state.exports.insert(id, export.clone());
+            Ok(export)
+        })
+        .await
+    }
+
+    async fn delete_export(&self, id: ExportId) -> Result<()> {
+        let removed = |state: &mut State| state.exports.remove(&id).map(drop);
+        self.write(|state| removed(state).ok_or_else(|| ApiError::not_found(format!("export {id}")))).await
     }
 
     async fn drills(&self, camera: Option<CameraId>) -> Result<Vec<wire::Drill>> {

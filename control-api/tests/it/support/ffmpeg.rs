@@ -72,6 +72,14 @@ pub(crate) fn concealed_frames(bytes: &[u8]) -> (usize, String) {
     (frames, said)
 }
 
+/// How long the file says that it is, in seconds.
+pub(crate) fn length_seconds(bytes: &[u8]) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), bytes);
+    let entries = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"];
+    String::from_utf8(run("ffprobe", &[&entries[..], &[&path]].concat())).unwrap().trim().parse().unwrap()
+}
+
 /// Presentation time of the first packet of video, in seconds, as the file's edit list has it.
 pub(crate) fn first_time(bytes: &[u8]) -> f64 {
     packet_times(bytes).first().copied().expect("a packet")

@@ -1,0 +1,191 @@
+//! Which byte of what is sent lies in which chunk. All of it is known before the first byte is
+//! read: what a client asks for in parts is made in parts, and the same on every node. Pure.
+//!
+//! A length that was promised is kept: in the place of a chunk that turns out damaged or deleted
+//! stands a `free` box (ISO/IEC 14496-12, 8.1.2), which players pass over.
+
+use super::schedule::{Place, Placer};
+use crate::fmp4::Error;
+use crate::fmp4::init::Times;
+use crate::fmp4::sidx::{PART_BYTES_MAX, PARTS_MAX, Part, index};
+use bytes::Bytes;
+use holdfast_storage::chunk::{ChunkEntry, ChunkMeta};
+use holdfast_storage::ids::TrackKind;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+
+/// Raised when the same footage is sent as other bytes than before, so that no client joins the two.
+const RENDERING: u32 = 1;
+
+/// A presentation, byte for byte.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    head: Bytes,
+    chunks: Vec<ChunkEntry>,
+    places: Vec<Place>,
+    /// Where each chunk ends, in bytes from the beginning.
+    ends: Vec<u64>,
+    placer: Placer,
+}
+
+/// A part of a presentation, to be sent.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Of what comes before the chunks.
+    pub head: Bytes,
+    pub chunks: Vec<ChunkEntry>,
+    pub slots: Vec<Slot>,
+    /// Bytes of the first chunks that are not sent.
+    pub skip: u64,
+    /// Bytes of chunks that are sent.
+    pub bytes: u64,
+    pub placer: Placer,
+}
+
+/// What a chunk becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub place: Place,
+    /// Number of the `moof` within the presentation, from 1.
+    pub number: u32,
+    pub bytes: u64,
+}
+
+impl Layout {
+    /// Chunks in the order in which they are sent, after nothing.
+    #[must_use]
+    pub fn of_segment(chunks: Vec<ChunkEntry>, placer: Placer) -> Self {
+        let places = placer.schedule(&chunks);
+        let mut layout = Self { head: Bytes::new(), chunks, places, ends: Vec::new(), placer };
+        layout.ends = layout.ends_after(0);
+        layout
+    }
+
+    /// A file of these chunks, with a header and an index. It is shown from `shown_from_us` on.
+    ///
+    /// # Errors
+    /// [`Error::Unbuildable`].
+    pub fn of_file(chunks: Vec<ChunkEntry>, placer: Placer, shown_from_us: u64) -> Result<Self, Error> {
+        let mut layout = Self::of_segment(chunks, placer);
+        let times = Times { shown_from_us, durations: layout.durations() };
+        let header = layout.placer.init().with_times(&times)?;
+        let timescale = layout.placer.init().timescale.get(&TrackKind::Video).copied().unwrap_or_default();
+        let end = times.durations.get(&TrackKind::Video).copied().unwrap_or_default();
+        let index = index(&layout.parts(), end, timescale)?.unwrap_or_default();
+        layout.head = [header, index].concat().into();
+        layout.ends = layout.ends_after(layout.head.len() as u64);
+        Ok(layout)
+    }
+
+    /// Length of all of it, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(self.head.len() as u64)
+    }
+
+    /// A strong entity tag (RFC 9110, 8.8.3) of the bytes.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (RENDERING, &self.head[..]).hash(&mut hasher);
+        for (entry, place) in self.chunks.iter().zip(&self.places) {
+            let ChunkMeta { camera, stream, track, node, session, sequence, init, .. } = entry.meta;
+            (camera.0, stream as u8, track as u8, node.0, session.0, sequence, init.0).hash(&mut hasher);
+            (place.at, place.until, entry.location.payload_bytes).hash(&mut hasher);
+        }
+        format!("\"{:016x}\"", hasher.finish())
+    }
+
+    /// What these bytes are made of. `gops`: chunks from the access point before them on, whose
+    /// loss would leave out what refers to them.
+    #[must_use]
+    pub fn cut(mut self, range: Range<u64>, gops: bool) -> Cut {
+        let head = self.head.len() as u64;
+        let within = |at: u64| usize::try_from(at.min(head)).unwrap_or(usize::MAX);
+        let sent = range.start.max(head)..range.end.max(head);
+        let last = self.ends.partition_point(|end| *end < sent.end);
+        let mut first = self.ends.partition_point(|end| *end <= sent.start);
+        while gops && first > 0 && first < self.chunks.len() && !begins_video(&self.chunks[first]) {
+            first -= 1;
+        }
+        let last = if sent.is_empty() { first } else { (last + 1).min(self.chunks.len()) };
+        let begin = first.checked_sub(1).map_or(head, |before| self.ends[before]);
+        let slots = (first..last).map(|index| Slot {
+            place: self.places[index],
+            number: u32::try_from(index + 1).unwrap_or(u32::MAX),
+            bytes: self.ends[index] - index.checked_sub(1).map_or(head, |before| self.ends[before]),
+        });
+        let slots = slots.collect();
+        self.chunks.truncate(last);
+        self.chunks.drain(..first.min(last));
+        Cut {
+            head: self.head.slice(within(range.start)..within(range.end)),
+            chunks: self.chunks,
+            slots,
+            skip: sent.start.saturating_sub(begin),
+            bytes: sent.end - sent.start,
+            placer: self.placer,
+        }
+    }
+
+    fn ends_after(&self, head: u64) -> Vec<u64> {
+        let bytes = |entry: &ChunkEntry| u64::from(entry.location.payload_bytes) + self.placer.added_bytes(&entry.meta);
+        let end = |end: &mut u64, entry: &ChunkEntry| {
+            *end = end.saturating_add(bytes(entry));
+            Some(*end)
+        };
+        self.chunks.iter().scan(head, end).collect()
+    }
+
+    fn durations(&self) -> BTreeMap<TrackKind, u64> {
+        let mut durations = BTreeMap::new();
+        for (entry, place) in self.chunks.iter().zip(&self.places) {
+            let end = durations.entry(entry.meta.track).or_insert(0);
+            *end = place.until.max(*end);
+        }
+        durations
+    }
+
+    /// Where players may begin, no more often than an index can say.
+    fn parts(&self) -> Vec<Part> {
+        let end = self.durations().get(&TrackKind::Video).copied().unwrap_or_default();
+        let ticks_min = end / (PARTS_MAX as u64 / 2);
+        let bytes_min = self.bytes() / (PARTS_MAX as u64 / 4);
+        let mut parts: Vec<Part> = Vec::new();
+        let begins = [0].into_iter().chain(self.ends.iter().copied());
+        let chunks = self.chunks.iter().zip(&self.places).zip(begins.zip(&self.ends));
+        for ((entry, place), (begin, end)) in chunks {
+            let (bytes, is_video) = (end - begin, entry.meta.track == TrackKind::Video);
+            let cut = is_video
+                && parts.last().is_none_or(|part| {
+                    let is_long = place.at.saturating_sub(part.at) >= ticks_min.max(1);
+                    let is_full = part.bytes + bytes > PART_BYTES_MAX.max(bytes_min);
+                    (is_long && entry.meta.is_access_point()) || is_full
+                });
+            match parts.last_mut() {
+                Some(part) if !cut => part.bytes += bytes,
+                _ => parts.push(Part { at: place.at, bytes, access: entry.meta.access.map(|access| access.point) }),
+            }
+        }
+        parts
+    }
+}
+
+fn begins_video(entry: &ChunkEntry) -> bool {
+    entry.meta.track == TrackKind::Video && entry.meta.is_access_point()
+}
+
+/// A box of so many bytes in the place of a chunk, or `None` where none is so short.
+#[must_use]
+pub fn free_box(bytes: u64) -> Option<Vec<u8>> {
+    let length = usize::try_from(bytes).ok().filter(|length| *length >= 8)?;
+    let size = u32::try_from(bytes).ok()?;
+    let mut free = vec![0; length];
+    free[..4].copy_from_slice(&size.to_be_bytes());
+    free[4..8].copy_from_slice(b"free");
+    Some(free)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! `/api/v1/cameras/{id}/hls/main.m3u8`, `pictures.m3u8` and `picture.m4s`: a range with pictures for
+//! fast search. Stateless, as `hls`.
+
+use super::App;
+use super::chunk_stream::{merged_init, no_footage, playable_tracks, unplayable};
+use super::growing;
+use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, init_pair, main_stream, media_of};
+use super::parts::Conditions;
+use crate::backend::{Backend, Lost, Result};
+use crate::error::ApiError;
+use crate::extract::{Params, Segment};
+use crate::fmp4::chunk::first_frame;
+use crate::limits::PLAYBACK_RANGE_MAX;
+use crate::playback::Tracks;
+use crate::playback::growing::SETTLED_AFTER;
+use crate::playback::hls::{Item, plan_playlist};
+use crate::playback::iframes::{is_picture, peak_bits_per_second, plan_pictures, write_pictures, write_with_pictures};
+use crate::playback::playlist::{GapDisplay, Request, query};
+use crate::playback::schedule::Placer;
+use crate::range::Range;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::time::Timestamp;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    from: Option<String>,
+    to: Option<String>,
+    #[serde(default = "main_stream")]
+    stream: StreamKind,
+    #[serde(default)]
+    strict: bool,
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PictureQuery {
+    /// In microseconds since the Unix epoch, as `base`.
+    at: i64,
+    base: i64,
+    video: String,
+    #[serde(default = "main_stream")]
+    stream: StreamKind,
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+impl Query {
+    fn range(&self) -> Result<Range> {
+        Range::parse(self.from.as_deref(), self.to.as_deref(), PLAYBACK_RANGE_MAX)
+    }
+
+    fn request(&self, range: Range) -> Request<'_> {
+        let Self { stream, strict, .. } = *self;
+        Request { range, stream, token: self.token.as_deref(), strict, gaps: GapDisplay::Skip }
+    }
+}
+
+/// The range's playlist and that of its pictures, once the range has ended; until then as `index.m3u8`.
+pub(super) async fn main<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(asked): Params<Query>,
+) -> Result<Response> {
+    let range = asked.range()?;
+    if range.to.plus(SETTLED_AFTER) > (app.now)() {
+        return growing::open(&app, id, Some(range), &asked.request(range)).await;
+    }
+    let (tracks, _) = planned(&app, id, range, &asked).await?;
+    let peak = [&tracks.video, &tracks.audio].map(|track| peak_bits_per_second(track.iter()));
+    let pictures = peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
+    let strict = if asked.strict { "&strict=true" } else { "" };
+    let more = query(None, &asked.request(range));
+    let more = if more.is_empty() { more } else { format!("&{more}") };
+    let uri = |name: &str| format!("{name}?from={}&to={}{strict}{more}", range.from, range.to);
+    let text = write_with_pictures((&uri("index.m3u8"), peak[0] + peak[1]), (&uri("pictures.m3u8"), pictures));
+    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
+}
+
+/// Of a range that has ended: what has not is not listed.
+pub(super) async fn playlist<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(asked): Params<Query>,
+) -> Result<Response> {
+    let range = asked.range()?;
+    let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
+    let range = Range { to: range.to.min(settled), ..range };
+    if range.from >= range.to {
+        return Err(no_footage(id, range));
+    }
+    let (tracks, items) = planned(&app, id, range, &asked).await?;
+    let text = write_pictures(&plan_pictures(&tracks, &items), &asked.request(range));
+    Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
+}
+
+async fn planned<B: Backend>(app: &App<B>, id: CameraId, range: Range, asked: &Query) -> Result<(Tracks, Vec<Item>)> {
+    let tracks = playable_tracks(&app.backend, id, asked.stream, range, asked.strict).await?;
+    let items = plan_playlist(&tracks, &[], range, asked.strict);
+    if items.is_empty() { Err(unplayable(id, range, &tracks)) } else { Ok((tracks, items)) }
+}
+
+pub(super) async fn picture<B: Backend>(
+    State(app): State<App<B>>,
+    Segment(id): Segment<CameraId>,
+    Params(asked): Params<PictureQuery>,
+    conditions: Conditions,
+) -> Result<Response> {
+    let inits = init_pair(&asked.video, None)?;
+    let at = Timestamp(asked.at);
+    let range = Range { from: at, to: at.plus_micros(1) }.check(PLAYBACK_RANGE_MAX)?;
+    let tracks = playable_tracks(&app.backend, id, asked.stream, range, false).await?;
+    let is_it = |entry: &&_| is_picture(entry) && entry.meta.start == at && entry.meta.init == inits.video;
+    let entry = *tracks.video.iter().find(is_it).ok_or_else(|| no_footage(id, range))?;
+    let init = merged_init(&app.backend, id, (&[inits.video], &[]), |_| None).await?;
+    let chunk = match app.backend.read(&[entry]).await?.pop() {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(Lost::Damaged(detail))) => return Err(ApiError::damaged(detail)),
+        Some(Err(Lost::Deleted)) | None => return Err(no_footage(id, range)),
+    };
+    let damaged = |error: crate::fmp4::Error| ApiError::damaged(error.to_string());
+    let picture = first_frame(&chunk, entry.meta.start).map_err(damaged)?;
+    let placer = Placer::new(Timestamp(asked.base), init);
+    let place = placer.schedule(&[entry]).pop().unwrap_or_default();
+    let picture = placer.place(&entry.meta, place, 1, picture).map_err(damaged)?;
+    media_of(&picture, A_WHILE).answer_of(&conditions, picture).await
+}

@@ -1,0 +1,246 @@
+//! Answers in parts (RFC 9110, 13 and 14): the one place where a request's conditions and its range
+//! decide what is sent of a representation whose length and bytes are known.
+//!
+//! A single range is sent as 206. Several are answered whole, as 14.2 allows. There is no
+//! `Last-Modified`: footage that a node brings back has old times.
+
+use crate::backend::Result;
+use crate::error::{ApiError, ErrorKind};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts as RequestParts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+
+/// What of a request decides how much is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Conditions {
+    method: Method,
+    headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Conditions {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut RequestParts, _: &S) -> std::result::Result<Self, Infallible> {
+        Ok(Self { method: parts.method.clone(), headers: parts.headers.clone() })
+    }
+}
+
+/// What can be sent.
+#[derive(Clone, Debug)]
+pub(super) struct Representation {
+    pub(super) bytes: u64,
+    /// A strong entity tag: other bytes have another.
+    pub(super) tag: String,
+    pub(super) content_type: &'static str,
+    pub(super) cache: &'static str,
+    /// Sent with every answer that has some of it.
+    pub(super) headers: Vec<(HeaderName, String)>,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sent {
+    /// The client has it (304).
+    Nothing,
+    All,
+    /// 206.
+    Part(Range<u64>),
+    /// The range lies beyond the end (416).
+    Unsatisfiable,
+}
+
+impl Representation {
+    /// The answer; `open` makes the body of these bytes, and is not called where none are sent.
+    pub(super) async fn answer(
+        self,
+        to: &Conditions,
+        open: impl AsyncFnOnce(Range<u64>) -> Result<Body>,
+    ) -> Result<Response> {
+        let (status, range) = match to.decide(&self.tag, self.bytes) {
+            Sent::Nothing => return Ok((StatusCode::NOT_MODIFIED, self.conditional()?).into_response()),
+            Sent::Unsatisfiable => return Ok(self.unsatisfiable()?.into_response()),
+            Sent::All => (StatusCode::OK, 0..self.bytes),
+            Sent::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        };
+        let mut headers = self.conditional()?;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+        if status == StatusCode::PARTIAL_CONTENT {
+            let which = format!("bytes {}-{}/{}", range.start, range.end - 1, self.bytes);
+            headers.insert(header::CONTENT_RANGE, value(&which)?);
+        }
+        for (name, text) in &self.headers {
+            headers.insert(name, value(text)?);
+        }
+        let body = if to.method == Method::HEAD { Body::empty() } else { open(range).await? };
+        Ok((status, headers, body).into_response())
+    }
+
+    /// As [`Representation::answer`], of bytes that are there.
+    pub(super) async fn answer_of(self, to: &Conditions, bytes: Bytes) -> Result<Response> {
+        let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+        self.answer(to, async |range: Range<u64>| Ok(bytes.slice(within(range.start)..within(range.end)).into())).await
+    }
+
+    /// What a client needs to keep it.
+    fn conditional(&self) -> Result<HeaderMap> {
+        let cache = (header::CACHE_CONTROL, HeaderValue::from_static(self.cache));
+        Ok(HeaderMap::from_iter([(header::ETAG, value(&self.tag)?), cache]))
+    }
+
+    fn unsatisfiable(&self) -> Result<Response> {
+        let detail = format!("it has {} bytes, and the range begins beyond them", self.bytes);
+        let mut answer = ApiError::new(ErrorKind::RangeNotSatisfiable, detail).into_response();
+        answer.headers_mut().insert(header::CONTENT_RANGE, value(&format!("bytes */{}", self.bytes))?);
+        answer.headers_mut().insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        Ok(answer)
+    }
+}
+
+/// The strong tag of bytes that are there.
+pub(super) fn tag_of(bytes: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+fn value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text).map_err(|error| ApiError::internal(format!("header {text:?}: {error}")))
+}
+
+impl Conditions {
+    /// In the order of RFC 9110, 13.2.2.
+    fn decide(&self, tag: &str, bytes: u64) -> Sent {
+        if self.text(header::IF_NONE_MATCH).is_some_and(|known| is_among(tag, known)) {
+            return Sent::Nothing;
+        }
+        let is_same = self.headers.get(header::IF_RANGE).is_none_or(|known| known.as_bytes() == tag.as_bytes());
+        // A range is defined for GET alone (14.2).
+        match self.text(header::RANGE).filter(|_| is_same && self.method == Method::GET) {
+            Some(range) => within(range, bytes),
+            None => Sent::All,
+        }
+    }
+
+    fn text(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Weak comparison (8.8.3.2).
+fn is_among(tag: &str, known: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    known.trim() == "*" || known.split(',').any(|one| opaque(one) == opaque(tag))
+}
+
+/// What a `Range` asks for; what cannot be read is passed over (14.2).
+fn within(range: &str, bytes: u64) -> Sent {
+    let Some((unit, set)) = range.split_once('=') else { return Sent::All };
+    let (unit, set) = (unit.trim(), set.trim());
+    let Some((first, last)) = set.split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes")) else {
+        return Sent::All;
+    };
+    match (number(first), number(last)) {
+        (Some(Some(first)), Some(last)) if last.is_none_or(|last| first <= last) => match first < bytes {
+            true => Sent::Part(first..last.map_or(bytes, |last| last.saturating_add(1).min(bytes))),
+            false => Sent::Unsatisfiable,
+        },
+        // So many bytes at the end.
+        (Some(None), Some(Some(suffix))) => match suffix.min(bytes) {
+            0 => Sent::Unsatisfiable,
+            suffix => Sent::Part(bytes - suffix..bytes),
+        },
+        _ => Sent::All,
+    }
+}
+
+/// `Some(None)` of nothing, `None` of what is no number. One that is too large is beyond any end.
+fn number(digits: &str) -> Option<Option<u64>> {
+    let digits = digits.trim();
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    match (digits.is_empty(), is_plain) {
+        (true, _) => Some(None),
+        (false, true) => Some(Some(digits.parse().unwrap_or(u64::MAX))),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TAG: &str = "\"7\"";
+
+    fn asked(headers: &[(HeaderName, &'static str)]) -> Conditions {
+        let headers = headers.iter().map(|(name, text)| (name.clone(), HeaderValue::from_static(text)));
+        Conditions { method: Method::GET, headers: headers.collect() }
+    }
+
+    fn sent(range: &'static str) -> Sent {
+        asked(&[(header::RANGE, range)]).decide(TAG, 100)
+    }
+
+    #[test]
+    fn a_single_range_is_a_part() {
+        assert_eq!(sent("bytes=0-0"), Sent::Part(0..1));
+        assert_eq!(sent("bytes=10-19"), Sent::Part(10..20));
+        assert_eq!(sent("Bytes = 10-1000 "), Sent::Part(10..100));
+        assert_eq!(sent("bytes=99-"), Sent::Part(99..100));
+        assert_eq!(sent("bytes=-1"), Sent::Part(99..100));
+        assert_eq!(sent("bytes=-1000"), Sent::Part(0..100));
+        assert_eq!(sent("bytes=5-99999999999999999999"), Sent::Part(5..100));
+    }
+
+    #[test]
+    fn what_lies_beyond_the_end_is_refused() {
+        for range in ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=99999999999999999999-"] {
+            assert_eq!(sent(range), Sent::Unsatisfiable, "{range}");
+        }
+        assert_eq!(within("bytes=0-", 0), Sent::Unsatisfiable);
+    }
+
+    #[test]
+    fn what_is_no_single_range_of_bytes_is_answered_whole() {
+        for range in ["bytes=0-1,5-6", "bytes=", "bytes=-", "bytes=5-4", "bytes=a-b", "items=0-1", "0-1", "bytes=+1-2"]
+        {
+            assert_eq!(sent(range), Sent::All, "{range}");
+        }
+        let head = Conditions { method: Method::HEAD, ..asked(&[(header::RANGE, "bytes=0-1")]) };
+        assert_eq!(head.decide(TAG, 100), Sent::All);
+    }
+
+    #[test]
+    fn a_range_counts_only_of_what_the_client_has_the_beginning_of() {
+        let sent = |known| asked(&[(header::RANGE, "bytes=1-2"), (header::IF_RANGE, known)]).decide(TAG, 100);
+        assert_eq!(sent("\"7\""), Sent::Part(1..3));
+        for other in ["\"8\"", "W/\"7\"", "Sun, 22 Nov 2026 10:00:00 GMT", "7"] {
+            assert_eq!(sent(other), Sent::All, "{other}");
+        }
+    }
+
+    #[test]
+    fn who_has_it_gets_nothing() {
+        for known in ["\"7\"", "W/\"7\"", "\"1\", \"7\"", "*"] {
+            let asked = asked(&[(header::IF_NONE_MATCH, known), (header::RANGE, "bytes=0-1")]);
+            assert_eq!(asked.decide(TAG, 100), Sent::Nothing, "{known}");
+        }
+        assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"8\"")]).decide(TAG, 100), Sent::All);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_asked_for_a_part_lies_within(range in "(bytes)?=?[0-9]{0,3}-?[0-9]{0,3}[,-]?[0-9]{0,2}", bytes in 0u64..300) {
+            if let Sent::Part(part) = within(&range, bytes) {
+                prop_assert!(part.start < part.end && part.end <= bytes);
+            }
+        }
+    }
+}

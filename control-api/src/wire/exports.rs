@@ -1,0 +1,87 @@
+//! Exports of several cameras or of many hours, which are kept for a while and fetched file by file.
+
+use super::Gap;
+use holdfast_storage::ids::{CameraId, ExportId, NodeId};
+use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /exports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewExport {
+    /// What it is for.
+    pub name: String,
+    pub cameras: Vec<CameraId>,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Leaves out what refers to lost frames.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    pub id: ExportId,
+    pub name: String,
+    pub cameras: Vec<CameraId>,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub strict: bool,
+    pub created_at: Timestamp,
+    /// No retention deletes its footage before.
+    pub expires_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportState {
+    /// Its range has not ended.
+    Recording,
+    /// Every file can be fetched.
+    Ready,
+}
+
+/// An export as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportStatus {
+    #[serde(flatten)]
+    pub export: Export,
+    pub state: ExportState,
+    /// How much of its range has passed, from 0 to 1.
+    pub progress: f64,
+    /// Of one export alone; a list leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<ExportFile>,
+}
+
+/// A file of up to six hours of one camera.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportFile {
+    pub camera: CameraId,
+    pub name: String,
+    /// Path on every node.
+    pub url: String,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Its range has ended.
+    pub ready: bool,
+}
+
+/// What an export holds and what is missing of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportManifest {
+    #[serde(flatten)]
+    pub status: ExportStatus,
+    pub gaps: Vec<ExportGap>,
+    /// Beyond those that are listed.
+    pub gaps_left_out: usize,
+    /// Members that did not answer: what they hold is not in the files either.
+    pub nodes_left_out: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportGap {
+    pub camera: CameraId,
+    #[serde(flatten)]
+    pub gap: Gap,
+}

@@ -1,0 +1,253 @@
+//! Answers in parts: what a client that resumes, or a player that seeks, gets of footage.
+
+use crate::support::client::{Answer, Client, TOKEN};
+use crate::support::fake::{CAMERA, Fake, T0};
+use crate::support::{clip, ffmpeg};
+use holdfast_storage::ids::TrackKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+fn export_path(to_ms: i64) -> String {
+    format!("/api/v1/cameras/{CAMERA}/export.mp4?from={T0}&to={}", T0.plus_micros(to_ms * 1000))
+}
+
+fn recorded() -> Fake {
+    let fake = Fake::new();
+    fake.record(1, 0, &clip::h264("320x180", 9, 0));
+    fake.record(1, 3, &clip::aac(44_100, 9));
+    fake
+}
+
+/// An entry of each kind that has bytes, as a playlist names it.
+async fn media_paths(client: &Client) -> Vec<String> {
+    let hls = format!("/api/v1/cameras/{CAMERA}/hls");
+    let playlist = client.get(&format!("{hls}/index.m3u8?from={T0}&to={}", T0.plus_micros(9_000_000))).await;
+    let playlist = m3u8_rs::parse_media_playlist_res(&playlist.bytes).unwrap();
+    let segment = &playlist.segments[0];
+    let map = &segment.map.as_ref().unwrap().uri;
+    let inits = map.strip_prefix("init.mp4?").unwrap();
+    let cell = T0.micros() / 4_000_000;
+    let cell = format!("cell.m4s?number={cell}&base={}&{inits}", T0.micros());
+    let within = [map.clone(), segment.uri.clone(), cell, "gap.m4s".to_owned()];
+    within.into_iter().map(|path| format!("{hls}/{path}")).chain([export_path(9000)]).collect()
+}
+
+#[tokio::test]
+async fn every_media_answers_in_parts() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let client = Client::of(&recorded());
+    for path in media_paths(&client).await {
+        let whole = client.get(&path).await;
+        let length = whole.bytes.len();
+        let tag = whole.header("etag").to_owned();
+        assert!(tag.starts_with('"'), "{path}: {tag} is strong");
+        assert_eq!((whole.header("content-length"), whole.header("accept-ranges")), (&*length.to_string(), "bytes"));
+        let head = client.ask("HEAD", &path, &[("range", "bytes=0-1")]).await;
+        assert_eq!((head.status.as_u16(), head.bytes.len(), &head.headers), (200, 0, &whole.headers), "{path}");
+        for (range, from, to) in [
+            ("bytes=0-9", 0, 10),
+            ("bytes=10-", 10, length),
+            ("bytes=-7", length - 7, length),
+            (&*format!("bytes={}-{}", length / 3, length / 2), length / 3, length / 2 + 1),
+            ("bytes=5-999999999", 5, length),
+        ] {
+            let part = client.ask("GET", &path, &[("range", range), ("if-range", &tag)]).await;
+            assert_eq!((part.status.as_u16(), part.header("etag")), (206, &*tag), "{path} {range}");
+            assert_eq!(part.header("content-range"), format!("bytes {from}-{}/{length}", to - 1));
+            assert_eq!(part.header("content-length"), (to - from).to_string());
+            assert!(part.bytes == whole.bytes[from..to], "{path} {range}");
+        }
+        let beyond = client.ask("GET", &path, &[("range", &*format!("bytes={length}-"))]).await;
+        assert_eq!(beyond.header("content-range"), format!("bytes */{length}"));
+        assert_eq!(beyond.refusal(), (416, "range-not-satisfiable".to_owned()));
+        for headers in [&[("range", "bytes=0-1,3-4")][..], &[("range", "bytes=0-1"), ("if-range", "\"other\"")]] {
+            let answer = client.ask("GET", &path, headers).await;
+            assert!(answer.status.as_u16() == 200 && answer.bytes == whole.bytes, "{path} {headers:?}");
+        }
+        let known = client.ask("GET", &path, &[("if-none-match", &tag), ("range", "bytes=0-1")]).await;
+        assert_eq!((known.status.as_u16(), known.bytes.len(), known.header("etag")), (304, 0, &*tag), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_kept_is_said() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let client = Client::of(&recorded());
+    let mut found = Vec::new();
+    for path in media_paths(&client).await {
+        found.push(client.get(&path).await.header("cache-control").to_owned());
+    }
+    let expected =
+        ["private, max-age=31536000, immutable", "private, max-age=300", "no-store", "no-store", "private, no-cache"];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn an_export_is_put_together_from_parts_and_says_how_long_it_is() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = recorded();
+    fake.record(2, 12_000, &clip::h264("640x360", 3, 2));
+    let client = Client::of(&fake);
+    let path = export_path(15_000);
+    let whole = client.get(&path).await;
+    let mut parts = Vec::new();
+    while parts.len() < whole.bytes.len() {
+        let range = format!("bytes={}-{}", parts.len(), parts.len() + 30_000);
+        let part = client.ask("GET", &path, &[("range", &range), ("if-range", whole.header("etag"))]).await;
+        assert_eq!(part.status.as_u16(), 206);
+        parts.extend_from_slice(&part.bytes);
+    }
+    assert!(parts == whole.bytes);
+    ffmpeg::bytes_decode(&parts);
+    let length = ffmpeg::length_seconds(&parts);
+    assert!((14.99..15.01).contains(&length), "{length} s of 15 s, 3 of them a gap");
+    for at in ["0.5", "8.2", "13.3"] {
+        ffmpeg::decodes_from(&parts, at);
+    }
+}
+
+#[tokio::test]
+async fn other_footage_begins_the_file_again() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = recorded();
+    let client = Client::of(&fake);
+    let path = export_path(9000);
+    let before = client.get(&path).await;
+    fake.lose(T0.plus_micros(8_000_000));
+    let resumed = client.ask("GET", &path, &[("range", "bytes=1000-"), ("if-range", before.header("etag"))]).await;
+    assert_eq!(resumed.status.as_u16(), 200);
+    assert_ne!(resumed.header("etag"), before.header("etag"));
+}
+
+/// A chunk that turns out damaged: the length that was promised is kept.
+#[tokio::test]
+async fn a_damaged_chunk_moves_no_byte_of_the_others() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = recorded();
+    let client = Client::of(&fake);
+    let path = export_path(9000);
+    let whole = client.get(&path).await;
+    let torn = fake.chunks(TrackKind::Video)[7];
+    fake.with(|state| state.damaged.insert(torn.location.offset));
+    let damaged = client.get(&path).await;
+    assert_eq!(damaged.bytes.len(), whole.bytes.len());
+    let differ = damaged.bytes.iter().zip(&whole.bytes).filter(|(a, b)| a != b).count();
+    assert!(differ > 0 && differ <= torn.location.payload_bytes as usize, "{differ} bytes");
+    let at = damaged.bytes.iter().zip(&whole.bytes).position(|(a, b)| a != b).unwrap();
+    assert!(damaged.bytes[at..at + 12].windows(4).any(|kind| kind == b"free"));
+}
+
+#[tokio::test]
+async fn a_range_that_has_not_ended_ends_with_what_is_durable() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    let now_ms = 3_600_000;
+    fake.record(1, now_ms - 10_000, &clip::h264("320x180", 9, 0));
+    let client = Client::of(&fake);
+    let path = |to_ms: i64| {
+        let (from, to) = (T0.plus_micros((now_ms - 10_000) * 1000), T0.plus_micros(to_ms * 1000));
+        format!("/api/v1/cameras/{CAMERA}/export.mp4?from={from}&to={to}")
+    };
+    let growing = client.get(&path(now_ms + 60_000)).await;
+    let ended = client.get(&path(now_ms - 1000)).await;
+    assert!(growing.header("etag") == ended.header("etag") && growing.bytes == ended.bytes);
+    assert_eq!(growing.header("x-holdfast-gaps"), "0", "what has yet to come is no gap");
+    assert_eq!(ffmpeg::decoded_frames(&growing.bytes, "v:0"), 9 * 25);
+    fake.record(1, now_ms - 1000, &clip::h264("320x180", 1, 0));
+    assert_ne!(client.get(&path(now_ms + 60_000)).await.header("etag"), growing.header("etag"));
+}
+
+/// A node behind a tap that counts what clients get of it.
+async fn tapped(client: &Client) -> (u16, Arc<AtomicU64>) {
+    let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = node.local_addr().unwrap();
+    let router = client.router.clone();
+    tokio::spawn(async move { axum::serve(node, router).await });
+    // What is sent and not read yet lies in the sockets' buffers: little, or it would count.
+    let tap = TcpSocket::new_v4().unwrap();
+    tap.set_send_buffer_size(16 << 10).unwrap();
+    tap.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let tap = tap.listen(16).unwrap();
+    let (port, taken) = (tap.local_addr().unwrap().port(), Arc::new(AtomicU64::new(0)));
+    let count = taken.clone();
+    tokio::spawn(async move {
+        while let Ok((outside, _)) = tap.accept().await {
+            let (inside, count) = (TcpStream::connect(at).await.unwrap(), count.clone());
+            tokio::spawn(async move {
+                let ((mut ask, mut answer), (mut answered, mut asked)) = (outside.into_split(), inside.into_split());
+                tokio::spawn(async move { tokio::io::copy(&mut ask, &mut asked).await });
+                let mut piece = vec![0; 4096];
+                while let Ok(length @ 1..) = answered.read(&mut piece).await {
+                    count.fetch_add(length as u64, Ordering::Relaxed);
+                    if answer.write_all(&piece[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, taken)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_seeks_in_an_export_by_url_reads_little_of_it() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    let clip = clip::h264("640x360", 60, 0);
+    (0..10).for_each(|minute| fake.record(1, minute * 60_000, &clip));
+    let client = Client::of(&fake);
+    let path = export_path(600_000);
+    let length: u64 = client.ask("HEAD", &path, &[]).await.header("content-length").parse().unwrap();
+    let (port, taken) = tapped(&client).await;
+    let token: String = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let url = format!("http://127.0.0.1:{port}{path}&token={token}");
+    let seen = tokio::task::spawn_blocking(move || {
+        let entries = ["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"];
+        let duration = String::from_utf8(ffmpeg::run("ffprobe", &[&entries[..], &[&*url]].concat())).unwrap();
+        let args = ["-v", "error", "-xerror", "-ss", "480.5", "-i", &url, "-frames:v", "1", "-f", "framemd5", "-"];
+        let frame = String::from_utf8(ffmpeg::run("ffmpeg", &args)).unwrap();
+        (duration, frame.lines().filter(|line| !line.starts_with('#')).count())
+    });
+    let (duration, frames) = seen.await.unwrap();
+    assert_eq!((duration.trim(), frames), ("600.000000", 1));
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken < length / 4, "{taken} of {length} bytes");
+}
+
+#[tokio::test]
+async fn a_part_is_read_from_its_own_chunks_only() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = recorded();
+    let client = Client::of(&fake);
+    let path = export_path(9000);
+    let whole: Answer = client.get(&path).await;
+    // Whatever else was read would break it off.
+    let last = fake.with(|state| {
+        let last = state.chunk_count() - 1;
+        state.unreachable = (0..last).collect();
+        last
+    });
+    assert!(last > 20);
+    let part = client.ask("GET", &path, &[("range", "bytes=-200")]).await;
+    assert!(part.status.as_u16() == 206 && !part.broke_off && part.bytes == whole.bytes[whole.bytes.len() - 200..]);
+    let head = client.ask("GET", &path, &[("range", "bytes=0-99")]).await;
+    assert!(head.status.as_u16() == 206 && head.bytes == whole.bytes[..100], "the head needs no chunk");
+}

@@ -1,0 +1,224 @@
+//! Gets an export over breaks: from the next node where one dies, from where it broke off where the
+//! footage is still the same, and from the beginning where it is not.
+
+use super::Told;
+use super::left_out::LeftOut;
+use super::part_file::PartFile;
+use crate::cli::client::Api;
+use crate::cli::clock::monotonic_now;
+use crate::cli::error::{CliError, ExitKind};
+use crate::cli::output_file::OutputFile;
+use crate::cli::progress::transfer_bar;
+use indicatif::ProgressBar;
+use reqwest::{Response, StatusCode, header};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// Between two tries.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Where the bytes go.
+pub(in crate::cli) enum Sink {
+    Part(PartFile),
+    /// Readers have what was written: it cannot begin again.
+    Stdout {
+        out: OutputFile,
+        tag: Option<String>,
+    },
+}
+
+/// What is asked for, and of whom.
+pub(in crate::cli) struct Transfer<'a> {
+    /// The nodes that are asked one after the other.
+    pub(in crate::cli) apis: Vec<Api>,
+    pub(in crate::cli) path: &'a [&'a str],
+    pub(in crate::cli) query: &'a [(&'a str, &'a str)],
+    /// How long it may come no further before it is given up.
+    pub(in crate::cli) patience: Duration,
+}
+
+/// What came.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Came {
+    pub(in crate::cli) bytes: u64,
+    pub(in crate::cli) told: Told,
+    pub(in crate::cli) left_out: u64,
+}
+
+/// How one try ended.
+enum Broken {
+    /// Another try, or another node, may help.
+    Passing(CliError),
+    Final(CliError),
+}
+
+impl Transfer<'_> {
+    pub(in crate::cli) async fn run(&self, mut sink: Sink) -> Result<Came, CliError> {
+        let bar = transfer_bar();
+        let mut furthest = (sink.bytes(), monotonic_now());
+        // Of what is there, once it was looked at.
+        let mut seen = None;
+        let mut tries = 0;
+        let error = loop {
+            let api = &self.apis[tries % self.apis.len()];
+            tries += 1;
+            let error = match self.attempt(api, (&mut sink, &mut seen), &bar).await {
+                Ok(told) => {
+                    bar.finish_and_clear();
+                    let left_out = seen.as_ref().map_or(0, LeftOut::chunks);
+                    return Ok(Came { bytes: sink.finish()?, told, left_out });
+                }
+                Err(Broken::Final(error)) => break error,
+                Err(Broken::Passing(error)) => error,
+            };
+            if sink.bytes() > furthest.0 {
+                furthest = (sink.bytes(), monotonic_now());
+            }
+            if sink.there().is_none() && tries >= self.apis.len() || self.is_over(furthest.1) {
+                break error;
+            }
+            bar.suspend(|| eprintln!("{error}; trying again"));
+            sleep(RETRY_AFTER).await;
+        };
+        bar.finish_and_clear();
+        Err(sink.leave(error))
+    }
+
+    fn is_over(&self, since: Instant) -> bool {
+        monotonic_now().duration_since(since) >= self.patience
+    }
+
+    async fn attempt(
+        &self,
+        api: &Api,
+        (sink, seen): (&mut Sink, &mut Option<LeftOut>),
+        bar: &ProgressBar,
+    ) -> Result<Told, Broken> {
+        // With the last byte that is there, so that there is an answer where nothing is missing.
+        let there = sink.there().map(|(bytes, tag)| (bytes - 1, tag.to_owned()));
+        let asked = there.as_ref().map(|(at, tag)| (*at, tag.as_str()));
+        let mut response = api.download_from(self.path, self.query, asked).await.map_err(|error| {
+            let may_pass = error.kind == ExitKind::Unavailable || (there.is_some() && error.kind == ExitKind::NotFound);
+            if may_pass { Broken::Passing(error) } else { Broken::Final(error) }
+        })?;
+        let told = Told::by(&response);
+        let mut again = 0;
+        let left_out = match there {
+            Some((at, _)) if response.status() == StatusCode::PARTIAL_CONTENT => {
+                if begins_at(&response) != Some(at) {
+                    return Err(Broken::Final(CliError::failed(
+                        "the node answered another part than it was asked for",
+                    )));
+                }
+                again = 1;
+                if seen.is_none() {
+                    *seen = Some(sink.resume().map_err(Broken::Final)?);
+                }
+                seen.get_or_insert_default()
+            }
+            there => {
+                if there.is_some() {
+                    bar.suspend(|| {
+                        eprintln!("what is there is of other footage, or the footage has changed: beginning again")
+                    });
+                }
+                sink.begin(tag(&response)).map_err(Broken::Final)?;
+                seen.insert(LeftOut::default())
+            }
+        };
+        bar.set_length(sink.bytes() - again + response.content_length().unwrap_or_default());
+        bar.set_position(sink.bytes());
+        bar.reset_eta();
+        while let Some(piece) = next_piece(&mut response).await? {
+            let new = &piece[usize::try_from(again).unwrap_or(0).min(piece.len())..];
+            again -= (piece.len() - new.len()) as u64;
+            sink.write(new).map_err(Broken::Final)?;
+            left_out.read(new);
+            bar.set_position(sink.bytes());
+        }
+        Ok(told)
+    }
+}
+
+async fn next_piece(response: &mut Response) -> Result<Option<bytes::Bytes>, Broken> {
+    let broken = |error| Broken::Passing(CliError::failed(format!("the export broke off: {error}")));
+    response.chunk().await.map_err(broken)
+}
+
+/// The tag of what comes, where a part of it would be known again by it.
+fn tag(response: &Response) -> Option<&str> {
+    let tag = response.headers().get(header::ETAG)?.to_str().ok()?;
+    (!tag.starts_with("W/")).then_some(tag)
+}
+
+/// The first byte of a part (RFC 9110, 14.4).
+fn begins_at(response: &Response) -> Option<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+impl Sink {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Part(part) => part.bytes(),
+            Self::Stdout { out, .. } => out.bytes(),
+        }
+    }
+
+    fn there(&self) -> Option<(u64, &str)> {
+        match self {
+            Self::Part(part) => part.there(),
+            Self::Stdout { out, tag } => tag.as_deref().filter(|_| out.bytes() > 0).map(|tag| (out.bytes(), tag)),
+        }
+    }
+
+    fn begin(&mut self, of: Option<&str>) -> Result<(), CliError> {
+        match self {
+            Self::Part(part) => part.begin(of),
+            Self::Stdout { out, .. } if out.bytes() > 0 => {
+                Err(CliError::failed("the footage has changed since the export began, and what was written is gone")
+                    .hint("export again, or into a file"))
+            }
+            Self::Stdout { tag, .. } => {
+                *tag = of.map(str::to_owned);
+                Ok(())
+            }
+        }
+    }
+
+    /// What an earlier run left is continued; what is in it.
+    fn resume(&mut self) -> Result<LeftOut, CliError> {
+        let mut left_out = LeftOut::default();
+        let Self::Part(part) = self else { return Ok(left_out) };
+        let (bytes, name) = (part.bytes(), PathBuf::from(part.part()));
+        let read = left_out.read_file(part.resume()?, bytes);
+        read.map_err(|error| CliError::failed(format!("cannot read {}: {error}", name.display())))?;
+        part.resume()?;
+        Ok(left_out)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        match self {
+            Self::Part(part) => part.write(bytes),
+            Self::Stdout { out, .. } => out.write(bytes),
+        }
+    }
+
+    fn finish(self) -> Result<u64, CliError> {
+        match self {
+            Self::Part(part) => part.finish(),
+            Self::Stdout { out, .. } => out.finish(),
+        }
+    }
+
+    /// The error, with what becomes of what came.
+    fn leave(self, error: CliError) -> CliError {
+        let Self::Part(part) = self else { return error };
+        let name = part.part().display().to_string();
+        match part.leave() {
+            true => error.hint(format!("{name} keeps what came; the same command with the same times continues it")),
+            false => error,
+        }
+    }
+}
