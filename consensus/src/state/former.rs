@@ -19,7 +19,10 @@ impl ClusterState {
         let Camera { id, spec, revision } = camera;
         self.make_room(1, &BTreeSet::new());
         let name = spec.name.clone();
-        self.former.insert(id, FormerCamera { id, name, since: at, by, was: Was::Recorded { spec, revision } });
+        self.former.insert(
+            id,
+            FormerCamera { id, name, since: at, by, was: Was::Recorded { spec: Box::new(spec), revision } },
+        );
     }
 
     pub(super) fn restore_camera(
@@ -55,7 +58,7 @@ impl ClusterState {
     /// There is none, or its settings are not known.
     pub fn restorable(&self, id: CameraId) -> Result<(CameraSpec, u64), Rejection> {
         match self.former.get(id).map(|former| &former.was) {
-            Some(Was::Recorded { spec, revision }) => Ok((spec.clone(), *revision)),
+            Some(Was::Recorded { spec, revision }) => Ok((CameraSpec::clone(spec), *revision)),
             Some(Was::Elsewhere(_)) => Err(Rejection::NotRestorable(id)),
             None => Err(Rejection::NotDeleted(id)),
         }

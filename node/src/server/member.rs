@@ -186,6 +186,7 @@ impl Member {
         let (headroom, headroom_seen) = watch::channel(None);
         let headroom = headroom::watch(consensus.clone(), apart(&view, secrets)?, headroom);
         let schedule = drills::keep_schedule(consensus.clone(), view.clone(), headroom_seen.clone(), clock);
+        let forgetting = former::forget(consensus.clone(), view.clone(), clock);
         let tasks = vec![
             spawn_part("the volumes' warden", volumes.clone().watch(), breaking.clone()),
             spawn_part("the recorders' supervisor", recorders.run(), breaking.clone()),
@@ -198,11 +199,7 @@ impl Member {
             spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
             spawn_part("the cameras' numbers", tell_cameras(consensus.clone(), volumes.clone()), breaking.clone()),
             spawn_part("the cameras' names", keep_names(consensus.clone(), volumes.clone(), clock), breaking.clone()),
-            spawn_part(
-                "what is forgotten of deleted cameras",
-                former::forget(consensus.clone(), view.clone(), clock),
-                breaking.clone(),
-            ),
+            spawn_part("what is forgotten of deleted cameras", forgetting, breaking.clone()),
             spawn_part("the report for duty", duty, breaking),
         ];
         Ok(Self {

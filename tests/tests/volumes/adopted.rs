@@ -155,8 +155,14 @@ async fn recordings_of_a_lost_cluster_are_saved_and_taken_over() -> Result<()> {
         wait_listed(&site, 0, again.id, (from, to), NodeId(1_000_001)).await?;
         let mapped = SiteCamera { id: again.id, ..yard.clone() };
         expect_whole(&[count_one(&mut site, &mapped, from, to).await?])?;
-        let deleted: Vec<DeletedCamera> = site.cluster.api(0)?.get(&["cameras", "deleted"], &[]).await?;
-        let found = deleted.iter().find(|camera| camera.name == "cam02").expect("it is listed");
+        let found = wait::until("all of it is listed", SETTLE_TIMEOUT, async || {
+            let api = site.cluster.api(0).map_err(|error| error.to_string())?;
+            let deleted: Vec<DeletedCamera> =
+                api.get(&["cameras", "deleted"], &[]).await.map_err(|error| error.to_string())?;
+            let found = deleted.into_iter().find(|camera| camera.name == "cam02").ok_or("it is not listed")?;
+            if found.complete { Ok(found) } else { Err(format!("{found:?}")) }
+        })
+        .await?;
         assert_eq!(
             (found.id.to_string(), found.restorable, found.complete),
             (number.clone(), false, true),
