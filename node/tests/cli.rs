@@ -335,6 +335,10 @@ fn an_export_appears_whole_or_not_at_all() {
     let (code, text) = failure(&export(&[]));
     assert!(code == 1 && text.contains("--force replaces it"), "{text}");
     stdout(&export(&["--force"]));
+    assert_eq!(
+        failure(&api.run(&["export", "attic", "--from", "-1m", "-o", dir.path().join("x").to_str().unwrap()])).0,
+        3
+    );
     let broken = dir.path().join("broken.mp4");
     let (code, text) = failure(&api.run(&["export", "yard", "--from", "-1m", "-o", broken.to_str().unwrap()]));
     assert!(code == 1 && text.contains("the export broke off"), "{text}");

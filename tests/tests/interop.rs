@@ -9,6 +9,8 @@
 mod clips;
 #[path = "interop/constructed.rs"]
 mod constructed;
+#[path = "interop/exports.rs"]
+mod exports;
 #[path = "interop/faults.rs"]
 mod faults;
 #[path = "interop/gst.rs"]

@@ -9,7 +9,7 @@ use super::args::ExportArgs;
 use super::client::{Api, ApiOptions};
 use super::error::CliError;
 use super::output::Output;
-use super::output_file::OutputFile;
+use super::output_file::{OutputFile, plain_file};
 use super::table::or_dash;
 use super::timeline::{range, seconds};
 use super::{exports, resolve};
@@ -64,13 +64,17 @@ pub(super) async fn run(args: ExportArgs, options: ApiOptions, out: Output) -> R
         return Err(CliError::usage("a file holds one camera; --job has the cluster keep several"));
     };
     let (from, to) = range(&args.from, &args.to)?;
+    if !OutputFile::is_stdout(&output) {
+        plain_file(&output, args.force)?;
+    }
+    let api = Api::new(&options)?;
+    let camera = resolve::footage(&api, camera).await?;
+    // Not before it is known that there is something to be written.
     let sink = if OutputFile::is_stdout(&output) {
         Sink::Stdout { out: OutputFile::create(&output, args.force)?, tag: None }
     } else {
         Sink::Part(PartFile::open(&output, args.force)?)
     };
-    let api = Api::new(&options)?;
-    let camera = resolve::footage(&api, camera).await?;
     let (from_text, to_text) = (from.to_string(), to.to_string());
     let path = |last| ["cameras".to_owned(), camera.to_string(), last];
     let (export, timeline) = (path("export.mp4".to_owned()), path("timeline".to_owned()));

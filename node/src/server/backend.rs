@@ -358,8 +358,12 @@ impl Backend for NodeBackend {
         let name = name.try_into().map_err(|error: Invalid| rejected(&error.into()))?;
         let (spec, at) = (ExportSpec { name, cameras, from, to, strict }, self.host.clock.now());
         match self.write(Command::CreateExport { spec: spec.clone() }).await? {
-            // What this node knows may be a moment behind.
-            Response::Export(id) => Ok(wire_views::export(&Export { id, spec, created_at: at })),
+            Response::Export(id) => {
+                // What this node knows may be a moment behind.
+                let made = Export { id, spec, created_at: at };
+                let state = self.member()?.consensus.state();
+                Ok(wire_views::export(state.exports.get(id).unwrap_or(&made)))
+            }
             other => Err(ApiError::internal(format!("creating an export was answered with {other:?}"))),
         }
     }
