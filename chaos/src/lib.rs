@@ -2,8 +2,8 @@
 //!
 //! `holdfast-chaos` runs scenarios: `scenario` says what happens, `stage` where, `run` makes it happen, `invariants` judge what was seen, `report` shows it.
 //!
-//! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
-//! `ffmpeg`, `gate`, `wait`, `wall`, `stage` and `run` touch the world.
+//! `coverage`, `prometheus`, `scenario`, `simulator`, `soak`, `sound`, `invariants` and `report` are functions of their inputs; `site`, `oracle`, `web`, `disk`, `faulty`, `process`,
+//! `ffmpeg`, `gate`, `player`, `wait`, `wall`, `stage` and `run` touch the world.
 
 pub mod cli;
 pub mod coverage;
@@ -15,6 +15,7 @@ pub mod gate;
 pub mod history;
 pub mod invariants;
 pub mod oracle;
+pub mod player;
 pub mod process;
 pub mod prometheus;
 pub mod report;
@@ -24,6 +25,7 @@ pub mod simulator;
 pub mod site;
 pub mod soak;
 mod sockets;
+mod sound;
 pub mod stage;
 pub mod wait;
 pub mod wall;

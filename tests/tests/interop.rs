@@ -1,10 +1,12 @@
-//! Holdfast against what nobody here wrote: cameras on GStreamer's RTSP server, and ffmpeg, re_mp4 and m3u8-rs as judges of what is served.
+//! Holdfast against what nobody here wrote: cameras on GStreamer's RTSP server, and ffmpeg, re_mp4, m3u8-rs, VLC, GStreamer and hls.js in Chromium as judges of what is served.
 //!
 //! These tests need Debian packages and are ignored unless asked for: `cargo xtask verify` asks. A node is a real `holdfast serve`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(clippy::disallowed_methods, reason = "tests of the whole read the real clock")]
 
+#[path = "interop/across.rs"]
+mod across;
 #[path = "interop/clips.rs"]
 mod clips;
 #[path = "interop/constructed.rs"]
@@ -15,6 +17,8 @@ mod exports;
 mod faults;
 #[path = "interop/gst.rs"]
 mod gst;
+#[path = "interop/hls_js.rs"]
+mod hls_js;
 #[path = "interop/judges.rs"]
 mod judges;
 #[path = "interop/players.rs"]
@@ -25,3 +29,5 @@ mod recording;
 mod segments;
 #[path = "interop/site.rs"]
 mod site;
+#[path = "interop/written.rs"]
+mod written;

@@ -2,8 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded, VLC and GStreamer play it; libfaketime steps a node's wall clock.
-pub(crate) const INTEROP: [&str; 14] = [
+/// GStreamer's RTSP server plays cameras that nobody here wrote; ffmpeg decodes what was recorded, VLC, GStreamer and Chromium play it;
+/// libfaketime steps a node's wall clock.
+const INTEROP: [&str; 15] = [
     "ffmpeg",
     "python3",
     "python3-gi",
@@ -16,6 +17,7 @@ pub(crate) const INTEROP: [&str; 14] = [
     "gstreamer1.0-plugins-base-apps",
     "vlc-bin",
     "vlc-plugin-base",
+    "chromium",
     "glib-networking",
     "libfaketime",
 ];
@@ -33,6 +35,15 @@ pub(crate) enum Packages {
     Missing {
         install_line: String,
     },
+}
+
+/// What interop tests need: the packages, and npm from wherever, which brings hls.js.
+///
+/// # Errors
+/// Where an installation fails.
+pub(crate) fn ensure_interop() -> Result<Packages, String> {
+    let npm = if runs("npm") { &[][..] } else { &["npm"][..] };
+    ensure(&[&INTEROP[..], npm].concat())
 }
 
 /// Has all of `wanted` installed, as far as this user may.
@@ -62,6 +73,11 @@ fn install_line(missing: &[&str]) -> String {
     format!("apt-get update && apt-get install -y --no-install-recommends {}", missing.join(" "))
 }
 
+fn runs(program: &str) -> bool {
+    let asked = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
 fn is_installed(package: &str) -> bool {
     let asked = Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).stderr(Stdio::null()).output();
     asked.is_ok_and(|output| output.stdout.ends_with(b"ok installed"))
@@ -88,6 +104,11 @@ mod tests {
     #[test]
     fn an_absent_package_is_not_installed() {
         assert!(!is_installed("holdfast-no-such-package"));
+    }
+
+    #[test]
+    fn an_absent_program_does_not_run() {
+        assert!(!runs("holdfast-no-such-program") && runs("cargo"));
     }
 
     #[test]

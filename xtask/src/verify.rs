@@ -103,7 +103,7 @@ fn disks(steps: &mut Steps) {
 }
 
 fn interop(steps: &mut Steps) {
-    match steps.step("debian packages", || debian::ensure(&debian::INTEROP)) {
+    match steps.step("debian packages", debian::ensure_interop) {
         Some(Packages::Present) => steps.command("interop", interop_tests()),
         Some(Packages::Missing { install_line }) => {
             steps.note("interop", Outcome::LeftOut(format!("needs packages; as root: {install_line}")));

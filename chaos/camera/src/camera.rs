@@ -3,7 +3,7 @@
 use crate::clock::{Clock, micros};
 use crate::faults::Faults;
 use crate::film::Films;
-use crate::history::History;
+use crate::history::{History, SoundHistory};
 use crate::microphone::Hearing;
 use crate::oddity::Rhythm;
 use crate::options::CameraOptions;
@@ -29,6 +29,7 @@ pub(crate) struct Camera {
     epoch_us: u64,
     faults: Mutex<Faults>,
     history: Mutex<History>,
+    sounds: Mutex<SoundHistory>,
     seats: Mutex<Seats>,
     /// Sessions closed because they were too slow.
     shed: AtomicU64,
@@ -74,6 +75,7 @@ impl Camera {
             epoch_us: clock.now_us(),
             faults: Mutex::default(),
             history: Mutex::default(),
+            sounds: Mutex::default(),
             seats: Mutex::default(),
             shed: AtomicU64::new(0),
             describes: AtomicU64::new(0),
@@ -86,6 +88,10 @@ impl Camera {
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         lock(&self.history)
+    }
+
+    pub(crate) fn sounds(&self) -> MutexGuard<'_, SoundHistory> {
+        lock(&self.sounds)
     }
 
     pub(crate) fn now_us(&self) -> u64 {
@@ -121,7 +127,7 @@ impl Camera {
     }
 
     pub(crate) fn hearing(&self) -> Option<Hearing> {
-        Hearing::of(self.options.audio, self.options.oddity)
+        Hearing::of(self.options.sound, self.options.oddity)
     }
 
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Reservation, Refusal> {
@@ -219,6 +225,7 @@ fn capture(camera: &Camera, producer: &mut Producer, captured_us: u64) -> Option
             let mut faults = camera.faults();
             faults.drop_packets = faults.drop_packets.saturating_sub(frame.packets_dropped);
             drop(faults);
+            camera.sounds().extend(&frame.heard);
             if frame.hurt {
                 camera.history().hurt(sequence);
             }

@@ -5,6 +5,7 @@ use crate::clip::Picture;
 use crate::faults::{SdpKind, TimestampKind};
 use crate::history::Sent;
 use crate::oddity::Oddity;
+use crate::sound::Sound;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,6 +147,19 @@ impl CameraHandle {
     #[must_use]
     pub fn sent_between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
         self.camera.history().between(from_us, to_us)
+    }
+
+    /// The frames of sound that begin at or after `from_us` and before `to_us`, and that anyone
+    /// was sent; none where the camera's sound carries no stamps.
+    #[must_use]
+    pub fn sound_between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
+        self.camera.sounds().between(from_us, to_us)
+    }
+
+    /// The codec of its sound, where that carries stamps.
+    #[must_use]
+    pub fn sound(&self) -> Option<Sound> {
+        self.camera.hearing().filter(|hearing| hearing.is_stamped()).map(|hearing| hearing.sound)
     }
 
     /// The frames of a range of sequence numbers, as far as they are remembered.

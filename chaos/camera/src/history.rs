@@ -14,6 +14,28 @@ pub struct Sent {
 /// Frames remembered of one camera: over an hour at 25 fps, at 8 bytes each.
 const HISTORY_FRAMES_MAX: usize = 100_000;
 
+/// Frames of sound remembered of one camera: over half an hour of G.711.
+const SOUNDS_MAX: usize = 50_000;
+
+/// The latest frames of sound that were sent to anyone. Their numbers may have holes: a microphone
+/// that has no listener takes none.
+#[derive(Debug, Default)]
+pub(crate) struct SoundHistory(VecDeque<Sent>);
+
+impl SoundHistory {
+    pub(crate) fn extend(&mut self, heard: &[Sent]) {
+        self.0.extend(heard);
+        let beyond = self.0.len().saturating_sub(SOUNDS_MAX);
+        self.0.drain(..beyond);
+    }
+
+    /// The remembered frames that begin at or after `from_us` and before `to_us`.
+    pub(crate) fn between(&self, from_us: u64, to_us: u64) -> Vec<Sent> {
+        let start = self.0.partition_point(|sent| sent.captured_us < from_us);
+        self.0.iter().skip(start).take_while(|sent| sent.captured_us < to_us).copied().collect()
+    }
+}
+
 /// The capture times of the latest frames.
 #[derive(Debug, Default)]
 pub(crate) struct History {
@@ -83,6 +105,16 @@ mod tests {
         assert_eq!((history.first(), history.next()), (10, HISTORY_FRAMES_MAX as u64 + 10));
         assert_eq!((history.captured_us(9), history.captured_us(10)), (None, Some(400)));
         assert_eq!(history.captured_us(history.next()), None);
+    }
+
+    #[test]
+    fn the_oldest_sound_is_forgotten() {
+        let mut sounds = SoundHistory::default();
+        for sequence in 0..SOUNDS_MAX as u64 + 10 {
+            sounds.extend(&[Sent { sequence, captured_us: sequence * 40 }]);
+        }
+        let found: Vec<u64> = sounds.between(0, 480).iter().map(|sent| sent.sequence).collect();
+        assert_eq!(found, [10, 11]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::auth::Credentials;
 use crate::clip::CLIP_GOP_FRAMES;
 use crate::codec::Codec;
 use crate::oddity::Oddity;
+use crate::sound::Sound;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -40,8 +41,8 @@ pub struct CameraOptions {
     /// How far into the clip the camera starts; `None` for anywhere, so that the keyframes of different cameras are not aligned.
     pub phase: Option<Duration>,
     pub credentials: Credentials,
-    /// A second track: a 500 Hz tone in G.711 mu-law.
-    pub audio: bool,
+    /// A second track: a tone, each frame of it with a stamp.
+    pub sound: Option<Sound>,
     /// Sessions start at a keyframe instead of the current frame. Most real cameras start anywhere.
     pub start_at_keyframe: bool,
     /// Cameras of H.265 play small clips of their own, at 25 fps.
@@ -51,7 +52,7 @@ pub struct CameraOptions {
 }
 
 impl CameraOptions {
-    /// 2 Mbit/s, 25 fps, a keyframe a second, any phase, no credentials, no audio.
+    /// 2 Mbit/s, 25 fps, a keyframe a second, any phase, no credentials, no sound.
     #[must_use]
     pub fn new(id: u32) -> Self {
         Self {
@@ -61,23 +62,23 @@ impl CameraOptions {
             gop_frames: CLIP_GOP_FRAMES,
             phase: None,
             credentials: Credentials::None,
-            audio: false,
+            sound: None,
             start_at_keyframe: false,
             codec: Codec::H264,
             oddity: None,
         }
     }
 
-    /// A camera with this oddity, and with what the oddity needs: a codec, a login (`user`, `pass`), sound.
+    /// A camera with this oddity, and with what the oddity needs: a codec, a login (`user`, `pass`). An oddity of
+    /// sound brings its own.
     #[must_use]
     pub fn odd(id: u32, oddity: Oddity) -> Self {
         let credentials = match oddity.login() {
             Some((user, password)) => Credentials::Digest { user: user.to_owned(), password: password.to_owned() },
             None => Credentials::None,
         };
-        let audio = oddity.audio().is_some();
         let codec = oddity.codec().unwrap_or_default();
-        Self { oddity: Some(oddity), audio, codec, credentials, ..Self::new(id) }
+        Self { oddity: Some(oddity), codec, credentials, ..Self::new(id) }
     }
 }
 

@@ -4,7 +4,8 @@ use crate::clip::ClipFrame;
 use crate::codec::Codec;
 use crate::faults::{FramePlan, TimestampKind};
 use crate::film::{Film, Films};
-use crate::microphone::{Hearing, Microphone, SoundError};
+use crate::history::Sent;
+use crate::microphone::{Heard, Hearing, Microphone, SoundError};
 use crate::oddity::{AccessUnit, Lossy, Oddity, Rhythm};
 use crate::options::CameraOptions;
 use crate::packetize::Packets;
@@ -22,6 +23,8 @@ pub(crate) struct Frame {
     pub(crate) video: Packets,
     pub(crate) video_timestamp: u32,
     pub(crate) audio: Option<Packets>,
+    /// The frames of sound in `audio`, where they carry stamps.
+    pub(crate) heard: Vec<Sent>,
     pub(crate) audio_timestamp: u32,
     /// UDP sessions swap the packets pairwise. TCP cannot reorder.
     pub(crate) reordered: bool,
@@ -65,7 +68,7 @@ impl Producer {
     ) -> Self {
         let CameraOptions { oddity, fps, .. } = *options;
         let lossy = Lossy::new(oddity, Random::seeded(random.next_u64()));
-        let hearing = Hearing::of(options.audio, oddity);
+        let hearing = Hearing::of(options.sound, oddity);
         let (frames, seconds) = Rhythm::new(oddity, fps).rate();
         Self {
             camera: options.id,
@@ -78,7 +81,7 @@ impl Producer {
             random,
             epoch_us,
             hearing,
-            microphone: hearing.map(|hearing| Microphone::new(hearing, fps)),
+            microphone: hearing.map(|hearing| Microphone::new(hearing, fps, (options.id, epoch_us))),
         }
     }
 
@@ -107,13 +110,15 @@ impl Producer {
             video.garble(&mut self.random);
         }
         let micros = captured_us - self.epoch_us;
-        let audio = self.microphone.as_mut().map(|microphone| microphone.hear(micros)).transpose()?.flatten();
+        let heard = self.microphone.as_mut().map(|microphone| microphone.hear(micros)).transpose()?.flatten();
+        let (audio, heard) = heard.map(|Heard { packets, frames }| (packets, frames)).unzip();
         Ok(Some(Frame {
             keyframe: seen.frame.keyframe,
             captured_us,
             video,
             video_timestamp,
             audio,
+            heard: heard.unwrap_or_default(),
             audio_timestamp: self.hearing.map_or(0, |hearing| hearing.ticks(micros) as u32),
             reordered: plan.reordered,
             packets_dropped: packets_dropped as u32,
@@ -191,10 +196,11 @@ mod tests {
     use crate::clip::{Clips, Picture};
     use crate::faults::Faults;
     use crate::packetize::{INTERLEAVED_BYTES, Numbers};
+    use crate::sound::{self, Sound};
     use crate::stamp;
 
-    fn producer(audio: bool) -> Producer {
-        let options = CameraOptions { audio, ..CameraOptions::new(5) };
+    fn producer(sound: Option<Sound>) -> Producer {
+        let options = CameraOptions { sound, ..CameraOptions::new(5) };
         make(&options)
     }
 
@@ -219,7 +225,7 @@ mod tests {
 
     #[test]
     fn two_seconds_have_the_bitrate_and_two_keyframes() {
-        let frames = play(&mut producer(false), plan(), 50);
+        let frames = play(&mut producer(None), plan(), 50);
         let octets: usize = frames.iter().map(|frame| frame.video.payload_octets).sum();
         assert!(octets.abs_diff(500_000) < 5_000, "{octets}");
         assert_eq!(frames.iter().filter(|frame| frame.keyframe).count(), 2);
@@ -229,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_nobody_sees_still_moves_the_clip_on() {
-        let mut producer = producer(false);
+        let mut producer = producer(None);
         assert!(producer.next(&plan(), 0, 1_000_000, false).unwrap().is_none());
         let dropped = FramePlan { dropped: true, ..plan() };
         assert!(producer.next(&dropped, 1, 1_040_000, true).unwrap().is_none());
@@ -238,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_new_picture_starts_with_its_keyframe() {
-        let mut producer = producer(false);
+        let mut producer = producer(None);
         play(&mut producer, plan(), 3);
         let small = FramePlan { picture: Picture::Small, ..plan() };
         let frame = producer.next(&small, 3, 1_200_000, true).unwrap().unwrap();
@@ -250,7 +256,7 @@ mod tests {
     fn wrong_timestamps_are_wrong_as_asked() {
         let with = |timestamps| FramePlan { timestamps, ..plan() };
         let of =
-            |plan| play(&mut producer(false), plan, 4).iter().map(|frame| frame.video_timestamp).collect::<Vec<_>>();
+            |plan| play(&mut producer(None), plan, 4).iter().map(|frame| frame.video_timestamp).collect::<Vec<_>>();
         assert_eq!(of(with(TimestampKind::Stuck)), [0; 4]);
         assert!(of(with(TimestampKind::Backward)).windows(2).all(|pair| pair[0].wrapping_sub(pair[1]) == 3600));
         let random = of(with(TimestampKind::Random));
@@ -261,11 +267,16 @@ mod tests {
 
     #[test]
     fn audio_keeps_pace_with_video() {
-        let frames = play(&mut producer(true), plan(), 25);
+        let frames = play(&mut producer(Some(Sound::MuLaw)), plan(), 25);
         let samples: usize =
             frames.iter().filter_map(|frame| frame.audio.as_ref()).map(|audio| audio.payload_octets).sum();
         assert_eq!(samples, 8_000);
-        assert!(bytes(frames[3].audio.as_ref().unwrap()).len() == INTERLEAVED_BYTES + 12 + 320);
+        let packet = bytes(frames[3].audio.as_ref().unwrap());
+        assert_eq!(packet.len(), INTERLEAVED_BYTES + 12 + 320);
+        let stamp = sound::find(&packet[INTERLEAVED_BYTES + 12..]).unwrap();
+        let Sent { sequence, captured_us } = frames[3].heard[0];
+        assert_eq!(stamp, Stamp { camera: 5, sequence, captured_us });
+        assert_eq!((sequence, captured_us), (3, 1_000_000 + 3 * 40_000));
     }
 
     /// Whatever its packets are like, each frame that is whole carries its stamp.

@@ -4,6 +4,7 @@ use crate::codec::Codec;
 use crate::faults::SdpKind;
 use crate::packetize::{AAC_PAYLOAD_TYPE, AUDIO_PAYLOAD_TYPE};
 use crate::packing::VIDEO_PAYLOAD_TYPE;
+use crate::sound::Sound;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
@@ -17,13 +18,6 @@ pub(crate) struct Description {
     /// SPS and PPS, in H.265 the VPS before them; none where the stream alone has them.
     pub(crate) sets: Vec<Vec<u8>>,
     pub(crate) sound: Option<Sound>,
-}
-
-/// What a camera's second track has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sound {
-    MuLaw,
-    Aac,
 }
 
 pub(crate) const VIDEO_CONTROL: &str = "track1";

@@ -5,7 +5,8 @@ use super::{Evidence, Outcome, broken};
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();
     for camera in &evidence.cameras {
-        if let Some(found) = camera.found.iter().find(|found| found.stamp.camera != camera.number) {
+        let all = camera.found.iter().chain(&camera.sound.found);
+        if let Some(found) = all.into_iter().find(|found| found.stamp.camera != camera.number) {
             let stamp = found.stamp;
             let what =
                 format!("{}: frame {} of camera {} is served as its own", camera.name, stamp.sequence, stamp.camera);

@@ -12,15 +12,21 @@ mod frames_on_time;
 mod frames_once;
 mod frames_own;
 mod gaps_told;
+mod hls;
 mod nodes_stay_up;
 mod one_owner;
 mod orders_obeyed;
 mod settles;
+mod sound_stored;
+mod sound_with_video;
 mod thresholds;
 mod timeline_once;
 mod watermarks_forward;
 
+pub(crate) use hls::is_as_sent;
+
 use crate::history::{Event, What};
+use crate::player::Showing;
 use crate::run::Found;
 use crate::scenario::{Class, Expect};
 use holdfast_camera::{Gap, Loss, Sent};
@@ -43,6 +49,8 @@ pub struct Evidence {
     pub events: Vec<Event>,
     pub faults: Vec<FaultSpan>,
     pub cameras: Vec<CameraEvidence>,
+    /// What players of the run's own got by HLS.
+    pub showings: Vec<Showing>,
     pub nodes: Vec<NodeEvidence>,
     /// The cluster's ids of its nodes, each with the name.
     pub node_ids: Vec<(String, String)>,
@@ -61,14 +69,28 @@ pub struct CameraEvidence {
     pub sent: Vec<Sent>,
     /// By how much later than their capture the camera sends frames, at most.
     pub held_us: i64,
+    /// Its clock, rhythm or packets may be anything.
+    pub is_odd: bool,
     /// In the order in which they are served.
     pub found: Vec<Found>,
     /// Frames served without a stamp.
     pub unstamped: u64,
     pub loss: Loss,
+    pub sound: SoundEvidence,
     pub timeline: Timeline,
     /// Why its footage could not be fetched, or not all of it.
     pub unplayable: Option<String>,
+}
+
+/// The sound of one camera, where that carries stamps.
+#[derive(Clone, Debug, Default)]
+pub struct SoundEvidence {
+    pub sent: Vec<Sent>,
+    /// In the order in which it is served.
+    pub found: Vec<Found>,
+    /// Frames served without a stamp, or that are not as they were sent.
+    pub unstamped: u64,
+    pub loss: Loss,
 }
 
 #[derive(Clone, Debug)]
@@ -125,7 +147,7 @@ pub(crate) enum Outcome {
 
 type Invariant = fn(&Evidence) -> Outcome;
 
-const INVARIANTS: [(&str, Invariant); 15] = [
+const INVARIANTS: [(&str, Invariant); 21] = [
     ("durable-stays", durable_stays::check),
     ("gaps-told", gaps_told::check),
     ("causes-final", causes_final::check),
@@ -133,7 +155,13 @@ const INVARIANTS: [(&str, Invariant); 15] = [
     ("frames-in-order", frames_in_order::check),
     ("frames-own", frames_own::check),
     ("frames-on-time", frames_on_time::check),
+    ("sound-stored", sound_stored::check),
+    ("sound-with-video", sound_with_video::check),
     ("footage-plays", footage_plays::check),
+    ("hls-answers", hls::answers),
+    ("hls-frames", hls::frames),
+    ("hls-sound", hls::sound),
+    ("hls-times", hls::times),
     ("timeline-once", timeline_once::check),
     ("watermarks-forward", watermarks_forward::check),
     ("epochs-grow", epochs_grow::check),
@@ -222,7 +250,25 @@ impl Evidence {
     }
 }
 
+/// How long before and after a change of recorder sound may be lost or doubled: it is stored in
+/// chunks, each of which is taken whole from one of the two.
+const SEAM_US: i64 = 1_000_000;
+
 impl CameraEvidence {
+    /// Captures around each change of recorder.
+    pub(crate) fn seams(&self) -> Vec<(i64, i64)> {
+        let spans = self.timeline.spans.windows(2).filter(|pair| pair[0].node != pair[1].node);
+        spans.map(|pair| (pair[0].end.micros() - SEAM_US, pair[1].start.micros() + SEAM_US)).collect()
+    }
+
+    /// The sound that was found, without that at a change of recorder.
+    pub(crate) fn sound_off_seams(&self) -> Vec<Found> {
+        let seams = self.seams();
+        let at = |found: &Found| i64::try_from(found.stamp.captured_us).unwrap_or(0);
+        let is_off = |found: &&Found| !seams.iter().any(|(from, to)| (*from..=*to).contains(&at(found)));
+        self.sound.found.iter().filter(is_off).copied().collect()
+    }
+
     /// When the first and the last frame of a gap were captured, in microseconds.
     #[must_use]
     pub fn captured(&self, gap: &Gap) -> (i64, i64) {

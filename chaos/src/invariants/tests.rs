@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::history::{self, Mark};
+use crate::player::{Entry, Kind, Media, Sample};
 use crate::run::Found;
 use holdfast_camera::{Stamp, count};
 use holdfast_control_api::wire::{Gap as ToldGap, Span};
@@ -57,6 +58,8 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         nodes_left_out: Vec::new(),
     };
     let stamps: Vec<Stamp> = found.iter().map(|found| found.stamp).collect();
+    let heard = sound(frames, lost);
+    let showing = showing(&found, &heard.found);
     let camera = CameraEvidence {
         name: "cam01".to_owned(),
         number: 1,
@@ -64,8 +67,10 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         loss: count(1, &sent, &stamps),
         sent,
         held_us: 0,
+        is_odd: false,
         found,
         unstamped: 0,
+        sound: heard,
         timeline,
         unplayable: None,
     };
@@ -84,6 +89,7 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         events: Vec::new(),
         faults: faults.into_iter().collect(),
         cameras: vec![camera],
+        showings: vec![showing],
         nodes: vec![NodeEvidence { name: "node1".to_owned(), panics: Vec::new() }],
         node_ids: vec![("1".to_owned(), "node1".to_owned())],
         settled_after: Some(Duration::from_secs(2)),
@@ -98,6 +104,38 @@ pub(crate) fn evidence(frames: u64, lost: Range<u64>) -> Evidence {
         evidence.events.push(watermark(&node, sequence));
     }
     evidence
+}
+
+/// A frame of sound with each frame of video.
+fn sound(frames: u64, lost: &[Range<u64>]) -> SoundEvidence {
+    let sent: Vec<Sent> = (0..frames).map(|sequence| Sent { sequence, captured_us: at(sequence) as u64 }).collect();
+    let stored = sent.iter().filter(|sent| !lost.iter().any(|range| range.contains(&sent.sequence)));
+    let found: Vec<Found> = stored
+        .map(|sent| Found {
+            stamp: Stamp { camera: 1, sequence: sent.sequence, captured_us: sent.captured_us },
+            wall_us: Some(sent.captured_us as i64 + 25_000),
+        })
+        .collect();
+    let stamps: Vec<Stamp> = found.iter().map(|found| found.stamp).collect();
+    SoundEvidence { loss: count(1, &sent, &stamps), sent, found, unstamped: 0 }
+}
+
+/// What a player got that watched until the end: each frame in an entry of its own.
+fn showing(video: &[Found], sound: &[Found]) -> Showing {
+    let sample =
+        |found: &Found| Sample { stamp: Some(found.stamp), decode_us: at(found.stamp.sequence), duration_us: FRAME_US };
+    let entry = |(sequence, (seen, heard)): (u64, (&Found, &Found))| Entry {
+        sequence,
+        uri: format!("cell.m4s?number={sequence}"),
+        wall_us: at(seen.stamp.sequence),
+        duration_us: FRAME_US,
+        base_us: 0,
+        media: Some(Media { video: vec![sample(seen)], sound: vec![sample(heard)] }),
+        fetched_us: 0,
+    };
+    let entries = (0..).zip(video.iter().zip(sound)).map(entry).collect();
+    let (camera, asked) = ("cam01".to_owned(), "node3".to_owned());
+    Showing { camera, kind: Kind::Live, asked, from_us: 0, entries, wrong: Vec::new() }
 }
 
 fn watermark(node: &str, sequence: u64) -> Event {
@@ -203,7 +241,44 @@ fn frames_must_be_single_in_order_own_whole_and_on_time() {
     assert_eq!(broken_by(|evidence| evidence.cameras[0].found.swap(3, 4)), ["frames-in-order"]);
     assert_eq!(broken_by(|evidence| evidence.cameras[0].found[3].stamp.camera = 2), ["frames-own"]);
     assert_eq!(broken_by(|evidence| evidence.cameras[0].unstamped = 1), ["frames-own"]);
-    assert_eq!(broken_by(|evidence| evidence.cameras[0].found[3].wall_us = Some(at(200))), ["frames-on-time"]);
+    assert_eq!(
+        broken_by(|evidence| evidence.cameras[0].found[3].wall_us = Some(at(200))),
+        ["frames-on-time", "sound-with-video"]
+    );
+}
+
+#[test]
+fn sound_must_be_single_in_order_own_whole_and_with_its_video() {
+    let of = |change: fn(&mut SoundEvidence)| broken_by(|evidence| change(&mut evidence.cameras[0].sound));
+    assert_eq!(of(|sound| sound.found.push(sound.found[140])), ["frames-once", "frames-in-order"]);
+    assert_eq!(of(|sound| sound.found.swap(3, 4)), ["frames-in-order"]);
+    assert_eq!(of(|sound| sound.found[3].stamp.camera = 2), ["frames-own"]);
+    assert_eq!(of(|sound| sound.unstamped = 1), ["sound-stored"]);
+    assert_eq!(of(|sound| sound.found.retain(|found| found.stamp.sequence != 120)), ["sound-stored"]);
+    assert_eq!(of(|sound| sound.found[90].wall_us = Some(at(115) + 200_000)), ["sound-with-video"]);
+}
+
+#[test]
+fn what_players_got_must_be_what_was_sent() {
+    let of = |change: fn(&mut Showing)| broken_by(|evidence| change(&mut evidence.showings[0]));
+    let media = |showing: &mut Showing| showing.entries[150].media.take().unwrap();
+    assert_eq!(of(|showing| showing.wrong.push("404".to_owned())), ["hls-answers"]);
+    let lacks = |evidence: &mut Evidence| {
+        evidence.faults.clear();
+        media(&mut evidence.showings[0]);
+    };
+    assert_eq!(broken_by(lacks), ["hls-frames"]);
+    let silent = |evidence: &mut Evidence| {
+        evidence.faults.clear();
+        evidence.showings[0].entries[120].media.as_mut().unwrap().sound.clear();
+    };
+    assert_eq!(broken_by(silent), ["hls-sound"]);
+    assert_eq!(of(|showing| showing.entries[150].base_us += 5_000), ["hls-times"]);
+    let stepped = |evidence: &mut Evidence| {
+        evidence.showings[0].wrong.push("404".to_owned());
+        evidence.faults[0].action = "clock-step +90 s".to_owned();
+    };
+    assert!(broken_by(stepped).is_empty());
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use super::footage::{self, Footage};
 use super::look;
+use super::played::Players;
 use crate::history::{History, What};
-use crate::invariants::{CameraEvidence, Evidence, NodeEvidence};
+use crate::invariants::{self, CameraEvidence, Evidence, NodeEvidence, SoundEvidence};
 use crate::oracle::MARGIN;
+use crate::player::Showing;
 use crate::scenario::{Class, Scenario};
 use crate::site::SiteCamera;
 use crate::stage::Stage;
@@ -36,8 +38,7 @@ pub(super) async fn evidence(
     scenario: &Scenario,
     history: &History,
     (from, to): (Timestamp, Timestamp),
-    settled_after: Option<Duration>,
-    trouble: Vec<String>,
+    (settled_after, players, trouble): (Option<Duration>, Players, Vec<String>),
 ) -> Result<Evidence> {
     let told = look::told(stage).await.map_err(Error::Wrong)?;
     let index = stage.wanted().into_iter().next().unwrap_or(0);
@@ -62,20 +63,27 @@ pub(super) async fn evidence(
             });
         }
     }
+    let faults = crate::invariants::faults_of(&history.events()?);
     let nodes =
         stage.names().into_iter().enumerate().map(|(index, name)| NodeEvidence { panics: panics(stage, index), name });
-    Ok(Evidence {
+    let mut evidence = Evidence {
         from_us: from.micros(),
         to_us: to.micros(),
-        faults: crate::invariants::faults_of(&history.events()?),
+        faults,
         events: history.events()?,
         nodes: nodes.collect(),
         node_ids: told.cluster.nodes.iter().map(|node| (node.id.to_string(), node.name.clone())).collect(),
         cameras,
+        showings: Vec::new(),
         settled_after,
         trouble,
         expect: scenario.expect.clone(),
-    })
+    };
+    let is_hit = |name: &str| evidence.is_affected(name);
+    let as_sent = |showing: &Showing| invariants::is_as_sent(&evidence, showing);
+    let showings = players.end(stage, &told, to, is_hit, as_sent).await?;
+    evidence.showings = showings;
+    Ok(evidence)
 }
 
 async fn of_camera(
@@ -99,15 +107,26 @@ async fn of_camera(
     let held_us = camera.handle.oddity().map_or(0, holdfast_camera::Oddity::held_us);
     let stamps: Vec<_> = footage.frames.iter().map(|found| found.stamp).collect();
     let loss = count(camera.handle.id(), &sent, &stamps);
+    let sound_sent = camera.handle.sound_between(at(from), at(to));
+    let stamps: Vec<_> = footage.sound.iter().map(|found| found.stamp).collect();
+    let sound = SoundEvidence {
+        loss: count(camera.handle.id(), &sound_sent, &stamps),
+        sent: sound_sent,
+        found: footage.sound,
+        // Sound that is odd carries no stamps.
+        unstamped: camera.handle.sound().map_or(0, |_| footage.sound_unstamped),
+    };
     Ok(CameraEvidence {
         name: camera.name,
         number: camera.handle.id(),
         class,
         sent,
         held_us: i64::try_from(held_us).unwrap_or(0),
+        is_odd: camera.handle.oddity().is_some(),
         found: footage.frames,
         unstamped: footage.unstamped,
         loss,
+        sound,
         timeline,
         unplayable: damaged.or(unavailable),
     })

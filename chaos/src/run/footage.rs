@@ -1,6 +1,6 @@
-//! Every frame that the cluster serves of a camera, with its stamp and the wall time that the recording gives it.
+//! Every frame of video and sound that the cluster serves of a camera, with its stamp and the wall time that the recording gives it.
 
-use holdfast_camera::{Stamp, stamp};
+use holdfast_camera::{Stamp, sound, stamp};
 use holdfast_control_api::fmp4::{self, probe};
 use holdfast_node::cli::{Api, CliError, ExitKind};
 use holdfast_node::demo::footage::export;
@@ -23,6 +23,9 @@ pub struct Footage {
     pub frames: Vec<Found>,
     /// Frames without a stamp.
     pub unstamped: u64,
+    pub sound: Vec<Found>,
+    /// Frames of sound without a stamp, or that are not as they were sent.
+    pub sound_unstamped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,26 +61,49 @@ pub async fn fetch(api: &Api, camera: CameraId, from: Timestamp, to: Timestamp) 
 impl Footage {
     /// Adds a window; what of it the window before had already is left out.
     fn add(&mut self, file: &[u8]) -> Result<(), fmp4::Error> {
-        let known = self.frames.iter().map(|found| found.stamp.sequence).max();
-        let mut is_known = known.is_some();
+        let mut video = Track::new(&mut self.frames, &mut self.unstamped);
+        let mut heard = Track::new(&mut self.sound, &mut self.sound_unstamped);
         for range in probe::chunk_ranges(file) {
             let chunk = &file[range?];
-            if track(chunk) == Some(TrackKind::Audio.track_id()) {
-                continue;
-            }
+            let is_sound = track(chunk) == Some(TrackKind::Audio.track_id());
             let wall_us = wall_us(chunk);
             for (number, sample) in probe::samples(chunk)?.into_iter().enumerate() {
-                let Some(stamp) = stamp::find(&chunk[sample.offset..sample.offset + sample.size]) else {
-                    self.unstamped += 1;
-                    continue;
-                };
-                is_known = is_known && known.is_some_and(|known| stamp.sequence <= known);
-                if !is_known {
-                    self.frames.push(Found { stamp, wall_us: wall_us.filter(|_| number == 0) });
+                let bytes = &chunk[sample.offset..sample.offset + sample.size];
+                let wall_us = wall_us.filter(|_| number == 0);
+                if is_sound {
+                    heard.take(sound::find(bytes), wall_us);
+                } else {
+                    video.take(stamp::find(bytes), wall_us);
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// One track while a window is added.
+struct Track<'a> {
+    frames: &'a mut Vec<Found>,
+    unstamped: &'a mut u64,
+    /// The last number of the window before, while its frames come again.
+    known: Option<u64>,
+}
+
+impl<'a> Track<'a> {
+    fn new(frames: &'a mut Vec<Found>, unstamped: &'a mut u64) -> Self {
+        let known = frames.iter().map(|found| found.stamp.sequence).max();
+        Self { frames, unstamped, known }
+    }
+
+    fn take(&mut self, stamp: Option<Stamp>, wall_us: Option<i64>) {
+        let Some(stamp) = stamp else {
+            *self.unstamped += 1;
+            return;
+        };
+        self.known = self.known.filter(|known| stamp.sequence <= *known);
+        if self.known.is_none() {
+            self.frames.push(Found { stamp, wall_us });
+        }
     }
 }
 
@@ -133,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_is_no_frame_without_a_stamp() {
+    fn sound_is_counted_for_itself() {
         let sound = Frame {
             data: vec![7; 9].into(),
             decode_time: 0,
@@ -145,6 +171,7 @@ mod tests {
         let mut footage = Footage::default();
         footage.add(&[chunk(0..2, 0), sound].concat()).unwrap();
         assert_eq!((footage.frames.len(), footage.unstamped), (2, 0));
+        assert_eq!((footage.sound.len(), footage.sound_unstamped), (0, 1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod deadly;
 mod footage;
 mod load;
 mod look;
+mod played;
 mod resources;
 mod timeline;
 mod watch;
@@ -151,6 +152,7 @@ impl<'a> Run<'a> {
         let from = wall_now();
         let watchers = watch::watch(self.stage.clients()?, self.stage.camera_names(), from, &self.history);
         let (load, sums) = self.start_load(from)?;
+        let players = played::start(self.stage, self.options.seed, (from, self.scenario.seconds), &self.held)?;
         self.act().await?;
         let to = wall_now();
         drop(load);
@@ -158,7 +160,8 @@ impl<'a> Run<'a> {
         let settled_after = self.heal(to).await;
         drop(watchers);
         self.tell("everything that was recorded is fetched and compared with what the cameras sent");
-        collect::evidence(self.stage, self.scenario, &self.history, (from, to), settled_after, self.trouble).await
+        collect::evidence(self.stage, self.scenario, &self.history, (from, to), (settled_after, players, self.trouble))
+            .await
     }
 
     /// Until every camera is recorded by exactly as many nodes as it should be.

@@ -16,7 +16,7 @@ pub use shipped::{SHIPPED, shipped};
 pub use target::Target;
 
 use error::Mistake;
-use holdfast_camera::{Codec, Oddity};
+use holdfast_camera::{Codec, Oddity, Sound};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use toml::Spanned;
@@ -104,6 +104,9 @@ pub struct Group {
     /// Both of the video; H.264 unless said, or unless the oddity has H.265 only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<Codec>,
+    /// What their second track has; else the seed gives sound to a part of the cameras.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound: Option<GroupSound>,
     /// What is odd about each of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oddity: Option<Oddity>,
@@ -114,6 +117,31 @@ pub struct Group {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostile: Option<String>,
 }
+
+/// The sound of a group of cameras.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupSound {
+    None,
+    Aac,
+    G711,
+}
+
+impl Group {
+    /// The sound of camera `id`: of one camera in three AAC and of one in six G.711, unless the group says.
+    #[must_use]
+    pub fn sound_of(&self, id: u32, seed: u64) -> Option<Sound> {
+        match self.sound {
+            Some(GroupSound::None) => None,
+            Some(GroupSound::Aac) => Some(Sound::Aac),
+            Some(GroupSound::G711) => Some(Sound::MuLaw),
+            None => SOUNDS[(id as usize % SOUNDS.len() + (seed % SOUNDS.len() as u64) as usize) % SOUNDS.len()],
+        }
+    }
+}
+
+/// Which sound cameras have in turn.
+const SOUNDS: [Option<Sound>; 6] = [Some(Sound::Aac), None, Some(Sound::MuLaw), Some(Sound::Aac), None, None];
 
 /// What asks the nodes for things meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,3 +61,21 @@ fn every_shipped_scenario_is_right_and_says_what_it_is_about() {
         assert!(scenario.about.ends_with('.') && scenario.about.len() > 20, "{name}");
     }
 }
+
+#[test]
+fn a_part_of_the_cameras_has_sound_by_the_seed_unless_a_group_says() {
+    let group = |text: &str| {
+        let text = format!("about = \"x\"\nseconds = 10\n[[cameras]]\ncount = 6\n{text}");
+        Scenario::parse(Path::new("x.toml"), &text).unwrap().cameras[0].clone()
+    };
+    let by_seed = group("");
+    let of = |seed: u64| (1..=6).map(|id| by_seed.sound_of(id, seed)).collect::<Vec<_>>();
+    for seed in [0, 1, u64::MAX] {
+        let count = |sound: Sound| of(seed).iter().filter(|found| **found == Some(sound)).count();
+        assert_eq!((count(Sound::Aac), count(Sound::MuLaw)), (2, 1));
+        assert_eq!(of(seed), of(seed));
+    }
+    assert_ne!(of(1), of(2));
+    let said = |name: &str| group(&format!("sound = \"{name}\"\n")).sound_of(5, 1);
+    assert_eq!([said("none"), said("aac"), said("g711")], [None, Some(Sound::Aac), Some(Sound::MuLaw)]);
+}

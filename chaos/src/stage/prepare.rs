@@ -82,7 +82,8 @@ impl Stage {
                 )));
             }
         }
-        let side = CameraSide::start(attach.cameras_at, None, cameras(options.scenario), options.seed).await?;
+        let side =
+            CameraSide::start(attach.cameras_at, None, cameras(options.scenario, options.seed), options.seed).await?;
         let nodes = attach.nodes.len();
         Ok(Self {
             _resumes: Vec::new(),
@@ -294,7 +295,7 @@ fn disks(needs: &BTreeSet<Reach>, cluster: &Cluster) -> Result<Vec<Disk>> {
 }
 
 async fn sides(options: &StageOptions<'_>, cluster: &Cluster, fronts: &[SocketAddr]) -> Result<(CameraSide, Wires)> {
-    let cameras = cameras(options.scenario);
+    let cameras = cameras(options.scenario, options.seed);
     let count = cluster.len();
     if let Some(namespaces) = &options.namespaces {
         let path = namespaces.lock().unwrap_or_else(PoisonError::into_inner).cameras_path();
@@ -314,13 +315,14 @@ async fn sides(options: &StageOptions<'_>, cluster: &Cluster, fronts: &[SocketAd
     Ok((side, Wires::new(Kind::Proxies(proxies), count)))
 }
 
-fn cameras(scenario: &Scenario) -> Vec<CameraOptions> {
+fn cameras(scenario: &Scenario, seed: u64) -> Vec<CameraOptions> {
     let groups = scenario.cameras.iter().flat_map(|group| std::iter::repeat_n(group, group.count as usize));
     let camera = |(id, group): (u32, &crate::scenario::Group)| CameraOptions {
         bitrate_bps: group.bitrate_kbps * 1000,
         fps: FPS,
         gop_frames: group.gop_ms * FPS / 1000,
         codec: group.codec(),
+        sound: group.sound_of(id, seed),
         ..group.oddity.map_or_else(|| CameraOptions::new(id), |oddity| CameraOptions::odd(id, oddity))
     };
     (1..).zip(groups).map(camera).collect()

@@ -20,7 +20,7 @@ use crate::range::{Range, time};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use holdfast_storage::ids::{CameraId, StreamKind};
+use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::time::Duration;
@@ -71,8 +71,11 @@ pub(super) async fn open<B: Backend>(
     of: &Request<'_>,
 ) -> Result<Response> {
     let now = (app.now)();
-    let from = range.map_or(now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)), |range| range.from);
     let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
+    // hls.js never begins where the list begins with gaps and it would begin in one.
+    let recorded = measured.iter().filter(|entry| entry.meta.track == TrackKind::Video).map(|entry| entry.meta.start);
+    let live = now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)).max(recorded.min().unwrap_or(Timestamp::MIN));
+    let from = range.map_or(live, |range| range.from);
     let bytes: u64 = measured.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum();
     let to = range.map(|range| format!("&to={}", range.to)).unwrap_or_default();
     let strict = if of.strict { "&strict=true" } else { "" };

@@ -31,7 +31,7 @@ fn range(from_ms: i64, to_ms: i64) -> String {
 }
 
 #[tokio::test]
-async fn live_shows_the_last_half_minute_and_each_frame_once() {
+async fn live_shows_what_there_is_of_the_last_half_minute_and_each_frame_once() {
     if !ffmpeg::is_there() {
         return;
     }
@@ -42,7 +42,8 @@ async fn live_shows_the_last_half_minute_and_each_frame_once() {
     let playlist = growing(&client, "live=true").await;
     assert!(!playlist.end_list && playlist.playlist_type.is_none());
     let gaps: Vec<_> = playlist.segments.iter().map(is_gap).collect();
-    assert!(gaps[..8].iter().all(|gap| *gap) && !gaps[9..].iter().any(|gap| *gap), "{gaps:?}");
+    // hls.js never begins in a gap at the beginning.
+    assert!((5..=7).contains(&gaps.len()) && !gaps.iter().any(|gap| *gap), "{gaps:?}");
     let mut frames = 0;
     for entry in &playlist.segments {
         let answer = get(&client, &entry.uri).await;

@@ -308,8 +308,16 @@ impl Pipeline {
     fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool, corrected: bool) {
         let Some(track) = self.track(kind) else { return };
         let lost = std::mem::take(&mut track.lost) || lost;
+        let is_access = kind == TrackKind::Video && timed.access.is_some();
         let pushed = track.chunker.push(timed, lost);
+        let begins_gop = is_access && pushed.cut.is_some();
         self.emit(kind, pushed.cut);
+        if begins_gop {
+            // Whoever records the camera cuts its sound at the same frame: readers go from one
+            // recorder to another at keyframes.
+            let sound = self.audio.as_mut().and_then(|track| track.chunker.flush());
+            self.emit(TrackKind::Audio, sound);
+        }
         if let Some((start, end)) = pushed.hole.filter(|_| kind == TrackKind::Video) {
             let cause = match (lost, corrected) {
                 (true, _) => GapCause::PacketsLost,

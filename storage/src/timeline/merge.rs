@@ -21,6 +21,10 @@ const SHARED_KEYFRAME_US_MAX: i64 = 2_000_000;
 /// microseconds: less than a frame.
 const OVERLAP_US_MAX: i64 = 20_000;
 
+/// How far before its end a chunk of sound shows whose it is, in microseconds: it ends with a GOP of
+/// video or is longer, and may be off the video by as much as people do not notice.
+const SOUND_END_US: i64 = 160_000;
+
 /// What a unit of chunks is worth. Comes before who recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
@@ -354,11 +358,13 @@ impl Owners {
         Self { pieces }
     }
 
-    /// Whether the middle of `entry` lies where its node's video is shown.
+    /// Whether `entry` goes with video of its node that is shown. Recorders end a chunk of sound
+    /// with each GOP, at the same frame: so where one gives way to another at a keyframe, none is
+    /// lost and none comes twice, as far as both place it alike against the video.
     fn has(&self, entry: &ChunkEntry) -> bool {
-        let middle = entry.meta.start.plus_micros(i64::from(entry.meta.duration_us) / 2);
-        let after = self.pieces.partition_point(|piece| piece.0 <= middle);
+        let within = entry.meta.start.max(entry.meta.end().plus_micros(-SOUND_END_US));
+        let after = self.pieces.partition_point(|piece| piece.0 <= within);
         let piece = after.checked_sub(1).map(|index| &self.pieces[index]);
-        piece.is_some_and(|(_, end, node)| middle < *end && *node == entry.meta.node)
+        piece.is_some_and(|(_, end, node)| within < *end && *node == entry.meta.node)
     }
 }

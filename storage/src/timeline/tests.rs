@@ -204,6 +204,30 @@ fn audio_follows_the_recorder_of_the_video() {
     assert_eq!(shown(&audio), (0..12).map(|number| (if number < 6 { 1 } else { 3 }, number)).collect::<Vec<_>>());
 }
 
+/// Sound in chunks of 400, 400 and 200 ms a GOP, all of it 60 ms late.
+#[test]
+fn sound_is_neither_lost_nor_doubled_where_one_recorder_gives_way_to_another() {
+    let sound = |of: Recording, gops: std::ops::Range<u32>| -> Vec<ChunkEntry> {
+        let chunks = gops.flat_map(|gop| [(gop, 0, 400), (gop, 400, 400), (gop, 800, 200)]);
+        let chunk = |(number, (gop, at_ms, ms)): (u32, (u32, i64, u32))| {
+            let mut entry = of.chunk(number, 0, TrackKind::Audio);
+            entry.meta.start = Timestamp(i64::from(gop) * 1_000_000 + at_ms * 1000 + of.skew_us + 60_000);
+            entry.meta.duration_us = ms * 1000;
+            entry.location.offset = u64::from(gop) * 1000 + at_ms as u64;
+            entry
+        };
+        (0..).zip(chunks).map(chunk).collect()
+    };
+    for recorders in [[OWNER, NEXT], [MIRROR, OWNER], [NEXT, MIRROR]] {
+        let [before, after] = recorders;
+        let video = [before.video(0..6), after.video(4..12)].concat();
+        let merged = merge([video, sound(before, 0..3), sound(after, 2..6)].concat());
+        let audio: Vec<_> = merged.into_iter().filter(|entry| entry.meta.track == TrackKind::Audio).collect();
+        let wanted: Vec<u64> = (0..6).flat_map(|gop| [gop * 1000, gop * 1000 + 400, gop * 1000 + 800]).collect();
+        assert_eq!(numbers(&audio), wanted, "node {} and node {}", before.node, after.node);
+    }
+}
+
 #[test]
 fn audio_alone_is_merged_too() {
     assert_eq!(numbers(&merge([OWNER.audio(0..4), MIRROR.audio(0..8)].concat())).len(), 8);

@@ -69,7 +69,7 @@ fn every_export_decodes_without_a_message() {
 impl Recording {
     fn of(clip: &[AccessUnit], times: Times) -> Self {
         let frames: Vec<Frame> =
-            (0..FRAMES).map(|n| frame(&clip[n as usize % clip.len()], times(n), times(n + 1))).collect();
+            (0..FRAMES).map(|n| clip[n as usize % clip.len()].frame(START, (times(n), times(n + 1)))).collect();
         let seconds = times(FRAMES) / 1_000_000;
         let (video, audio) = (video_header(clip), audio_header());
         let mut recording = Self { inits: [video, audio], tracks: Tracks::default(), chunks: Vec::new() };
@@ -144,20 +144,7 @@ impl Recording {
     }
 }
 
-fn frame(unit: &AccessUnit, at_us: i64, next_us: i64) -> Frame {
-    let decode_time = START.plus_micros(at_us).ticks(VIDEO_TIMESCALE);
-    let next = START.plus_micros(next_us).ticks(VIDEO_TIMESCALE);
-    let with_length = |nal: &Vec<u8>| [&(nal.len() as u32).to_be_bytes()[..], nal].concat();
-    Frame {
-        data: unit.0.iter().flat_map(with_length).collect::<Vec<u8>>().into(),
-        decode_time,
-        duration: (next - decode_time) as u32,
-        composition_offset: 0,
-        access: unit.0.iter().any(|nal| nal[0] & 0x1f == 5).then_some(AccessPoint::Sync),
-    }
-}
-
-fn video_header(clip: &[AccessUnit]) -> (InitId, Vec<u8>) {
+pub(crate) fn video_header(clip: &[AccessUnit]) -> (InitId, Vec<u8>) {
     let set = |kind| clip[0].0.iter().find(|nal| nal[0] & 0x1f == kind).expect("parameter sets before the first frame");
     let (sps, pps) = (set(7), set(8));
     let length = |nal: &[u8]| (nal.len() as u16).to_be_bytes();
@@ -176,10 +163,26 @@ fn audio_header() -> (InitId, Vec<u8>) {
 }
 
 /// The NAL units of one frame.
-struct AccessUnit(Vec<Vec<u8>>);
+pub(crate) struct AccessUnit(Vec<Vec<u8>>);
+
+impl AccessUnit {
+    /// Shown from `at_us` to `next_us` after `began`.
+    pub(crate) fn frame(&self, began: Timestamp, (at_us, next_us): (i64, i64)) -> Frame {
+        let decode_time = began.plus_micros(at_us).ticks(VIDEO_TIMESCALE);
+        let next = began.plus_micros(next_us).ticks(VIDEO_TIMESCALE);
+        let with_length = |nal: &Vec<u8>| [&(nal.len() as u32).to_be_bytes()[..], nal].concat();
+        Frame {
+            data: self.0.iter().flat_map(with_length).collect::<Vec<u8>>().into(),
+            decode_time,
+            duration: (next - decode_time) as u32,
+            composition_offset: 0,
+            access: self.0.iter().any(|nal| nal[0] & 0x1f == 5).then_some(AccessPoint::Sync),
+        }
+    }
+}
 
 /// Cuts a stream of ITU-T H.264, annex B, at its access unit delimiters, which are left out.
-fn access_units(stream: &[u8]) -> Vec<AccessUnit> {
+pub(crate) fn access_units(stream: &[u8]) -> Vec<AccessUnit> {
     let mut starts: Vec<usize> = (0..stream.len() - 3).filter(|&at| stream[at..].starts_with(&[0, 0, 1])).collect();
     starts.push(stream.len());
     let mut units = Vec::new();

@@ -60,7 +60,7 @@ async fn vlc_and_gstreamer_play_over_gaps_to_the_end() {
 }
 
 /// The last position that GStreamer shows.
-fn gstreamer_seconds(url: &str) -> f64 {
+pub(crate) fn gstreamer_seconds(url: &str) -> f64 {
     let sink = "fakesink sync=true";
     let arguments = [&format!("--videosink={sink}"), &format!("--audiosink={sink}"), "--no-interactive", url];
     let output = played(Command::new("timeout").args(["120", "gst-play-1.0"]).args(arguments));
@@ -75,7 +75,7 @@ fn gstreamer_seconds(url: &str) -> f64 {
 }
 
 /// How long VLC plays, in real time: it says nowhere how far it came, and ends early without an error.
-fn vlc_seconds(url: &str, home: &Path) -> f64 {
+pub(crate) fn vlc_seconds(url: &str, home: &Path) -> f64 {
     let silent = ["-I", "dummy", "--vout", "vdummy", "--aout", "adummy", "--no-video-title-show"];
     let begun = Instant::now();
     let mut command = Command::new("timeout");

@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use holdfast_camera::control::Command;
-use holdfast_camera::{CLIP_GOP_FRAMES, CameraOptions, CameraServer, Credentials, Handle, Options};
+use holdfast_camera::{CLIP_GOP_FRAMES, CameraOptions, CameraServer, Credentials, Handle, Options, Sound};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
@@ -35,9 +35,9 @@ struct Arguments {
     password: Option<String>,
     #[arg(long, value_enum, default_value_t = Auth::Digest)]
     auth: Auth,
-    /// A second track with a tone in G.711.
-    #[arg(long)]
-    audio: bool,
+    /// A second track with a tone.
+    #[arg(long, value_enum)]
+    sound: Option<SoundName>,
     /// Sessions start at a keyframe instead of the current frame.
     #[arg(long)]
     start_at_keyframe: bool,
@@ -50,6 +50,21 @@ struct Arguments {
 enum Auth {
     Digest,
     Basic,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SoundName {
+    G711,
+    Aac,
+}
+
+impl SoundName {
+    fn sound(self) -> Sound {
+        match self {
+            Self::G711 => Sound::MuLaw,
+            Self::Aac => Sound::Aac,
+        }
+    }
 }
 
 impl Arguments {
@@ -67,7 +82,7 @@ impl Arguments {
             fps: self.fps,
             gop_frames: self.gop,
             credentials: self.credentials(),
-            audio: self.audio,
+            sound: self.sound.map(SoundName::sound),
             start_at_keyframe: self.start_at_keyframe,
             ..CameraOptions::new(id)
         }

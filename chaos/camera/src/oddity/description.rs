@@ -203,7 +203,8 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
     use crate::faults::SdpKind;
-    use crate::sdp::{Description, Sound, describe};
+    use crate::sdp::{Description, describe};
+    use crate::sound::Sound;
 
     fn reply(sound: Option<Sound>) -> Reply {
         let sets = vec![vec![0x67, 0x4d, 0x40, 0x1e], vec![0x68, 2]];

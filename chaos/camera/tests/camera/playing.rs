@@ -1,7 +1,7 @@
 //! Retina plays the cameras: stamps, transports, credentials, several sessions.
 
 use crate::client::{Player, describe, neighbours, sequences, server, stamp_of, status, tcp, udp, until};
-use holdfast_camera::{CameraOptions, CameraServer, Credentials, Error, Options};
+use holdfast_camera::{CameraOptions, CameraServer, Credentials, Error, Options, Sound, sound};
 use retina::codec::CodecItem;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn frames_arrive_over_udp() {
 #[tokio::test]
 async fn sound_comes_with_the_picture_over_both_transports() {
     for transport in [tcp(), udp()] {
-        let (handle, _camera) = server(|camera| camera.audio = true).await;
+        let (handle, _camera) = server(|camera| camera.sound = Some(Sound::MuLaw)).await;
         let mut player = Player::play(&handle, transport).await;
         let (mut frames, mut samples) = (0, 0);
         while frames < 25 {
@@ -63,6 +63,25 @@ async fn sound_comes_with_the_picture_over_both_transports() {
             }
         }
         assert!((23 * 320..=26 * 320).contains(&samples), "{samples} samples in 25 frames");
+    }
+}
+
+#[tokio::test]
+async fn frames_of_sound_arrive_with_stamps_as_they_were_sent() {
+    for codec in [Sound::MuLaw, Sound::Aac] {
+        let (handle, camera) = server(|camera| camera.sound = Some(codec)).await;
+        let mut player = Player::play(&handle, tcp()).await;
+        let mut stamps = Vec::new();
+        while stamps.len() < 20 {
+            if let CodecItem::AudioFrame(frame) = player.item().await.unwrap().unwrap() {
+                stamps.push(sound::find(frame.data()).expect("it is whole"));
+            }
+        }
+        assert!(neighbours(&stamps), "{codec:?}: {:?}", sequences(&stamps));
+        assert!(stamps.iter().all(|stamp| stamp.camera == camera.id()));
+        let sent = camera.sound_between(stamps[0].captured_us, stamps[19].captured_us + 1);
+        let numbers: Vec<u64> = sent.iter().map(|sent| sent.sequence).collect();
+        assert_eq!(numbers, sequences(&stamps), "{codec:?}");
     }
 }
 

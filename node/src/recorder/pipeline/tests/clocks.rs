@@ -102,6 +102,39 @@ fn audio_is_recorded_beside_video_and_never_before_its_keyframe() {
     assert!(audio.iter().all(|meta| !meta.is_access_point() && meta.session == story.video()[0].session));
 }
 
+/// Readers go from one recorder to another at keyframes.
+#[test]
+fn recorders_that_began_at_different_times_cut_sound_at_the_same_frames() {
+    let recorded = |from_ms: i64| {
+        let mut story = story();
+        let parameters = Arc::new(TrackParameters::Audio {
+            codec: crate::ingest::media::AudioCodec::Pcma,
+            config: Bytes::new(),
+            channels: 1,
+            timescale: 8000,
+        });
+        for ms in (from_ms..6000).step_by(8) {
+            if ms % 40 == 0 {
+                story.push(story.frame(ms, ms % 1000 == 0));
+            }
+            if ms % 64 == 0 {
+                let parameters = Some(Arc::clone(&parameters));
+                let sound =
+                    MediaFrame { track: TrackKind::Audio, rtp: ms * 8, timescale: 8000, ..story.frame(ms, true) };
+                let sound = MediaFrame { length: Some(512), parameters, ..sound };
+                story.pipeline.item(SessionItem::Frame(sound)).unwrap();
+            }
+        }
+        story.pipeline.finish(story.now(6000));
+        let sound = story.sink.chunks(TrackKind::Audio);
+        assert_whole(&sound);
+        times(&sound).into_iter().filter(|(start, _)| *start >= 3000).collect::<Vec<_>>()
+    };
+    let (early, late) = (recorded(0), recorded(1480));
+    assert!(early.len() > 6, "{early:?}");
+    assert_eq!(early, late);
+}
+
 #[test]
 fn a_clock_that_runs_at_half_the_rate_is_followed_without_a_gap_and_counted() {
     let mut story = story();
