@@ -2,12 +2,12 @@
 
 mod alive;
 mod backend;
-mod certainty;
+pub mod certainty;
 mod chronicle;
 mod clock;
 mod descriptors;
 pub mod drills;
-mod drive;
+pub mod drive;
 pub mod explain;
 mod headroom;
 mod holds;
