@@ -5,21 +5,29 @@
 //! gap ledger. Simulated is what it touches: time, clocks, the network, Raft's messages and logs, volumes, cameras. A seed draws a site and how bad its world is,
 //! disturbs it for a while, then mends all but what lasts, and everything has to be well again within [`BUDGET`]. What must hold is in `invariants`, one a file.
 
+mod certainty;
+mod clocks;
+mod deadly;
 mod faults;
+mod held;
 mod invariants;
 mod machine;
 mod network;
+mod outcome;
 mod plan;
+mod put_back;
 mod queue;
 mod raft;
 mod recorder;
 mod story;
+mod traffic;
 mod twist;
 mod volume;
 mod world;
 
+pub use outcome::Outcome;
 pub use twist::Twist;
-pub use world::{Outcome, run};
+pub use world::run;
 
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;

@@ -39,6 +39,16 @@ fn votes_and_entries_that_are_not_synced_are_found() {
     assert_found(Twist::VotesAreNotSynced, &["one log", "never go back"]);
 }
 
+#[test]
+fn a_clock_that_is_believed_at_a_start_is_found() {
+    assert_found(Twist::ClocksAreBelieved, &["nothing is deleted before its time"]);
+}
+
+#[test]
+fn a_deadly_camera_that_is_not_held_back_is_found() {
+    assert_found(Twist::SuspectsAreNotHeldBack, &["held back"]);
+}
+
 /// Within [`SEEDS`] seeds, and by a failure that says so.
 fn assert_found(twist: Twist, said: &[&str]) {
     let found = simulate((0, SEEDS), twist);

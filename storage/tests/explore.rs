@@ -12,8 +12,10 @@
 //!
 //! Some seeds have holds, which are set and lifted while retention deletes: what is held when its segment goes is listed in another one, durably. Some are scrubbed
 //! while they record, have a wall clock that jumps, or lose `volume.json` in a crash. Some start with a wall clock that is wrong by years and is put right
-//! later: nothing is deleted for its age then. In some another disk, with files of the same names, is mounted over the volume's
-//! path while it records: the volume is left within seconds, and no file of that disk changes.
+//! later, or in 1970: nothing is deleted for its age then. In some another disk, with files of the same names, is mounted over the volume's
+//! path while it records: the volume is left within seconds, and no file of that disk changes. In some the directory is put
+//! back to what it was before an earlier life, with its catalogue or without. In some a limit is mistyped between two lives: no
+//! more is deleted than usual.
 //!
 //! Every fourth seed has faults besides: errors, `ENOSPC`, hangs, and bits that flip at rest. There a volume may fail and a damaged chunk may be gone;
 //! everything else holds as above. The scrub then finds every listed chunk that cannot be read, and calls no other damaged.
@@ -32,12 +34,16 @@ mod damage;
 mod known_bugs;
 #[path = "explore/life.rs"]
 mod life;
+#[path = "explore/mistyped.rs"]
+mod mistyped;
 #[path = "explore/mounts.rs"]
 mod mounts;
 #[path = "explore/oracle.rs"]
 mod oracle;
 #[path = "explore/plan.rs"]
 mod plan;
+#[path = "explore/put_back.rs"]
+mod put_back;
 #[path = "explore/removed.rs"]
 mod removed;
 #[path = "explore/run.rs"]

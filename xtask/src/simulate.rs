@@ -9,9 +9,10 @@ const HELP: &str = "\
 Usage: cargo xtask simulate [--seed N | [--first N] [--seeds N | --forever]] [--release]
 
 Runs a site of up to 11 nodes in simulated time, with the node's own decisions and recorders, on a simulated network, Raft, disks and cameras.
-Nodes crash, pause, lose power, clocks, disks, each other and their cameras; members come and go. While that goes on and after it has ended, the
-promises of failover are checked: one owner per epoch, no acknowledged change lost, no needless moves, no frame lost that two recorded, every
-gap known, every camera recorded again. One seed is one run; a failure prints what went before it and the line that repeats it.
+Nodes crash, pause, lose power, clocks, disks, each other and their cameras; members come and go; nodes start with clocks that are years off, from data
+directories that were put back, and die of cameras. While that goes on and after it has ended, the promises of failover are checked: one owner per epoch,
+no acknowledged change lost, no needless moves, no frame lost that two recorded, nothing deleted before its time, every gap known, every camera
+recorded again. One seed is one run; a failure prints what went before it and the line that repeats it.
 
   --seed N     this seed alone
   --first N    the first seed [default: 0]

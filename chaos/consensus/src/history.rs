@@ -112,6 +112,7 @@ impl Witness for LifeWitness {
             number: applied.entry.and_then(load::number_of),
             state: digest(applied.state),
             epochs: epochs.collect(),
+            cameras: applied.state.cameras.keys().collect(),
         };
         self.see(&Seen::Applied { node: self.node, entry });
     }

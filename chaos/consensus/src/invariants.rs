@@ -5,6 +5,7 @@
 mod acknowledged;
 mod epochs;
 mod fences;
+mod numbers;
 mod one_log;
 mod votes;
 
@@ -21,6 +22,7 @@ pub(super) struct Entry {
     pub(super) number: Option<u64>,
     pub(super) state: u64,
     pub(super) epochs: Vec<(CameraId, Epoch)>,
+    pub(super) cameras: Vec<CameraId>,
 }
 
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ pub(super) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(acknowledged::Acknowledged::default()),
         Box::new(votes::Votes::default()),
         Box::new(epochs::Epochs::default()),
+        Box::new(numbers::Numbers::default()),
         Box::new(fences::Fences::default()),
     ]
 }

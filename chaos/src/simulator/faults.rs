@@ -1,7 +1,7 @@
 //! What goes wrong: drawn by weight, done to the world, mended after a while. Also what people do to a site while things go wrong.
 
-use super::machine::Input;
 use super::plan::Pace;
+use super::traffic::Input;
 use super::world::{Event, World};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::Duty;
@@ -34,9 +34,14 @@ pub(super) enum Kind {
     Join,
     Cameras,
     Drill,
+    /// Of those that not every seed may have.
+    WrongClock,
+    Deadly,
+    PutBack,
 }
 
 impl Kind {
+    /// Those that any seed may have.
     pub(super) const ALL: [Self; 19] = [
         Self::Crash,
         Self::PowerCut,
@@ -72,6 +77,14 @@ pub(super) enum Fault {
     VolumeSlow(NodeId, Duration),
     Unseen(Vec<(NodeId, CameraId)>),
     Draining(NodeId),
+    /// These started with a clock that is off by so many microseconds; everyone's, or one node's.
+    WrongClock {
+        nodes: Vec<NodeId>,
+        off_us: i64,
+        is_everyones: bool,
+    },
+    /// Ends each process that has had a session of it for a while.
+    Deadly(CameraId),
 }
 
 /// Since when nodes and cameras have not been in trouble.
@@ -83,7 +96,7 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    fn begin(&mut self, node: NodeId) {
+    pub(super) fn begin(&mut self, node: NodeId) {
         self.nodes.entry(node).or_default().0 += 1;
     }
 
@@ -175,10 +188,13 @@ impl World {
             Kind::Join => self.join_another(),
             Kind::Cameras => self.change_cameras(),
             Kind::Drill => self.drill(node),
+            Kind::WrongClock => self.start_with_wrong_clocks(node),
+            Kind::Deadly => self.make_deadly(),
+            Kind::PutBack => self.put_back(node),
         }
     }
 
-    fn some_node(&mut self) -> NodeId {
+    pub(super) fn some_node(&mut self) -> NodeId {
         let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
         *self.random.pick(&nodes)
     }
@@ -259,7 +275,23 @@ impl World {
         }
     }
 
-    fn begin(&mut self, fault: Fault, has_power: bool) {
+    pub(super) fn begin(&mut self, fault: Fault, has_power: bool) {
+        let number = self.bring_about(fault, has_power);
+        let max_ms = *self.random.pick(&[300, 2_000, 8_000, 30_000]);
+        let lasts = Duration::from_millis(self.random.within(50..max_ms));
+        self.queue.after(lasts, Event::Mend(number));
+    }
+
+    /// Until everything is mended, where `lasts` is `None`.
+    pub(super) fn begin_for(&mut self, fault: Fault, has_power: bool, lasts: Option<Duration>) {
+        let number = self.bring_about(fault, has_power);
+        if let Some(lasts) = lasts {
+            self.queue.after(lasts, Event::Mend(number));
+        }
+    }
+
+    /// Returns the fault's number.
+    fn bring_about(&mut self, fault: Fault, has_power: bool) -> u64 {
         let now = self.queue.now();
         let what = if has_power { "begins" } else { "begins without power" };
         self.say(format!("{fault:?} {what}"));
@@ -281,13 +313,13 @@ impl World {
                 }
             }
             Fault::Draining(node) => self.write(Command::SetDuty { node: *node, duty: Duty::Draining }),
+            Fault::WrongClock { nodes, off_us, .. } => nodes.iter().for_each(|node| self.set_off(*node, *off_us)),
+            Fault::Deadly(_) => {}
         }
         self.fault_numbers += 1;
         let number = self.fault_numbers;
         self.faults.insert(number, fault);
-        let max_ms = *self.random.pick(&[300, 2_000, 8_000, 30_000]);
-        let lasts = Duration::from_millis(self.random.within(50..max_ms));
-        self.queue.after(lasts, Event::Mend(number));
+        number
     }
 
     /// Nodes whose troubles this explains.
@@ -300,8 +332,8 @@ impl World {
                 nodes.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
             }
             Fault::Lossy | Fault::Slow(_) => self.machines.keys().copied().collect(),
-            // It is no trouble to be drained.
-            Fault::Unseen(_) | Fault::Draining(_) => Vec::new(),
+            // It is no trouble to be drained, or not to know the time.
+            Fault::Unseen(_) | Fault::Draining(_) | Fault::WrongClock { .. } | Fault::Deadly(_) => Vec::new(),
         }
     }
 
@@ -329,6 +361,8 @@ impl World {
                 }
             }
             Fault::Draining(node) => self.write(Command::SetDuty { node, duty: Duty::Active }),
+            Fault::WrongClock { nodes, off_us, .. } => nodes.iter().for_each(|node| self.set_off(*node, -off_us)),
+            Fault::Deadly(camera) => self.make_harmless(camera),
         }
     }
 
@@ -357,7 +391,9 @@ impl World {
         let Fault::Down(lost) = self.faults[&number] else { return true };
         let voters = self.voters();
         let is_down = |node: &NodeId| {
-            *node == lost || self.faults.values().any(|fault| matches!(fault, Fault::Down(down) if down == node))
+            let is_old = self.machines.get(node).is_some_and(|machine| machine.is_old);
+            let mut faults = self.faults.values();
+            is_old || *node == lost || faults.any(|fault| matches!(fault, Fault::Down(down) if down == node))
         };
         voters.iter().filter(|node| !is_down(node)).count() * 2 > voters.len()
     }

@@ -3,16 +3,24 @@
 mod acknowledged;
 mod called_back;
 mod causes;
+mod deadly;
+mod deletions;
+mod drains;
 mod drills;
 mod gapless;
 mod ledger;
 mod make_before_break;
 mod moves;
+mod numbers;
 mod owners;
 mod received;
 mod recorded_again;
+mod times;
+mod true_time;
 mod watermark;
 
+use super::certainty::Deleted;
+use super::recorder::Tried;
 use super::world::World;
 use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::heartbeat::Progress;
@@ -31,8 +39,12 @@ pub(super) enum Seen<'a> {
     Acknowledged { index: u64, entry: &'a LogEntry },
     /// How far a node's process says that its recorders are.
     Reported { node: NodeId, progress: &'a [Progress] },
+    /// A segment was deleted for its age.
+    Deleted { node: NodeId, deleted: Deleted },
     /// A chunk is durable.
     Stored { node: NodeId, meta: &'a ChunkMeta },
+    /// A deadly camera ended a process of this node, which had tried it like this.
+    Killed { camera: CameraId, node: NodeId, tried: Option<Tried> },
     /// A camera sent a frame, and these nodes record it.
     Sent { camera: CameraId, number: u64, recording: &'a [NodeId] },
     /// Faults have ended, and the budget for recovery is used up.
@@ -61,6 +73,7 @@ pub(super) trait Invariant {
 pub(super) fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(owners::Owners::default()),
+        Box::new(numbers::Numbers::default()),
         Box::new(acknowledged::Acknowledged),
         Box::new(recorded_again::RecordedAgain),
         Box::new(moves::Moves::default()),
@@ -72,5 +85,10 @@ pub(super) fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(watermark::Watermark::default()),
         Box::new(ledger::Ledger::default()),
         Box::new(causes::Causes::default()),
+        Box::new(deletions::Deletions),
+        Box::new(deadly::DeadlyCameras::default()),
+        Box::new(drains::Drains::default()),
+        Box::new(times::Times::default()),
+        Box::new(true_time::TrueTime),
     ]
 }

@@ -1,124 +1,53 @@
 //! One machine of the simulated site: its clock, its disk, and the process on it, which is the real pilot, the real reconciliation and real recorders, with
 //! Raft in small. It touches nothing else: what it wants done in the world it leaves as [`Effect`]s.
 
-use super::raft::{self, Applied, Durable, Entry, Payload, Raft};
-use super::recorder::{Recorder, Session, Start};
+mod directory;
+mod time;
+
+use self::directory::Standing;
+use super::certainty::{Certainty, Known, Shelf};
+use super::held::ANNOUNCED_AFTER;
+use super::raft::{self, Applied, Durable, Payload, Raft};
+use super::recorder::{Recorder, Session, Start, Tried};
+use super::traffic::{Context, Effect, Fact, Input, Message};
 use super::twist::Twist;
 use super::volume::{Stored, Volume};
 use holdfast_consensus::Leadership;
-use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
+use holdfast_consensus::clocks::{Heard, Sample};
+use holdfast_consensus::command::{Command, LogEntry};
 use holdfast_consensus::desired::Desired;
 use holdfast_consensus::heartbeat::{Audience, Heartbeat, Progress};
-use holdfast_consensus::model::Actor;
+use holdfast_consensus::model::{Actor, Treatment};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::ingest::error::SessionError;
+use holdfast_node::ingest::turns::Turns;
 use holdfast_node::link::LinkEvent;
 use holdfast_node::recorder::accounts::Accounts;
 use holdfast_node::recorder::pipeline::Now;
 use holdfast_node::recorder::reconcile::{Action, DesiredRecording, reconcile, recordings};
 use holdfast_node::recorder::status::Counters;
 use holdfast_node::server::drills::{Who, begin};
+use holdfast_node::server::drive::alone;
 use holdfast_node::server::pilot::{Decision, Event, Own, Pilot, Sight, TICK};
 use holdfast_node::server::probes::schedule::{Answer, Schedule};
 use holdfast_storage::chunk::{Gap, GapCause};
 use holdfast_storage::ids::{CameraId, NodeId};
-use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often a volume is flushed and recorders look after themselves.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
 /// A proposal is answered within this time, one way or another.
 const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
 
+/// Ticks between heartbeats whose answers are looked at, and how many of them: about one a second.
+const ANSWERED_EVERY: u64 = 10;
+const ANSWERED_OF: u64 = 3;
+
 /// Messages that wait for a paused process; what is more is lost with its connections.
 const MESSAGES_WAITING_MAX: usize = 64;
-
-/// What happens to a machine.
-#[derive(Clone, Debug)]
-pub(super) enum Input {
-    Tick,
-    RaftTick,
-    Beat(NodeId),
-    /// The connection to a process that has died was closed.
-    Closed(NodeId),
-    Refused(NodeId),
-    Message(NodeId, Message),
-    Flush,
-    Flushed,
-    /// Time for a recorder to connect.
-    Attempt(CameraId, u64),
-    /// What came of it.
-    Dialed(CameraId, u64, bool),
-    Frame {
-        camera: CameraId,
-        number: u64,
-        keyframe: bool,
-    },
-    /// What a camera answered that was asked to describe itself, at this revision of its specification.
-    Described(CameraId, u64, bool),
-    /// A client asks this node for a change.
-    Ask {
-        write: u64,
-        entry: Box<LogEntry>,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum Message {
-    Raft(raft::Message),
-    Heartbeat(Heartbeat),
-    /// A change for the leader, from the node that a client asked.
-    Write {
-        write: u64,
-        entry: Box<LogEntry>,
-    },
-    /// Decided at this entry.
-    Written {
-        write: u64,
-        index: u64,
-        outcome: Result<Response, Rejection>,
-    },
-}
-
-/// What a machine wants of the world, and what the world should know.
-#[derive(Debug)]
-pub(super) enum Effect {
-    Send(NodeId, Message),
-    /// Send the heartbeat, or find out that nothing listens there; then again.
-    Beat(NodeId, Heartbeat),
-    /// Find out whether anything listens there.
-    Probe(NodeId),
-    After(Duration, Input),
-    Dial(CameraId, u64),
-    /// Ask a camera to describe itself.
-    Describe(CameraId, u64),
-    Fact(Fact),
-}
-
-/// What happened, for whoever watches.
-#[derive(Debug)]
-pub(super) enum Fact {
-    Applied { index: u64, entry: Arc<Entry> },
-    Published { index: u64, state: Arc<ClusterState> },
-    Acknowledged { write: u64, index: u64, outcome: Result<Response, Rejection> },
-    Reported(Vec<Progress>),
-    Stored(Stored),
-    Proposed(String),
-}
-
-/// What a machine is handed with each input.
-pub(super) struct Context<'a> {
-    /// Time since the simulation began.
-    pub(super) now: Duration,
-    /// Any instant, as the simulation's beginning; only differences count.
-    pub(super) origin: Instant,
-    pub(super) random: &'a mut Random,
-    pub(super) effects: &'a mut Vec<Effect>,
-    pub(super) twist: Twist,
-}
 
 pub(super) struct Machine {
     pub(super) id: NodeId,
@@ -137,9 +66,14 @@ pub(super) struct Machine {
     pub(super) lives: u64,
     last_sign: Option<Timestamp>,
     /// The disk.
+    pub(super) shelf: Shelf,
     pub(super) chunks: Vec<Stored>,
     pub(super) gaps: Vec<Gap>,
     pub(super) is_volume_failed: bool,
+    /// A copy of the directory.
+    pub(super) backup: Option<(Durable, Option<Timestamp>)>,
+    /// The directory is older than what the node has confirmed.
+    pub(super) is_old: bool,
 }
 
 pub(super) struct Process {
@@ -167,6 +101,13 @@ pub(super) struct Process {
     peers: Vec<NodeId>,
     /// What the pilot saw last.
     sight: Arc<Sight>,
+    turns: Turns,
+    /// While the volume is open.
+    certainty: Option<Certainty>,
+    pub(super) known: Known,
+    /// Where a volume was away at the start: signs of life are not before it.
+    floor: Option<Timestamp>,
+    standing: Standing,
 }
 
 impl Machine {
@@ -182,9 +123,12 @@ impl Machine {
             has_power: true,
             lives: 0,
             last_sign: None,
+            shelf: Shelf::default(),
             chunks: Vec::new(),
             gaps: Vec::new(),
             is_volume_failed: false,
+            backup: None,
+            is_old: false,
         }
     }
 
@@ -224,9 +168,11 @@ impl Machine {
             probes: Vec::new(),
             vouches: false,
         };
-        let ends =
-            |camera| self.chunks.iter().filter(move |chunk| chunk.meta.camera == camera).map(|chunk| chunk.meta.end());
-        let accounts = Accounts::of(&state, self.id, self.last_sign, |camera| ends(camera).max());
+        let (is_read, is_all_read) = (!self.is_volume_failed, cx.twist.are_all_read(!self.is_volume_failed));
+        let until = |camera| self.recorded_until(camera, self.wall(cx.now)).filter(|_| is_read);
+        let accounts = Accounts::of(&state, self.id, self.last_sign, (until, is_all_read));
+        let floor = self.last_sign.filter(|_| !is_all_read);
+        let is_old = self.is_old && cx.twist != Twist::DirectoriesAreBelieved;
         self.process = Some(Process {
             started: cx.now,
             boot,
@@ -249,10 +195,17 @@ impl Machine {
             probes: Schedule::default(),
             peers: Vec::new(),
             sight: Arc::default(),
+            turns: Turns::default(),
+            certainty: None,
+            known: Known::default(),
+            floor,
+            standing: Standing::of(is_old),
         });
+        cx.effects.push(Effect::After(directory::INTRODUCED_AFTER, Input::Introduced));
         self.connect(&state, cx);
         self.tell(Event::State(state), cx);
-        for (phase_ms, input) in [(100, Input::Tick), (50, Input::RaftTick), (400, Input::Flush)] {
+        for (phase_ms, input) in [(100, Input::Tick), (50, Input::RaftTick), (400, Input::Flush), (1_000, Input::Look)]
+        {
             cx.effects.push(Effect::After(Duration::from_micros(cx.random.below(phase_ms * 1_000)), input));
         }
     }
@@ -301,6 +254,8 @@ impl Machine {
         }
         match input {
             Input::Tick => self.tick(cx),
+            Input::Look => self.look(cx),
+            Input::Introduced => self.process().standing.told(),
             Input::RaftTick => {
                 self.raft(cx, |raft, now| raft.tick(now));
                 cx.effects.push(Effect::After(raft::TICK, Input::RaftTick));
@@ -312,6 +267,11 @@ impl Machine {
             Input::Flush => self.flush(cx),
             Input::Flushed => self.flushed(cx),
             Input::Attempt(camera, number) => self.attempt(camera, number, cx),
+            Input::Dial(camera, number) => {
+                if self.recorder(camera, number).is_some() {
+                    cx.effects.push(Effect::Dial(camera, number));
+                }
+            }
             Input::Dialed(camera, number, reached) => self.dialed(camera, number, reached, cx),
             Input::Frame { camera, number, keyframe } => self.frame(camera, number, keyframe, cx),
             Input::Described(camera, revision, reached) => {
@@ -330,18 +290,28 @@ impl Machine {
         Some(begin(who, false, (process.raft.state(), &process.sight, self.id), self.wall(now)))
     }
 
+    /// How a camera is to be recorded, by the state that this node has.
+    pub(super) fn treatment(&self, camera: CameraId, now: Duration) -> Treatment {
+        let process = self.process.as_ref();
+        let held = process.and_then(|process| process.raft.state().suspicions.get(camera).copied());
+        held.map(|held| held.treatment(self.wall(now))).unwrap_or_default()
+    }
+
     fn process(&mut self) -> &mut Process {
         self.process.as_mut().unwrap_or_else(|| unreachable!("inputs reach running processes only"))
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
-        self.last_sign = Some(wall);
         let process = self.process();
+        let not_before = process.floor.map(|floor| floor.plus(cx.now.saturating_sub(process.started)));
+        self.last_sign = not_before.max(Some(wall));
+        let process = self.process();
+        let vouches = process.certainty.as_ref().is_some_and(Certainty::may_vouch);
         let recorders: Vec<Progress> =
             process.recorders.values().map(|recorder| cx.twist.report(&process.volume, recorder.status())).collect();
-        let own =
-            Own { recorders, writable: process.volume.is_writable(), probes: process.probes.known(), vouches: false };
+        let writable = process.volume.is_writable() && process.standing != Standing::Fenced;
+        let own = Own { recorders, writable, probes: process.probes.known(), vouches };
         let (boot, sequence, sent_at) = (process.boot, process.heartbeat.sequence + 1, wall);
         let Own { recorders, writable, probes, vouches } = own.clone();
         let cameras = recorders.iter().map(|progress| progress.camera);
@@ -366,8 +336,10 @@ impl Machine {
         let process = self.process();
         let uptime = cx.now.saturating_sub(process.started);
         let Decision { desired, proposals, sight } = process.pilot.apply(event, uptime, wall);
+        let mut has_changed = false;
         if let Some(sight) = sight {
             let due = process.probes.look(uptime, me, process.raft.state(), &sight);
+            has_changed = sight.treatments != process.sight.treatments;
             process.sight = sight;
             let revision = |camera| process.raft.state().cameras.get(camera).map_or(0, |camera| camera.revision);
             cx.effects.extend(due.into_iter().map(|camera| Effect::Describe(camera, revision(camera))));
@@ -378,7 +350,9 @@ impl Machine {
             process.proposals.extend(proposals.into_iter().map(|command| command.by(Actor::Node(me), wall)));
             cx.effects.push(Effect::Fact(Fact::Proposed(told)));
         }
-        if let Some(desired) = desired.filter(|desired| *desired != process.desired) {
+        let is_fenced = process.standing == Standing::Fenced;
+        let desired = desired.map(|desired| if is_fenced { alone(desired, me, &process.sight) } else { desired });
+        if let Some(desired) = desired.filter(|desired| has_changed || *desired != process.desired) {
             process.desired = desired;
             self.reconcile(cx);
         }
@@ -387,7 +361,8 @@ impl Machine {
 
     fn reconcile(&mut self, cx: &mut Context<'_>) {
         let process = self.process();
-        let desired = recordings(process.raft.state(), &process.desired, &process.sight.treatments);
+        let treatments = cx.twist.treatments(&process.sight.treatments);
+        let desired = recordings(process.raft.state(), &process.desired, treatments);
         let running = process.recorders.iter().map(|(camera, recorder)| (*camera, recorder.running.clone())).collect();
         for action in reconcile(&desired, &running) {
             self.act(action, &desired, cx);
@@ -432,7 +407,8 @@ impl Machine {
         let number = process.recorders_started;
         let before = process.accounts.before(camera, cause);
         let (volume, totals) = (Arc::clone(&process.volume), Arc::clone(&process.totals));
-        let start = Start { camera, node, number, with, before, volume, totals };
+        let (turns, wall) = (process.turns.clone(), process.known.wall.clone());
+        let start = Start { camera, node, number, with, before, volume, totals, turns, wall };
         process.recorders.insert(camera, Recorder::start(start, now));
         cx.effects.push(Effect::After(Duration::ZERO, Input::Attempt(camera, number)));
     }
@@ -442,16 +418,23 @@ impl Machine {
     }
 
     fn attempt(&mut self, camera: CameraId, number: u64, cx: &mut Context<'_>) {
-        if let Some(recorder) = self.recorder(camera, number) {
-            recorder.session = Session::Dialing;
-            cx.effects.push(Effect::Dial(camera, number));
+        let (now, knew) = (self.now(cx), self.treatment(camera, cx.now));
+        let uptime = cx.now.saturating_sub(self.process().started);
+        let Some(recorder) = self.recorder(camera, number) else { return };
+        recorder.tried = Some(Tried { knew, uptime });
+        match recorder.begin_attempt(now) {
+            Some(false) => cx.effects.push(Effect::Dial(camera, number)),
+            Some(true) => cx.effects.push(Effect::After(ANNOUNCED_AFTER, Input::Dial(camera, number))),
+            // It is tried again with the next tick.
+            None => {}
         }
     }
 
     fn dialed(&mut self, camera: CameraId, number: u64, reached: bool, cx: &mut Context<'_>) {
+        let now = self.now(cx);
         let Some(recorder) = self.recorder(camera, number) else { return };
         if reached {
-            recorder.opened(cx.now);
+            recorder.opened(now, cx.now);
         } else {
             self.session_failed(camera, &SessionError::Unreachable("no answer".to_owned()), cx);
         }
@@ -474,8 +457,11 @@ impl Machine {
     fn flush(&mut self, cx: &mut Context<'_>) {
         let (now, latency) = (self.now(cx), self.flush_latency);
         let process = self.process();
-        let mut stalled = Vec::new();
+        let (mut stalled, mut held) = (Vec::new(), Vec::new());
         for (camera, recorder) in &mut process.recorders {
+            if recorder.session == Session::Held {
+                held.push((*camera, recorder.number));
+            }
             if recorder.tick(now, cx.now) {
                 stalled.push(*camera);
             }
@@ -484,11 +470,16 @@ impl Machine {
             cx.effects.push(Effect::After(latency, Input::Flushed));
         }
         stalled.into_iter().for_each(|camera| self.session_failed(camera, &Recorder::stalled(), cx));
+        held.into_iter().for_each(|(camera, number)| self.attempt(camera, number, cx));
         cx.effects.push(Effect::After(FLUSH_INTERVAL, Input::Flush));
     }
 
     fn flushed(&mut self, cx: &mut Context<'_>) {
         let (chunks, gaps) = self.process().volume.end_flush();
+        if !chunks.is_empty() {
+            let (process, wall) = (self.lives, self.wall(cx.now));
+            self.shelf.took(process, cx.now, wall);
+        }
         cx.effects.extend(chunks.iter().cloned().map(|chunk| Effect::Fact(Fact::Stored(chunk))));
         self.chunks.extend(chunks);
         self.gaps.extend(gaps);
@@ -497,7 +488,18 @@ impl Machine {
     fn receive(&mut self, from: NodeId, message: Message, cx: &mut Context<'_>) {
         match message {
             Message::Raft(message) => self.raft(cx, |raft, now| raft.receive(now, from, message)),
-            Message::Heartbeat(heartbeat) => self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)), cx),
+            Message::Heartbeat(heartbeat) => {
+                if heartbeat.sequence % ANSWERED_EVERY < ANSWERED_OF {
+                    let now = self.wall(cx.now);
+                    let heard = Message::Heard(heartbeat.sent_at, Heard { received: now, answered: now });
+                    cx.effects.push(Effect::Send(from, heard));
+                }
+                self.tell(Event::Link(LinkEvent::Heartbeat(heartbeat)), cx);
+            }
+            Message::Heard(sent, heard) => {
+                let sample = Sample { sent, heard, returned: self.wall(cx.now) };
+                self.tell(Event::Link(LinkEvent::Answered(from, sample)), cx);
+            }
             Message::Write { write, entry } => self.write(write, entry, from, cx),
             Message::Written { write, index, outcome } => {
                 cx.effects.push(Effect::Fact(Fact::Acknowledged { write, index, outcome }));
@@ -526,6 +528,9 @@ impl Machine {
     /// Does something with Raft, and what follows from it.
     fn raft(&mut self, cx: &mut Context<'_>, act: impl FnOnce(&mut Raft, Duration)) {
         let process = self.process();
+        if process.standing != Standing::Member {
+            return;
+        }
         act(&mut process.raft, cx.now);
         let messages = process.raft.take_messages();
         cx.effects.extend(messages.into_iter().map(|(to, message)| Effect::Send(to, Message::Raft(message))));

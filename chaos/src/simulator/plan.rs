@@ -5,6 +5,9 @@ use holdfast_consensus::model::{CameraSpec, NodeSpec, Protection, Role};
 use holdfast_storage::random::Random;
 use std::time::Duration;
 
+/// Sets the stream apart from which the newer parts of a plan are drawn.
+pub(super) const MORE: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// How faults follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -38,6 +41,8 @@ pub(super) struct Plan {
     pub(super) kinds: Vec<(Kind, u64)>,
     /// Faults that nobody mends at the end.
     pub(super) lasting: usize,
+    /// A camera ends each process that records it, and little else happens.
+    pub(super) is_deadly: bool,
 }
 
 impl Plan {
@@ -61,6 +66,26 @@ impl Plan {
             unrest: Duration::from_secs(random.within(30..100)),
             kinds: kinds(random),
             lasting: random.below(3) as usize,
+            is_deadly: false,
+        }
+    }
+
+    /// Drawn from a stream of its own, so that a seed without these is the run that it was before them.
+    pub(super) fn draw_more(&mut self, more: &mut Random) {
+        if more.one_in(4) {
+            self.kinds.push((Kind::WrongClock, more.within(3..9)));
+        }
+        if more.one_in(5) {
+            self.kinds.extend([(Kind::CameraOff, 5), (Kind::Drain, 5)]);
+        }
+        if more.one_in(5) {
+            (self.pace, self.lasting) = (Pace::Usual, 0);
+            self.kinds.push((Kind::PutBack, 12));
+        }
+        if more.one_in(6) {
+            (self.is_deadly, self.lasting) = (true, 0);
+            self.unrest = Duration::from_secs(more.within(60..120));
+            self.kinds = vec![(Kind::Deadly, 6), (Kind::Drain, 1), (Kind::CameraUnseen, 1), (Kind::Drill, 1)];
         }
     }
 

@@ -154,6 +154,12 @@ impl Durable {
         index <= self.snapshot.index || self.term_at(index) == Some(term)
     }
 
+    /// Whether it holds less than `other`: a vote, or an entry.
+    pub(super) fn is_behind(&self, other: &Self) -> bool {
+        let votes = |durable: &Self| (durable.term, durable.voted_for);
+        self.term < other.term || self.last() < other.last() || votes(self) != votes(other)
+    }
+
     fn last(&self) -> (u64, u64) {
         let term = self.log.last().map_or(self.snapshot.term, |entry| entry.term);
         (term, self.last_index())

@@ -2,19 +2,22 @@
 //! simulated cameras. A frame's bytes end with its number, so that what is durable can be compared
 //! with what the camera sent.
 
+use super::held::{Held, Leave, PATIENCE};
 use super::volume::Volume;
 use bytes::Bytes;
 use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::model::Treatment;
 use holdfast_node::ingest::backoff::Backoff;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::ingest::media::{MediaFrame, SessionItem, TrackParameters, VideoCodec};
+use holdfast_node::ingest::turns::Turns;
 use holdfast_node::ingest::wall::WallTrust;
 use holdfast_node::recorder::chunker::Limits;
 use holdfast_node::recorder::mux::{self, Frame, Mux};
 use holdfast_node::recorder::pipeline::{Before, Context, Now, Pipeline};
 use holdfast_node::recorder::reconcile::{DesiredRecording, Phase, Running};
 use holdfast_node::recorder::status::{Counters, Status, StatusCell};
-use holdfast_storage::chunk::{AccessPoint, Chunk};
+use holdfast_storage::chunk::{AccessPoint, Chunk, GapCause};
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::ops::Range;
@@ -65,8 +68,20 @@ pub(super) fn frames_of(chunk: &Chunk) -> Range<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Session {
     Waiting,
+    /// The camera is held back.
+    Held,
     Dialing,
-    Open { since: Duration, heard_at: Duration },
+    Open {
+        since: Duration,
+        heard_at: Duration,
+    },
+}
+
+/// How a session came to be tried: what the node knew of the camera, and for how long it had run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tried {
+    pub(super) knew: Treatment,
+    pub(super) uptime: Duration,
 }
 
 pub(super) struct Recorder {
@@ -74,9 +89,11 @@ pub(super) struct Recorder {
     pub(super) number: u64,
     pub(super) running: Running,
     pub(super) session: Session,
+    pub(super) tried: Option<Tried>,
     status: Arc<StatusCell>,
     pipeline: Pipeline,
     backoff: Backoff,
+    held: Held,
     parameters_sent: bool,
     /// Frames that did not arrive though the session was open.
     missed: u16,
@@ -91,12 +108,15 @@ pub(super) struct Start {
     pub(super) before: Before,
     pub(super) volume: Arc<Volume>,
     pub(super) totals: Arc<Counters>,
+    pub(super) turns: Turns,
+    pub(super) wall: WallTrust,
 }
 
 impl Recorder {
     pub(super) fn start(start: Start, now: Now) -> Self {
-        let Start { camera, node, number, with, before, volume, totals } = start;
+        let Start { camera, node, number, with, before, volume, totals, turns, wall } = start;
         let status = Arc::new(StatusCell::new(camera, StreamKind::Main, with.identity()));
+        status.resume(before.recorded_until);
         let context = Context {
             camera,
             stream: StreamKind::Main,
@@ -107,13 +127,15 @@ impl Recorder {
             sink: volume,
             status: Arc::clone(&status),
             totals,
-            wall: WallTrust::default(),
+            wall,
         };
         let pipeline = Pipeline::new(context, with.identity(), before, now);
         Self {
             number,
+            held: Held::new(turns, with.treatment),
             running: Running { phase: Phase::Running, with },
             session: Session::Waiting,
+            tried: None,
             status,
             pipeline,
             backoff: Backoff::default(),
@@ -142,7 +164,32 @@ impl Recorder {
         matches!(self.session, Session::Open { .. }) && self.status().state == RecorderState::Recording
     }
 
-    pub(super) fn opened(&mut self, now: Duration) {
+    /// Begins to open a session, if the camera may be tried now; `Some(true)`: in its turn as a suspect.
+    pub(super) fn begin_attempt(&mut self, now: Now) -> Option<bool> {
+        let leave = self.held.ask(self.running.with.treatment);
+        if leave == (Leave::Waits { is_new: true }) {
+            self.pipeline.session_lost(GapCause::Quarantined, now);
+            match self.running.with.treatment {
+                Treatment::Quarantined { .. } => self.status.failing("in quarantine".to_owned()),
+                Treatment::Suspect | Treatment::Usual => self.status.awaiting("a suspect".to_owned()),
+            }
+        }
+        let waits = matches!(leave, Leave::Waits { .. });
+        self.session = if waits { Session::Held } else { Session::Dialing };
+        self.status.set_patience(waits.then_some(PATIENCE));
+        self.expose(now);
+        (!waits).then_some(leave == Leave::InTurn)
+    }
+
+    /// Has heartbeats tell what the session exposes this process to.
+    fn expose(&self, now: Now) {
+        self.status.set_exposure(self.held.exposure(now.instant));
+    }
+
+    pub(super) fn opened(&mut self, at: Now, now: Duration) {
+        self.held.opened(at.instant);
+        self.expose(at);
+        self.status.connected();
         self.session = Session::Open { since: now, heard_at: now };
         (self.parameters_sent, self.missed) = (false, 0);
         self.backoff.accept();
@@ -155,8 +202,9 @@ impl Recorder {
     }
 
     pub(super) fn frame(&mut self, number: u64, keyframe: bool, now: Now, monotonic: Duration) {
-        let Session::Open { heard_at, .. } = &mut self.session else { return };
+        let Session::Open { since, heard_at } = &mut self.session else { return };
         *heard_at = monotonic;
+        self.held.keep_turn(self.pipeline.is_recording(), monotonic.saturating_sub(*since));
         let first = !std::mem::replace(&mut self.parameters_sent, true);
         let frame = MediaFrame {
             track: TrackKind::Video,
@@ -179,6 +227,7 @@ impl Recorder {
     /// Does what is due by time alone; whether the session is over for want of frames.
     pub(super) fn tick(&mut self, now: Now, monotonic: Duration) -> bool {
         self.pipeline.tick(now);
+        self.expose(now);
         matches!(self.session, Session::Open { heard_at, .. } if monotonic.saturating_sub(heard_at) >= STALL)
     }
 
@@ -189,6 +238,8 @@ impl Recorder {
         {
             self.backoff.reset();
         }
+        self.held.failed(matches!(self.session, Session::Open { .. }));
+        self.expose(now);
         self.session = Session::Waiting;
         self.pipeline.session_lost(error.gap_cause(), now);
         self.status.failing(error.to_string());

@@ -2,7 +2,10 @@
 
 use super::volume::Volume;
 use holdfast_consensus::heartbeat::Progress;
+use holdfast_consensus::model::Treatment;
 use holdfast_node::recorder::status::Status;
+use holdfast_storage::ids::CameraId;
+use std::collections::BTreeMap;
 
 /// What a run changes of how nodes are wired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,9 +16,28 @@ pub enum Twist {
     ReceivedCountsAsDurable,
     /// A process that starts finds neither its vote nor what came into the log since the last snapshot.
     VotesAreNotSynced,
+    /// The wall clock says what is old, whatever contradicts it.
+    ClocksAreBelieved,
+    /// A directory that was put back takes part as any other.
+    DirectoriesAreBelieved,
+    /// Cameras that processes ended of are recorded as any other.
+    SuspectsAreNotHeldBack,
+    /// A start does not reckon with what a volume holds that is away.
+    AwayVolumesAreForgotten,
+    /// Nobody asks for a new epoch where recorded time has run ahead.
+    NothingIsRenewed,
 }
 
 impl Twist {
+    pub(super) fn are_all_read(self, are_they: bool) -> bool {
+        are_they || self == Self::AwayVolumesAreForgotten
+    }
+
+    pub(super) fn treatments(self, treatments: &BTreeMap<CameraId, Treatment>) -> &BTreeMap<CameraId, Treatment> {
+        static NONE: BTreeMap<CameraId, Treatment> = BTreeMap::new();
+        if self == Self::SuspectsAreNotHeldBack { &NONE } else { treatments }
+    }
+
     pub(super) fn report(self, volume: &Volume, status: Status) -> Progress {
         let (received_until, first_keyframe) = (status.received_until, status.first_keyframe);
         let progress = volume.progress(status);

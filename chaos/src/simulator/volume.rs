@@ -155,8 +155,8 @@ impl Volume {
             first_keyframe: mark.and_then(|mark| mark.first_keyframe),
             error: inner.failed.then(|| "the volume has failed".to_owned()).or(status.error),
             bitrate_bps: None,
-            patience_ms: None,
-            exposure: None,
+            patience_ms: status.patience.map(|patience| u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)),
+            exposure: status.exposure,
         }
     }
 

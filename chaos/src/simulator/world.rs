@@ -1,25 +1,27 @@
 //! The simulated world: machines, network, cameras, time, and one thing after the other.
 
+use super::deadly::{Deadly, Struck};
 use super::faults::{Fault, Trouble};
 use super::invariants::{Invariant, Seen, Site, all};
-use super::machine::{Context, Effect, Fact, Input, Machine, Message};
+use super::machine::Machine;
 use super::network::Network;
-use super::plan::Plan;
+use super::outcome::Outcome;
+use super::plan::{MORE, Plan};
 use super::queue::Queue;
 use super::raft::{Durable, Entry, Payload};
 use super::recorder::{FRAME_INTERVAL, Session};
 use super::story::Story;
+use super::traffic::{Context, Effect, Fact, Input, Message};
 use super::twist::Twist;
 use super::{BUDGET, EPOCH};
-use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
+use holdfast_consensus::command::{AssignmentOp, Command, LogEntry, Rejection, Response};
 use holdfast_consensus::model::{Actor, OperatorName};
 use holdfast_consensus::state::ClusterState;
+use holdfast_node::ingest::turns::TURN;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
-use holdfast_storage::search;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -45,57 +47,8 @@ pub(super) enum Event {
     Operate,
     Disturb,
     Mend(u64),
-}
-
-/// What a run came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Of everything that happened, in order.
-    pub digest: u64,
-    /// Simulated seconds.
-    pub seconds: u64,
-    pub faults: u64,
-    pub decided: u64,
-    pub acknowledged: u64,
-    /// Changes of owner.
-    pub moves: u64,
-    /// Frames that cameras sent, and those of them that became durable on some node.
-    pub frames: u64,
-    pub stored: u64,
-}
-
-impl Outcome {
-    /// So that seeds that try nothing do not pass.
-    #[must_use]
-    pub fn has_seen_everything(&self, seeds: u64) -> bool {
-        let Self { faults, acknowledged, moves, frames, stored, .. } = *self;
-        faults > seeds && acknowledged > seeds && moves > seeds && stored < frames && stored > frames / 2
-    }
-}
-
-impl search::Outcome for Outcome {
-    fn add(&mut self, other: &Self) {
-        self.digest ^= other.digest;
-        self.seconds += other.seconds;
-        self.faults += other.faults;
-        self.decided += other.decided;
-        self.acknowledged += other.acknowledged;
-        self.moves += other.moves;
-        self.frames += other.frames;
-        self.stored += other.stored;
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seconds, faults, decided, acknowledged, moves, frames, stored, .. } = self;
-        write!(
-            f,
-            "{} h simulated, {faults} faults, {decided} entries decided, {acknowledged} changes acknowledged, {moves} moves, \
-             {stored} of {frames} frames stored",
-            seconds / 3600
-        )
-    }
+    /// A session of a deadly camera has lasted for long enough.
+    Deadly(Struck),
 }
 
 pub(super) struct World {
@@ -111,6 +64,9 @@ pub(super) struct World {
     pub(super) is_calm: bool,
     pub(super) joined: u64,
     pub(super) has_clock_steps: bool,
+    pub(super) deadly: BTreeMap<CameraId, Deadly>,
+    /// A camera ended a process soon after its start.
+    pub(super) has_short_lives: bool,
     twist: Twist,
     origin: Instant,
     story: Story,
@@ -127,7 +83,7 @@ pub(super) struct World {
     /// Of each camera, the frames that are durable somewhere.
     stored: BTreeMap<CameraId, BTreeSet<u64>>,
     sent: BTreeMap<CameraId, u64>,
-    outcome: Outcome,
+    pub(super) outcome: Outcome,
 }
 
 /// Runs a seed. The error says what did not hold, and how it came to that.
@@ -137,7 +93,8 @@ pub(super) struct World {
 #[expect(clippy::disallowed_methods, reason = "any instant will do as the beginning; only differences count")]
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
-    let plan = Plan::new(&mut random);
+    let mut plan = Plan::new(&mut random);
+    plan.draw_more(&mut Random::new(seed ^ MORE));
     let mut world = World::new(plan, random, twist, Instant::now());
     world.live();
     match world.story.failure() {
@@ -165,6 +122,8 @@ impl World {
             is_calm: false,
             joined: 0,
             has_clock_steps: false,
+            deadly: BTreeMap::new(),
+            has_short_lives: false,
             twist,
             origin,
             story: Story::default(),
@@ -201,6 +160,8 @@ impl World {
         self.say("faults end".to_owned());
         self.calm_down();
         self.pass(BUDGET, |_| false)?;
+        // Suspects are tried one after the other.
+        self.pass(TURN * (self.plan.cameras + 1), |world| !world.has_waiting_suspects())?;
         self.show(&Seen::Settled);
         (!self.story.has_failed()).then_some(())
     }
@@ -234,6 +195,7 @@ impl World {
             Event::Operate => self.operate(),
             Event::Disturb => self.disturb(),
             Event::Mend(number) => self.mend(number),
+            Event::Deadly(struck) => self.strike(struck),
         }
     }
 
@@ -244,7 +206,11 @@ impl World {
             return;
         }
         self.story.count((self.queue.now(), node, std::mem::discriminant(&input)));
+        let session = if let Input::Dialed(camera, number, true) = &input { Some((*camera, *number)) } else { None };
         self.with(node, |machine, cx| machine.take(input, cx));
+        if let Some((camera, number)) = session {
+            self.expose(Struck { node, life, camera, number });
+        }
     }
 
     /// Lets a machine do something, and collects what it wants.
@@ -373,6 +339,7 @@ impl World {
                 frames.extend(stored.frames.clone());
                 self.show(&Seen::Stored { node, meta: &stored.meta });
             }
+            Fact::Deleted(deleted) => self.show(&Seen::Deleted { node, deleted }),
             Fact::Proposed(what) => self.say(format!("node {node} proposes: {what}")),
         }
     }
@@ -420,12 +387,14 @@ impl World {
             .iter()
             .filter(|(camera, now)| before.assignments.get(*camera).is_some_and(|was| was.owner != now.owner));
         self.outcome.moves += moved.count() as u64;
+        self.outcome.renewals += renewed(command, response);
         let after = Arc::clone(&self.truth);
         self.show(&Seen::Decided { before, after: &after });
     }
 
     fn add_machine(&mut self, node: NodeId, durable: Durable) {
         self.machines.insert(node, Machine::new(node, durable, self.plan.flush_latency));
+        self.share_wrong_clock(node);
         self.start(node);
     }
 
@@ -476,12 +445,15 @@ impl World {
     /// Whether there can be a leader.
     pub(super) fn has_majority(&self) -> bool {
         let voters = self.voters();
-        voters.iter().filter(|node| self.is_running(**node)).count() * 2 > voters.len()
+        voters.iter().filter(|node| self.is_voting(**node)).count() * 2 > voters.len()
     }
 
     fn operate(&mut self) {
         self.queue.after(OPERATE_INTERVAL, Event::Operate);
-        if self.is_calm || self.unrest_ends > Duration::ZERO {
+        if self.is_calm {
+            return self.release();
+        }
+        if self.unrest_ends > Duration::ZERO {
             return;
         }
         if self.truth.cluster.is_none() {
@@ -532,7 +504,7 @@ impl World {
     }
 
     /// Shows what happened to everyone who watches.
-    fn show(&mut self, seen: &Seen<'_>) {
+    pub(super) fn show(&mut self, seen: &Seen<'_>) {
         if self.story.has_failed() {
             return;
         }
@@ -561,6 +533,13 @@ impl World {
         let seconds = self.queue.now().as_secs();
         Outcome { digest: self.story.digest(), seconds, faults: self.fault_numbers, stored, ..self.outcome }
     }
+}
+
+/// Cameras that got a new epoch without another recorder.
+fn renewed(command: &Command, response: Option<&Result<Response, Rejection>>) -> u64 {
+    let Command::Assign { changes } = command else { return 0 };
+    let renewed = changes.iter().filter(|change| matches!(change.op, AssignmentOp::Renew));
+    if matches!(response, Some(Ok(_))) { renewed.count() as u64 } else { 0 }
 }
 
 /// A decided command, with what became of assignments.

@@ -31,21 +31,23 @@ const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 impl Accounts {
     /// Of the cameras that node `me` still has. Its last process gave its last sign of life at
     /// `last_sign`, and had recorded each camera `until` then: why nothing was recorded before that
-    /// it had written down itself.
+    /// it had written down itself. Where `is_all_read` is false a volume is away, and may hold
+    /// more: then nothing is stamped before that sign either, whatever the clock says now.
     pub fn of(
         state: &ClusterState,
         me: NodeId,
         last_sign: Option<Timestamp>,
-        until: impl Fn(CameraId) -> Option<Timestamp>,
+        (until, is_all_read): (impl Fn(CameraId) -> Option<Timestamp>, bool),
     ) -> Self {
         let mut accounts = Self::default();
+        let floor = last_sign.filter(|_| !is_all_read);
         for (camera, now) in state.assignments.iter() {
             let Some(former) = Former::of(now, me) else { continue };
             let until = until(camera);
             let was_coming = |sign: Timestamp| until.is_some_and(|until| sign.micros_since(until) <= UNWRITTEN_US);
             let lost_since = last_sign.filter(|sign| !was_coming(*sign)).map(|sign| sign.plus_micros(-UNFLUSHED_US));
             let missing = until.max(lost_since).zip(former.cause());
-            accounts.earlier(camera, until, missing);
+            accounts.earlier(camera, until.max(floor), missing);
         }
         accounts
     }
@@ -104,8 +106,13 @@ mod tests {
         apply(&mut state, Command::Assign { changes: vec![AssignmentChange { camera: CAMERA, expect: Epoch(0), op }] });
         let at = |seconds: i64| Timestamp(seconds * 1_000_000);
         let missing = |me, sign: Option<i64>, until: Option<i64>| {
-            let mut accounts = Accounts::of(&state, NodeId(me), sign.map(at), |_| until.map(at));
+            let mut accounts = Accounts::of(&state, NodeId(me), sign.map(at), (|_: CameraId| until.map(at), true));
             accounts.before(CAMERA, None).missing_since
+        };
+        let floor = |until: Option<i64>, is_all_read| {
+            let mut accounts =
+                Accounts::of(&state, NodeId(1), Some(at(100)), (|_: CameraId| until.map(at), is_all_read));
+            accounts.before(CAMERA, None).recorded_until
         };
         assert_eq!(missing(1, Some(100), Some(99)), Some(at(99)), "footage was coming");
         assert_eq!(missing(1, Some(100), Some(86)), Some(at(86)), "its volume was slow");
@@ -113,6 +120,8 @@ mod tests {
         assert_eq!(missing(1, Some(100), None), Some(at(98)), "it never reached the camera");
         assert_eq!(missing(1, None, Some(10)), Some(at(10)), "there is no sign");
         assert_eq!(missing(2, Some(100), Some(10)), None, "it stood in for the owner");
+        assert_eq!([floor(None, true), floor(Some(90), true)], [None, Some(at(90))], "its volumes say it");
+        assert_eq!([floor(None, false), floor(Some(90), false)], [Some(at(100)); 2], "one that is away may hold more");
     }
 
     #[test]

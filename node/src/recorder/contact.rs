@@ -4,7 +4,7 @@ use holdfast_consensus::heartbeat::{Exposure, FRESH_MAX};
 use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Contact {
+pub struct Contact {
     opens: bool,
     /// The last attempt brought no session: the camera is away, most likely, and away it does no harm.
     is_away: bool,
@@ -23,28 +23,28 @@ enum Trial {
 
 impl Contact {
     /// A session is being opened; by a suspect, in its turn.
-    pub(super) fn opens(&mut self, in_turn: bool) {
+    pub fn opens(&mut self, in_turn: bool) {
         self.opens = true;
         self.trial = if in_turn { Trial::InTurn } else { Trial::None };
     }
 
-    pub(super) fn opened(&mut self, now: Instant) {
+    pub fn opened(&mut self, now: Instant) {
         (self.opens, self.is_away, self.began) = (false, false, Some(now));
     }
 
-    pub(super) fn failed(&mut self) {
+    pub fn failed(&mut self) {
         (self.opens, self.is_away) = (false, true);
         self.turn_is_over();
     }
 
-    pub(super) fn turn_is_over(&mut self) {
+    pub fn turn_is_over(&mut self) {
         if self.trial == Trial::InTurn {
             self.trial = Trial::Proven;
         }
     }
 
     #[must_use]
-    pub(super) fn exposure(&self, now: Instant) -> Option<Exposure> {
+    pub fn exposure(&self, now: Instant) -> Option<Exposure> {
         let is_fresh = self.began.is_some_and(|began| now.saturating_duration_since(began) < FRESH_MAX);
         let is_opening = self.opens && (!self.is_away || self.trial == Trial::InTurn);
         (is_fresh || is_opening).then_some(match self.trial {

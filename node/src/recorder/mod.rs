@@ -6,7 +6,7 @@
 pub mod accounts;
 mod awaited;
 pub mod chunker;
-mod contact;
+pub mod contact;
 mod corrections;
 pub mod gaps;
 pub mod mux;

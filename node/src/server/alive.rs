@@ -27,14 +27,16 @@ pub(crate) fn last_sign(data_dir: &Path) -> Option<Timestamp> {
     modified.ok().map(Timestamp::from_system)
 }
 
-/// Gives signs of life until it is dropped.
-pub(crate) async fn keep(data_dir: PathBuf, clock: Clock) {
+/// Gives signs of life until it is dropped: not before `floor` and the time since the start, where
+/// this process stamps nothing before that either.
+pub(crate) async fn keep(data_dir: PathBuf, clock: Clock, floor: Option<Timestamp>) {
     let mut signs = interval(SIGN_INTERVAL);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut file, mut is_warned) = (None, false);
     loop {
         signs.tick().await;
-        let (now, path) = (clock.now(), path(&data_dir));
+        let not_before = floor.map(|floor| floor.plus(clock.elapsed()));
+        let (now, path) = (clock.now().max(not_before.unwrap_or(Timestamp::MIN)), path(&data_dir));
         // The disk may hang.
         let given = spawn_blocking(move || give(file, &path, now)).await;
         file = match given.map_err(io::Error::other).flatten() {

@@ -17,7 +17,7 @@ use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;
 
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Other members are waited for so long after a start; then this node judges alone.
 const PEERS_WAIT_MAX: Duration = Duration::from_secs(120);
@@ -59,14 +59,14 @@ pub(super) async fn keep(
 
 /// Since when the wall clock was not set.
 #[derive(Debug, Default)]
-struct Steady {
+pub struct Steady {
     last: Option<(Duration, i64)>,
     since: Duration,
 }
 
 impl Steady {
     /// Whether it has been long enough.
-    fn look(&mut self, uptime: Duration, wall: Timestamp) -> bool {
+    pub fn look(&mut self, uptime: Duration, wall: Timestamp) -> bool {
         let is_step = |(before, wall_us): (Duration, i64)| {
             let passed_us = i64::try_from(uptime.saturating_sub(before).as_micros()).unwrap_or(i64::MAX);
             wall.micros().saturating_sub(wall_us).saturating_sub(passed_us).saturating_abs() > STEP_US
@@ -80,7 +80,8 @@ impl Steady {
 }
 
 /// What the clocks of the others say of this node's. Those that are dead, or not measured yet, say nothing.
-fn peer_clocks(me: NodeId, state: &ClusterState, sight: &Sight, uptime: Duration) -> PeerClocks {
+#[must_use]
+pub fn peer_clocks(me: NodeId, state: &ClusterState, sight: &Sight, uptime: Duration) -> PeerClocks {
     let others = || state.nodes.keys().filter(|node| *node != me);
     let heard: Vec<_> = others()
         .filter(|node| sight.is_alive(*node))
@@ -103,7 +104,8 @@ fn peer_clocks(me: NodeId, state: &ClusterState, sight: &Sight, uptime: Duration
 }
 
 /// New epochs for the cameras whose recorded time is ahead of a clock that is certain.
-fn renewals(me: NodeId, state: &ClusterState, recorders: &[Status], now: Timestamp) -> Vec<AssignmentChange> {
+#[must_use]
+pub fn renewals(me: NodeId, state: &ClusterState, recorders: &[Status], now: Timestamp) -> Vec<AssignmentChange> {
     let is_ahead = |status: &&Status| {
         let assignment = state.assignments.get(status.camera);
         let is_mine = assignment.is_some_and(|assignment| {

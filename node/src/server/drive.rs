@@ -206,7 +206,8 @@ impl Drive {
 }
 
 /// Of what a node would record by what it knows, and knows no better: that which no other node records. Pure.
-fn alone(desired: BTreeMap<CameraId, Desired>, me: NodeId, sight: &Sight) -> BTreeMap<CameraId, Desired> {
+#[must_use]
+pub fn alone(desired: BTreeMap<CameraId, Desired>, me: NodeId, sight: &Sight) -> BTreeMap<CameraId, Desired> {
     let others = sight
         .progress
         .iter()

@@ -136,8 +136,9 @@ impl Member {
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
         let (state, last_sign) = (consensus.state(), alive::last_sign(&config.data_dir));
-        let until = |camera| volumes.recorded_until(camera);
-        recorders.go_by(Accounts::of(&state, identity.node, last_sign, until));
+        let (until, is_all_read) = (|camera| volumes.recorded_until(camera), volumes.are_all_read());
+        recorders.go_by(Accounts::of(&state, identity.node, last_sign, (until, is_all_read)));
+        let signs = alive::keep(config.data_dir.clone(), clock, last_sign.filter(|_| !is_all_read));
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
         let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
@@ -196,7 +197,7 @@ impl Member {
             spawn_part("the certainty of the time", certainty, breaking.clone()),
             spawn_part("the failover headroom", headroom, breaking.clone()),
             spawn_part("the drills' schedule", schedule, breaking.clone()),
-            spawn_part("the sign of life", alive::keep(config.data_dir.clone(), clock), breaking.clone()),
+            spawn_part("the sign of life", signs, breaking.clone()),
             spawn_part("the cameras' numbers", tell_cameras(consensus.clone(), volumes.clone()), breaking.clone()),
             spawn_part("the cameras' names", keep_names(consensus.clone(), volumes.clone(), clock), breaking.clone()),
             spawn_part("what is forgotten of deleted cameras", forgetting, breaking.clone()),

@@ -3,12 +3,12 @@
 mod alive;
 mod backend;
 mod backup;
-mod certainty;
+pub mod certainty;
 mod chronicle;
 mod clock;
 mod descriptors;
 pub mod drills;
-mod drive;
+pub mod drive;
 pub mod explain;
 mod former;
 mod headroom;

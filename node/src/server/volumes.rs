@@ -380,6 +380,11 @@ impl Volumes {
         }
     }
 
+    /// Whether every volume can say how far former processes recorded: none is away, or has yet to open its catalogue.
+    pub(crate) fn are_all_read(&self) -> bool {
+        self.slots().iter().all(|slot| slot.open().is_some_and(|opened| opened.handle.stats().is_catalogue_open))
+    }
+
     /// How far the camera was recorded on this node, by any process. May read a catalogue.
     pub(crate) fn recorded_until(&self, camera: CameraId) -> Option<Timestamp> {
         let opened = self.opened();

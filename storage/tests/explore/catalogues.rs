@@ -14,6 +14,8 @@ pub(crate) struct Dirs {
     pub(crate) root: PathBuf,
     /// A copy of the catalogue from the midst of a life.
     pub(crate) older: PathBuf,
+    /// A copy of the catalogue from when the directory was backed up.
+    backup: PathBuf,
     /// The catalogue as a crash left it, while an audit uses the original's place.
     saved: PathBuf,
 }
@@ -25,7 +27,13 @@ impl Dirs {
         let dir = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
         let dir = dir.map_err(|error| format!("no directory: {error}"))?;
         let path = dir.path();
-        Ok(Self { root: path.join("volume"), older: path.join("older"), saved: path.join("saved"), _dir: dir })
+        Ok(Self {
+            root: path.join("volume"),
+            older: path.join("older"),
+            backup: path.join("backup"),
+            saved: path.join("saved"),
+            _dir: dir,
+        })
     }
 
     pub(crate) fn catalogue(&self) -> PathBuf {
@@ -55,6 +63,16 @@ impl Dirs {
             }
             _ => Ok("kept"),
         }
+    }
+
+    /// Keeps the catalogue together with the rest of the directory.
+    pub(crate) fn back_up(&self) -> Result<(), String> {
+        copy(&self.catalogue(), &self.backup)
+    }
+
+    /// Puts the catalogue back to what it was then.
+    pub(crate) fn take_back(&self) -> Result<(), String> {
+        copy(&self.backup, &self.catalogue())
     }
 
     pub(crate) fn save(&self) -> Result<(), String> {

@@ -51,6 +51,11 @@ fn a_clock_that_is_believed_at_a_start_is_found() {
     assert_found(Twist { trusts_clocks: true, ..Twist::default() }, &["was deleted without a reason"]);
 }
 
+#[test]
+fn a_limit_that_deletes_at_once_is_found() {
+    assert_found(Twist { has_no_brake: true, ..Twist::default() }, &["were deleted at once"]);
+}
+
 fn assert_found(twist: Twist, said: &[&str]) {
     let found = explore((0, SEEDS), twist);
     let Some((seed, problem)) = &found.failure else { panic!("not found: {found}") };

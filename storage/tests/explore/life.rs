@@ -6,7 +6,7 @@ use crate::cameras::Recorder;
 use crate::mounts::Cover;
 use crate::oracle::{Oracle, Stream};
 use crate::plan::Plan;
-use crate::removed::take_removed;
+use crate::removed::{Gone, take_removed};
 use crate::run::Outcome;
 use holdfast_storage::clock::Clock;
 use holdfast_storage::retention::Caution;
@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// An orderly stop takes no longer, unless the disk is full or hangs: one minute.
 const CLOSE_TICKS_MAX: u32 = 3_000;
+
+const DAY_US: u64 = 86_400_000_000;
 
 /// How far it is off at a start at most: ten years.
 const WRONG_US_MAX: u64 = 10 * 365 * 86_400_000_000;
@@ -45,8 +47,13 @@ pub(crate) struct Life<'a> {
     pub(crate) mounts: &'a mut Random,
     pub(crate) cover: Option<Cover>,
     pub(crate) holds: &'a mut Vec<Hold>,
+    /// What this life removed.
+    pub(crate) gone: &'a mut Vec<Gone>,
+    /// The limits say that next to nothing stays.
+    pub(crate) is_mistyped: bool,
     pub(crate) ignores_holds: bool,
     pub(crate) trusts_clocks: bool,
+    pub(crate) has_no_brake: bool,
     pub(crate) outcome: &'a mut Outcome,
     /// How far the wall clock is off.
     pub(crate) wrong_us: i64,
@@ -99,7 +106,7 @@ impl Life<'_> {
         }
         self.record(&volume, &handle, &clock).await?;
         self.end_covered(&volume, &handle).await?;
-        self.outcome.deleted += take_removed(self.plan, self.disk, self.oracle, Some(&handle))?;
+        take_removed(self.plan, self.disk, self.oracle, Some(&handle), self.gone)?;
         self.outcome.copied += handle.stats().copied_segments;
         let has_failed = handle.failed().borrow().is_some();
         let ending = if has_failed {
@@ -123,6 +130,8 @@ impl Life<'_> {
         self.wrong_us = match self.plan.has_wrong_starts.then(|| self.more.below(3)) {
             None | Some(0) => 0,
             Some(1) => self.more.below(WRONG_US_MAX) as i64,
+            // As where a battery is empty.
+            Some(_) if self.more.one_in(3) => self.more.below(DAY_US) as i64 - self.now.micros(),
             Some(_) => -(self.more.below(WRONG_US_MAX) as i64),
         };
         self.outcome.wrong_starts += u64::from(self.wrong_us != 0);
@@ -134,8 +143,16 @@ impl Life<'_> {
         let is_told = !self.plan.has_holds || !self.more.one_in(3);
         let holds = is_told.then(|| self.told());
         let options = self.plan.options.clone();
-        let caution = if self.trusts_clocks { Caution::NONE } else { options.caution };
-        VolumeOptions { holds, caution, ..options }
+        let caution = match options.caution {
+            _ if self.trusts_clocks => Caution::NONE,
+            caution if self.has_no_brake => Caution { wait: Duration::ZERO, ..caution },
+            caution => caution,
+        };
+        let mut options = VolumeOptions { holds, caution, ..options };
+        if self.is_mistyped {
+            options.retention.iter_mut().for_each(|class| class.bytes_max = Some(1));
+        }
+        options
     }
 
     fn told(&self) -> Holds {
@@ -213,7 +230,7 @@ impl Life<'_> {
     /// What not every seed has: holds that come and go, passes of the scrub, a clock that is set.
     fn do_more(&mut self, now: Timestamp, handle: &VolumeHandle, clock: &SimulatedClock) -> Result<(), String> {
         if self.plan.has_holds {
-            self.outcome.deleted += take_removed(self.plan, self.disk, self.oracle, Some(handle))?;
+            take_removed(self.plan, self.disk, self.oracle, Some(handle), self.gone)?;
             if self.more.one_in(50) {
                 self.change_holds(now);
                 handle.set_holds(self.told());

@@ -18,6 +18,12 @@ pub(crate) const MORE: u64 = 0x9e37_79b9_7f4a_7c15;
 /// As [`MORE`], for mounts.
 pub(crate) const MOUNTS: u64 = 0xd1b5_4a32_d192_ed03;
 
+/// As [`MORE`], for directories that are put back.
+pub(crate) const OLD: u64 = 0xa076_1d64_78bd_642f;
+
+/// As [`MORE`], for limits that are mistyped.
+const MISTYPED: u64 = 0xe703_7ed1_a0b4_28db;
+
 /// A little longer than the keeper leaves retention.
 const RETENTION_INTERVAL: Duration = Duration::from_millis(5_200);
 
@@ -53,6 +59,10 @@ pub(crate) struct Plan {
     /// The wall clock is wrong when the process starts, by up to ten years, and is put right soon; all that is stored is younger
     /// than its class allows.
     pub(crate) has_wrong_starts: bool,
+    /// The directory is put back to what it was between two earlier lives.
+    pub(crate) is_put_back: bool,
+    /// Before the last life all limits are mistyped: next to nothing may stay.
+    pub(crate) is_mistyped: bool,
     /// A life lasts at least so long, unless the machine stops before.
     pub(crate) life_min: Duration,
 }
@@ -88,6 +98,8 @@ impl Plan {
             loses_identity: false,
             has_mounts: Random::new(seed ^ MOUNTS).one_in(5),
             has_wrong_starts: false,
+            is_put_back: false,
+            is_mistyped: false,
             life_min: Duration::ZERO,
         };
         plan.draw_more(&mut Random::new(seed ^ MORE));
@@ -110,6 +122,8 @@ impl Plan {
         if self.has_wrong_starts {
             self.doubt_clocks();
         }
+        self.draw_old_directory(&mut Random::new(self.seed ^ OLD));
+        self.draw_mistyped(&mut Random::new(self.seed ^ MISTYPED));
         if !self.has_holds {
             return;
         }
@@ -121,6 +135,27 @@ impl Plan {
                 0 => class.bytes_max = Some(more.within(100_000..1_000_000)),
                 1 => class.age_max = Some(Duration::from_millis(more.within(300..3_000))),
                 _ => {}
+            }
+        }
+    }
+
+    fn draw_old_directory(&mut self, old: &mut Random) {
+        self.is_put_back = old.one_in(6);
+        if self.is_put_back {
+            self.lives = self.lives.max(3);
+        }
+    }
+
+    /// The brake is all that keeps what the limits would delete.
+    fn draw_mistyped(&mut self, mistyped: &mut Random) {
+        let is_huge = self.geometry.capacity_bytes == CAPACITY_BYTES_MAX;
+        let is_free = is_huge && !self.is_faulty() && !self.has_holds && !self.has_jumps && !self.has_wrong_starts;
+        self.is_mistyped = mistyped.one_in(2) && is_free && !self.is_put_back && !self.has_scrub;
+        if self.is_mistyped {
+            (self.lives, self.life_min) = (2, 2 * RETENTION_INTERVAL);
+            self.options.caution = Caution { clock_settle: Duration::from_millis(300), ..Caution::DEFAULT };
+            for class in &mut self.options.retention {
+                (class.age_max, class.bytes_max) = (None, None);
             }
         }
     }
@@ -166,6 +201,7 @@ impl Plan {
         self.geometry.capacity_bytes < CAPACITY_BYTES_MAX
             || self.faults.no_space != 0
             || self.has_holds
+            || self.is_mistyped
             || self.options.retention.iter().any(has_limit)
     }
 

@@ -5,8 +5,10 @@ use crate::cameras::recorders;
 use crate::catalogues::Dirs;
 use crate::damage::flip_bits;
 use crate::life::{Ending, Life};
+use crate::mistyped::Before;
 use crate::oracle::Oracle;
-use crate::plan::{MORE, MOUNTS, Plan};
+use crate::plan::{MORE, MOUNTS, OLD, Plan};
+use crate::put_back::Backup;
 use crate::removed::take_removed;
 use crate::{T0, VOLUME};
 use holdfast_storage::format::{BLOCK_BYTES, SegmentHeader};
@@ -51,13 +53,17 @@ pub(crate) struct Outcome {
     pub(crate) covered: u64,
     /// Starts with a wall clock that was wrong.
     pub(crate) wrong_starts: u64,
+    /// Times that the directory was put back.
+    pub(crate) put_back: u64,
+    /// Lives whose limits were mistyped.
+    pub(crate) mistyped: u64,
 }
 
 impl Outcome {
     /// So that seeds that try nothing do not pass.
     pub(crate) fn has_seen_everything(&self) -> bool {
         let Self { lost, promised, deleted, failed_volumes, flipped, closed, .. } = *self;
-        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, .. } = *self;
+        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, put_back, mistyped, .. } = *self;
         let counts = [
             lost,
             promised,
@@ -72,6 +78,8 @@ impl Outcome {
             unnamed,
             covered,
             wrong_starts,
+            put_back,
+            mistyped,
         ];
         counts.iter().all(|count| *count > 0)
     }
@@ -96,6 +104,8 @@ impl search::Outcome for Outcome {
         self.unnamed += other.unnamed;
         self.covered += other.covered;
         self.wrong_starts += other.wrong_starts;
+        self.put_back += other.put_back;
+        self.mistyped += other.mistyped;
     }
 }
 
@@ -110,12 +120,13 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lives, operations, chunks, promised, lost, deleted, failed_volumes, flipped, closed, .. } = self;
-        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, .. } = self;
+        let Self { copied, held, found_damaged, jumps, unnamed, covered, wrong_starts, put_back, mistyped, .. } = self;
         write!(
             f,
             "{lives} lives ({closed} closed, {failed_volumes} failed, {flipped} damaged at rest), {operations} operations, \
              {chunks} chunks ({promised} promised, {lost} not, {held} held, {found_damaged} found damaged), {deleted} segments deleted, {copied} copied, \
-             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk, {wrong_starts} starts with a wrong clock"
+             {jumps} clock jumps, {unnamed} identities lost, {covered} covered by another disk, {wrong_starts} starts with a wrong clock, \
+             {put_back} directories put back, {mistyped} limits mistyped"
         )
     }
 }
@@ -130,6 +141,8 @@ pub(crate) struct Twist {
     pub(crate) ignores_holds: bool,
     /// The volume believes its wall clock.
     pub(crate) trusts_clocks: bool,
+    /// Nothing is announced, and nothing waits.
+    pub(crate) has_no_brake: bool,
 }
 
 struct Run {
@@ -138,6 +151,7 @@ struct Run {
     /// For what not every seed has.
     more: Random,
     mounts: Random,
+    old: Random,
     holds: Vec<Hold>,
     dirs: Dirs,
     disk: SimulatedDisk,
@@ -160,6 +174,7 @@ pub(crate) fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
         random,
         more: Random::new(seed.wrapping_add(MORE)),
         mounts: Random::new(seed.wrapping_add(MOUNTS)),
+        old: Random::new(seed.wrapping_add(OLD)),
         holds: Vec::new(),
         dirs,
         disk,
@@ -200,14 +215,18 @@ fn said(panic: &(dyn std::any::Any + Send)) -> &str {
 impl Run {
     fn lives(&mut self, twist: Twist) -> Result<(), String> {
         let mut recorders = recorders(&self.plan, &mut self.random);
-        let mut now = Timestamp(T0);
+        let (mut now, mut backup) = (Timestamp(T0), None);
         for life in 1..=self.plan.lives {
             let before = self.disk.operations();
-            let stop_after = self.stop_after();
+            // Retention looks only every few seconds.
+            let stop_after = self.stop_after().filter(|_| !self.plan.is_mistyped);
             if let Some(operations) = stop_after {
                 self.disk.stop_after(operations);
             }
             self.oracle.begin_life();
+            let is_mistyped = self.plan.is_mistyped && life == self.plan.lives;
+            let (stored, mut gone) = (is_mistyped.then(|| Before::of(&self.disk)), Vec::new());
+            self.outcome.mistyped += u64::from(is_mistyped);
             let lived = Life {
                 plan: &self.plan,
                 disk: &self.disk,
@@ -219,8 +238,11 @@ impl Run {
                 mounts: &mut self.mounts,
                 cover: None,
                 holds: &mut self.holds,
+                gone: &mut gone,
+                is_mistyped,
                 ignores_holds: twist.ignores_holds,
                 trusts_clocks: twist.trusts_clocks,
+                has_no_brake: twist.has_no_brake,
                 wrong_us: 0,
                 outcome: &mut self.outcome,
                 now,
@@ -232,7 +254,11 @@ impl Run {
             now = ended_at.plus_micros(self.random.below(3_000_000) as i64);
             let operations = self.disk.operations() - before;
             self.oracle.end_life();
-            self.outcome.deleted += take_removed(&self.plan, &self.disk, &mut self.oracle, None)?;
+            take_removed(&self.plan, &self.disk, &mut self.oracle, None, &mut gone)?;
+            self.outcome.deleted += gone.len() as u64;
+            if let Some(stored) = stored {
+                stored.check(&self.disk, &gone)?;
+            }
             let end = self.end();
             self.disk.restart(end);
             let catalogue = self.dirs.after_crash(&mut self.random)?;
@@ -250,6 +276,24 @@ impl Run {
                 tamper(&self.disk, &mut self.random);
             }
             self.audit(now)?;
+            if self.plan.is_put_back {
+                self.put_back(life, &mut backup)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of the directory after the first life, and puts it back after the next, before there is another one.
+    fn put_back(&mut self, life: u32, backup: &mut Option<Backup>) -> Result<(), String> {
+        if let Some(backup) = backup.take() {
+            let (disk, oracle, is_newer) = backup.put_back(&self.holds, &self.dirs, &mut self.old)?;
+            (self.disk, self.oracle) = (disk, oracle);
+            self.outcome.put_back += 1;
+            self.story.push(format!("the directory is put back, its catalogue is newer: {is_newer}"));
+            return Ok(());
+        }
+        if life + 1 < self.plan.lives {
+            *backup = Some(Backup::make(&self.disk, &self.oracle, &self.dirs)?);
         }
         Ok(())
     }

@@ -30,7 +30,8 @@ impl Invariant for RecordedAgain {
 fn fit(world: &World) -> Vec<(NodeId, u32)> {
     let nodes = world.truth().nodes.iter().filter(|(id, node)| {
         let machine = world.machines.get(id);
-        let is_healthy = machine.is_some_and(|machine| machine.is_running() && !machine.is_volume_failed);
+        let is_healthy =
+            machine.is_some_and(|machine| machine.is_running() && !machine.is_volume_failed && !machine.is_old);
         is_healthy && node.duty == Duty::Active && node.spec.role == Role::Recorder
     });
     nodes.map(|(id, node)| (id, node.spec.camera_capacity)).collect()
