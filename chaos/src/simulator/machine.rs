@@ -41,11 +41,9 @@ use std::time::Duration;
 const FLUSH_INTERVAL: Duration = Duration::from_millis(400);
 /// A proposal is answered within this time, one way or another.
 const PROPOSAL_DEADLINE: Duration = Duration::from_millis(1_900);
-
 /// Ticks between heartbeats whose answers are looked at, and how many of them: about one a second.
 const ANSWERED_EVERY: u64 = 10;
 const ANSWERED_OF: u64 = 3;
-
 /// Messages that wait for a paused process; what is more is lost with its connections.
 const MESSAGES_WAITING_MAX: usize = 64;
 
