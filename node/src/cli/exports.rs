@@ -10,7 +10,7 @@ use super::resolve;
 use super::table::Table;
 use super::timeline::{range, seconds};
 use holdfast_control_api::wire::{ExportManifest, ExportState, ExportStatus, NewExport};
-use holdfast_storage::ids::{CameraId, ExportId};
+use holdfast_storage::ids::ExportId;
 use reqwest::Method;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ pub(super) async fn create(name: String, args: &ExportArgs, options: &ApiOptions
     let api = Api::new(options)?;
     let mut cameras = Vec::with_capacity(args.cameras.len());
     for camera in &args.cameras {
-        cameras.push(camera_id(&api, camera).await?);
+        cameras.push(resolve::footage(&api, camera).await?);
     }
     let new = NewExport { name, cameras, from, to, strict: args.strict };
     let answer = api.call(Method::POST, &["exports"], Some(&new)).await?;
@@ -58,15 +58,6 @@ pub(super) async fn create(name: String, args: &ExportArgs, options: &ApiOptions
         let (id, until, files) = (status.export.id, status.export.expires_at, status.files.len());
         format!("export {id}: {files} files, kept until {until}\nholdfast exports download {id} --dir DIR gets them")
     })
-}
-
-/// Cameras that are gone have a number still.
-async fn camera_id(api: &Api, text: &str) -> Result<CameraId, CliError> {
-    match resolve::camera(api, text).await {
-        Ok(camera) => Ok(camera.id),
-        Err(error) if error.kind == ExitKind::NotFound => text.parse().map_err(|_| error),
-        Err(error) => Err(error),
-    }
 }
 
 /// What became of each file.

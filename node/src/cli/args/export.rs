@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct ExportArgs {
-    /// Name or number; several with --job, then the numbers of deleted ones too
+    /// Name or number, also of a deleted camera; several with --job
     #[arg(required = true, value_name = "CAMERA")]
     pub(in crate::cli) cameras: Vec<String>,
     /// RFC 3339, `now`, or back from now: -90s, -10m, -2h, -1d
