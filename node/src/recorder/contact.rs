@@ -37,6 +37,12 @@ impl Contact {
         self.turn_is_over();
     }
 
+    /// The session was given up for what the camera may do.
+    pub fn left(&mut self) {
+        (self.opens, self.began) = (false, None);
+        self.turn_is_over();
+    }
+
     pub fn turn_is_over(&mut self) {
         if self.trial == Trial::InTurn {
             self.trial = Trial::Proven;
@@ -95,5 +101,14 @@ mod tests {
         contact.turn_is_over();
         assert_eq!(contact.exposure(now), Some(Exposure::Proven));
         assert_eq!(contact.exposure(now + FRESH_MAX), None);
+    }
+
+    #[test]
+    fn a_session_that_was_left_exposes_to_nothing() {
+        let (now, mut contact) = (Instant::now(), Contact::default());
+        contact.opens(true);
+        contact.opened(now);
+        contact.left();
+        assert_eq!(contact.exposure(now), None);
     }
 }

@@ -134,10 +134,18 @@ struct Keeper {
     status: Arc<StatusCell>,
     /// As the status has it.
     exposure: Option<Exposure>,
+    /// As it was when `control` was looked at last.
+    treatment: Treatment,
 }
 
-/// The recorder was told to stop.
-struct Stopped;
+/// Why what was awaited is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Halt {
+    /// The recorder was stopped.
+    Stopped,
+    /// The camera went into quarantine while it exposes this process to what it sends.
+    HeldBack,
+}
 
 /// Starts a recorder on an ingest lane. Its task ends when it is stopped, or by a panic.
 ///
@@ -256,6 +264,7 @@ impl Recorder {
                 contact: Contact::default(),
                 status,
                 exposure: None,
+                treatment: config.treatment,
             },
         }
     }
@@ -263,7 +272,13 @@ impl Recorder {
     /// Until it is stopped; or until it is to go on over UDP, which its lane is not for.
     #[tracing::instrument(name = "recorder", skip_all, fields(camera = %self.status.camera()))]
     async fn run(mut self) -> Option<Self> {
-        while let Ok(()) = self.attempt().await {
+        loop {
+            match self.attempt().await {
+                Ok(()) => {}
+                // The next attempt waits for the end of the quarantine, and says so.
+                Err(Halt::HeldBack) => self.keeper.contact.left(),
+                Err(Halt::Stopped) => break,
+            }
             if self.carrier == Carrier::Tcp && self.memory.needs_udp() {
                 return Some(self);
             }
@@ -281,7 +296,7 @@ impl Recorder {
     }
 
     /// One session and the pause after it.
-    async fn attempt(&mut self) -> Result<(), Stopped> {
+    async fn attempt(&mut self) -> Result<(), Halt> {
         let turn = self.wait_for_turn().await?;
         let error = match self.open(turn.is_some()).await? {
             Ok(session) => self.play(session, turn).await?,
@@ -300,7 +315,7 @@ impl Recorder {
     }
 
     /// A fresh session.
-    async fn open(&mut self, in_turn: bool) -> Result<Result<Session, SessionError>, Stopped> {
+    async fn open(&mut self, in_turn: bool) -> Result<Result<Session, SessionError>, Halt> {
         let priority = if in_turn { 0 } else { self.keeper.control.borrow().priority };
         let _permit = self.keeper.until(self.admission.admit(priority)).await?;
         self.keeper.contact.opens(in_turn);
@@ -322,7 +337,7 @@ impl Recorder {
     }
 
     /// Records until the session fails.
-    async fn play(&mut self, mut session: Session, mut turn: Option<Turn>) -> Result<SessionError, Stopped> {
+    async fn play(&mut self, mut session: Session, mut turn: Option<Turn>) -> Result<SessionError, Halt> {
         let began = Instant::now();
         self.count(|counters| &counters.sessions);
         self.status.connected();
@@ -339,11 +354,16 @@ impl Recorder {
                     }
                 }
                 Ok(Err(error)) => break error,
-                Err(Stopped) => {
+                Err(Halt::Stopped) => {
                     // The footage first: the camera may take its time to answer.
                     self.keeper.pipeline.finish(now());
                     session.close().await;
-                    return Err(Stopped);
+                    return Err(Halt::Stopped);
+                }
+                Err(Halt::HeldBack) => {
+                    // Nothing more of it is read, a TEARDOWN's answer included.
+                    drop(session);
+                    return Err(Halt::HeldBack);
                 }
             }
         };
@@ -403,11 +423,11 @@ impl Recorder {
 
 impl Keeper {
     /// Awaits `future`, which has a deadline of its own or ends with the recorder.
-    async fn until<F: Future>(&mut self, future: F) -> Result<F::Output, Stopped> {
+    async fn until<F: Future>(&mut self, future: F) -> Result<F::Output, Halt> {
         let mut future = pin!(future);
         loop {
             // Seen before each frame, and without the registration that waiting for it costs.
-            if self.control.has_changed().map_err(|_| Stopped)? {
+            if self.control.has_changed().map_err(|_| Halt::Stopped)? {
                 self.obey()?;
             }
             tokio::select! {
@@ -419,7 +439,7 @@ impl Keeper {
                     self.pipeline.tick(now());
                 }
                 changed = self.control.changed() => {
-                    changed.map_err(|_| Stopped)?;
+                    changed.map_err(|_| Halt::Stopped)?;
                     self.obey()?;
                 }
             }
@@ -434,14 +454,24 @@ impl Keeper {
         }
     }
 
-    fn obey(&mut self) -> Result<(), Stopped> {
+    fn obey(&mut self) -> Result<(), Halt> {
         let control = *self.control.borrow_and_update();
         if control.stop {
-            return Err(Stopped);
+            return Err(Halt::Stopped);
         }
         self.pipeline.set_identity(control.identity);
+        let was = std::mem::replace(&mut self.treatment, control.treatment);
+        let is_held_back = is_quarantine(control.treatment) && !is_quarantine(was);
+        // A node that has just started may hear of it after it has begun.
+        if is_held_back && self.contact.exposure(Instant::now()).is_some() {
+            return Err(Halt::HeldBack);
+        }
         Ok(())
     }
+}
+
+fn is_quarantine(treatment: Treatment) -> bool {
+    matches!(treatment, Treatment::Quarantined { .. })
 }
 
 /// What an operator is told of a failure; where the next attempt is far, also when it comes.

@@ -1,7 +1,7 @@
 //! Cameras that are held back, because processes that recorded them ended: suspects wait for their turn, others for the end of
 //! their quarantine.
 
-use super::{Recorder, Stopped, now};
+use super::{Halt, Recorder, now};
 use crate::ingest::turns::Turn;
 use futures::FutureExt;
 use holdfast_consensus::model::Treatment;
@@ -16,7 +16,7 @@ const VAIN_TURNS: u32 = 3;
 
 impl Recorder {
     /// Waits while the camera is held back. A suspect gets its turn.
-    pub(super) async fn wait_for_turn(&mut self) -> Result<Option<Turn>, Stopped> {
+    pub(super) async fn wait_for_turn(&mut self) -> Result<Option<Turn>, Halt> {
         loop {
             let treatment = self.keeper.control.borrow().treatment;
             let turns = self.admission.turns().clone();

@@ -66,3 +66,25 @@ async fn a_session_that_runs_is_not_ended_by_suspicion() {
     let sink = site.end().await;
     assert_eq!((plays(&camera), sink.gaps().len()), (1, 0));
 }
+
+#[tokio::test]
+async fn a_fresh_session_is_left_when_the_camera_goes_into_quarantine() {
+    let camera = ScriptedCamera::start(Script::default());
+    let site = site(Arc::new(PlainMux));
+    site.desire(&[(1, want(&camera, 1))]);
+    site.recording(1, 10).await;
+    let quarantined = |seconds| Treatment::Quarantined { until: Timestamp(1_795_341_600_000_000 + seconds * 1_000_000) };
+    site.desire(&[(1, held(&camera, quarantined(0)))]);
+    let is_left = |site: &Site| {
+        site.status(1).is_some_and(|status| status.state == RecorderState::Failing && status.exposure.is_none())
+    };
+    site.until("it is left", is_left).await;
+    // A longer one changes nothing.
+    site.desire(&[(1, held(&camera, quarantined(60)))]);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(is_left(&site) && plays(&camera) == 1);
+    site.desire(&[(1, held(&camera, Treatment::Usual))]);
+    site.until("it is played again", |_| plays(&camera) == 2).await;
+    let sink = site.end().await;
+    assert_eq!(sink.gaps().iter().map(|gap| gap.2).collect::<Vec<_>>(), [GapCause::Quarantined]);
+}
