@@ -152,7 +152,7 @@ impl ClusterState {
             Command::NoteEnd(end) => self.note_end(at, end),
             Command::ClearCameras { cameras } => self.clear(&cameras),
             Command::ReserveCameras { upto } => self.reserve_cameras(upto),
-            Command::ReinstateCamera { camera, spec } => self.reinstate_camera(camera, spec),
+            Command::ReinstateCamera { camera, spec } => self.reinstate_camera(camera, spec, at),
             Command::RestoreCamera { camera, name, only_after } => self.restore_camera(camera, name, only_after, at),
             Command::AdoptCameras { cluster, cameras } => self.adopt_cameras(cluster, cameras, at, &actor),
             Command::ForgetCameras { cameras } => Ok(self.forget_cameras(&cameras)),

@@ -54,6 +54,7 @@ impl ClusterState {
         &mut self,
         camera: Option<CameraId>,
         spec: CameraSpec,
+        at: Timestamp,
     ) -> Result<Response, Rejection> {
         self.check_camera(&spec, None)?;
         if self.cameras.len() >= CAMERAS_MAX {
@@ -68,11 +69,14 @@ impl ClusterState {
             return Err(Invalid::new("camera", format!("is {id}, which is \"{}\" now", other.spec.name)).into());
         }
         self.camera_last = self.camera_last.max(id);
-        self.former.remove(id);
+        self.end_pause(id, at);
         self.cameras.insert(id, Camera { id, spec, revision: 1 });
         self.assignments.insert(id, Assignment::default());
-        let epoch_last = if camera.is_some() { Epoch(EPOCHS_LEAP) } else { Epoch::default() };
-        self.histories.insert(id, History { epoch_last, ..History::default() });
+        let mut history = self.histories.get(id).cloned().unwrap_or_default();
+        if camera.is_some() {
+            history.epoch_last = history.epoch_last.max(Epoch(EPOCHS_LEAP));
+        }
+        self.histories.insert(id, history);
         Ok(Response::Camera { camera: id, revision: 1 })
     }
 

@@ -42,14 +42,20 @@ impl ClusterState {
             return Err(Rejection::too_many("cameras", CAMERAS_MAX));
         }
         let revision = revision + 1;
-        let mut history = self.histories.get(id).cloned().unwrap_or_default();
-        history.pauses.extend(self.former.get(id).map(|former| Pause { from: former.since, to: at }));
-        history.pauses.drain(..history.pauses.len().saturating_sub(PAUSES_MAX));
-        self.histories.insert(id, history);
-        self.former.remove(id);
+        self.end_pause(id, at);
         self.cameras.insert(id, Camera { id, spec, revision });
         self.assignments.insert(id, Assignment::default());
         Ok(Response::Camera { camera: id, revision })
+    }
+
+    /// What was deleted is recorded again from `at` on; where it was not, nothing changes.
+    pub(super) fn end_pause(&mut self, id: CameraId, at: Timestamp) {
+        let Some(since) = self.former.get(id).map(|former| former.since) else { return };
+        let mut history = self.histories.get(id).cloned().unwrap_or_default();
+        history.pauses.push(Pause { from: since, to: at });
+        history.pauses.drain(..history.pauses.len().saturating_sub(PAUSES_MAX));
+        self.histories.insert(id, history);
+        self.former.remove(id);
     }
 
     /// The settings of a deleted camera.

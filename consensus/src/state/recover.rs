@@ -9,10 +9,10 @@ use super::ClusterState;
 use crate::command::Rejection;
 use crate::generation::ClusterGeneration;
 use crate::model::{Duty, Node};
-use holdfast_storage::ids::{CameraId, Epoch, HoldId, NodeId};
+use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 
-/// More cameras, and holds, than the lost members will have added without this node.
+/// More cameras, holds and exports than the lost members will have added without this node.
 pub const NUMBERS_LEAP: u32 = 1_000;
 /// More members than will have joined without it.
 pub const NODES_LEAP: u64 = 100;
@@ -57,6 +57,7 @@ impl ClusterState {
         self.node_last = NodeId(self.node_last.0 + NODES_LEAP);
         self.camera_last = CameraId(self.camera_last.0.saturating_add(NUMBERS_LEAP)).min(super::CAMERA_NUMBER_MAX);
         self.hold_last = HoldId(self.hold_last.0 + u64::from(NUMBERS_LEAP));
+        self.export_last = ExportId(self.export_last.0 + u64::from(NUMBERS_LEAP));
         let cameras: Vec<CameraId> = self.histories.keys().collect();
         for camera in cameras {
             if let Some(history) = self.histories.get_mut(camera) {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::command::{AssignmentChange, AssignmentOp, Command};
-use crate::model::{NodeSpec, OperatorName, Secret, Source};
+use crate::generation::Recovered;
+use crate::model::{ExportSpec, NodeSpec, OperatorName, Secret, Source};
 use holdfast_storage::ids::{Epoch, NodeId};
 
 const HERE: Uuid = Uuid::from_u128(1);
@@ -39,6 +40,10 @@ fn place(state: &mut ClusterState, camera: CameraId) -> Epoch {
     let expect = state.assignments.get(camera).unwrap().epoch;
     apply(state, 2, Command::Assign { changes: vec![AssignmentChange { camera, expect, op }] }).unwrap();
     state.assignments.get(camera).unwrap().epoch
+}
+
+fn export(camera: CameraId) -> ExportSpec {
+    ExportSpec { name: "case".parse().unwrap(), cameras: vec![camera], from: at(1), to: at(2), strict: false }
 }
 
 fn restore(camera: CameraId, name: Option<&str>) -> Command {
@@ -137,4 +142,25 @@ fn of_too_many_the_oldest_are_forgotten() {
     let door = add(&mut state, "door");
     apply(&mut state, 10, Command::DeleteCamera { camera: door }).unwrap();
     assert_eq!((state.former.len(), state.former.contains(door)), (FORMER_CAMERAS_MAX, true));
+}
+
+#[test]
+fn a_deleted_camera_that_a_backup_brings_back_goes_on_in_its_epochs() {
+    let mut state = founded();
+    let gate = add(&mut state, "gate");
+    place(&mut state, gate);
+    apply(&mut state, 3, Command::CreateExport { spec: export(gate) }).unwrap();
+    let recovered = Recovered { by: NodeId(1), at: at(4) };
+    let generation = state.generation().unwrap().next(Uuid::from_u128(7), recovered);
+    state.recover(NodeId(1), generation, at(4)).unwrap();
+    let before = place(&mut state, gate);
+    apply(&mut state, 5, Command::DeleteCamera { camera: gate }).unwrap();
+    let back = Command::ReinstateCamera { camera: Some(gate), spec: spec("gate") };
+    apply(&mut state, 7, back).unwrap();
+    assert!(!state.former.contains(gate), "it is no deleted camera any more");
+    assert_eq!(state.pauses(gate), [Pause { from: at(5), to: at(7) }]);
+    assert!(place(&mut state, gate) > before, "epochs only grow");
+    let next = apply(&mut state, 8, Command::CreateExport { spec: export(gate) });
+    let Ok(Response::Export(next)) = next else { panic!("{next:?}") };
+    assert!(next.0 > u64::from(crate::state::NUMBERS_LEAP), "the lost members may have given out {next}");
 }
