@@ -19,6 +19,7 @@ use crate::ingest::turns::{Newcomer, TURN, Turn};
 use crate::ingest::wall::WallTrust;
 use holdfast_consensus::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
 use holdfast_consensus::model::{Source, Transport, Treatment};
+use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::future::Future;
@@ -276,7 +277,10 @@ impl Recorder {
             match self.attempt().await {
                 Ok(()) => {}
                 // The next attempt waits for the end of the quarantine, and says so.
-                Err(Halt::HeldBack) => self.keeper.contact.left(),
+                Err(Halt::HeldBack) => {
+                    self.keeper.contact.left();
+                    self.keeper.pipeline.session_lost(GapCause::Quarantined, now());
+                }
                 Err(Halt::Stopped) => break,
             }
             if self.carrier == Carrier::Tcp && self.memory.needs_udp() {
@@ -318,6 +322,7 @@ impl Recorder {
     async fn open(&mut self, in_turn: bool) -> Result<Result<Session, SessionError>, Halt> {
         let priority = if in_turn { 0 } else { self.keeper.control.borrow().priority };
         let _permit = self.keeper.until(self.admission.admit(priority)).await?;
+        self.keeper.check_quarantine()?;
         self.keeper.contact.opens(in_turn);
         self.keeper.expose();
         if in_turn {
@@ -327,6 +332,8 @@ impl Recorder {
             self.lane.wake_at_once(AT_ONCE);
         }
         let opened = self.keeper.until(Session::open(&self.source, self.deadlines, &self.memory)).await?;
+        // A change that came while the camera seemed to be away has ended nothing.
+        self.keeper.check_quarantine()?;
         match &opened {
             Ok(_) => self.keeper.contact.opened(Instant::now()),
             Err(_) => self.keeper.contact.failed(),
@@ -452,6 +459,12 @@ impl Keeper {
         if std::mem::replace(&mut self.exposure, exposure) != exposure {
             self.status.set_exposure(exposure);
         }
+    }
+
+    /// # Errors
+    /// The camera has gone into quarantine since this attempt began.
+    fn check_quarantine(&self) -> Result<(), Halt> {
+        if is_quarantine(self.control.borrow().treatment) { Err(Halt::HeldBack) } else { Ok(()) }
     }
 
     fn obey(&mut self) -> Result<(), Halt> {

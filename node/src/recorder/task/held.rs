@@ -59,6 +59,8 @@ impl Recorder {
     }
 
     fn hold_back(&mut self, treatment: Treatment) {
+        // Suspects wait for newcomers, and this is none any more.
+        self.newcomer = None;
         self.keeper.pipeline.session_lost(GapCause::Quarantined, now());
         self.set_patience(Some(PATIENCE));
         let camera = self.status.camera();
