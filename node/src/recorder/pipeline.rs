@@ -31,8 +31,10 @@ use std::time::{Duration, Instant};
 /// How long a step of the wall clock may wait for a keyframe to begin a new session at.
 const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A session's first frames are held for this long, so that they anchor its clock together. No longer than a chunk by default: nothing is handed over later for it.
+/// A session's first frames are held for this long, so that they anchor its clock together. About as long as a chunk by default: little is handed over later for it.
 const FIRST_WINDOW: Duration = Duration::from_millis(400);
+/// Sound is cut at one keyframe in each such time since the epoch.
+const SOUND_CUT_US: i64 = 400_000;
 /// More first frames are not held.
 const FIRST_FRAMES_MAX: usize = 256;
 
@@ -75,6 +77,8 @@ pub struct Pipeline {
     identity: Identity,
     /// A newer identity that begins with the next keyframe, at true time.
     realigns_to: Option<(Identity, Instant)>,
+    /// In which [`SOUND_CUT_US`] sound was cut last at a keyframe.
+    sound_cut_in: Option<i64>,
     wall: WallClock,
     /// Since when the wall clock has stepped, until a new session begins.
     stepped_at: Option<Instant>,
@@ -117,6 +121,7 @@ impl Pipeline {
             context,
             identity,
             realigns_to: None,
+            sound_cut_in: None,
             wall,
             stepped_at: None,
             ledger,
@@ -309,10 +314,12 @@ impl Pipeline {
         let Some(track) = self.track(kind) else { return };
         let lost = std::mem::take(&mut track.lost) || lost;
         let is_access = kind == TrackKind::Video && timed.access.is_some();
+        let slot = timed.decode.micros().div_euclid(SOUND_CUT_US);
         let pushed = track.chunker.push(timed, lost);
         let begins_gop = is_access && pushed.cut.is_some();
         self.emit(kind, pushed.cut);
-        if begins_gop {
+        // A camera of keyframes alone must not decide how many chunks its sound has.
+        if begins_gop && std::mem::replace(&mut self.sound_cut_in, Some(slot)) != Some(slot) {
             // Whoever records the camera cuts its sound at the same frame: readers go from one
             // recorder to another at keyframes.
             let sound = self.audio.as_mut().and_then(|track| track.chunker.flush());
