@@ -7,6 +7,7 @@
 //! more is shown as `node_down`, where nothing else is known.
 
 use super::clock::Clock;
+use crate::ingest::wall::WallTrust;
 use holdfast_storage::time::Timestamp;
 use std::fs::File;
 use std::io;
@@ -29,13 +30,14 @@ pub(crate) fn last_sign(data_dir: &Path) -> Option<Timestamp> {
 
 /// Gives signs of life until it is dropped: not before `floor` and the time since the start, where
 /// this process stamps nothing before that either.
-pub(crate) async fn keep(data_dir: PathBuf, clock: Clock, floor: Option<Timestamp>) {
+pub(crate) async fn keep(data_dir: PathBuf, (clock, wall): (Clock, WallTrust), floor: Option<Timestamp>) {
     let mut signs = interval(SIGN_INTERVAL);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut file, mut is_warned) = (None, false);
     loop {
         signs.tick().await;
-        let not_before = floor.map(|floor| floor.plus(clock.elapsed()));
+        // A sign that was ahead must not keep itself alive.
+        let not_before = floor.filter(|_| !wall.is_certain()).map(|floor| floor.plus(clock.elapsed()));
         let (now, path) = (clock.now().max(not_before.unwrap_or(Timestamp::MIN)), path(&data_dir));
         // The disk may hang.
         let given = spawn_blocking(move || give(file, &path, now)).await;

@@ -138,7 +138,7 @@ impl Member {
         let (state, last_sign) = (consensus.state(), alive::last_sign(&config.data_dir));
         let (until, is_all_read) = (|camera| volumes.recorded_until(camera), volumes.are_all_read());
         recorders.go_by(Accounts::of(&state, identity.node, last_sign, (until, is_all_read)));
-        let signs = alive::keep(config.data_dir.clone(), clock, last_sign.filter(|_| !is_all_read));
+        let signs = alive::keep(config.data_dir.clone(), (clock, wall.clone()), last_sign.filter(|_| !is_all_read));
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);
         let (heartbeat, next_heartbeat) = watch::channel(Arc::new(first_heartbeat(identity.node, clock)));
