@@ -185,9 +185,9 @@ pub enum Command {
         cluster: Uuid,
         cameras: Vec<AdoptedCamera>,
     },
-    /// No node has footage of these deleted cameras any more.
+    /// No node has footage of these cameras, deleted at these times, any more.
     ForgetCameras {
-        cameras: Vec<CameraId>,
+        cameras: Vec<(CameraId, Timestamp)>,
     },
     CreateExport {
         spec: ExportSpec,
@@ -441,7 +441,10 @@ impl fmt::Display for Command {
             Self::AdoptCameras { cluster, cameras } => {
                 write!(f, "take over footage of {} cameras of cluster {cluster}", cameras.len())
             }
-            Self::ForgetCameras { cameras } => write!(f, "forget deleted cameras: {}", listed(cameras)),
+            Self::ForgetCameras { cameras } => {
+                let numbers: Vec<CameraId> = cameras.iter().map(|(camera, _)| *camera).collect();
+                write!(f, "forget deleted cameras: {}", listed(&numbers))
+            }
         }
     }
 }

@@ -146,7 +146,7 @@ impl Remains {
         self.voters.iter().all(|voters| voters.iter().filter(counts).count() > voters.len() / 2)
     }
 
-    /// Writes the beginning of the next generation to `dir`, durably; what is there goes. Answers
+    /// Writes the beginning of the next generation to `dir`, durably; what is there is set aside. Answers
     /// the generation, and who was dropped. `id`: random.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Remains {
             let generation = self.generation.next(id, Recovered { by: self.node, at });
             let mut state = self.state().clone();
             let dropped = state.recover(self.node, generation, at).map_err(|_| RecoveryError::NoMember(self.node))?;
-            let written = self.write_state(&dir, &state).await;
+            let written = self.write_state(&dir, &state, id).await;
             written.map_err(|error| RecoveryError::Unwritable { dir, error })?;
             Ok((generation, dropped))
         })
@@ -169,8 +169,11 @@ impl Remains {
 
     /// The state as a snapshot, as if the recovery had been an entry of a term of its own, and a
     /// log that ends with it.
-    async fn write_state(&self, dir: &Path, state: &ClusterState) -> io::Result<()> {
-        match fs::remove_dir_all(dir) {
+    /// What is there already is what a recovery left that did not end, or what should not be: it is set aside.
+    async fn write_state(&self, dir: &Path, state: &ClusterState, id: Uuid) -> io::Result<()> {
+        let mut aside = dir.as_os_str().to_owned();
+        aside.push(format!(".before-{}", id.simple()));
+        match fs::rename(dir, aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }

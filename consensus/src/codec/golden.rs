@@ -171,7 +171,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 cameras: vec![AdoptedCamera { camera: CameraId(3), name: "yard".parse().unwrap() }],
             },
         ),
-        ("forget-cameras", Command::ForgetCameras { cameras: vec![CameraId(1)] }),
+        ("forget-cameras", Command::ForgetCameras { cameras: vec![(CameraId(1), AT)] }),
         ("create-export", Command::CreateExport { spec: export() }),
         ("delete-export", Command::DeleteExport { export: ExportId(1) }),
     ]

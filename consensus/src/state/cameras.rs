@@ -69,15 +69,17 @@ impl ClusterState {
             return Err(Invalid::new("camera", format!("is {id}, which is \"{}\" now", other.spec.name)).into());
         }
         self.camera_last = self.camera_last.max(id);
+        let revision = self.restorable(id).map_or(1, |(_, revision)| revision + 1);
         self.end_pause(id, at);
-        self.cameras.insert(id, Camera { id, spec, revision: 1 });
+        self.cameras.insert(id, Camera { id, spec, revision });
         self.assignments.insert(id, Assignment::default());
         let mut history = self.histories.get(id).cloned().unwrap_or_default();
         if camera.is_some() {
-            history.epoch_last = history.epoch_last.max(Epoch(EPOCHS_LEAP));
+            let generations = self.generation().map_or(1, |generation| generation.number);
+            history.epoch_last = history.epoch_last.max(Epoch(EPOCHS_LEAP.saturating_mul(generations)));
         }
         self.histories.insert(id, history);
-        Ok(Response::Camera { camera: id, revision: 1 })
+        Ok(Response::Camera { camera: id, revision })
     }
 
     /// Their numbers are not given out any more.

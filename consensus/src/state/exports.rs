@@ -7,21 +7,23 @@ use holdfast_storage::ids::{CameraId, ExportId};
 use holdfast_storage::time::Timestamp;
 
 impl ClusterState {
-    /// Those that have expired make room first.
+    /// Those that have expired make room where there is none: a clock that is ahead ends nothing while there is.
     pub(super) fn create_export(&mut self, spec: ExportSpec, at: Timestamp) -> Result<Response, Rejection> {
         spec.check()?;
         let unknown = spec.cameras.iter().find(|camera| **camera == CameraId(0) || **camera > self.camera_last);
         if let Some(camera) = unknown {
             return Err(Rejection::UnknownCamera(*camera));
         }
-        let expired: Vec<ExportId> =
-            self.exports.iter().filter(|(_, export)| export.expires_at() <= at).map(|(id, _)| id).collect();
-        if self.exports.len() - expired.len() >= EXPORTS_MAX {
-            return Err(Rejection::too_many("exports", EXPORTS_MAX));
+        if self.exports.len() >= EXPORTS_MAX {
+            let expired: Vec<ExportId> =
+                self.exports.iter().filter(|(_, export)| export.expires_at() <= at).map(|(id, _)| id).collect();
+            if expired.is_empty() {
+                return Err(Rejection::too_many("exports", EXPORTS_MAX));
+            }
+            expired.into_iter().for_each(|id| {
+                self.exports.remove(id);
+            });
         }
-        expired.into_iter().for_each(|id| {
-            self.exports.remove(id);
-        });
         self.export_last = ExportId(self.export_last.0 + 1);
         let id = self.export_last;
         self.exports.insert(id, Export { id, spec, created_at: at });

@@ -42,6 +42,10 @@ impl ClusterState {
             return Err(Rejection::too_many("cameras", CAMERAS_MAX));
         }
         let revision = revision + 1;
+        if only_after.is_some() {
+            // Whoever else asked what there is room for has to ask again.
+            self.camera_last = CameraId(self.camera_last.0.saturating_add(1)).min(CAMERA_NUMBER_MAX);
+        }
         self.end_pause(id, at);
         self.cameras.insert(id, Camera { id, spec, revision });
         self.assignments.insert(id, Assignment::default());
@@ -100,6 +104,11 @@ impl ClusterState {
                 Invalid::new("cameras", format!("need numbers up to {last}, beyond {CAMERA_NUMBER_MAX}")).into()
             );
         }
+        let deleted = self.former.values().filter(|former| former.origin().is_none()).count();
+        if deleted + origins.len() > FORMER_CAMERAS_MAX {
+            // Nothing that can be restored goes for it.
+            return Err(Rejection::too_many("deleted cameras and cameras of another cluster", FORMER_CAMERAS_MAX));
+        }
         self.make_room(new, &origins);
         let mut numbers = Vec::new();
         for AdoptedCamera { camera, name } in cameras {
@@ -117,22 +126,27 @@ impl ClusterState {
     }
 
     /// Those that are recorded, or were never known, are passed over.
-    pub(super) fn forget_cameras(&mut self, cameras: &[CameraId]) -> Response {
-        cameras.iter().for_each(|camera| self.forget(*camera));
+    pub(super) fn forget_cameras(&mut self, cameras: &[(CameraId, Timestamp)]) -> Response {
+        for (camera, since) in cameras {
+            // One that was restored and deleted again meanwhile is another matter.
+            if self.former.get(*camera).is_some_and(|former| former.since == *since) {
+                self.forget(*camera);
+            }
+        }
         Response::Done
     }
 
-    /// For `count` more: what was deleted first goes, but nothing of `spared`.
+    /// For `count` more: those of other clusters go first, then what was deleted first, but nothing of `spared`.
     fn make_room(&mut self, count: usize, spared: &BTreeSet<Origin>) {
         let surplus = (self.former.len() + count).saturating_sub(FORMER_CAMERAS_MAX);
         let is_spared = |former: &&FormerCamera| former.origin().is_some_and(|origin| spared.contains(&origin));
-        let mut oldest: Vec<(Timestamp, CameraId)> = Vec::new();
+        let mut oldest: Vec<(bool, Timestamp, CameraId)> = Vec::new();
         if surplus > 0 {
             let rest = self.former.values().filter(|former| !is_spared(former));
-            oldest.extend(rest.map(|former| (former.since, former.id)));
+            oldest.extend(rest.map(|former| (former.origin().is_none(), former.since, former.id)));
             oldest.sort_unstable();
         }
-        oldest.iter().take(surplus).for_each(|(_, id)| self.forget(*id));
+        oldest.iter().take(surplus).for_each(|(.., id)| self.forget(*id));
     }
 
     fn forget(&mut self, id: CameraId) {

@@ -9,11 +9,11 @@ use super::ClusterState;
 use crate::command::Rejection;
 use crate::generation::ClusterGeneration;
 use crate::model::{Duty, Node};
-use holdfast_storage::ids::{CameraId, Epoch, ExportId, HoldId, NodeId};
+use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId};
 use holdfast_storage::time::Timestamp;
 
-/// More cameras, holds and exports than the lost members will have added without this node.
-pub const NUMBERS_LEAP: u32 = 1_000;
+/// More cameras, holds, exports and drills than the lost members will have added without this node.
+pub const NUMBERS_LEAP: u32 = 10_000;
 /// More members than will have joined without it.
 pub const NODES_LEAP: u64 = 100;
 /// More changes of a camera's owner than the lost members will have made without it, or will make
@@ -57,6 +57,7 @@ impl ClusterState {
         self.node_last = NodeId(self.node_last.0 + NODES_LEAP);
         self.camera_last = CameraId(self.camera_last.0.saturating_add(NUMBERS_LEAP)).min(super::CAMERA_NUMBER_MAX);
         self.hold_last = HoldId(self.hold_last.0 + u64::from(NUMBERS_LEAP));
+        self.drills.last = DrillId(self.drills.last.0 + u64::from(NUMBERS_LEAP));
         self.export_last = ExportId(self.export_last.0 + u64::from(NUMBERS_LEAP));
         let cameras: Vec<CameraId> = self.histories.keys().collect();
         for camera in cameras {

@@ -71,10 +71,12 @@ pub(super) async fn forget(consensus: Consensus, view: View, clock: Clock) {
         if !consensus.leadership().borrow().is_leader {
             continue;
         }
-        let old = old_enough(consensus.state().former.values(), clock.now());
-        let remains = view.remains(&old).await;
-        let gone: Vec<CameraId> =
-            old.into_iter().zip(remains).filter(|(_, remains)| is_gone(remains)).map(|(camera, _)| camera).collect();
+        let state = consensus.state();
+        let recovered = state.generation().and_then(|generation| generation.recovered).map(|recovered| recovered.at);
+        let old = old_enough(state.former.values(), recovered, clock.now());
+        let remains = view.remains(&old.iter().map(|(camera, _)| *camera).collect::<Vec<_>>()).await;
+        let gone: Vec<(CameraId, Timestamp)> =
+            old.into_iter().zip(remains).filter(|(_, remains)| is_gone(remains)).map(|(former, _)| former).collect();
         if gone.is_empty() {
             continue;
         }
@@ -87,8 +89,17 @@ pub(super) async fn forget(consensus: Consensus, view: View, clock: Clock) {
     }
 }
 
-fn old_enough<'a>(former: impl Iterator<Item = &'a FormerCamera>, now: Timestamp) -> Vec<CameraId> {
-    former.filter(|former| former.since.plus(KEPT_MIN) <= now).map(|former| former.id).collect()
+/// Nodes that a recovery dropped may join again with what they have.
+fn old_enough<'a>(
+    former: impl Iterator<Item = &'a FormerCamera>,
+    recovered: Option<Timestamp>,
+    now: Timestamp,
+) -> Vec<(CameraId, Timestamp)> {
+    let since = |former: &FormerCamera| recovered.map_or(former.since, |recovered| former.since.max(recovered));
+    former
+        .filter(|former| since(former).plus(KEPT_MIN) <= now)
+        .map(|former| (former.id, former.since))
+        .collect()
 }
 
 fn is_gone(remains: &Remains) -> bool {
@@ -150,7 +161,11 @@ mod tests {
             was: Was::Elsewhere(Origin { cluster: Uuid::nil(), camera: CameraId(3) }),
         };
         let week = 7 * 24 * 3600;
-        assert!(old_enough([&former].into_iter(), at(99 + week)).is_empty());
-        assert_eq!(old_enough([&former].into_iter(), at(100 + week)), [CameraId(1)]);
+        let old = |recovered, now| old_enough([&former].into_iter(), recovered, now);
+        assert!(old(None, at(99 + week)).is_empty());
+        assert_eq!(old(None, at(100 + week)), [(CameraId(1), at(100))]);
+        let recovered = Some(at(500));
+        assert!(old(recovered, at(499 + week)).is_empty(), "a dropped node may come back with its footage");
+        assert_eq!(old(recovered, at(500 + week)), [(CameraId(1), at(100))]);
     }
 }

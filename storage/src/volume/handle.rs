@@ -231,8 +231,11 @@ impl VolumeHandle {
     /// The highest number of a camera that has footage here, as far as that is listed. May read the catalogue.
     #[must_use]
     pub fn camera_highest(&self) -> Option<CameraId> {
-        // The cluster has given out the numbers of what was taken over.
-        if self.is_adopted() { None } else { self.shared.camera_highest() }
+        match &self.shared.adoption {
+            // A node that was recovered may not know that these were given out.
+            Some(adopted) => adopted.cameras().iter().map(|number| number.ours).max(),
+            None => self.shared.camera_highest(),
+        }
     }
 
     /// The durable chunks of all tracks of a stream that overlap the range, by start. Blocks on the disk.
