@@ -187,9 +187,11 @@ impl Plan {
 
     fn hold(&self, at: usize, state: &ClusterState) -> Option<Work> {
         let stored = self.contents.holds.get(at)?;
-        let number = self.numbers.get(&stored.spec.camera).copied();
-        // Of a camera that was deleted before: its footage has its number here too, or is not here.
-        let number = number.or_else(|| self.is_same_cluster(state).then_some(stored.spec.camera));
+        // In the backup's own cluster a number means the same footage for good, also where the camera's name went to another.
+        let number = match self.is_same_cluster(state) {
+            true => Some(stored.spec.camera),
+            false => self.numbers.get(&stored.spec.camera).copied(),
+        };
         let name = format!("{} (camera {}, from {})", stored.spec.reason, stored.spec.camera, stored.spec.from);
         let item = item(RestoredKind::Hold, name, RestoreOutcome::Added);
         let Some(camera) = number else {
