@@ -13,7 +13,7 @@ use holdfast_control_api::wire::{ExportManifest, ExportState, ExportStatus, NewE
 use holdfast_storage::ids::ExportId;
 use reqwest::Method;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// In the folder of the files that it lists.
@@ -67,7 +67,7 @@ struct Downloaded {
     files: Vec<File>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct File {
     name: String,
     bytes: u64,
@@ -78,6 +78,21 @@ struct File {
     is_there_already: bool,
 }
 
+/// Files of two exports have the same names: one folder holds one export.
+fn check_folder(listed: &Path, manifest: &ExportManifest) -> Result<(), CliError> {
+    let text = match std::fs::read(listed) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(CliError::failed(format!("cannot read {}: {error}", listed.display()))),
+    };
+    let (export, there) = (&manifest.status.export, serde_json::from_slice::<ExportManifest>(&text));
+    if there.is_ok_and(|there| there.status.export == *export) {
+        return Ok(());
+    }
+    let name = listed.display();
+    Err(CliError::usage(format!("{name} is not that of export {}: choose another folder with --dir", export.id)))
+}
+
 async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(), CliError> {
     let ExportsDownloadArgs { export, dir, retry } = args;
     std::fs::create_dir_all(&dir)
@@ -85,6 +100,7 @@ async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(
     let manifest: ExportManifest = api.get(&["exports", &export.to_string(), MANIFEST], &[]).await?;
     let text = serde_json::to_vec_pretty(&manifest).map_err(|error| CliError::failed(error.to_string()))?;
     let listed = dir.join(MANIFEST);
+    check_folder(&listed, &manifest)?;
     std::fs::write(&listed, text)
         .map_err(|error| CliError::failed(format!("cannot write {}: {error}", listed.display())))?;
     let apis = every_node(api).await;
@@ -93,6 +109,11 @@ async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(
     for file in &manifest.status.files {
         if !is_plain(&file.name) {
             return Err(CliError::failed(format!("the node names a file {:?}, which is no plain name", file.name)));
+        }
+        if !file.ready {
+            let why = format!("its range ends at {}: download it again after that", file.to);
+            downloaded.files.push(File { name: file.name.clone(), error: Some(why), ..File::default() });
+            continue;
         }
         let target = downloaded.dir.join(&file.name);
         if target.exists() {

@@ -94,6 +94,10 @@ impl OutputFile {
                 let target = plain_file(&target, replace)?;
                 let persisted = if replace { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
                 persisted.map_err(|error| cannot_write(&target, &error.error))?;
+                // A folder that may be written and not read cannot be synced.
+                if let Some(Ok(folder)) = target.parent().map(std::fs::File::open) {
+                    folder.sync_all().map_err(|error| cannot_write(&target, &error))?;
+                }
             }
         }
         Ok(self.bytes)

@@ -78,7 +78,8 @@ impl PartFile {
     /// # Errors
     /// Where the disk does not take it.
     pub(super) fn begin(&mut self, tag: Option<&str>) -> Result<(), CliError> {
-        self.file.set_len(0).map_err(|error| cannot_write(&self.part, &error))?;
+        // Durably, before its tag says that it is of another version.
+        self.file.set_len(0).and_then(|()| self.file.sync_all()).map_err(|error| cannot_write(&self.part, &error))?;
         self.bytes = 0;
         self.resume()?;
         let note = with_suffix(&self.part, ".etag");
