@@ -336,7 +336,7 @@ fn an_export_appears_whole_or_not_at_all() {
     assert!(code == 1 && text.contains("--force replaces it"), "{text}");
     stdout(&export(&["--force"]));
     assert_eq!(
-        failure(&api.run(&["export", "attic", "--from", "-1m", "-o", dir.path().join("x").to_str().unwrap()])).0,
+        failure(&api.run(&["export", "cellar", "--from", "-1m", "-o", dir.path().join("x").to_str().unwrap()])).0,
         3
     );
     let broken = dir.path().join("broken.mp4");

@@ -48,7 +48,10 @@ fn a_hold_that_is_ignored_is_found() {
 
 #[test]
 fn a_clock_that_is_believed_at_a_start_is_found() {
-    assert_found(Twist { trusts_clocks: true, ..Twist::default() }, &["was deleted without a reason"]);
+    assert_found(
+        Twist { trusts_clocks: true, ..Twist::default() },
+        &["was deleted without a reason", "were deleted at once"],
+    );
 }
 
 #[test]

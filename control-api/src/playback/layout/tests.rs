@@ -1,3 +1,5 @@
+//! Files are laid out from the catalogue alone, and every part of one is what the whole has there.
+
 use super::*;
 use crate::fmp4::init::{VideoCodec, VideoParameters, video_init};
 use crate::fmp4::merge::merge_inits;

@@ -1,3 +1,5 @@
+//! Decode times from the catalogue alone are those of the frames as they are sent.
+
 use super::*;
 use crate::fmp4::chunk::{Frame, build_chunk};
 use crate::fmp4::init::{AudioCodec, AudioParameters, VideoCodec, VideoParameters, audio_init, video_init};

@@ -1,7 +1,7 @@
 //! A node in memory: cameras, one leader or none, and chunks that can be damaged or out of reach.
 
 use super::clip::{Clip, chunked};
-use super::former;
+use super::{former, volume};
 use bytes::Bytes;
 use holdfast_consensus::model::{CameraSpec, Duty, Role, Secret};
 use holdfast_control_api::backend::{Lost, Payload, Result};
@@ -39,7 +39,7 @@ pub(crate) struct State {
     pub(crate) draining: bool,
     rebalancing: bool,
     failback_after_s: u32,
-    entries: Vec<ChunkEntry>,
+    pub(crate) entries: Vec<ChunkEntry>,
     payloads: BTreeMap<u64, Bytes>,
     inits: BTreeMap<InitId, Bytes>,
     pub(crate) gaps: Vec<Gap>,
@@ -553,31 +553,7 @@ impl Backend for Fake {
 
     async fn scrub(&self) -> Result<Vec<wire::VolumeScrub>> {
         self.reach().await;
-        let chunk = |entry: &ChunkEntry| wire::DamagedChunk {
-            camera: entry.meta.camera,
-            stream: entry.meta.stream,
-            track: entry.meta.track,
-            start: entry.meta.start,
-            end: entry.meta.end(),
-            segment: entry.location.segment,
-            offset: entry.location.offset,
-        };
-        let is_damaged = |state: &State, entry: &ChunkEntry| state.damaged.contains(&entry.location.offset);
-        let damaged = self
-            .with(|state| state.entries.iter().filter(|entry| is_damaged(state, entry)).map(chunk).collect::<Vec<_>>());
-        Ok(vec![wire::VolumeScrub {
-            node: NodeId(1),
-            volume: 0,
-            bytes_per_second_max: 8 << 20,
-            is_held_back: false,
-            pass: None,
-            last_started_at: Some(T0),
-            last_ended_at: Some(T0),
-            failed_segments: 0,
-            damaged_segments: 0,
-            damaged,
-            damaged_left_out: 0,
-        }])
+        Ok(vec![self.with(|state| volume::scrubbed(state))])
     }
     async fn start_scrub(&self, node: NodeId) -> Result<()> {
         match node {
@@ -587,22 +563,7 @@ impl Backend for Fake {
     }
     async fn retention(&self) -> Result<Vec<wire::VolumeRetention>> {
         self.reach().await;
-        let announced = wire::AnnouncedDeletion {
-            class: Some("default".to_owned()),
-            bytes: 900,
-            stored_bytes: 1000,
-            state: "waiting".to_owned(),
-            begins_in_s: Some(86_400),
-        };
-        Ok(vec![wire::VolumeRetention {
-            node: NodeId(1),
-            volume: 0,
-            path: "/srv/disk0".to_owned(),
-            time_is_certain: true,
-            paused: None,
-            announced: vec![announced],
-            clamped_free_bytes_min: None,
-        }])
+        Ok(vec![volume::retention()])
     }
     async fn order_retention(&self, target: wire::RetentionTarget, _: RetentionAction) -> Result<()> {
         match target.node {
