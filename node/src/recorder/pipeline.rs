@@ -319,7 +319,7 @@ impl Pipeline {
         let begins_gop = is_access && pushed.cut.is_some();
         self.emit(kind, pushed.cut);
         // A camera of keyframes alone must not decide how many chunks its sound has.
-        if begins_gop && std::mem::replace(&mut self.sound_cut_in, Some(slot)) != Some(slot) {
+        if begins_gop && self.sound_cut_in.replace(slot) != Some(slot) {
             // Whoever records the camera cuts its sound at the same frame: readers go from one
             // recorder to another at keyframes.
             let sound = self.audio.as_mut().and_then(|track| track.chunker.flush());

@@ -96,10 +96,7 @@ fn old_enough<'a>(
     now: Timestamp,
 ) -> Vec<(CameraId, Timestamp)> {
     let since = |former: &FormerCamera| recovered.map_or(former.since, |recovered| former.since.max(recovered));
-    former
-        .filter(|former| since(former).plus(KEPT_MIN) <= now)
-        .map(|former| (former.id, former.since))
-        .collect()
+    former.filter(|former| since(former).plus(KEPT_MIN) <= now).map(|former| (former.id, former.since)).collect()
 }
 
 fn is_gone(remains: &Remains) -> bool {

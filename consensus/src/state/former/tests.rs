@@ -125,7 +125,12 @@ fn cameras_of_another_cluster_get_one_number_each_for_good() {
     assert_eq!(apply(&mut state, 9, restore(CameraId(3), None)), Err(Rejection::NotRestorable(CameraId(3))));
     let own = Command::AdoptCameras { cluster: HERE, cameras: Vec::new() };
     assert_eq!(apply(&mut state, 9, own).unwrap_err().code(), "invalid");
-    apply(&mut state, 9, Command::ForgetCameras { cameras: vec![(CameraId(3), at(8)), (CameraId(2), at(9)), (CameraId(1), at(9))] }).unwrap();
+    apply(
+        &mut state,
+        9,
+        Command::ForgetCameras { cameras: vec![(CameraId(3), at(8)), (CameraId(2), at(9)), (CameraId(1), at(9))] },
+    )
+    .unwrap();
     assert!(state.former.contains(CameraId(3)), "it is another deletion that was meant");
     assert!(!state.former.contains(CameraId(2)) && state.cameras.contains(CameraId(1)), "what is recorded stays");
 }
@@ -137,7 +142,8 @@ fn of_too_many_the_oldest_are_forgotten() {
     let gate = add(&mut state, "gate");
     apply(&mut state, 5, Command::DeleteCamera { camera: gate }).unwrap();
     let cameras: Vec<(u32, &str)> = numbers.iter().map(|(n, name)| (*n, name.as_str())).collect();
-    let adopted = |(camera, name): &(u32, &str)| AdoptedCamera { camera: CameraId(*camera), name: name.parse().unwrap() };
+    let adopted =
+        |(camera, name): &(u32, &str)| AdoptedCamera { camera: CameraId(*camera), name: name.parse().unwrap() };
     let all = Command::AdoptCameras { cluster: THERE, cameras: cameras.iter().map(adopted).collect() };
     assert_eq!(apply(&mut state, 9, all).unwrap_err().code(), "too-many", "a deleted camera can be restored");
     adopt(&mut state, &cameras[1..]);

@@ -73,7 +73,8 @@ async fn a_fresh_session_is_left_when_the_camera_goes_into_quarantine() {
     let site = site(Arc::new(PlainMux));
     site.desire(&[(1, want(&camera, 1))]);
     site.recording(1, 10).await;
-    let quarantined = |seconds| Treatment::Quarantined { until: Timestamp(1_795_341_600_000_000 + seconds * 1_000_000) };
+    let quarantined =
+        |seconds: i64| Treatment::Quarantined { until: Timestamp(1_795_341_600_000_000 + seconds * 1_000_000) };
     site.desire(&[(1, held(&camera, quarantined(0)))]);
     let is_left = |site: &Site| {
         site.status(1).is_some_and(|status| status.state == RecorderState::Failing && status.exposure.is_none())
