@@ -48,8 +48,13 @@ async fn a_camera_that_was_deleted_is_found_and_comes_back() -> Result<()> {
     for name in ["cam01", "1"] {
         let (code, _, said) = holdfast(&site, &["export", name, "--from", &at, "--to", &until, "--force", "-o", out]);
         assert_eq!(code, 0, "{said}");
-        let (code, timeline, said) = holdfast(&site, &["timeline", name, "--from", &at]);
-        assert_eq!((code, timeline["gaps"].as_array().map(Vec::len)), (0, Some(0)), "{timeline} {said}");
+        // Its last chunk is on its way to the disk.
+        wait::until("nothing of it is missing", SETTLE_TIMEOUT, async || {
+            let (code, timeline, said) = holdfast(&site, &["timeline", name, "--from", &at]);
+            let gaps = timeline["gaps"].as_array().map(Vec::len);
+            if (code, gaps) == (0, Some(0)) { Ok(()) } else { Err(format!("{timeline} {said}")) }
+        })
+        .await?;
     }
 
     // Its name is taken by another camera, for a while.
