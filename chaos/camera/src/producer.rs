@@ -122,7 +122,8 @@ impl Producer {
             audio_timestamp: self.hearing.map_or(0, |hearing| hearing.ticks(micros) as u32),
             reordered: plan.reordered,
             packets_dropped: packets_dropped as u32,
-            hurt,
+            // Its stamp is garbage, too.
+            hurt: hurt || plan.garbage,
         }))
     }
 
