@@ -42,6 +42,8 @@ struct Segment {
 pub(super) struct Deleted {
     pub(super) stamped: Timestamp,
     pub(super) now: Timestamp,
+    /// Something besides its stamp says how old it is.
+    pub(super) is_marked: bool,
 }
 
 impl Shelf {
@@ -129,7 +131,8 @@ impl Shelf {
         let plan = plan_deletions(&facts, &[class], FreeSpace::default(), Some(now), &mut |_, wish| wish.bytes);
         let (first, _) = plan.deletions.first()?;
         let stamped = self.segments.get(usize::try_from(first.0).ok()?)?.closed_at;
-        Some(Deleted { stamped, now })
+        let is_marked = self.marks.closed_at(*first, Timestamp::MIN, now) != Timestamp::MIN;
+        Some(Deleted { stamped, now, is_marked })
     }
 }
 
