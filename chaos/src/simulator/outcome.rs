@@ -32,11 +32,7 @@ impl Outcome {
     #[must_use]
     pub fn has_seen_everything(&self, seeds: u64) -> bool {
         let Self { faults, acknowledged, moves, frames, stored, .. } = *self;
-        let Self { wrong_clocks, renewals, put_back, .. } = *self;
-        let has_odd = [wrong_clocks, renewals, put_back].iter().all(|count| *count > 0);
-        let has_usual =
-            faults > seeds && acknowledged > seeds && moves > seeds && stored < frames && stored > frames / 2;
-        has_usual && has_odd
+        faults > seeds && acknowledged > seeds && moves > seeds && stored < frames && stored > frames / 2
     }
 }
 

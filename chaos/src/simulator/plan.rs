@@ -71,7 +71,7 @@ impl Plan {
     }
 
     /// Drawn from a stream of its own, so that a seed without these is the run that it was before them.
-    /// Deadly cameras only where they are asked for: what is known of them and not mended would end many runs.
+    /// Only where they are asked for: what is known of them and not mended would end some runs.
     pub(super) fn draw_more(&mut self, more: &mut Random, has_deadly: bool) {
         if more.one_in(4) {
             self.kinds.push((Kind::WrongClock, more.within(3..9)));

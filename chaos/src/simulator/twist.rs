@@ -33,6 +33,11 @@ impl Twist {
         are_they || self == Self::AwayVolumesAreForgotten
     }
 
+    /// Whether only the newer faults show it.
+    pub(super) fn needs_more(self) -> bool {
+        !matches!(self, Self::None | Self::ReceivedCountsAsDurable | Self::VotesAreNotSynced)
+    }
+
     pub(super) fn treatments(self, treatments: &BTreeMap<CameraId, Treatment>) -> &BTreeMap<CameraId, Treatment> {
         static NONE: BTreeMap<CameraId, Treatment> = BTreeMap::new();
         if self == Self::SuspectsAreNotHeldBack { &NONE } else { treatments }

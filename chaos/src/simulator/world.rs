@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Where it is set, one seed in six has cameras that end processes.
-const DEADLY_VARIABLE: &str = "HOLDFAST_SIMULATE_DEADLY";
+/// Where it is set, seeds have wrong clocks and old directories, too; where it is `deadly`, also cameras that end processes.
+const MORE_VARIABLE: &str = "HOLDFAST_SIMULATE_MORE";
 /// How long a site may take to come up before it is disturbed.
 const FOUNDING_MAX: Duration = Duration::from_secs(60);
 /// It runs undisturbed for this long once it is up.
@@ -96,8 +96,11 @@ pub(super) struct World {
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let mut plan = Plan::new(&mut random);
-    let has_deadly = twist == Twist::SuspectsAreNotHeldBack || std::env::var_os(DEADLY_VARIABLE).is_some();
-    plan.draw_more(&mut Random::new(seed ^ MORE), has_deadly);
+    let more = std::env::var(MORE_VARIABLE).ok();
+    let has_deadly = twist == Twist::SuspectsAreNotHeldBack || more.as_deref() == Some("deadly");
+    if more.is_some() || twist.needs_more() {
+        plan.draw_more(&mut Random::new(seed ^ MORE), has_deadly);
+    }
     let mut world = World::new(plan, random, twist, Instant::now());
     world.live();
     match world.story.failure() {
