@@ -1,5 +1,6 @@
 //! What goes wrong: drawn by weight, done to the world, mended after a while. Also what people do to a site while things go wrong.
 
+use super::EPOCH;
 use super::plan::Pace;
 use super::traffic::Input;
 use super::world::{Event, World};
@@ -297,7 +298,12 @@ impl World {
         self.say(format!("{fault:?} {what}"));
         self.concerned(&fault).into_iter().for_each(|node| self.trouble.begin(node));
         match &fault {
-            Fault::Down(node) => self.kill(*node),
+            Fault::Down(node) => {
+                if self.machines[node].is_volume_failed {
+                    self.untold.push((*node, EPOCH.plus(now)));
+                }
+                self.kill(*node);
+            }
             Fault::Paused(node) => self.machine(*node).is_paused = self.machines[node].process.is_some(),
             Fault::Cut(cuts) => cuts.iter().for_each(|(from, to)| self.network.cut(*from, *to, now)),
             Fault::Lossy => self.network.loss_one_in = self.random.within(2..20) as u32,

@@ -69,6 +69,8 @@ pub(super) struct World {
     pub(super) deadly: BTreeMap<CameraId, Deadly>,
     /// A camera ended a process soon after its start.
     pub(super) has_short_lives: bool,
+    /// Processes that ended while their volume had failed, and when: they could write nothing down.
+    pub(super) untold: Vec<(NodeId, Timestamp)>,
     twist: Twist,
     origin: Instant,
     story: Story,
@@ -130,6 +132,7 @@ impl World {
             has_clock_steps: false,
             deadly: BTreeMap::new(),
             has_short_lives: false,
+            untold: Vec::new(),
             twist,
             origin,
             story: Story::default(),

@@ -71,7 +71,10 @@ impl Ledger {
         let unknown = pieces.iter().find(|piece| {
             let is_unknown = piece.cause == GapCause::Unknown && !self.was_unowned(camera, piece.start, piece.end);
             let goes_on = piece.end == to && owner_cannot_write(site.world, camera);
-            is_unknown && !goes_on && has_owner_with_footage(&chunks, tenures, piece.start)
+            is_unknown
+                && !goes_on
+                && !ended_untold(site.world, tenures, piece.start, piece.end)
+                && has_owner_with_footage(&chunks, tenures, piece.start)
         });
         match unknown {
             None => Ok(()),
@@ -98,6 +101,13 @@ fn owner_cannot_write(world: &World, camera: CameraId) -> bool {
     let owner = world.truth().assignments.get(camera).and_then(|now| now.owner);
     let machine = owner.and_then(|owner| world.machines.get(&owner));
     machine.is_some_and(|machine| machine.is_volume_failed || !machine.is_running())
+}
+
+/// Why its owner did not record it was known to a process alone whose volume had failed, and that ended.
+fn ended_untold(world: &World, tenures: &[Tenure], start: Timestamp, end: Timestamp) -> bool {
+    let owner = tenures.iter().rfind(|tenure| tenure.from <= start).map(|tenure| tenure.node);
+    let upto = end.plus(LATE);
+    world.untold.iter().any(|(node, at)| Some(*node) == owner && start < *at && *at <= upto)
 }
 
 /// Whether the owner at `at` had recorded anything of its tenure. One that had not, because it never reached the camera, does not know after a restart that it was
