@@ -112,6 +112,7 @@ async fn download(args: ExportsDownloadArgs, api: &Api, out: Output) -> Result<(
         }
         if !file.ready {
             let why = format!("its range ends at {}: download it again after that", file.to);
+            failure = failure.or_else(|| Some(CliError::failed(format!("{} is not whole yet: {why}", file.name))));
             downloaded.files.push(File { name: file.name.clone(), error: Some(why), ..File::default() });
             continue;
         }

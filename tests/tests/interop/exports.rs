@@ -71,7 +71,12 @@ async fn an_export_is_seekable_by_url_and_continues_where_it_broke_off() {
     let job = ["export", "gate", "--from", &from_text, "--to", &to_text, "--job", "case 7"];
     assert!(done(&site, &job).contains("holdfast exports download 1"));
     let kept = name("kept");
-    done(&site, &["exports", "download", "1", "--dir", &kept]);
+    // Not before its range has surely ended.
+    let asked = std::time::Instant::now();
+    while run(&site, &["exports", "download", "1", "--dir", &kept]).status.code() != Some(0) {
+        assert!(asked.elapsed() < std::time::Duration::from_secs(30), "it is not ready");
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
     assert!(std::fs::read(name("kept/1.mp4")).unwrap() == bytes);
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(name("kept/manifest.json")).unwrap()).unwrap();
