@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Cameras of a run that are deadly.
 const DEADLY_MAX: usize = 2;
-/// Everyone loses the camera for so long when it becomes deadly: it starts anew.
+/// Everyone loses the camera for so long when it becomes deadly: it starts again.
 const REBOOT: Duration = Duration::from_secs(5);
 
 /// A process that ends so soon may not have written down why it did not record.

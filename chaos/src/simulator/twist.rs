@@ -24,7 +24,7 @@ pub enum Twist {
     SuspectsAreNotHeldBack,
     /// A start does not reckon with what a volume holds that is away.
     AwayVolumesAreForgotten,
-    /// Nobody asks for a new epoch where recorded time has run ahead.
+    /// No node asks for a new epoch where recorded time has run ahead.
     NothingIsRenewed,
 }
 

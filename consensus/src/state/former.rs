@@ -43,7 +43,7 @@ impl ClusterState {
         }
         let revision = revision + 1;
         if only_after.is_some() {
-            // Whoever else asked what there is room for has to ask again.
+            // Another who asked what there is room for has to ask again.
             self.camera_last = CameraId(self.camera_last.0.saturating_add(1)).min(CAMERA_NUMBER_MAX);
         }
         self.end_pause(id, at);

@@ -320,7 +320,7 @@ impl Pipeline {
         self.emit(kind, pushed.cut);
         // A camera of keyframes alone must not decide how many chunks its sound has.
         if begins_gop && self.sound_cut_in.replace(slot) != Some(slot) {
-            // Whoever records the camera cuts its sound at the same frame: readers go from one
+            // Each recorder of the camera cuts its sound at the same frame: readers go from one
             // recorder to another at keyframes.
             let sound = self.audio.as_mut().and_then(|track| track.chunker.flush());
             self.emit(TrackKind::Audio, sound);
