@@ -1,1 +1,3 @@
-//! Tests of the whole; see `tests/`.
+//! Tests of the whole (see `tests/`), and the tree as data that they and `cargo xtask figures` read.
+
+pub mod tree;

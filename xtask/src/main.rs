@@ -1,8 +1,10 @@
-//! `cargo xtask`: the project's own chores. Needs nothing but the standard library, so that it builds in a second.
+//! `cargo xtask`: the project's own chores. Needs next to nothing, so that it builds in
+//! seconds.
 
 mod chaos;
 mod debian;
 mod explore;
+mod figures;
 mod power;
 mod seeds;
 mod simulate;
@@ -21,6 +23,7 @@ Commands:
   simulate-consensus
             let the real Raft run on a simulated network, by seed (cargo xtask simulate-consensus --help)
   chaos     run short scenarios against a real cluster (cargo xtask chaos --help)
+  figures   count what the house rules ask for: cycles, names, functions, words
   power     cut the power of ext4 and xfs under load, hundreds of times (cargo xtask power --help)";
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         ["verify", rest @ ..] => verify::run(rest),
         ["power", rest @ ..] => power::run(rest),
         ["chaos", rest @ ..] => chaos::run(rest),
+        ["figures", rest @ ..] => figures::run(rest),
         ["explore", rest @ ..] => explore::SEARCH.run(rest),
         ["simulate-consensus", rest @ ..] => simulate::CONSENSUS.run(rest),
         ["simulate", rest @ ..] => simulate::SEARCH.run(rest),

@@ -1,0 +1,15 @@
+//! The shape of the tree: folders import one way, and operators read plain words.
+
+use super::assert_none;
+use holdfast_tests::tree::source::{PRODUCT, sources};
+use holdfast_tests::tree::words;
+
+#[test]
+fn operators_read_plain_words() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|source| PRODUCT.contains(&source.krate)) {
+        let found = words::in_literals(source);
+        findings.extend(found.iter().map(|(line, word)| format!("{}:{line}: {word}", source.path.display())));
+    }
+    assert_none("words that have a plainer one (CONTRIBUTING, \"Words\") in what operators see", &findings);
+}
