@@ -1,5 +1,6 @@
 //! The node: configuration, composition root, links to other nodes, ingest, recorders, the command line and the demo.
 
+mod allocator;
 pub mod cli;
 pub mod config;
 pub mod demo;

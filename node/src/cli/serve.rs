@@ -4,17 +4,21 @@ use super::args::ServeArgs;
 use super::error::CliError;
 use super::logging;
 use super::prepare::{Prepared, prepare};
-use crate::server;
+use crate::{allocator, server};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     if let Some(pid) = args.parent_pid {
         follow_parent(pid)?;
     }
+    let refused = allocator::set_up().err();
     let prepared = prepare(&args.config, |name| std::env::var(name).ok());
     let Prepared { config, secrets, filter } =
         prepared.map_err(|refused| CliError::failed(refused.error.to_string()))?;
     logging::init(&config.log, filter)?;
+    if let Some(setting) = refused {
+        tracing::warn!(setting, "the allocator refuses a setting; this node may keep memory that it does not need");
+    }
     server::serve(config, secrets, &args.config).map_err(|error| CliError::failed(error.to_string()))
 }
 
