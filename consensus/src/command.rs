@@ -309,7 +309,7 @@ pub enum Rejection {
     LastNode(NodeId),
     #[error("camera {camera} is at revision {actual}, not {expected}; read it again and repeat the change")]
     StaleRevision { camera: CameraId, expected: u64, actual: u64 },
-    #[error("camera {camera} is at epoch {actual}, not {expected}: its assignment changed meanwhile")]
+    #[error("camera {camera} is at epoch {actual}, not {expected}: its assignment has changed since")]
     StaleEpoch { camera: CameraId, expected: Epoch, actual: Epoch },
     #[error("camera {camera}: {why}")]
     WrongAssignment { camera: CameraId, why: String },
@@ -331,7 +331,7 @@ pub enum Rejection {
     TooOld { speaks: u16, finalized: u16 },
     #[error("there is no hold {0}; list the holds to see their ids")]
     UnknownHold(HoldId),
-    #[error("another camera was added meanwhile, after camera {0}; try again")]
+    #[error("another camera was added in the same moment, after camera {0}; try again")]
     CamerasChanged(CameraId),
     #[error("headroom checking was switched to `strict` while this request was in flight; try again")]
     HeadroomUnchecked,

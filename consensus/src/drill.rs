@@ -91,7 +91,7 @@ fn refusal(look: &Look<'_>, planner: &Planner<'_>, camera: CameraId, now: &Assig
 /// What the replicated state alone tells against a drill of `camera`.
 pub(crate) fn standing_refusal(state: &ClusterState, camera: CameraId, now: &Assignment) -> Option<Refusal> {
     if now.owner.is_none() {
-        return Some(Refusal::failure("nobody owns it"));
+        return Some(Refusal::failure("it has no owner"));
     }
     if is_gapless(state, camera) || now.mirror.is_some() {
         return Some(Refusal::passing("a gapless camera's mirror records it all the time, and needs no failover"));

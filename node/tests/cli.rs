@@ -231,7 +231,7 @@ fn data_is_a_table_or_json() {
     assert_eq!(json[0]["assignment"]["epoch"], 4);
     let shown: Value = serde_json::from_str(&stdout(&api.run(&["--json", "camera", "show", "gate"]))).unwrap();
     assert_eq!(shown["id"], 1);
-    assert!(stdout(&api.run(&["cluster", "status"])).contains("none: changes fail, recording goes on"));
+    assert!(stdout(&api.run(&["cluster", "status"])).contains("none: changes fail, recording continues"));
     let nodes: Value = serde_json::from_str(&stdout(&api.run(&["nodes", "list", "--json"]))).unwrap();
     assert_eq!(nodes[0]["name"], "north");
 }

@@ -201,7 +201,7 @@ impl Keeper {
         self.tell_at = now + TELL_INTERVAL;
         self.is_told = waiting > 0;
         let listed = self.shared.counters.segments_recovered.load(Ordering::Relaxed);
-        tracing::info!(volume = %self.shared.layout.root.display(), listed, waiting, "listing segments of former processes; recording goes on beside");
+        tracing::info!(volume = %self.shared.layout.root.display(), listed, waiting, "listing segments of former processes; recording continues");
     }
 
     fn finish(&mut self) {
@@ -310,7 +310,7 @@ impl Keeper {
                 }
             };
             if let Err(error) = self.shared.disk.each_entry(&path, &mut note) {
-                tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed anew");
+                tracing::warn!(path = %path.display(), %error, "segments cannot be measured; they are listed again");
             }
         }
     }

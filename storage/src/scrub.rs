@@ -370,7 +370,7 @@ impl Scrub {
         let remembered = Remembered { pass: self.pass, last: self.last, damaged };
         match state::save(&*self.shared.disk, &self.shared.layout, self.shared.volume, &remembered) {
             Ok(()) => (self.saved_damage, self.is_dirty) = (version, false),
-            Err(error) => tracing::warn!(%error, "the scrub's state is not saved; after a restart it begins anew"),
+            Err(error) => tracing::warn!(%error, "the scrub's state is not saved; after a restart it begins again"),
         }
     }
 }

@@ -26,7 +26,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 pub enum WriteError {
     /// Nothing was changed; try again.
     #[error(
-        "the cluster has no leader now (too few of its voters reach each other); nothing was changed, recording goes on"
+        "the cluster has no leader now (too few of its voters reach each other); nothing was changed, recording continues"
     )]
     NoLeader,
     /// Read before trying again: it may or may not have been carried out.

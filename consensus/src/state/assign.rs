@@ -48,7 +48,7 @@ impl ClusterState {
                 self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark: None })
             }
             AssignmentOp::TakeOver { owner, mirror, successor, watermark } => {
-                require(now.owner.is_some(), camera, "nobody owns it; place it instead")?;
+                require(now.owner.is_some(), camera, "it has no owner; place it instead")?;
                 require(now.owner != Some(owner), camera, "the new owner is the old one")?;
                 let epoch = self.next_epoch(camera);
                 self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark })
@@ -70,7 +70,7 @@ impl ClusterState {
             }
             AssignmentOp::SetMirror { mirror } => self.set_mirror(camera, &now, mirror),
             AssignmentOp::Shed { watermark } => {
-                require(now.owner.is_some(), camera, "nobody owns it")?;
+                require(now.owner.is_some(), camera, "it has no owner")?;
                 self.release(camera, at, watermark);
                 Ok(())
             }
@@ -85,7 +85,7 @@ impl ClusterState {
         now: &Assignment,
         to: NodeId,
     ) -> Result<(), Rejection> {
-        require(now.owner.is_some(), camera, "nobody owns it; place it instead")?;
+        require(now.owner.is_some(), camera, "it has no owner; place it instead")?;
         require(now.owner != Some(to), camera, "the node owns it already")?;
         require(now.handoff.is_none(), camera, "another handoff is under way")?;
         self.check_recorder(camera, to)?;
@@ -97,7 +97,7 @@ impl ClusterState {
 
     fn renew(&mut self, camera: CameraId, at: Timestamp, now: &Assignment) -> Result<(), Rejection> {
         require(now.handoff.is_none(), camera, "a handoff is under way, which brings a new epoch")?;
-        let Some(owner) = now.owner else { return require(false, camera, "nobody owns it") };
+        let Some(owner) = now.owner else { return require(false, camera, "it has no owner") };
         let (mirror, successor) = (now.mirror, now.successor);
         let epoch = self.next_epoch(camera);
         self.succeed(camera, at, Succession { epoch, owner, mirror, successor, watermark: None })
@@ -126,7 +126,7 @@ impl ClusterState {
 
     /// A mirror or successor is a recorder other than the owner.
     fn check_beside(&self, camera: CameraId, now: &Assignment, beside: Option<NodeId>) -> Result<(), Rejection> {
-        require(now.owner.is_some(), camera, "nobody owns it; place it first")?;
+        require(now.owner.is_some(), camera, "it has no owner; place it first")?;
         let Some(node) = beside else { return Ok(()) };
         require(now.owner != Some(node), camera, "mirror and successor are other nodes than the owner")?;
         self.check_recorder(camera, node)

@@ -50,7 +50,7 @@ impl ClusterState {
 
     fn check_start(&self, start: DrillStart) -> Result<Checked, Rejection> {
         let now = self.assignments.get(start.camera).ok_or(Rejection::UnknownCamera(start.camera))?;
-        let changed = || Refusal::passing("its assignment changed meanwhile; try again");
+        let changed = || Refusal::passing("its assignment has changed since; try again");
         let checked = match (start.refusal.clone(), now.owner, now.successor) {
             (Some(refusal), ..) => Err(refusal),
             _ if now.epoch != start.expect || now.successor != start.successor => Err(changed()),

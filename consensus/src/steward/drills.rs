@@ -41,8 +41,8 @@ impl<'a> Round<'a> {
     pub(super) fn abort_drill(&mut self, camera: CameraId, now: &Assignment) {
         let Some(drill) = self.drill(camera) else { return };
         let why = match now.owner {
-            Some(owner) => format!("{} died meanwhile", name(self.input.state, owner)),
-            None => "nobody owns the camera any more".to_owned(),
+            Some(owner) => format!("{} has died since", name(self.input.state, owner)),
+            None => "the camera has no owner any more".to_owned(),
         };
         self.step(camera, drill, DrillOp::aborted(why));
     }
@@ -54,18 +54,18 @@ impl<'a> Round<'a> {
 
     fn take_over(&self, camera: CameraId, now: &Assignment, drill: &RunningDrill, health: Health) -> Option<DrillOp> {
         if (now.epoch, now.owner, now.successor) != (drill.epoch, Some(drill.owner), Some(drill.successor)) {
-            return Some(DrillOp::aborted("its assignment changed meanwhile".to_owned()));
+            return Some(DrillOp::aborted("its assignment has changed since".to_owned()));
         }
         let (owner, successor) = (self.named(drill.owner), self.named(drill.successor));
         // A leader that was just elected may not have heard of it yet.
         let is_known = self.progress(drill.owner, camera).is_some_and(|report| report.epoch == drill.epoch);
         if !self.planner.is_fit(drill.owner) || (is_known && !health.is_well()) {
             let error = self.error(drill.owner, camera);
-            let why = because(format!("{owner} stopped recording it meanwhile, or is leaving"), error);
+            let why = because(format!("{owner} has stopped recording it since, or is leaving"), error);
             return Some(DrillOp::aborted(why));
         }
         if !self.planner.is_fit(drill.successor) {
-            return Some(DrillOp::aborted(format!("{successor} died meanwhile, is leaving, or cannot write")));
+            return Some(DrillOp::aborted(format!("{successor} has died since, is leaving, or cannot write")));
         }
         let report = self.progress(drill.successor, camera);
         let report = report.filter(|report| (report.epoch, report.rank) == (drill.epoch, Rank::Successor));
@@ -91,10 +91,10 @@ impl<'a> Round<'a> {
     ) -> Option<DrillOp> {
         let (owner, successor) = (self.named(drill.owner), self.named(drill.successor));
         if (now.epoch, now.owner) != (epoch, Some(drill.successor)) {
-            return Some(DrillOp::aborted("its assignment changed meanwhile".to_owned()));
+            return Some(DrillOp::aborted("its assignment has changed since".to_owned()));
         }
         if !self.planner.is_fit(drill.owner) || !self.input.state.reaches(drill.owner, camera) {
-            let why = format!("{owner} died meanwhile, is leaving, or cannot write; {successor} keeps the camera");
+            let why = format!("{owner} has died since, is leaving, or cannot write; {successor} keeps the camera");
             return Some(DrillOp::aborted(why));
         }
         let report = self.progress(drill.successor, camera).filter(|report| report.epoch == epoch);
@@ -103,7 +103,7 @@ impl<'a> Round<'a> {
         // It does not wait for its turn then.
         if is_late || health.is_over(false) || self.is_failing(drill.successor, camera, epoch) {
             let error = self.error(drill.successor, camera);
-            let failure = because(format!("{successor} took it over and did not go on recording it"), error);
+            let failure = because(format!("{successor} took it over and did not continue to record it"), error);
             return Some(DrillOp::HandBack { failure: Some(failure) });
         }
         let under_way = self.handoffs_from.get(&drill.successor).copied().unwrap_or(0);
@@ -127,10 +127,10 @@ impl<'a> Round<'a> {
             };
         }
         if (now.owner, now.epoch) != (Some(drill.successor), epoch) {
-            return DrillOp::aborted("its assignment changed meanwhile".to_owned());
+            return DrillOp::aborted("its assignment has changed since".to_owned());
         }
         if !self.planner.is_fit(drill.owner) {
-            let why = format!("{owner} died meanwhile, is leaving, or cannot write; {successor} keeps the camera");
+            let why = format!("{owner} has died since, is leaving, or cannot write; {successor} keeps the camera");
             return DrillOp::aborted(why);
         }
         let error = self.error(drill.owner, camera);

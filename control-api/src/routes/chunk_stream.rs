@@ -276,7 +276,7 @@ impl ChunkStream {
                 self.damaged += 1;
             }
             Err(Lost::Deleted) => {
-                tracing::info!(%camera, %node, %start, "a chunk that retention deleted meanwhile is left out");
+                tracing::info!(%camera, %node, %start, "a chunk that retention has deleted since is left out");
             }
         }
         self.torn |= video && (self.strict || !self.has_begun);

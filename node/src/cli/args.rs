@@ -72,7 +72,7 @@ pub(super) enum Command {
     /// Keep footage from being deleted, as evidence
     #[command(subcommand)]
     Hold(HoldCommand),
-    /// Try failover out on cameras that are well, without losing a frame: how long would nobody record?
+    /// Try failover out on cameras that are well, without losing a frame: how long would they not be recorded?
     #[command(subcommand)]
     Drill(DrillCommand),
     /// Show deletions that are announced, begin them now or drop them
@@ -96,7 +96,7 @@ pub(super) enum Command {
     /// Look into a segment file, without a running node
     #[command(subcommand)]
     Segment(SegmentCommand),
-    /// Verify a whole data directory or list it anew, without a running node; have nodes read theirs again
+    /// Verify a whole data directory or rebuild its list, without a running node; have nodes read theirs again
     #[command(subcommand)]
     Volume(VolumeCommand),
     /// Check a configuration file
@@ -169,7 +169,7 @@ pub(super) struct RecoverArgs {
 const DRAIN_EXIT_CODES: &str = "\
 Exit codes:
   0  the node records no camera; without --wait: the drain has begun
-  1  it still recorded cameras when the time was over (the drain goes on), or failed
+  1  it still recorded cameras when the time was over (the drain continues), or failed
   2  wrong usage
   3  there is no such node
   4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
@@ -189,7 +189,7 @@ pub(super) struct DrainArgs {
 const DRILL_EXIT_CODES: &str = "\
 Exit codes:
   0  passed; without --wait: the drill has begun
-  1  failed, aborted, or not ended when the time was over (it goes on)
+  1  failed, aborted, or not ended when the time was over (it continues)
   2  wrong usage
   3  there is no such camera or node
   4  unavailable: the node that was asked cannot be reached, or the cluster has no leader";
@@ -222,7 +222,7 @@ pub(super) enum DrillCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct DrillWait {
-    /// Return only when the drill has ended; says meanwhile how far it is
+    /// Return only when the drill has ended; shows how far it is until then
     #[arg(long)]
     pub(super) wait: bool,
     /// How long to wait, in seconds
@@ -438,7 +438,7 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(super) enum VolumeCommand {
-    /// Read every segment and check every checksum; changes nothing, and works beside a running node
+    /// Read every segment and check every checksum; changes nothing, and works while the node runs
     #[command(after_help = VOLUME_EXIT_CODES)]
     Verify {
         /// The volume's folder: one of [[storage.volume]], or `volume0` in data_dir

@@ -86,7 +86,7 @@ fn describe(cluster: &Cluster, volumes: &[VolumeRetention]) -> String {
         if cluster.generation > 1 { format!(", generation {}", cluster.generation) } else { String::new() },
         version(cluster),
         or_dash(cluster.this_node.and_then(name)),
-        leader.as_deref().unwrap_or("none: changes fail, recording goes on"),
+        leader.as_deref().unwrap_or("none: changes fail, recording continues"),
         cluster.term,
         cluster.nodes.len(),
         cluster.voters.len(),

@@ -85,7 +85,7 @@ async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> 
         sleep(LOOK_INTERVAL).await;
         match resolve::node(api, &now.node.id.to_string()).await {
             Ok(node) if node.duty == Duty::Active => {
-                return Err(CliError::failed(format!("{} was undrained meanwhile", node.name)));
+                return Err(CliError::failed(format!("{} was undrained by someone else", node.name)));
             }
             Ok(node) => now = Drain::of(node),
             Err(error) if error.kind == ExitKind::Unavailable => {}
@@ -98,7 +98,7 @@ async fn wait_drained(api: &Api, begun: Drain, mut seen: impl FnMut(&Drain)) -> 
 
 fn left(last: &Drain, within: Duration) -> CliError {
     let (name, count) = (&last.node.name, last.cameras_left);
-    CliError::failed(format!("{name} still records {count} cameras after {} s; the drain goes on", within.as_secs())).hint(
+    CliError::failed(format!("{name} still records {count} cameras after {} s; the drain continues", within.as_secs())).hint(
         "the others must be alive, have room (camera_capacity) and reach the cameras; `holdfast camera list` shows which are left",
     )
 }

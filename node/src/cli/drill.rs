@@ -101,7 +101,7 @@ fn progress(drill: &Drill) -> String {
 
 fn verdict(drill: &Drill, within: Duration) -> Result<(), CliError> {
     if drill.running {
-        let why = format!("drill {} has not ended after {} s; it goes on", drill.id, within.as_secs());
+        let why = format!("drill {} has not ended after {} s; it continues", drill.id, within.as_secs());
         return Err(CliError::failed(why).hint("`holdfast drill list` shows how far it is"));
     }
     let missed = drill.failed + drill.aborted;

@@ -83,7 +83,7 @@ fn describe(ledger: &GapLedger, names: &Names) -> String {
     if !ledger.nodes_left_out.is_empty() {
         let silent: Vec<String> = ledger.nodes_left_out.iter().map(|node| names.node(*node)).collect();
         text += &format!(
-            "\nwithout {}, which did not answer: what was recorded there only is told as far as others know it\n",
+            "\nwithout {}, which did not answer: of what was recorded there alone, only what others know is shown\n",
             silent.join(", ")
         );
     }

@@ -175,7 +175,7 @@ fn confirm(args: &RecoverArgs, name: &str, survivor: &Survivor) -> Result<(), Cl
     if args.yes {
         return Ok(());
     }
-    eprintln!("There is no way back. Type the name of the node ({name}) to go on:");
+    eprintln!("There is no way back. Type the name of the node ({name}) to continue:");
     let mut answer = String::new();
     let read = std::io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer);
     read.map_err(|error| CliError::failed(format!("cannot read the answer: {error}")))?;

@@ -69,7 +69,7 @@ fn verify(file: &Path, out: Output) -> Result<(), CliError> {
     }
     Err(damaged(file).hint(
         "damaged chunks are never served; a timeline fills them from other nodes that recorded the camera.\n      \
-         Save what is sound with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl -a`), and replace it if it goes on",
+         Save what is sound with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl -a`), and replace it if it happens again",
     ))
 }
 

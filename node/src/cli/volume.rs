@@ -35,7 +35,7 @@ pub(super) fn verify(dir: &Path, out: Output) -> Result<(), CliError> {
     if !report.damaged.is_empty() {
         return Err(CliError::failed(format!("{} is damaged", dir.display())).hint(
             "damaged chunks are never served; a timeline fills them from other nodes that recorded the camera.\n      \
-             Save what is sound of a segment with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl -a`), and replace it if it goes on",
+             Save what is sound of a segment with `holdfast segment extract`, look at the disk (`dmesg`, `smartctl -a`), and replace it if it happens again",
         ));
     }
     if !report.failed.is_empty() {

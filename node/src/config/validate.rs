@@ -61,7 +61,7 @@ fn address(side: &str, listen: SocketAddr, advertise: Option<&str>, found: &mut 
     if listen.port() == 0 {
         found.push(Problem::of_key(
             format!("listen.{side}"),
-            "has port 0, which the system would choose anew at each start; others could not find this node: name a port",
+            "has port 0, which the system would choose again at each start; others could not find this node: name a port",
         ));
     }
     match advertise {

@@ -61,7 +61,7 @@ pub struct DemoArgs {
 /// Where nodes or cameras do not start, or a camera was not recorded.
 pub(crate) fn run(args: &DemoArgs, json: bool) -> Result<(), CliError> {
     if args.kill != Kill::None && args.nodes < 2 {
-        return Err(CliError::usage("--kill needs --nodes 2 or more: somebody has to take over"));
+        return Err(CliError::usage("--kill needs --nodes 2 or more: another node has to take over"));
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
     let json = json || args.report == Some(ReportFormat::Json);

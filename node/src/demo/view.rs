@@ -113,7 +113,7 @@ pub(super) fn changes(before: &View, after: &View) -> Vec<String> {
     if before.leader != after.leader {
         said.push(match &after.leader {
             Some(leader) => format!("{leader} leads"),
-            None => "no leader: recording goes on".to_owned(),
+            None => "no leader: recording continues".to_owned(),
         });
     }
     for (name, alive) in &after.nodes {
@@ -133,7 +133,7 @@ fn moves<'a>(before: &'a View, after: &'a View) -> BTreeMap<(&'a str, &'a str), 
     for (name, camera) in &after.cameras {
         let was = before.cameras.get(name).and_then(|camera| camera.owner.as_deref());
         if was != camera.owner.as_deref() {
-            let key = (was.unwrap_or("nobody"), camera.owner.as_deref().unwrap_or("nobody"));
+            let key = (was.unwrap_or("no node"), camera.owner.as_deref().unwrap_or("no node"));
             moves.entry(key).or_default().push(name);
         }
     }

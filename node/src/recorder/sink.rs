@@ -16,7 +16,7 @@ pub enum SinkError {
     Failed(String),
     /// The camera's records go to another volume from now on, which has nothing of this session: send its init segments again. Told once. `lost` is what the
     /// volume before had taken and did not make durable.
-    #[error("the camera's volume has failed, and recording goes on on another one")]
+    #[error("the camera's volume has failed; recording continues on another one")]
     Moved { lost: Option<(Timestamp, Timestamp)> },
 }
 

@@ -158,7 +158,7 @@ impl Supervisor {
             Event::Ended(camera, outcome) => self.ended(camera, outcome),
             Event::Rested => self.wake_rested(Instant::now()),
             Event::Undirected => {
-                tracing::error!("nobody says any more what to record; the last known assignments go on being recorded");
+                tracing::error!("the assignments are not updated any more; the last known ones stay in force");
                 self.undirected = true;
             }
         }

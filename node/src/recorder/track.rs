@@ -20,7 +20,7 @@ pub(super) enum NotStored {
     #[error("a chunk was left out: {0}")]
     Mux(#[from] mux::Error),
     /// Nothing before it could be decoded on the volume that the camera moved to.
-    #[error("recording goes on on another volume at the next keyframe")]
+    #[error("recording continues on another volume at the next keyframe")]
     AwaitsKeyframe,
 }
 

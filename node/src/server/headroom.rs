@@ -58,7 +58,7 @@ pub(super) async fn watch(consensus: Consensus, view: View, told: watch::Sender<
         last = Some(basis);
         match spawn_blocking(move || assess(&state, &seen)).await {
             Ok(headroom) => _ = told.send_replace(Some(Arc::new(headroom))),
-            Err(error) => tracing::error!(%error, "the failover headroom cannot be told"),
+            Err(error) => tracing::error!(%error, "computing the failover headroom failed"),
         }
     }
 }
@@ -83,7 +83,7 @@ pub(super) async fn forecast(
     match found.await {
         Ok(found) => found,
         Err(error) => {
-            tracing::error!(%error, "the failover headroom of a change cannot be told");
+            tracing::error!(%error, "computing the failover headroom of a change failed");
             None
         }
     }

@@ -33,7 +33,7 @@ pub(crate) enum BecomeError {
     )]
     ForeignData { path: PathBuf, found: Uuid, cluster: Uuid },
     #[error(
-        "{} holds a Raft log without the identity.json beside it; restore that from a backup, or give the node an empty data_dir",
+        "{} holds a Raft log without its identity.json; restore that from a backup, or give the node an empty data_dir",
         path.display()
     )]
     LostIdentity { path: PathBuf },

@@ -27,7 +27,7 @@ pub(crate) enum IdentityError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error(
-        "{path} is damaged ({source}); restore it from a backup, or remove this node and join it anew with an empty data directory"
+        "{path} is damaged ({source}); restore it from a backup, or remove this node and let it join again with an empty data directory"
     )]
     Damaged { path: PathBuf, source: serde_json::Error },
     #[error("cannot write {path}: {source}; make the data directory writable")]

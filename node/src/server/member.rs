@@ -461,7 +461,7 @@ async fn report_for_duty(
                     tracing::error!(%rejection, "the cluster refuses this node's report; correct its configuration");
                     sleep(REFUSED_REPORT_INTERVAL).await;
                 }
-                Err(error) => tracing::warn!(%error, "cannot report for duty yet; recording goes on"),
+                Err(error) => tracing::warn!(%error, "cannot report for duty yet; recording continues"),
             }
             sleep(REPORT_INTERVAL).await;
         }

@@ -324,7 +324,7 @@ fn drills(member: &Member, now: Timestamp) -> Families {
     let gauge = |name, help| GaugeVec::new(Opts::new(name, help), &["camera"]);
     let gap = gauge(
         "holdfast_drill_last_gap_seconds",
-        "How long nobody would have recorded the camera, as its last drill measured; not there where that got no keyframe.",
+        "How long the camera would not have been recorded, as its last drill measured; absent if that drill got no keyframe.",
     )?;
     let age = gauge("holdfast_drill_last_age_seconds", "Since the camera's last drill ended, passed or failed.")?;
     let passed =

@@ -70,7 +70,7 @@ pub enum ServeError {
     Setup(String),
     #[error("{0}")]
     Member(String),
-    #[error("this node cannot go on and stops: {0}")]
+    #[error("this node cannot continue and stops: {0}")]
     Fatal(String),
     #[error("the node did not stop cleanly: {0}")]
     Stop(String),
@@ -167,7 +167,7 @@ async fn wait(host: &Host, signals: &mut Signals, path: &Path) -> Reason {
             Reason::Signal
         }
         why = fatal => {
-            tracing::error!(%why, "cannot go on");
+            tracing::error!(%why, "this node cannot continue");
             Reason::Fatal(why)
         }
     }

@@ -111,7 +111,7 @@ impl View {
                     whole.progress.extend(told);
                     return Arc::new(whole);
                 }
-                Err(error) => tracing::warn!(%error, "a voter does not tell how recorders stand"),
+                Err(error) => tracing::warn!(%error, "cannot fetch recorder status from a voter"),
             }
         }
         own

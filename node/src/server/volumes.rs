@@ -305,7 +305,7 @@ impl Volumes {
         let gaps = homes.gaps(camera, |before| before.durable_until(camera));
         let lost = homes.settle(camera, Arc::clone(&volume), |before| before.durable_until(camera));
         self.tell_again(homes, &volume, class, &gaps);
-        tracing::warn!(%camera, from = before.index(), to, ?lost, "recording goes on on another volume");
+        tracing::warn!(%camera, from = before.index(), to, ?lost, "recording continues on another volume");
         Err(SinkError::Moved { lost })
     }
 
@@ -323,7 +323,7 @@ impl Volumes {
         }
         let (from, rate_bps) = (Arc::clone(&home.volume), home.rate_bps());
         volume.load_bps.fetch_add(rate_bps, Relaxed);
-        tracing::info!(%camera, from = from.index(), to = volume.index(), "recording goes on on another volume, at a keyframe or before");
+        tracing::info!(%camera, from = from.index(), to = volume.index(), "recording continues on another volume, at a keyframe or before");
         count_move(slots, &from);
         let gaps = homes.gaps(camera, |before| before.durable_until(camera));
         homes.move_to(camera, Arc::clone(&volume));
@@ -338,7 +338,7 @@ impl Volumes {
                 Ok(()) => homes.took_gap(gap, |volume| volume.durable_until(gap.camera)),
                 // It is kept, for the volume after this one.
                 Err(error) => {
-                    tracing::warn!(camera = %gap.camera, start = %gap.start, end = %gap.end, %error, "a gap may be told as unknown")
+                    tracing::warn!(camera = %gap.camera, start = %gap.start, end = %gap.end, %error, "the cause of a gap may be shown as unknown")
                 }
             }
         }
@@ -375,7 +375,7 @@ impl Volumes {
         // Behind the chunk, which the camera's watermark thus covers together with it at the next flush.
         if volume.append(class, Record::Gap(gap)).is_ok() {
             homes.took_gap(&gap, |home| home.durable_until(camera));
-            tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume took is not durable, and told as a gap until it is");
+            tracing::warn!(%camera, start = %gap.start, end = %gap.end, "what a volume accepted is not durable, and shown as a gap until it is");
             homes.told(&gap);
         }
     }
@@ -475,7 +475,7 @@ fn former_mark(handle: &VolumeHandle, camera: CameraId, soon: Timestamp) -> Opti
 fn no_room(path: &Path) -> String {
     let path = path.display();
     format!(
-        "volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording goes on by itself then"
+        "volume {path} is full and nothing on it may be deleted: make room there, or remove holds; recording continues by itself then"
     )
 }
 

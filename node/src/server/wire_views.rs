@@ -48,7 +48,7 @@ pub(crate) fn takes_part(consensus: &Consensus) -> Option<String> {
         return None;
     }
     let mut why =
-        "no leader with a majority behind it is known; recording goes on, changes of configuration wait".to_owned();
+        "no leader with a majority behind it is known; recording continues, changes of configuration wait".to_owned();
     let state = consensus.state();
     let strangers = identity.strangers();
     let names = strangers.iter().filter_map(|node| Some(state.nodes.get(*node)?.spec.name.as_str()));

@@ -60,7 +60,7 @@ impl Keeper {
     pub(super) fn retain(&mut self) {
         let space = match self.shared.disk.space(&self.shared.layout.root) {
             Ok(space) => space,
-            Err(error) => return tracing::warn!(%error, "the filesystem does not tell its free space"),
+            Err(error) => return tracing::warn!(%error, "the filesystem does not report its free space"),
         };
         if self.shared.is_reading {
             return self.tell_room(space);

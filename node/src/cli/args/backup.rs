@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 pub(super) const BACKUP_HELP: &str = "\
 The file holds cameras with their passwords, retention classes, settings, holds, and what placement
-knows of the nodes. Without the passphrase nobody can read it: keep the two apart, and both away
+knows of the nodes. It cannot be read without the passphrase: keep the two apart, and both away
 from the nodes. Footage is not in it.";
 
 pub(super) const RESTORE_HELP: &str = "\
