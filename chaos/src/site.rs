@@ -4,8 +4,8 @@
 
 use crate::{Error, Result, files, io_error, prometheus, wait, wall, web};
 use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options};
-use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Duty, Transport};
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{self, NewCamera, NewSource};
 use holdfast_node::cli::{Api, wall_now};
 use holdfast_node::config::Config;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
+pub(crate) mod messages;
+mod routes;
 mod write;
 
 pub(crate) use write::Proposal;
@@ -10,19 +12,18 @@ pub use write::{WRITE_DEADLINE, WriteError};
 use crate::Boxed;
 use crate::command::{Command, Rejection};
 use crate::generation::ClusterGeneration;
-use crate::identity::introductions::{self, Introducer};
-use crate::identity::ledger::{Apart, Keep, Ledger};
-use crate::identity::{Addresses, Identity, Position, Standing};
-use crate::membership;
 use crate::model::{Actor, NodeSpec, Secret};
-use crate::peer::PeerClient;
+use crate::peer::client::PeerClient;
 use crate::quorum::{self, Evidence};
 use crate::raft::fatal::FatalSignal;
+use crate::raft::identity::introductions::{self, Introducer};
+use crate::raft::identity::ledger::{Apart, Keep, Ledger};
+use crate::raft::identity::{Addresses, Identity, Position, Standing};
 use crate::raft::log_store::LogStore;
+use crate::raft::membership;
 use crate::raft::network::Network;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::{Raft, TypeConfig};
-use crate::routes;
 use crate::state::ClusterState;
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;

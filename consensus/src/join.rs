@@ -4,15 +4,19 @@
 
 use crate::codec::Format;
 use crate::command::Rejection;
+use crate::first_version;
 use crate::generation::ClusterGeneration;
 use crate::model::{NodeSpec, Secret};
-use crate::peer::{PeerClient, PeerError};
-use crate::routes::{CLUSTER, ClusterAnswer, ClusterRequest, JOIN, JoinAnswer, JoinRequest};
+use crate::peer::client::{PeerClient, PeerError};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
+
+pub(crate) const JOIN: &str = "/join";
+pub(crate) const CLUSTER: &str = "/cluster";
 
 /// Long enough for an election in the middle.
 pub const JOIN_DEADLINE: Duration = Duration::from_secs(15);
@@ -111,3 +115,37 @@ async fn ask<Req: Format, Resp: Format, T>(
         sleep(ASK_AGAIN_AFTER).await;
     }
 }
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct JoinRequest {
+    pub(crate) spec: NodeSpec,
+    pub(crate) attempt: Uuid,
+    /// The newcomer's wall clock.
+    pub(crate) at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) enum JoinAnswer {
+    Joined {
+        node: NodeId,
+        cluster: Uuid,
+        generation: ClusterGeneration,
+    },
+    Rejected(Rejection),
+    /// Ask again.
+    Unavailable(String),
+}
+
+/// By a node that has data of some cluster, and wants to join.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClusterRequest;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClusterAnswer(pub(crate) Uuid);
+
+first_version!(
+    JoinRequest => "a request to join",
+    JoinAnswer => "the answer to a request to join",
+    ClusterRequest => "the question for the cluster",
+    ClusterAnswer => "the cluster's id",
+);

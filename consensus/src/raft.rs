@@ -1,8 +1,13 @@
 //! The openraft adaptor. Nothing outside this crate sees openraft's types: they stop at `Consensus`.
 
 pub(crate) mod fatal;
+pub mod identity;
 pub(crate) mod log_store;
+pub(crate) mod membership;
+pub(crate) mod messages;
 pub(crate) mod network;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated_disk;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated_log;
 #[cfg(feature = "simulation")]

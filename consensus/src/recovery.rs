@@ -10,10 +10,10 @@
 //! belongs to that generation. So a recovery that is interrupted has happened or has not.
 
 use crate::generation::{ClusterGeneration, Recovered};
-use crate::identity::ledger::Kept;
-use crate::identity::standing::Standing;
 use crate::model::Node;
 use crate::raft::fatal::FatalSignal;
+use crate::raft::identity::ledger::Kept;
+use crate::raft::identity::standing::Standing;
 use crate::raft::log_store::LogStore;
 use crate::raft::snapshot_file::{SnapshotFile, SnapshotImage};
 use crate::raft::state_machine::StateMachine;

@@ -5,8 +5,8 @@
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::codec;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::observe::heartbeat::{Audience, HEARTBEAT_INTERVAL, Heartbeat, Progress, RecorderState};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;

@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of test functions")]
 
-use holdfast_consensus::bitrate::{BITRATE_UNKNOWN_BPS, Bitrates};
 use holdfast_consensus::command::{AssignmentOp, Command, Rejection, Response};
-use holdfast_consensus::desired::{Provisionals, View, desired};
-use holdfast_consensus::headroom::survives_loss_of;
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_consensus::liveness::{Verdict, Why};
+use holdfast_consensus::decide::desired::{Provisionals, View, desired};
+use holdfast_consensus::decide::headroom::survives_loss_of;
+use holdfast_consensus::decide::placement::Planner;
+use holdfast_consensus::decide::steward::{Input, MOVE_INTERVAL, Steward};
+use holdfast_consensus::decide::suspects::Ends;
 use holdfast_consensus::model::{Actor, CameraSpec, Duty, Failback, NodeSpec, Protection, SettingsChange};
-use holdfast_consensus::placement::Planner;
-use holdfast_consensus::reports::Reports;
+use holdfast_consensus::observe::bitrate::{BITRATE_UNKNOWN_BPS, Bitrates};
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::liveness::{Verdict, Why};
+use holdfast_consensus::observe::reports::Reports;
 use holdfast_consensus::state::ClusterState;
-use holdfast_consensus::steward::{Input, MOVE_INTERVAL, Steward};
-use holdfast_consensus::suspects::Ends;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use proptest::prelude::*;

@@ -8,7 +8,7 @@
 use super::network::Network;
 use super::node::Life;
 use futures::future::BoxFuture;
-use holdfast_consensus::peer::PeerError;
+use holdfast_consensus::peer::client::PeerError;
 use holdfast_consensus::simulation::{Transport, deliver};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::random::Random;

@@ -2,7 +2,7 @@
 
 use super::look::{self, Told, ask};
 use crate::history::{History, Mark, ToldGap, What};
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::Camera;
 use holdfast_node::cli::{Api, monotonic_now};
 use holdfast_storage::ids::CameraId;

@@ -2,8 +2,8 @@
 //! real account of what a session exposes its process to. Only the waiting is the simulator's: who waits looks at each tick.
 
 use futures::FutureExt;
-use holdfast_consensus::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
 use holdfast_consensus::model::Treatment;
+use holdfast_consensus::observe::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
 use holdfast_node::ingest::turns::{Newcomer, TURN, Turn, Turns};
 use holdfast_node::recorder::contact::Contact;
 use std::pin::Pin;

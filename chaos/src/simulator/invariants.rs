@@ -23,7 +23,7 @@ use super::certainty::Deleted;
 use super::recorder::Tried;
 use super::world::World;
 use holdfast_consensus::command::LogEntry;
-use holdfast_consensus::heartbeat::Progress;
+use holdfast_consensus::observe::heartbeat::Progress;
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::ChunkMeta;
 use holdfast_storage::ids::{CameraId, NodeId};

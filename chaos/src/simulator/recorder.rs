@@ -5,8 +5,8 @@
 use super::held::{Held, Leave, PATIENCE};
 use super::volume::Volume;
 use bytes::Bytes;
-use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Treatment;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_node::ingest::backoff::Backoff;
 use holdfast_node::ingest::error::SessionError;
 use holdfast_node::ingest::media::{MediaFrame, SessionItem, TrackParameters, VideoCodec};

@@ -1,8 +1,8 @@
 //! Known bugs put back into the simulator's wiring: the simulation has to find each of them, or it proves nothing.
 
 use super::volume::Volume;
-use holdfast_consensus::heartbeat::Progress;
 use holdfast_consensus::model::Treatment;
+use holdfast_consensus::observe::heartbeat::Progress;
 use holdfast_node::recorder::status::Status;
 use holdfast_storage::ids::CameraId;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! goes back within an epoch and rank, and what a failed volume had taken is told to the recorder once, when there is a volume again.
 
 use super::recorder::frames_of;
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_node::recorder::sink::{RecordSink, SinkError};
 use holdfast_node::recorder::status::Status;
 use holdfast_storage::chunk::{ChunkMeta, Gap, Record};

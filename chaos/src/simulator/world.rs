@@ -37,7 +37,7 @@ const OPERATE_INTERVAL: Duration = Duration::from_millis(300);
 /// A node without route to a camera notices after this long; half of the attempts are refused at once.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_REFUSED: Duration = Duration::from_millis(100);
-const HEARTBEAT_INTERVAL: Duration = holdfast_consensus::heartbeat::HEARTBEAT_INTERVAL;
+const HEARTBEAT_INTERVAL: Duration = holdfast_consensus::observe::heartbeat::HEARTBEAT_INTERVAL;
 /// After a failure, for the lines that follow it.
 const AFTERMATH: Duration = Duration::from_secs(2);
 

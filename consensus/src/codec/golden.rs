@@ -5,25 +5,26 @@
 //! `UPDATE_GOLDENFILES=1` writes them.
 
 use super::{CLUSTER_VERSION, Format, decode, encode};
-use crate::clocks::Heard;
 use crate::command::{AdoptedCamera, AssignmentChange, AssignmentOp, Command, LogEntry, Rejection, Response, Skipped};
+use crate::consensus::messages::{WriteAnswer, WriteRequest};
 use crate::generation::{ClusterGeneration, Recovered};
-use crate::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
-use crate::identity::introductions::{Hello, HelloAnswer, Verdict, WhoAnswer, WhoRequest};
-use crate::identity::ledger::Kept;
-use crate::identity::standing::{Fence, Replaced, Why};
-use crate::identity::{Boot, Incarnation, Position, Record, Sender, Stamp};
+use crate::join::{ClusterAnswer, ClusterRequest, JoinAnswer, JoinRequest};
 use crate::model::{
     Actor, Audio, CameraSpec, Credentials, DrillOp, DrillStart, DrillStep, Duty, ExportSpec, Failback, FailureDomain,
     HeadroomRule, HoldSpec, NodeSpec, OperatorName, Outcome, ProcessEnd, Protection, Refusal, Secret, SettingsChange,
     Source, Tls, Transport,
 };
+use crate::observe::clocks::Heard;
+use crate::observe::heartbeat::{Exposure, Heartbeat, Probe, Progress, RecorderState};
+use crate::peer::envelope::Envelope;
+use crate::raft::identity::introductions::{Hello, HelloAnswer, Verdict, WhoAnswer, WhoRequest};
+use crate::raft::identity::ledger::Kept;
+use crate::raft::identity::standing::{Fence, Replaced, Why};
+use crate::raft::identity::{Boot, Incarnation, Position, Record, Sender, Stamp};
 use crate::raft::log_store::Payload;
+use crate::raft::messages::SnapshotRequest;
 use crate::raft::snapshot_file::SnapshotImage;
 use crate::raft::{self, LogId, SnapshotMeta, TypeConfig, Vote};
-use crate::routes::{
-    ClusterAnswer, ClusterRequest, Envelope, JoinAnswer, JoinRequest, SnapshotRequest, WriteAnswer, WriteRequest,
-};
 use crate::state::ClusterState;
 use holdfast_storage::ids::{CameraId, DrillId, Epoch, ExportId, HoldId, NodeId, Rank};
 use holdfast_storage::time::Timestamp;

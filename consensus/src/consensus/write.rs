@@ -3,12 +3,12 @@
 #![expect(clippy::disallowed_methods, reason = "an edge: it waits for the world, and keeps deadlines")]
 
 use super::Consensus;
+use super::messages::{WRITE, WriteAnswer, WriteRequest};
 use crate::Boxed;
 use crate::command::{Command, LogEntry, Rejection, Response};
 use crate::model::Actor;
-use crate::peer::PeerError;
+use crate::peer::client::PeerError;
 use crate::raft::Outcome;
-use crate::routes::{WRITE, WriteAnswer, WriteRequest};
 use holdfast_storage::ids::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};

@@ -5,7 +5,7 @@
 
 use super::fatal::FatalSignal;
 use super::{Entry, LogId, TypeConfig, Vote};
-use crate::identity::ledger::Keep;
+use crate::raft::identity::ledger::Keep;
 use crate::{codec, first_version};
 use futures::future::BoxFuture;
 use openraft::entry::{EntryPayload, RaftEntry};
@@ -47,7 +47,7 @@ impl raft_log::Types for LogTypes {
     /// ((term, node), 1 if committed).
     type Vote = ((u64, u64), u64);
     type Callback = Flushed;
-    /// What [`crate::identity::ledger`] keeps.
+    /// What [`crate::raft::identity::ledger`] keeps.
     type UserData = Vec<u8>;
 
     fn log_index(log_id: &Self::LogId) -> u64 {

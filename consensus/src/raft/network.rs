@@ -1,12 +1,12 @@
 //! Raft's messages to other members, as HTTP POSTs. Deadlines are ours: openraft only says how long it would wait.
 
+use super::messages::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
 use super::snapshot_file::SnapshotImage;
 use super::state_machine::RaftSnapshot;
 use super::{TypeConfig, Vote};
 use crate::codec::{self, CodecError, Format};
-use crate::identity::{Identity, Position, Stamp};
-use crate::peer::{PeerClient, PeerError};
-use crate::routes::{APPEND, PRE_VOTE, SNAPSHOT, SnapshotRequest, TRANSFER, VOTE};
+use crate::peer::client::{PeerClient, PeerError};
+use crate::raft::identity::{Identity, Position, Stamp};
 use holdfast_storage::ids::NodeId;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};

@@ -4,9 +4,9 @@
 //! told later, once the flush's time is over; what is not told yet is lost when the power fails, up to a point that the seed chooses.
 
 use super::log_store::LogStore;
+use super::simulated_disk::{Disk, SavedVote};
 use super::{Entry, LogId, TypeConfig, Vote};
-use crate::identity::ledger::Keep;
-use crate::simulation::{Disk, SavedVote};
+use crate::raft::identity::ledger::Keep;
 use futures::future::BoxFuture;
 use openraft::OptionalSend;
 use openraft::async_runtime::Oneshot as _;

@@ -24,7 +24,7 @@ pub(crate) struct StateMachine {
     file: SnapshotFile,
     published: watch::Sender<Arc<ClusterState>>,
     #[cfg(feature = "simulation")]
-    pub(crate) witness: Option<Arc<dyn crate::simulation::Witness>>,
+    pub(crate) witness: Option<Arc<dyn super::simulated_disk::Witness>>,
 }
 
 impl StateMachine {
@@ -112,7 +112,7 @@ impl StateMachine {
         };
         if let Some(witness) = &self.witness {
             let id = &entry.log_id;
-            witness.applied(crate::simulation::Applied {
+            witness.applied(super::simulated_disk::Applied {
                 term: id.leader_id.term,
                 index: id.index,
                 entry: logged,

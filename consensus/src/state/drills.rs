@@ -2,10 +2,9 @@
 
 use super::ClusterState;
 use crate::command::{AssignmentChange, AssignmentOp, Rejection, Response, Skipped};
-use crate::drill;
 use crate::model::{
-    CAMERAS_MAX, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Outcome, Phase, RESULTS_MAX, Refusal,
-    RunningDrill,
+    Assignment, CAMERAS_MAX, DRILLS_MAX, Drill, DrillOp, DrillResult, DrillStart, DrillStep, Outcome, Phase,
+    Protection, RESULTS_MAX, Refusal, RunningDrill,
 };
 use holdfast_storage::ids::{CameraId, DrillId, NodeId};
 use holdfast_storage::time::Timestamp;
@@ -48,6 +47,27 @@ impl ClusterState {
         Ok(Response::Drill(id))
     }
 
+    /// What the replicated state alone has against a drill of `camera`.
+    pub(crate) fn drill_refusal(&self, camera: CameraId, now: &Assignment) -> Option<Refusal> {
+        if now.owner.is_none() {
+            return Some(Refusal::failure("it has no owner"));
+        }
+        if self.is_gapless(camera) || now.mirror.is_some() {
+            return Some(Refusal::passing("a gapless camera's mirror records it all the time, and needs no failover"));
+        }
+        if let Some(running) = self.drills.running.get(camera) {
+            return Some(Refusal::passing(format!("drill {} runs", running.drill)));
+        }
+        if now.handoff.is_some() {
+            return Some(Refusal::passing("it is being handed over; try again"));
+        }
+        now.successor.is_none().then(|| Refusal::failure("it has no successor: no other node can record it"))
+    }
+
+    pub(crate) fn is_gapless(&self, camera: CameraId) -> bool {
+        self.cameras.get(camera).is_some_and(|camera| camera.spec.protection == Protection::Gapless)
+    }
+
     fn check_start(&self, start: DrillStart) -> Result<Checked, Rejection> {
         let now = self.assignments.get(start.camera).ok_or(Rejection::UnknownCamera(start.camera))?;
         let changed = || Refusal::passing("its assignment has changed since; try again");
@@ -55,9 +75,9 @@ impl ClusterState {
             (Some(refusal), ..) => Err(refusal),
             _ if now.epoch != start.expect || now.successor != start.successor => Err(changed()),
             (None, Some(owner), Some(successor)) => {
-                drill::standing_refusal(self, start.camera, now).map_or(Ok((owner, successor)), Err)
+                self.drill_refusal(start.camera, now).map_or(Ok((owner, successor)), Err)
             }
-            _ => Err(drill::standing_refusal(self, start.camera, now).unwrap_or_else(changed)),
+            _ => Err(self.drill_refusal(start.camera, now).unwrap_or_else(changed)),
         };
         Ok((start, checked))
     }

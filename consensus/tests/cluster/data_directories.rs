@@ -198,7 +198,7 @@ async fn a_number_of_which_there_is_footage_is_not_given_to_a_camera() {
     second.voters(2).await;
     let second = second.kill().await.restart().await;
     second.consensus.identity().holds_footage_up_to(CameraId(70));
-    let heartbeat = holdfast_consensus::heartbeat::Heartbeat {
+    let heartbeat = holdfast_consensus::observe::heartbeat::Heartbeat {
         from: NodeId(2),
         boot: 1,
         sequence: 1,

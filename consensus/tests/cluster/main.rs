@@ -7,7 +7,7 @@ use holdfast_consensus::command::{Command, LogEntry, Rejection, Response};
 use holdfast_consensus::first_version;
 use holdfast_consensus::generation::ClusterGeneration;
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Secret, SettingsChange};
-use holdfast_consensus::peer::{PeerClient, PeerError};
+use holdfast_consensus::peer::client::{PeerClient, PeerError};
 use holdfast_consensus::{
     Consensus, JoinError, OpenError, Options, Timing, VOTERS_MAX, WRITE_DEADLINE, WriteError, join,
 };

@@ -1,7 +1,7 @@
 //! Runs liveness scripts: node 1 hears (or does not hear) the others while time passes.
 
 use goldenscript::{Command, Context, Runner};
-use holdfast_consensus::liveness::{Liveness, Verdict};
+use holdfast_consensus::observe::liveness::{Liveness, Verdict};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;
 use std::error::Error;

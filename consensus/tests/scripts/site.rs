@@ -3,21 +3,21 @@
 mod suspects;
 
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
-use holdfast_consensus::bitrate::Bitrates;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command as Write, Response};
-use holdfast_consensus::desired::{Provisionals, View, desired};
-use holdfast_consensus::drill::{self, Look};
-use holdfast_consensus::headroom::{Survival, headroom, survives_loss_of};
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_consensus::liveness::{Verdict, Why};
+use holdfast_consensus::decide::desired::{Provisionals, View, desired};
+use holdfast_consensus::decide::drill::{self, Look};
+use holdfast_consensus::decide::headroom::{Survival, headroom, survives_loss_of};
+use holdfast_consensus::decide::placement::Planner;
+use holdfast_consensus::decide::steward::{Input, Steward};
 use holdfast_consensus::model::{
     Actor, Assignment, CameraSpec, Duty, Failback, HeadroomRule, HoldSpec, Labels, NodeSpec, Protection, Role,
     SettingsChange,
 };
-use holdfast_consensus::placement::Planner;
-use holdfast_consensus::reports::Reports;
+use holdfast_consensus::observe::bitrate::Bitrates;
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::liveness::{Verdict, Why};
+use holdfast_consensus::observe::reports::Reports;
 use holdfast_consensus::state::ClusterState;
-use holdfast_consensus::steward::{Input, Steward};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

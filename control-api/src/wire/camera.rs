@@ -3,12 +3,12 @@
 
 use super::{CameraDrill, NodeRef, present};
 use crate::error::ApiError;
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{
     self, Audio, CameraSpec, Credentials, Invalid, Labels, PRIORITY_DEFAULT, Protection, RETENTION_CLASS_DEFAULT,
     Secret, Tls, Transport, Treatment,
 };
-use holdfast_consensus::placement::Lack;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};

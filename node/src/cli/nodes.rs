@@ -6,8 +6,8 @@ use super::error::CliError;
 use super::output::Output;
 use super::resolve;
 use super::table::Table;
-use holdfast_consensus::clocks::OFFSET_MAX;
 use holdfast_consensus::model::{Duty, Role};
+use holdfast_consensus::observe::clocks::OFFSET_MAX;
 use holdfast_control_api::wire::{Node, Volume};
 use reqwest::Method;
 

@@ -1,6 +1,6 @@
 //! Who records what, as the cluster says, and what changed since it was last asked. Pure.
 
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{Camera, Cluster};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;

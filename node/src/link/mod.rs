@@ -9,8 +9,8 @@ mod routes;
 pub use outbound::{Links, LinksOptions};
 pub use routes::heartbeat_routes;
 
-use holdfast_consensus::clocks::Sample;
-use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+use holdfast_consensus::observe::clocks::Sample;
+use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat};
 use holdfast_storage::ids::NodeId;
 use holdfast_storage::time::Timestamp;
 
@@ -25,7 +25,7 @@ pub struct Outgoing {
 }
 
 /// Path of the heartbeat POST on the peer port; the body is a [`Heartbeat`] as [`holdfast_consensus::identity::Identity`] seals it, the
-/// answer a [`holdfast_consensus::clocks::Heard`].
+/// answer a [`holdfast_consensus::observe::clocks::Heard`].
 pub(crate) const HEARTBEAT_PATH: &str = "/link/heartbeat";
 
 /// Events that may wait for the pilot; beyond it senders wait, which slows heartbeats instead of losing evidence.

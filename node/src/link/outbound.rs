@@ -4,11 +4,11 @@
 use super::{HEARTBEAT_PATH, LinkEvent, Now, Outgoing};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
-use holdfast_consensus::clocks::{Heard, Sample};
 use holdfast_consensus::codec::{self, CodecError};
-use holdfast_consensus::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_consensus::identity::Identity;
 use holdfast_consensus::model::Secret;
+use holdfast_consensus::observe::clocks::{Heard, Sample};
+use holdfast_consensus::observe::heartbeat::HEARTBEAT_INTERVAL;
 use holdfast_storage::ids::NodeId;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
@@ -273,7 +273,7 @@ const _: () = assert!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::heartbeat::{Audience, Heartbeat};
+    use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat};
     use holdfast_storage::time::Timestamp;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;

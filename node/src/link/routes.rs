@@ -7,9 +7,9 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use holdfast_consensus::clocks::Heard;
 use holdfast_consensus::codec;
 use holdfast_consensus::identity::{Identity, Unheard};
+use holdfast_consensus::observe::clocks::Heard;
 use tokio::sync::mpsc;
 
 /// A heartbeat of 10,000 recorders with error texts fits.

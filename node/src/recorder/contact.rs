@@ -1,6 +1,6 @@
 //! How what a camera sends could end this process: heartbeats carry it, so that others know which camera to blame if it ends. Pure.
 
-use holdfast_consensus::heartbeat::{Exposure, FRESH_MAX};
+use holdfast_consensus::observe::heartbeat::{Exposure, FRESH_MAX};
 use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,7 @@
 //! What to start, change and stop so that what runs becomes what is desired. Pure.
 
 use super::status::Identity;
-use holdfast_consensus::desired::Desired;
+use holdfast_consensus::decide::desired::Desired;
 use holdfast_consensus::model::{Assignment, Source, Treatment};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::chunk::GapCause;

@@ -2,7 +2,7 @@
 
 use crate::ingest::clock::HONEST_PPB;
 use crate::ingest::codec::Fault;
-use holdfast_consensus::heartbeat::{Exposure, RecorderState};
+use holdfast_consensus::observe::heartbeat::{Exposure, RecorderState};
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
 use holdfast_storage::time::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

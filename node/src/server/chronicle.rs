@@ -67,8 +67,8 @@ fn names(state: &ClusterState, cameras: &[CameraId]) -> String {
 mod tests {
     use super::*;
     use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-    use holdfast_consensus::liveness::{Verdict, Why};
     use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+    use holdfast_consensus::observe::liveness::{Verdict, Why};
     use holdfast_storage::ids::Epoch;
     use holdfast_storage::time::Timestamp;
     use std::time::Duration;

@@ -7,10 +7,10 @@ use super::ticks::ticks;
 use crate::link::{LinkEvent, Links, Outgoing};
 use crate::recorder::reconcile::{DesiredRecording, recordings};
 use holdfast_consensus::command::LogEntry;
-use holdfast_consensus::desired::Desired;
-use holdfast_consensus::heartbeat::{Audience, Heartbeat, RecorderState};
+use holdfast_consensus::decide::desired::Desired;
 use holdfast_consensus::identity::Standing;
 use holdfast_consensus::model::{Actor, Treatment};
+use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat, RecorderState};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, Leadership};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -235,8 +235,8 @@ async fn propose(consensus: Consensus, mut rounds: mpsc::Receiver<Vec<LogEntry>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::heartbeat::Progress;
-    use holdfast_consensus::liveness::Verdict;
+    use holdfast_consensus::observe::heartbeat::Progress;
+    use holdfast_consensus::observe::liveness::Verdict;
     use holdfast_storage::ids::{Epoch, Rank};
 
     #[test]

@@ -10,8 +10,8 @@ use super::status;
 use super::volumes::VolumeStatus;
 use crate::ingest::clock::HONEST_PPB;
 use crate::recorder::status::Counts;
-use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::Outcome;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{HeldBack, Mode};
 use holdfast_storage::Stats;
 use holdfast_storage::chunk::GapCause;
@@ -113,7 +113,7 @@ fn recorders(member: &Member) -> Families {
     Ok(gauge.collect())
 }
 
-fn own_progress(member: &Member) -> Vec<holdfast_consensus::heartbeat::Progress> {
+fn own_progress(member: &Member) -> Vec<holdfast_consensus::observe::heartbeat::Progress> {
     member.supervisor.statuses().into_iter().map(|status| member.volumes.progress(status)).collect()
 }
 

@@ -5,16 +5,16 @@
 
 use crate::link::LinkEvent;
 use holdfast_consensus::Leadership;
-use holdfast_consensus::clocks::{Alarm, Clocks, Offset, Sample};
 use holdfast_consensus::command::Command;
-use holdfast_consensus::desired::{Desired, Provisionals, View, desired};
-use holdfast_consensus::heartbeat::{Heartbeat, Probe, Progress};
-use holdfast_consensus::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict, Why};
+use holdfast_consensus::decide::desired::{Desired, Provisionals, View, desired};
+use holdfast_consensus::decide::steward::{Input, Steward};
+use holdfast_consensus::decide::suspects::{self, Ends, Witness};
 use holdfast_consensus::model::Treatment;
-use holdfast_consensus::reports::Reports;
+use holdfast_consensus::observe::clocks::{Alarm, Clocks, Offset, Sample};
+use holdfast_consensus::observe::heartbeat::{Heartbeat, Probe, Progress};
+use holdfast_consensus::observe::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict, Why};
+use holdfast_consensus::observe::reports::Reports;
 use holdfast_consensus::state::ClusterState;
-use holdfast_consensus::steward::{Input, Steward};
-use holdfast_consensus::suspects::{self, Ends, Witness};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use holdfast_consensus::codec::{self, Format};
 use holdfast_consensus::first_version;
-use holdfast_consensus::heartbeat::Progress;
+use holdfast_consensus::observe::heartbeat::Progress;
 use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_control_api::limits::TIMELINES_AT_ONCE;
 use holdfast_storage::Range;

@@ -15,7 +15,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use holdfast_consensus::Leadership;
 use holdfast_consensus::codec::Format;
 use holdfast_consensus::identity::Addresses;
-use holdfast_consensus::peer::{PeerClient, PeerError};
+use holdfast_consensus::peer::client::{PeerClient, PeerError};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::backend::{Lost, Payload};
 use holdfast_control_api::wire;

@@ -4,10 +4,10 @@ use super::drills;
 use super::pilot::Sight;
 use super::reads::VolumeReport;
 use holdfast_consensus::Consensus;
-use holdfast_consensus::bitrate::Bitrates;
-use holdfast_consensus::headroom::{Headroom, Victim};
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::decide::headroom::{Headroom, Victim};
 use holdfast_consensus::model::{Assignment, Camera, Export, Hold};
+use holdfast_consensus::observe::bitrate::Bitrates;
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire;
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -263,7 +263,7 @@ pub(crate) fn recorder<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holdfast_consensus::liveness::Verdict;
+    use holdfast_consensus::observe::liveness::Verdict;
     use holdfast_storage::ids::{Epoch, Rank};
 
     const CAMERA: CameraId = CameraId(1);

@@ -3,7 +3,7 @@
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions, new_camera, source};
 use holdfast_chaos::web::Answer;
 use holdfast_chaos::{Result, prometheus, wait};
-use holdfast_consensus::placement::Lack;
+use holdfast_consensus::decide::placement::Lack;
 use holdfast_control_api::wire::{Camera, NewCamera};
 use holdfast_node::cli::wall_now;
 use reqwest::Method;

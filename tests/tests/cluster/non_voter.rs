@@ -3,7 +3,7 @@
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
 use holdfast_consensus::VOTERS_MAX;
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_node::cli::wall_now;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use super::assert_none;
 use holdfast_tests::tree::source::{PRODUCT, sources};
-use holdfast_tests::tree::words;
+use holdfast_tests::tree::{imports, words};
 
 #[test]
 fn operators_read_plain_words() {
@@ -12,4 +12,18 @@ fn operators_read_plain_words() {
         findings.extend(found.iter().map(|(line, word)| format!("{}:{line}: {word}", source.path.display())));
     }
     assert_none("words that have a plainer one (CONTRIBUTING, \"Words\") in what operators see", &findings);
+}
+
+/// Crates whose top-level modules import each other one way only.
+const STRAIGHT: [&str; 2] = ["consensus", "chaos/camera"];
+
+#[test]
+fn modules_import_one_way() {
+    let sources = sources();
+    let mut findings = Vec::new();
+    for krate in STRAIGHT {
+        let cycles = imports::cycles(&imports::graph(&sources, krate));
+        findings.extend(cycles.iter().map(|ring| format!("{krate}: {}", ring.join(", "))));
+    }
+    assert_none("modules that import each other (`cargo xtask figures --places` says where)", &findings);
 }

@@ -1,7 +1,7 @@
 //! A watermark never goes back, and nothing beyond what is durable is reported.
 
 use super::{Invariant, Seen, Site};
-use holdfast_consensus::heartbeat::Progress;
+use holdfast_consensus::observe::heartbeat::Progress;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;

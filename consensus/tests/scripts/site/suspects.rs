@@ -2,10 +2,10 @@
 
 use super::{Anyhow, Site, next};
 use goldenscript::ArgumentConsumer;
-use holdfast_consensus::heartbeat::{Exposure, FRESH_MAX};
-use holdfast_consensus::liveness::{Verdict, Why};
+use holdfast_consensus::decide::suspects::{Ends, Witness, suspicions, treatments};
 use holdfast_consensus::model::{Suspicion, Treatment};
-use holdfast_consensus::suspects::{Ends, Witness, suspicions, treatments};
+use holdfast_consensus::observe::heartbeat::{Exposure, FRESH_MAX};
+use holdfast_consensus::observe::liveness::{Verdict, Why};
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::recorder::status::{Identity, StatusCell};
-use holdfast_consensus::clocks::Offset;
-use holdfast_consensus::liveness::Verdict;
 use holdfast_consensus::model::{CameraSpec, NodeSpec};
+use holdfast_consensus::observe::clocks::Offset;
+use holdfast_consensus::observe::liveness::Verdict;
 use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
 use uuid::Uuid;
 

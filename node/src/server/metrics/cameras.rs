@@ -4,8 +4,8 @@
 use super::Families;
 use crate::server::member::Member;
 use crate::server::wire_views::recorder;
-use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Camera, Protection};
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use prometheus::core::Collector;
 use prometheus::{IntGaugeVec, Opts};
 

@@ -4,8 +4,8 @@ mod suspects;
 
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp};
-use holdfast_consensus::heartbeat::RecorderState;
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
 

@@ -2,8 +2,8 @@
 
 use crate::ingest::backoff::{Backoff, DELAY_MAX};
 use crate::server::pilot::Sight;
-use holdfast_consensus::heartbeat::{Probe, Progress, RecorderState};
 use holdfast_consensus::model::Assignment;
+use holdfast_consensus::observe::heartbeat::{Probe, Progress, RecorderState};
 use holdfast_consensus::state::ClusterState;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;

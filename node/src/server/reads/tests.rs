@@ -1,7 +1,7 @@
 //! What version 1 of these messages looks like, byte for byte.
 
 use super::*;
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::chunk::{Access, ChunkMeta, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SegmentId, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;

@@ -2,9 +2,9 @@
 
 use super::{Known, mend};
 use crate::server::wire_views::recorder;
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{Camera, Protection};
-use holdfast_consensus::placement::Lack;
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;

@@ -14,7 +14,7 @@ mod volumes;
 
 use super::pilot::Sight;
 use super::reads::VolumeReport;
-use holdfast_consensus::headroom::{Cost, Headroom};
+use holdfast_consensus::decide::headroom::{Cost, Headroom};
 use holdfast_consensus::state::ClusterState;
 use holdfast_control_api::wire::{Disk, Finding, Mode, NextFailure, Severity, Status, StatusState};
 use holdfast_storage::ids::{CameraId, NodeId};

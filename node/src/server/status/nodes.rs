@@ -1,8 +1,8 @@
 //! Nodes that are down, out of duty, or of another time.
 
 use super::Known;
-use holdfast_consensus::clocks::{OFFSET_MAX, Offset};
 use holdfast_consensus::model::{Duty, Node, Role};
+use holdfast_consensus::observe::clocks::{OFFSET_MAX, Offset};
 use holdfast_control_api::wire::{Finding, Severity};
 use holdfast_storage::ids::NodeId;
 use std::collections::BTreeMap;

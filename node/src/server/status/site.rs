@@ -1,7 +1,7 @@
 //! What concerns the cluster as a whole. A single node has nothing of it.
 
 use super::Known;
-use holdfast_consensus::headroom::Victim;
+use holdfast_consensus::decide::headroom::Victim;
 use holdfast_consensus::model::Duty;
 use holdfast_control_api::wire::{Finding, Mode, Severity};
 use holdfast_storage::ids::NodeId;

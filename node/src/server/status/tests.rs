@@ -2,9 +2,9 @@
 
 use super::*;
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
-use holdfast_consensus::liveness::{Verdict, Why};
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec, Protection};
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::liveness::{Verdict, Why};
 use holdfast_storage::ids::{Epoch, Rank};
 use std::time::Duration;
 use uuid::Uuid;
@@ -97,9 +97,9 @@ impl Site {
     }
 
     fn status(&self) -> Status {
-        let headroom = holdfast_consensus::headroom::headroom(
+        let headroom = holdfast_consensus::decide::headroom::headroom(
             &self.state,
-            &holdfast_consensus::bitrate::Bitrates::of_reports(&self.sight.progress),
+            &holdfast_consensus::observe::bitrate::Bitrates::of_reports(&self.sight.progress),
             |node| self.sight.can_record(node),
         );
         status(&Known {

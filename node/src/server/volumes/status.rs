@@ -6,7 +6,7 @@ use super::homes::Home;
 use super::slots::{Counts, Place, Role, Slot};
 use super::{Opened, Volumes, lock, standing_of, troubles};
 use crate::recorder::status::{Identity, Status};
-use holdfast_consensus::heartbeat::{Progress, RecorderState};
+use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Stats, Watermark};

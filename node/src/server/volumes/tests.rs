@@ -7,7 +7,7 @@ use crate::recorder::sink::RecordSink;
 use crate::recorder::status::Identity;
 use crate::server::sink::VolumeSink;
 use bytes::Bytes;
-use holdfast_consensus::heartbeat::RecorderState;
+use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_storage::chunk::{Access, Chunk, GapCause};
 use holdfast_storage::ids::{Epoch, Rank, SessionId, StreamKind};
 use holdfast_storage::{Range, Volume, VolumeOptions};

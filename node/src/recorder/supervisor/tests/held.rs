@@ -1,7 +1,7 @@
 //! Cameras that are held back.
 
 use super::*;
-use holdfast_consensus::heartbeat::Exposure;
+use holdfast_consensus::observe::heartbeat::Exposure;
 
 fn held(camera: &ScriptedCamera, treatment: Treatment) -> DesiredRecording {
     DesiredRecording { treatment, ..want(camera, 1) }

@@ -1,8 +1,8 @@
 //! Processes that end, and cameras that they may have died of.
 
 use super::*;
-use holdfast_consensus::heartbeat::Exposure;
 use holdfast_consensus::model::{ProcessEnd, Suspicion};
+use holdfast_consensus::observe::heartbeat::Exposure;
 
 /// A heartbeat of node 2 as `boot`, whose recorder of the camera is exposed like this.
 fn exposed(boot: u64, ms: u64, exposure: Option<Exposure>) -> Event {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::ingest::backoff::{DELAY_MAX, REFUSED_DELAY_MIN};
 use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
-use holdfast_consensus::liveness::Verdict;
 use holdfast_consensus::model::{Actor, CameraSpec, NodeSpec};
+use holdfast_consensus::observe::liveness::Verdict;
 use holdfast_storage::ids::{Epoch, Rank};
 use uuid::Uuid;
 

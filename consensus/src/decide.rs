@@ -1,0 +1,8 @@
+//! What follows from the replicated state and what was observed. Pure: no clock, no I/O.
+
+pub mod desired;
+pub mod drill;
+pub mod headroom;
+pub mod placement;
+pub mod steward;
+pub mod suspects;

@@ -1,0 +1,7 @@
+//! What nodes see of each other: heartbeats, and what each node keeps of them.
+
+pub mod bitrate;
+pub mod clocks;
+pub mod heartbeat;
+pub mod liveness;
+pub mod reports;
