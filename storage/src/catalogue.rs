@@ -19,10 +19,11 @@ use self::keys::{
 };
 use self::pending::Pending;
 use crate::chunk::{Gap, InitId};
+use crate::format::index::{InitRow, overlaps};
 use crate::format::{FORMAT_VERSION, FooterHead, TrackTable, Trailer};
 use crate::ids::{CameraId, SegmentId, StreamKind};
-use crate::index::{InitRow, overlaps};
-use crate::shared::{Known, lock};
+use crate::locks::lock;
+use crate::segments::Known;
 use crate::time::Timestamp;
 use crate::timeline::Stretch;
 use bucket::bucket_of;

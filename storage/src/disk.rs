@@ -147,6 +147,15 @@ impl fmt::Display for IoMode {
     }
 }
 
+/// The length that batches grow to under load.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Writes that the disk works on at a time.
+pub const WRITES_IN_FLIGHT_MAX: usize = 4;
+
+/// Buffers of [`BATCH_BYTES_MAX`]: those in flight, and as many being filled or waiting.
+pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
+
 /// The writer's half. Lives on the writer's thread; futures are never dropped before they end, because the kernel may still use their buffers.
 pub trait BatchDisk: 'static {
     type File: Clone + 'static;

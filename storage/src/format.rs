@@ -4,6 +4,7 @@ mod batch;
 pub(crate) mod bytes;
 mod footer;
 mod header;
+pub(crate) mod index;
 mod record;
 #[cfg(test)]
 mod tests;

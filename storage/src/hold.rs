@@ -1,9 +1,9 @@
 //! Evidence that retention may not delete. Pure: which footage a set of holds covers.
 
 use crate::chunk::Gap;
+use crate::format::index::overlaps;
 use crate::format::{FooterHead, TrackTable};
 use crate::ids::CameraId;
-use crate::index::overlaps;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 

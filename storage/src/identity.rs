@@ -1,11 +1,13 @@
 //! Whose data directory this is: its own id and its cluster's, and the lock that keeps a second process out.
 
+pub(crate) mod adoption;
+
 use crate::Error;
-use crate::adoption::{self, Adoption};
 use crate::disk::{Disk, RealDisk, Root};
 use crate::format::FormatError;
 use crate::layout::Layout;
-use crate::volume::{find_segments, identity_of_segments};
+use crate::segments::{find_segments, identity_of_segments};
+use adoption::Adoption;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::File;

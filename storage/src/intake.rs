@@ -2,8 +2,8 @@
 
 use crate::AppendError;
 use crate::chunk::Record;
+use crate::class::ClassId;
 use crate::format::{RECORD_PAYLOAD_BYTES_MAX, encoded_bytes};
-use crate::options::ClassId;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, mpsc, oneshot};

@@ -17,9 +17,13 @@ use crate::disk::{DirEntry, DiskFile, FileId, Salvaging};
 use crate::format::{Footer, FooterHead, Trailer};
 use crate::ids::SegmentId;
 use crate::layout::parse_file_name;
+use crate::locks::{lock, read, write};
 use crate::scan::{Scan, scan};
 use crate::seal::{Sealed, read_sealed, seal};
-use crate::shared::{Known, OpenSegment, OpenState, Shared, lock, read, write};
+use crate::segments::Found;
+use crate::segments::Known;
+use crate::state::Job;
+use crate::state::{OpenSegment, OpenState, Shared};
 use crate::verify::ends_like_a_seal;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -43,16 +47,6 @@ const HELD_MAX: Duration = Duration::from_secs(2);
 /// How often a long listing tells how far it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(3);
 
-#[derive(Debug)]
-pub(crate) enum Job {
-    /// Nothing more comes into this segment.
-    Seal(SegmentId),
-    /// The disk is full.
-    Reclaim,
-    /// The writer has stopped.
-    Stop,
-}
-
 /// Runs `keeper` on this thread until the writer has stopped and its segments are sealed.
 #[expect(clippy::disallowed_methods, reason = "an edge: the thread's loop gives the keeper its time")]
 pub(crate) fn keep(mut keeper: Keeper, jobs: &Receiver<Job>) {
@@ -68,15 +62,6 @@ pub(crate) fn keep(mut keeper: Keeper, jobs: &Receiver<Job>) {
             None => return,
         }
     }
-}
-
-/// A segment file that was there when the volume was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) id: SegmentId,
-    pub(crate) class: Arc<str>,
-    /// 0 until the catalogue is opened.
-    pub(crate) bytes: u64,
 }
 
 pub(crate) struct Keeper {

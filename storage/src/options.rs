@@ -2,31 +2,27 @@
 
 use crate::Error;
 use crate::chunk::CHUNK_BYTES_MAX;
+use crate::class::{CLASSES_MAX, RetentionClass, is_class_name};
 use crate::disk::IoChoice;
-use crate::format::{CLASS_NAME_BYTES_MAX, RECORD_PAYLOAD_BYTES_MAX};
+use crate::format::RECORD_PAYLOAD_BYTES_MAX;
 use crate::hold::{HOLD_CLASS, Holds};
 use crate::ids::NodeId;
 use crate::retention::Caution;
-use crate::scrub::ScrubOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Most retention classes of one volume; each has a segment open.
-pub const CLASSES_MAX: usize = 16;
+/// How a volume is scrubbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubOptions {
+    /// 0: never.
+    pub bytes_per_second_max: u64,
+    /// From the beginning of one pass to that of the next; a pass that takes longer is followed by the next at once.
+    pub pass_interval: Duration,
+}
 
-/// A retention class of one volume, as [`crate::VolumeHandle::class`] names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassId(pub(crate) u16);
-
-/// How long one class of recordings stays on a volume. Whichever limit is reached first deletes the oldest segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetentionClass {
-    /// 1 to 64 of `a-z 0-9 - _`: it names a directory.
-    pub name: String,
-    /// From the last write of a segment.
-    pub age_max: Option<Duration>,
-    pub bytes_max: Option<u64>,
+impl ScrubOptions {
+    pub const OFF: Self = Self { bytes_per_second_max: 0, pass_interval: Duration::MAX };
 }
 
 #[derive(Clone, Debug)]
@@ -130,8 +126,3 @@ const SEGMENT_BYTES_MIN: u64 = 2 << 20;
 pub const BUFFER_BYTES_MIN: u64 = 20 << 20;
 
 const _: () = assert!(BUFFER_BYTES_MIN > RECORD_PAYLOAD_BYTES_MAX as u64 + CHUNK_BYTES_MAX as u64);
-
-pub(crate) fn is_class_name(name: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-    (1..=CLASS_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
-}

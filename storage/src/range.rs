@@ -1,7 +1,7 @@
 //! What readers ask about: an interval of one camera's stream.
 
+use crate::format::index::overlaps;
 use crate::ids::{CameraId, StreamKind};
-use crate::index::overlaps;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 

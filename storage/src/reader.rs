@@ -3,25 +3,23 @@
 //! A payload's way: one `pread` of the whole record into memory of its own (the one copy, out of the page cache; a cold read brings it there first), one
 //! checksum over it, and from there on the same bytes up to the socket.
 
-mod caches;
 mod damaged;
-
-pub(crate) use caches::{Caches, Moves};
 
 use crate::Error;
 use crate::catalogue::{Broken, Catalogue, InitPlace, StreamRow};
 use crate::chunk::{ChunkEntry, ChunkLocation, ChunkMeta, Gap, InitId};
 use crate::damage::cut;
+use crate::format::index::InitRow;
 use crate::format::{
     BLOCK_BYTES, Decoded, FormatError, RECORD_HEAD_BYTES, RECORD_PAYLOAD_BYTES_MAX, TrackTable, chunk_record_bytes,
     decode_record, decode_table, init_record_bytes, span_of,
 };
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
-use crate::index::InitRow;
+use crate::locks::{read, write};
 use crate::range::Range;
 use crate::scan::scan;
-use crate::shared::{Shared, read, write};
+use crate::state::Shared;
 use crate::time::Timestamp;
 use crate::timeline::{Span, close_seams, join_seams, stretches_of};
 use crate::watermark::Watermark;

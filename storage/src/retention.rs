@@ -20,9 +20,9 @@ pub use trust::{ABSENCE_MAX, Caution, Pause, PeerClocks, Reading, TOLERANCE, Tru
 
 use brake::Wish;
 
+use crate::class::RetentionClass;
 use crate::hold::HOLD_CLASS;
 use crate::ids::SegmentId;
-use crate::options::RetentionClass;
 use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,12 +1,12 @@
 //! Reads a segment file that has no footer: keeps every sound record, skips and counts what is damaged. Changes nothing.
 
 use crate::disk::DiskFile;
+use crate::format::index::{Row, SegmentIndex};
 use crate::format::{
     BATCH_HEADER_BYTES, BLOCK, BLOCK_BYTES, BatchHead, FormatError, RECORD_HEAD_BYTES, decode_batch_head,
     decode_record, span_of, verify_body,
 };
 use crate::ids::SegmentId;
-use crate::index::{Row, SegmentIndex};
 use crate::time::Timestamp;
 use std::collections::VecDeque;
 use std::io;

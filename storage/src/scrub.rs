@@ -9,21 +9,21 @@ mod paced;
 mod plan;
 mod state;
 
+use crate::state::ScrubPass;
 pub(crate) use state::Remembered;
 
 use crate::Error;
 use crate::damage::DamagedChunk;
 use crate::ids::SegmentId;
 use crate::intake::Budget;
-use crate::shared::{Shared, lock, read, write};
+use crate::locks::{lock, read, write};
+use crate::state::Shared;
 use crate::time::Timestamp;
 use crate::verify::{FooterState, Verified, compare_track, verify_file};
 use paced::{Paced, Pacer};
 use plan::{Next, Pass, Seen};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often to look whether there is something to do.
@@ -37,100 +37,6 @@ const SAVE_DAMAGE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Of the thread, for CPU; block layers that know priorities derive theirs from it.
 const NICE_MAX: i32 = 19;
-
-/// How a volume is scrubbed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrubOptions {
-    /// 0: never.
-    pub bytes_per_second_max: u64,
-    /// From the beginning of one pass to that of the next; a pass that takes longer is followed by the next at once.
-    pub pass_interval: Duration,
-}
-
-impl ScrubOptions {
-    pub const OFF: Self = Self { bytes_per_second_max: 0, pass_interval: Duration::MAX };
-}
-
-/// How far the scrub is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScrubStatus {
-    /// 0: off.
-    pub bytes_per_second_max: u64,
-    /// `None` between passes.
-    pub pass: Option<ScrubPass>,
-    /// When the last whole pass began and ended.
-    pub last_started_at: Option<Timestamp>,
-    pub last_ended_at: Option<Timestamp>,
-    /// It waits because the writer is behind.
-    pub is_held_back: bool,
-    /// Read since the volume was opened.
-    pub read_bytes: u64,
-    /// Segments that could not be read at all since then.
-    pub failed_segments: u64,
-    /// Segments whose header, footer or init segments were found damaged since then.
-    pub damaged_segments: u64,
-}
-
-/// A pass under way. Segments that retention deletes count as done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScrubPass {
-    pub started_at: Timestamp,
-    pub done_bytes: u64,
-    pub total_bytes: u64,
-    pub done_segments: u64,
-    pub total_segments: u64,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    stop: bool,
-    start: bool,
-}
-
-/// What other threads tell the scrub, and what it tells them.
-#[derive(Debug, Default)]
-pub(crate) struct Control {
-    asked: Mutex<Asked>,
-    changed: Condvar,
-    status: Mutex<ScrubStatus>,
-    read_bytes: AtomicU64,
-    is_held_back: AtomicBool,
-}
-
-impl Control {
-    pub(crate) fn stop(&self) {
-        lock(&self.asked).stop = true;
-        self.changed.notify_all();
-    }
-
-    /// Begins a pass now, or the one under way anew.
-    pub(crate) fn start(&self) {
-        lock(&self.asked).start = true;
-        self.changed.notify_all();
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        lock(&self.asked).stop
-    }
-
-    /// Waits; `false` where the scrub shall stop.
-    fn wait(&self, wait: Duration) -> bool {
-        let asked = lock(&self.asked);
-        if asked.stop {
-            return false;
-        }
-        let (asked, _) = self.changed.wait_timeout(asked, wait).unwrap_or_else(PoisonError::into_inner);
-        !asked.stop
-    }
-
-    pub(crate) fn status(&self) -> ScrubStatus {
-        ScrubStatus {
-            read_bytes: self.read_bytes.load(Ordering::Relaxed),
-            is_held_back: self.is_held_back.load(Ordering::Relaxed),
-            ..lock(&self.status).clone()
-        }
-    }
-}
 
 pub(crate) struct Scrub {
     shared: Arc<Shared>,

@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::disk::{Disk, DiskFile, FileId};
+use crate::format::index::SegmentIndex;
 use crate::format::{BLOCK, Footer, FooterHead, FormatError, Trailer, decode_head, encode_footer};
-use crate::index::SegmentIndex;
 use std::path::Path;
 
 /// Nothing longer is read at once; a footer's head is far smaller.

@@ -2,9 +2,10 @@
 
 use crate::disk::IoMode;
 use crate::ids::CameraId;
+use crate::locks::{lock, read};
 use crate::retention::RetentionStatus;
-use crate::scrub::ScrubStatus;
-use crate::shared::{Shared, lock, read};
+use crate::state::ScrubStatus;
+use crate::state::Shared;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -3,12 +3,12 @@
 use crate::Error;
 use crate::damage::DamagedChunk;
 use crate::disk::DiskFile;
+use crate::format::index::{ChunkRow, InitRow, Row, TrackKey};
 use crate::format::{
     BLOCK, BLOCK_BYTES, FooterHead, FormatError, RECORD_HEAD_BYTES, SegmentHeader, TrackTable, decode_record,
     decode_table, span_of,
 };
 use crate::ids::SegmentId;
-use crate::index::{ChunkRow, InitRow, Row, TrackKey};
 use crate::scan::{Scan, scan_with};
 use crate::seal::{Sealed, read_sealed};
 use std::collections::BTreeSet;

@@ -3,6 +3,8 @@
 mod handle;
 mod reading;
 
+use crate::segments::find_segments;
+use crate::segments::identity_of_segments;
 pub use handle::VolumeHandle;
 
 use crate::Error;
@@ -10,15 +12,16 @@ use crate::clock::{Clock, SystemClock};
 use crate::damage::Damage;
 use crate::disk::BatchDisk as _;
 use crate::disk::{Disk, LocalFuture, RealDisk, Root, WriterHost};
-use crate::format::{BLOCK_BYTES, SegmentHeader};
 use crate::identity::{Lock, identify};
 use crate::ids::SegmentId;
 use crate::intake::{Budget, Intake};
-use crate::keeper::{Found, Job, Keeper, keep};
-use crate::layout::{Layout, parse_file_name};
+use crate::keeper::{Keeper, keep};
+use crate::layout::Layout;
+use crate::locks::{lock, write};
 use crate::options::VolumeOptions;
 use crate::scrub::{Remembered, Scrub};
-use crate::shared::{Shared, lock, write};
+use crate::state::Job;
+use crate::state::Shared;
 use crate::writer::{Start, Writer};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +30,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 /// The running volume. Whoever opened it awaits [`Volume::run`].
 pub struct Volume {
@@ -270,32 +272,4 @@ fn prepare_root(path: &Path) -> Result<(), Error> {
         }
         other => other.map_err(Error::io("create", path)),
     }
-}
-
-/// Every segment file, whatever its class, not measured; files with other names are not ours.
-pub(crate) fn find_segments(disk: &dyn Disk, layout: &Layout) -> Result<Vec<Found>, Error> {
-    let root = layout.segments();
-    let mut found = Vec::new();
-    let mut classes: Vec<Arc<str>> = Vec::new();
-    let mut tell = |name: &str, is_dir: bool| classes.extend(is_dir.then(|| Arc::from(name)));
-    disk.each_name(&root, &mut tell).map_err(Error::io("list", &root))?;
-    for class in classes {
-        let path = layout.class(&class);
-        let of = |id| Found { id, class: Arc::clone(&class), bytes: 0 };
-        let mut tell = |name: &str, _| found.extend(parse_file_name(name).map(of));
-        disk.each_name(&path, &mut tell).map_err(Error::io("list", &path))?;
-    }
-    Ok(found)
-}
-
-pub(crate) fn identity_of_segments(disk: &dyn Disk, layout: &Layout, found: &[Found]) -> Option<(Uuid, Uuid)> {
-    let mut newest_first: Vec<&Found> = found.iter().collect();
-    newest_first.sort_by_key(|found| std::cmp::Reverse(found.id));
-    newest_first.into_iter().find_map(|found| {
-        let file = disk.open_read(&layout.segment(&found.class, found.id)).ok()?;
-        let mut block = vec![0; BLOCK_BYTES];
-        file.read_exact_at(&mut block, 0).ok()?;
-        let header = SegmentHeader::decode(&block).ok()?;
-        Some((header.volume, header.cluster))
-    })
 }

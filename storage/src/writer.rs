@@ -15,31 +15,17 @@ mod rotate;
 mod run;
 mod segment;
 
-pub(crate) use plan::allocate_step;
+pub(crate) use crate::disk::{BATCH_BYTES_MAX, BUFFERS, WRITES_IN_FLIGHT_MAX};
+pub(crate) use crate::room::ALLOCATE_BYTES_MIN;
 pub(crate) use run::{Start, Writer};
 
 use crate::format::RECORD_PAYLOAD_BYTES_MAX;
-
-/// The length that batches grow to under load.
-pub const BATCH_BYTES_MAX: usize = 1 << 20;
-
-/// Writes that the disk works on at a time.
-pub const WRITES_IN_FLIGHT_MAX: usize = 4;
-
-/// Buffers of [`BATCH_BYTES_MAX`]: those in flight, and as many being filled or waiting.
-pub const BUFFERS: usize = 2 * WRITES_IN_FLIGHT_MAX;
 
 /// Buffers of longer batches, each of one record that is longer, take so much together: two of the
 /// longest.
 pub(crate) const LONG_BUFFERS_BYTES_MAX: usize = 40 << 20;
 
 const _: () = assert!(LONG_BUFFERS_BYTES_MAX >= 2 * (RECORD_PAYLOAD_BYTES_MAX + BATCH_BYTES_MAX));
-
-/// Room is reserved in steps of this size, so that writes need not extend the file.
-pub const ALLOCATE_STEP_BYTES: u64 = 64 << 20;
-
-/// The step is halved down to this when the disk is nearly full.
-pub(crate) const ALLOCATE_BYTES_MIN: u64 = 2 << 20;
 
 /// How long the writer waits before it tries again when the disk is full.
 pub(crate) const NO_SPACE_RETRY: std::time::Duration = std::time::Duration::from_millis(500);

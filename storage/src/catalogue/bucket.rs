@@ -7,8 +7,8 @@
 use super::Broken;
 use super::varint::{Put, Take};
 use crate::format::TrackTable;
+use crate::format::index::TrackKey;
 use crate::ids::{CameraId, Epoch, NodeId, Rank, SegmentId, SessionId, StreamKind, TrackKind};
-use crate::index::TrackKey;
 use crate::time::Timestamp;
 use crate::timeline::{ChunkNumber, Span, Stretch};
 

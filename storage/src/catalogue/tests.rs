@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::chunk::{Access, ChunkMeta};
+use crate::format::index::{ChunkRow, InitRow, Row, SegmentIndex, TrackKey};
 use crate::format::{Footer, encode_footer};
 use crate::ids::{Epoch, NodeId, Rank, SessionId, TrackKind};
-use crate::index::{ChunkRow, InitRow, Row, SegmentIndex, TrackKey};
 
 const META: ChunkMeta = ChunkMeta {
     camera: CameraId(1),

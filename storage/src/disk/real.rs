@@ -4,7 +4,7 @@ use super::plain::{self, PlainFile, blocking};
 use super::probe::{Choice, choose};
 use super::uring::{self, Buffer, Pool, UringFile};
 use super::{BatchDisk, DirEntry, Disk, DiskFile, FileId, IoChoice, IoMode, LocalFuture, Root, Space, WriterHost};
-use crate::writer::{BATCH_BYTES_MAX, BUFFERS};
+use crate::disk::{BATCH_BYTES_MAX, BUFFERS};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ use tokio::task::LocalSet;
 
 /// Threads that plain I/O may use at once: one for each write in flight, one for a sync, and for each class one that makes its next segment and one that
 /// reserves room in the present one, so that a disk that is slow at these does not hold up writes.
-const PLAIN_THREADS_MAX: usize = crate::writer::WRITES_IN_FLIGHT_MAX + 1 + 2 * crate::options::CLASSES_MAX;
+const PLAIN_THREADS_MAX: usize = crate::disk::WRITES_IN_FLIGHT_MAX + 1 + 2 * crate::class::CLASSES_MAX;
 
 /// Entries of the submission queue; more than the operations that a writer ever has in flight.
 const RING_ENTRIES: u32 = 64;

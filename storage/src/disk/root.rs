@@ -100,7 +100,7 @@ impl Root {
             Ok(_) | Err(Errno::NOENT) => return Err(elsewhere(&self.path)),
             Err(error) => return Err(error.into()),
         }
-        for (below, id) in crate::shared::lock(&self.below).iter() {
+        for (below, id) in crate::locks::lock(&self.below).iter() {
             match rustix::fs::statat(&self.dir, below, AtFlags::empty()) {
                 Ok(stat) if FileId::from(&stat) != *id => return Err(elsewhere(&self.path.join(below))),
                 // An empty one may be removed.
@@ -259,7 +259,7 @@ impl Root {
         }
         let dir = rustix::fs::openat(&self.dir, below, DIRECTORY, Mode::empty())?;
         let id = FileId::of(&dir)?;
-        let known = *crate::shared::lock(&self.below).entry(below.to_owned()).or_insert(id);
+        let known = *crate::locks::lock(&self.below).entry(below.to_owned()).or_insert(id);
         if known == id { Ok(Parent::Below(dir)) } else { Err(elsewhere(&self.path.join(below))) }
     }
 }

@@ -35,7 +35,7 @@ pub use file::Loss;
 
 use super::{DirEntry, Disk, DiskFile, FileId, LocalFuture, Space, WriterHost};
 use crate::hold::HOLD_CLASS;
-use crate::shared::lock;
+use crate::locks::lock;
 use batch::SimulatedBatchDisk;
 use faults::Kind;
 use state::{Inode, State};

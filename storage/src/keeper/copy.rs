@@ -6,19 +6,19 @@
 use super::Keeper;
 use crate::Error;
 use crate::chunk::{Chunk, Gap, Init, InitId, Record};
+use crate::disk::BATCH_BYTES_MAX;
 use crate::disk::DiskFile;
+use crate::format::index::{ChunkRow, InitRow, Row, SegmentIndex};
 use crate::format::{
     BATCH_HEADER_BYTES, BLOCK, BatchBuilder, Decoded, Footer, FooterHead, FormatError, RECORD_HEAD_BYTES,
     SegmentHeader, Trailer, decode_record, encoded_bytes, padded, span_of,
 };
 use crate::hold::HOLD_CLASS;
 use crate::ids::{CameraId, SegmentId};
-use crate::index::{ChunkRow, InitRow, Row, SegmentIndex};
-use crate::reader::Moves;
 use crate::seal::seal;
-use crate::shared::Shared;
+use crate::state::Shared;
+use crate::state::caches::Moves;
 use crate::time::Timestamp;
-use crate::writer::BATCH_BYTES_MAX;
 use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;

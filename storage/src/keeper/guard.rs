@@ -2,12 +2,13 @@
 //! what it has to know between two looks and over a restart.
 
 use crate::ids::SegmentId;
+use crate::locks::read;
 use crate::retention::brake::{Brake, Change, Wish};
 use crate::retention::file::Remembered;
 use crate::retention::{
     Announced, Caution, Mark, Marks, Pause, Reading, RetentionAction, RetentionOrder, RetentionStatus, Subject, Trust,
 };
-use crate::shared::{Shared, read};
+use crate::state::Shared;
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -4,15 +4,17 @@ use super::Keeper;
 use super::guard::Ages;
 use super::hold::{Holding, Verdict};
 use crate::catalogue::{Broken, Catalogue, Placeless};
+use crate::class::RetentionClass;
 use crate::disk::Space;
 use crate::format::FooterHead;
+use crate::format::index::InitRow;
 use crate::hold::Holds;
 use crate::ids::SegmentId;
-use crate::index::InitRow;
-use crate::options::RetentionClass;
+use crate::locks::{read, write};
 use crate::retention::{self, Allow, FreeSpace, Plan, Rate, Reason, SegmentFacts, Subject, full_in_s, plan_deletions};
 use crate::seal::{Sealed, read_sealed};
-use crate::shared::{Known, Shared, read, write};
+use crate::segments::Known;
+use crate::state::Shared;
 use crate::time::Timestamp;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ const RECLAIM_PLANS_MAX: usize = 64;
 const FOOTERS_SEARCHED_MAX: usize = 128;
 
 /// A copy leaves so much room to the writer.
-const COPY_SPARE_BYTES: u64 = 2 * crate::writer::ALLOCATE_BYTES_MIN;
+const COPY_SPARE_BYTES: u64 = 2 * crate::room::ALLOCATE_BYTES_MIN;
 
 /// What comes in until a segment is sealed, and for this much longer, stays free whatever is announced.
 const FLOOR_TIME: Duration = Duration::from_secs(30);

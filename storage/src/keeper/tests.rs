@@ -4,13 +4,13 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::disk::simulated::{End, Geometry, Loss, Random, SimulatedDisk};
 use crate::disk::{Disk, FileId, IoChoice, RealDisk};
+use crate::format::index::SegmentIndex;
 use crate::format::{BLOCK, BLOCK_BYTES, encode_footer};
 use crate::ids::NodeId;
-use crate::index::SegmentIndex;
 use crate::layout::Layout;
 use crate::options::VolumeOptions;
 use crate::retention::{FreeSpace, Reason};
-use crate::shared::OpenState;
+use crate::state::OpenState;
 use crate::time::Timestamp;
 use uuid::Uuid;
 

@@ -4,9 +4,9 @@ use super::{Opened, open, scan_all};
 use crate::Error;
 use crate::chunk::{ChunkEntry, InitId};
 use crate::disk::DiskFile;
+use crate::format::index::{InitRow, SegmentIndex};
 use crate::format::{Decoded, FormatError, RECORD_HEAD_BYTES, decode_record, span_of};
 use crate::ids::{CameraId, StreamKind};
-use crate::index::{InitRow, SegmentIndex};
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 

@@ -3,12 +3,13 @@
 use crate::Error;
 use crate::chunk::{ChunkEntry, ChunkMeta, InitId};
 use crate::damage::{self, DamagedChunk};
+use crate::format::index::{ChunkRow, SegmentIndex, TrackKey};
 use crate::format::{Decoded, FormatError, decode_record, init_record_bytes};
 use crate::ids::{CameraId, SegmentId, StreamKind};
-use crate::index::{ChunkRow, SegmentIndex, TrackKey};
+use crate::locks::{read, write};
 use crate::range::Range;
 use crate::seal::{Sealed, read_sealed};
-use crate::shared::{Shared, read, write};
+use crate::state::Shared;
 use crate::time::Timestamp;
 use crate::timeline::Span;
 use crate::verify::read_table;

@@ -3,7 +3,7 @@
 use super::brake::Subject;
 use super::status::RetentionStatus;
 use super::trust::PeerClocks;
-use crate::shared::lock;
+use crate::locks::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -4,9 +4,9 @@
 use super::brake::{Announcement, Subject};
 use super::marks::{MARKS_MAX, Marks};
 use crate::Error;
+use crate::class::CLASSES_MAX;
 use crate::disk::Disk;
 use crate::layout::Layout;
-use crate::options::CLASSES_MAX;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::io;

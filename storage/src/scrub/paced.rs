@@ -5,7 +5,8 @@
 use super::plan::{Load, is_behind};
 use crate::disk::{DiskFile, FileId, Salvaging};
 use crate::intake::Budget;
-use crate::shared::{Shared, lock};
+use crate::locks::lock;
+use crate::state::Shared;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

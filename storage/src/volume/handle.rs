@@ -1,17 +1,19 @@
 //! What recorders and readers hold of a volume.
 
 use super::reading::ReadingKeeper;
-use crate::adoption::Adoption;
 use crate::chunk::{ChunkEntry, ChunkLocation, Gap, InitId, Record};
+use crate::class::ClassId;
 use crate::damage::DamagedChunk;
 use crate::hold::Holds;
+use crate::identity::adoption::Adoption;
 use crate::ids::{CameraId, Epoch, Rank, StreamKind};
 use crate::intake::{Intake, Request};
+use crate::locks::{read, write};
 use crate::names::{self, CurrentName};
-use crate::options::{ClassId, VolumeOptions};
+use crate::options::VolumeOptions;
 use crate::range::Range;
 use crate::retention::{PeerClocks, RetentionOrder, RetentionStatus};
-use crate::shared::{Shared, read, write};
+use crate::state::Shared;
 use crate::stats::{self, Stats};
 use crate::time::Timestamp;
 use crate::timeline::Span;

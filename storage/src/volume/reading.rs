@@ -1,18 +1,21 @@
 //! Opening a volume that cannot be written, so that what it holds can be read: no lock file, no
 //! writer, and a catalogue elsewhere. To its node it is a volume that has failed.
 
-use super::{Volume, VolumeHandle, find_segments, now};
+use super::{Volume, VolumeHandle, now};
 use crate::Error;
 use crate::clock::SystemClock;
 use crate::disk::{Disk, RealDisk, Root};
 use crate::identity::{self, Lock};
 use crate::ids::SegmentId;
 use crate::intake::Intake;
-use crate::keeper::{Job, Keeper, keep};
+use crate::keeper::{Keeper, keep};
 use crate::layout::Layout;
+use crate::locks::write;
 use crate::options::VolumeOptions;
 use crate::scrub::Remembered;
-use crate::shared::{Shared, write};
+use crate::segments::find_segments;
+use crate::state::Job;
+use crate::state::Shared;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};

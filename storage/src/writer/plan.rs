@@ -1,6 +1,6 @@
 //! What the writer decides. Pure: sizes, times and limits come in as values.
 
-use super::{ALLOCATE_BYTES_MIN, ALLOCATE_STEP_BYTES};
+use super::ALLOCATE_BYTES_MIN;
 use crate::chunk::{InitId, Record};
 use crate::ids::CameraId;
 use crate::time::Timestamp;
@@ -143,15 +143,6 @@ pub(crate) fn allocate_next(allocated: u64, needed: u64, step: u64, step_max: u6
     let is_short = needed + step_max / 2 > allocated;
     is_short.then(|| step.max(needed.saturating_sub(allocated)).max(ALLOCATE_BYTES_MIN))
 }
-
-/// In which steps room is reserved on a volume of `total_bytes` with so many classes, each of which has a segment open and one
-/// opened ahead: on a small one, so that they take no more than a quarter of it.
-pub(crate) fn allocate_step(total_bytes: u64, classes: usize) -> u64 {
-    (total_bytes / RESERVED_SHARE / (2 * classes.max(1) as u64)).clamp(ALLOCATE_BYTES_MIN, ALLOCATE_STEP_BYTES)
-}
-
-/// The part of a volume that segments which are open or opened ahead may reserve.
-pub(crate) const RESERVED_SHARE: u64 = 4;
 
 #[cfg(test)]
 mod tests;

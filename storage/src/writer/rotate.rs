@@ -5,7 +5,7 @@ use super::run::Writer;
 use super::segment::Slot;
 use crate::disk::BatchDisk;
 use crate::ids::SegmentId;
-use crate::keeper::Job;
+use crate::state::Job;
 use crate::time::Timestamp;
 use std::sync::Arc;
 

@@ -13,8 +13,8 @@ use crate::chunk::Record;
 use crate::disk::{BatchDisk, FileId};
 use crate::ids::SegmentId;
 use crate::intake::{Budget, Request};
-use crate::keeper::Job;
-use crate::shared::Shared;
+use crate::state::Job;
+use crate::state::Shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, mpsc::Sender};
@@ -236,7 +236,7 @@ impl<D: BatchDisk> Writer<D> {
 
     fn drain_held(&mut self) {
         if let Some((class, record)) = self.held.take() {
-            self.take(Request::Record(crate::options::ClassId(class as u16), record));
+            self.take(Request::Record(crate::class::ClassId(class as u16), record));
             self.drain();
         }
     }

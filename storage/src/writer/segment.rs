@@ -3,7 +3,7 @@
 use super::plan::{Fill, Successor};
 use crate::format::{BLOCK, SegmentHeader};
 use crate::ids::SegmentId;
-use crate::shared::Shared;
+use crate::state::Shared;
 use crate::time::Timestamp;
 use std::collections::HashSet;
 use std::sync::Arc;

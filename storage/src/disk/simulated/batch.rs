@@ -3,8 +3,8 @@
 use super::faults::{Kind, Lie};
 use super::state::{Inode, State};
 use super::{SimulatedDisk, lock};
+use crate::disk::{BATCH_BYTES_MAX, BUFFERS};
 use crate::disk::{BatchDisk, Disk as _, FileId, IoMode};
-use crate::writer::{BATCH_BYTES_MAX, BUFFERS};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;

@@ -1,6 +1,7 @@
 //! When a segment ends, when the next one is opened, and how much room is reserved.
 
 use super::*;
+use crate::room::{ALLOCATE_STEP_BYTES, allocate_step};
 
 const MIB: u64 = 1 << 20;
 const LIMITS: SegmentLimits =

@@ -4,12 +4,14 @@
 
 use super::{Done, Writer};
 use crate::disk::{BatchDisk, FileId};
+use crate::format::index::Row;
 use crate::ids::SegmentId;
-use crate::index::Row;
-use crate::keeper::Job;
-use crate::shared::{OpenSegment, OpenState, read, write};
+use crate::locks::{read, write};
+use crate::room::ALLOCATE_BYTES_MIN;
+use crate::state::Job;
+use crate::state::{OpenSegment, OpenState};
+use crate::writer::NO_SPACE_RETRY;
 use crate::writer::fill::{Contents, Ready, long_bytes};
-use crate::writer::{ALLOCATE_BYTES_MIN, NO_SPACE_RETRY};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};

@@ -2,9 +2,9 @@
 
 use crate::chunk::ChunkEntry;
 use crate::disk::DiskFile;
+use crate::format::index::TrackKey;
 use crate::ids::SegmentId;
-use crate::index::TrackKey;
-use crate::shared::lock;
+use crate::locks::lock;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};

@@ -1,25 +1,34 @@
 //! The state of one volume that its writer, its keeper and its readers share.
 
-use crate::adoption::Adoption;
+pub(crate) mod caches;
+mod jobs;
+mod scrubbing;
+
+pub(crate) use jobs::Job;
+pub(crate) use scrubbing::Control;
+pub use scrubbing::{ScrubPass, ScrubStatus};
+
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::damage::Damage;
 use crate::disk::{Disk, FileId, IoMode};
+use crate::format::index::SegmentIndex;
 use crate::hold::Holds;
+use crate::identity::adoption::Adoption;
 use crate::ids::SegmentId;
-use crate::index::SegmentIndex;
 use crate::layout::Layout;
+use crate::locks::{read, write};
 use crate::options::VolumeOptions;
-use crate::reader::Caches;
 use crate::retention::control;
-use crate::scrub::Control;
+use crate::room::allocate_step;
+use crate::segments::Known;
 use crate::time::Timestamp;
 use crate::watermark::Watermarks;
-use crate::writer::allocate_step;
+use caches::Caches;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -39,14 +48,6 @@ pub(crate) struct OpenState {
     pub(crate) batches: u32,
     /// End of the last durable batch.
     pub(crate) data_end: u64,
-    pub(crate) closed_at: Timestamp,
-}
-
-/// A sealed and indexed segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) class: Arc<str>,
-    pub(crate) bytes: u64,
     pub(crate) closed_at: Timestamp,
 }
 
@@ -204,19 +205,4 @@ impl Shared {
         let done = count(&self.counters.segments_recovered) + count(&self.counters.refused_segments);
         read(&self.catalogue).is_some() && done >= count(&self.counters.segments_to_recover)
     }
-}
-
-/// Locks for reading. A holder that panicked has left plain data behind, which is as good as it was.
-pub(crate) fn read<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// As [`read`], for writing.
-pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// As [`read`], for a mutex.
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

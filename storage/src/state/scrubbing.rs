@@ -1,0 +1,89 @@
+//! How far the scrub of a volume is, and what is asked of it.
+
+use crate::locks::lock;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How far the scrub is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// 0: off.
+    pub bytes_per_second_max: u64,
+    /// `None` between passes.
+    pub pass: Option<ScrubPass>,
+    /// When the last whole pass began and ended.
+    pub last_started_at: Option<Timestamp>,
+    pub last_ended_at: Option<Timestamp>,
+    /// It waits because the writer is behind.
+    pub is_held_back: bool,
+    /// Read since the volume was opened.
+    pub read_bytes: u64,
+    /// Segments that could not be read at all since then.
+    pub failed_segments: u64,
+    /// Segments whose header, footer or init segments were found damaged since then.
+    pub damaged_segments: u64,
+}
+
+/// A pass under way. Segments that retention deletes count as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubPass {
+    pub started_at: Timestamp,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub done_segments: u64,
+    pub total_segments: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) stop: bool,
+    pub(crate) start: bool,
+}
+
+/// What other threads tell the scrub, and what it tells them.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    pub(crate) asked: Mutex<Asked>,
+    pub(crate) changed: Condvar,
+    pub(crate) status: Mutex<ScrubStatus>,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) is_held_back: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn stop(&self) {
+        lock(&self.asked).stop = true;
+        self.changed.notify_all();
+    }
+
+    /// Begins a pass now, or the one under way anew.
+    pub(crate) fn start(&self) {
+        lock(&self.asked).start = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.asked).stop
+    }
+
+    /// Waits; `false` where the scrub shall stop.
+    pub(crate) fn wait(&self, wait: Duration) -> bool {
+        let asked = lock(&self.asked);
+        if asked.stop {
+            return false;
+        }
+        let (asked, _) = self.changed.wait_timeout(asked, wait).unwrap_or_else(PoisonError::into_inner);
+        !asked.stop
+    }
+
+    pub(crate) fn status(&self) -> ScrubStatus {
+        ScrubStatus {
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            is_held_back: self.is_held_back.load(Ordering::Relaxed),
+            ..lock(&self.status).clone()
+        }
+    }
+}
