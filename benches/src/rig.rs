@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use holdfast_control_api::wire::{Camera, NewCamera, NewSource};
-use holdfast_node::cli::Api;
+use holdfast_node::client::Api;
 use holdfast_node::config::{ByteSize, Config};
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};

@@ -1,7 +1,7 @@
 //! Everything that happened in a run, in order: kept for the judge, and written one JSON object a line as it happens.
 
 use crate::{Error, Result, io_error};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::chunk::GapCause;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -31,8 +31,8 @@ pub mod wait;
 pub mod wall;
 pub mod web;
 
-use holdfast_node::cli::CliError;
 use holdfast_node::demo::cluster::ClusterError;
+use holdfast_node::terminal::error::CliError;
 use std::io;
 
 /// Why the harness could not do its work, or what it found wrong.

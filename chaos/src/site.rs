@@ -7,10 +7,11 @@ use holdfast_camera::{CameraHandle, CameraOptions, CameraServer, Handle, Options
 use holdfast_consensus::model::{Duty, Transport};
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{self, NewCamera, NewSource};
-use holdfast_node::cli::{Api, wall_now};
+use holdfast_node::client::Api;
 use holdfast_node::config::Config;
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use reqwest::Method;

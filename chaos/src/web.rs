@@ -2,7 +2,7 @@
 
 use crate::Result;
 use holdfast_control_api::wire::Problem;
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use reqwest::{Client, Method};
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use holdfast_benches::rig::Rig;
 use holdfast_benches::{Outcome, clock};
 use holdfast_camera::{CameraOptions, CameraServer, Handle, Options};
 use holdfast_control_api::wire::{Camera, Cluster as ClusterState};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::chunk::{Access, Chunk, ChunkMeta, Init, InitId, Record};
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank, SessionId, StreamKind, TrackKind};
 use holdfast_storage::time::Timestamp;

@@ -4,7 +4,7 @@ use super::media::Init;
 use super::playlist::without_token;
 use super::{Entry, Media};
 use crate::player::playlist::Listed;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Client;
 use std::collections::BTreeMap;
 use std::time::Duration;

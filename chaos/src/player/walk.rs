@@ -3,7 +3,7 @@
 use super::fetch::{Fetcher, Node};
 use super::playlist::{self, Listed, Playlist};
 use super::{Kind, Showing};
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -5,7 +5,7 @@
 use super::fetch::{Fetcher, Node};
 use super::playlist::{self, Listed, Playlist};
 use super::{Entry, Kind, Showing};
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

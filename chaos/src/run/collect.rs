@@ -14,7 +14,7 @@ use crate::{Error, Result, wait};
 use futures::{StreamExt, TryStreamExt, stream};
 use holdfast_camera::count;
 use holdfast_control_api::wire::Timeline;
-use holdfast_node::cli::Api;
+use holdfast_node::client::Api;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;

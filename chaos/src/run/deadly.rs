@@ -4,7 +4,7 @@ use super::{Run, look};
 use crate::history::What;
 use crate::scenario::Action;
 use crate::stage::Hit;
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

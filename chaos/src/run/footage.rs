@@ -2,8 +2,9 @@
 
 use holdfast_camera::{Stamp, sound, stamp};
 use holdfast_control_api::fmp4::{self, probe};
-use holdfast_node::cli::{Api, CliError, ExitKind};
+use holdfast_node::client::Api;
 use holdfast_node::demo::footage::export;
+use holdfast_node::terminal::error::{CliError, ExitKind};
 use holdfast_storage::ids::{CameraId, TrackKind};
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;

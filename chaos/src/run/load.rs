@@ -1,7 +1,7 @@
 //! Viewers and clients: what they ask, and how often they are answered by nodes that no fault holds.
 
 use crate::history::{History, What};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;

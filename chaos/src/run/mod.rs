@@ -23,7 +23,7 @@ use crate::scenario::{Action, ActionName, Place, Scenario};
 use crate::stage::{Attach, Gone, Hit, Namespaces, Stage, StageOptions, hostile_name};
 use crate::{Error, Result, io_error};
 use aim::View;
-use holdfast_node::cli::{monotonic_now, wall_now};
+use holdfast_node::terminal::clock::{monotonic_now, wall_now};
 use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,8 @@
 //! The simulator keeps what the volume remembers between two processes, and lets no brake hide what the clock alone would do.
 
 use super::twist::Twist;
-use holdfast_node::ingest::wall::WallTrust;
-use holdfast_node::server::certainty::Steady;
+use holdfast_node::capture::ingest::wall::WallTrust;
+use holdfast_node::parts::certainty::Steady;
 use holdfast_storage::RetentionClass;
 use holdfast_storage::ids::SegmentId;
 use holdfast_storage::retention::{Caution, FreeSpace, Mark, Marks, Reading, SegmentFacts, Trust, plan_deletions};

@@ -6,7 +6,7 @@ use super::traffic::Input;
 use super::world::{Event, World};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::model::Duty;
-use holdfast_node::server::drills::Who;
+use holdfast_node::parts::drills::Who;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,11 +1,11 @@
-//! What a recorder does with a camera that nodes may have died of, as `node/src/recorder/task` has it: the real turns, and the
+//! What a recorder does with a camera that nodes may have died of, as `node/src/capture/recorder/task` has it: the real turns, and the
 //! real account of what a session exposes its process to. Only the waiting is the simulator's: who waits looks at each tick.
 
 use futures::FutureExt;
 use holdfast_consensus::model::Treatment;
 use holdfast_consensus::observe::heartbeat::{Exposure, HEARTBEAT_INTERVAL};
-use holdfast_node::ingest::turns::{Newcomer, TURN, Turn, Turns};
-use holdfast_node::recorder::contact::Contact;
+use holdfast_node::capture::ingest::turns::{Newcomer, TURN, Turn, Turns};
+use holdfast_node::capture::recorder::contact::Contact;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,7 @@
 use super::volume::Volume;
 use holdfast_consensus::model::Treatment;
 use holdfast_consensus::observe::heartbeat::Progress;
-use holdfast_node::recorder::status::Status;
+use holdfast_node::capture::recorder::status::Status;
 use holdfast_storage::ids::CameraId;
 use std::collections::BTreeMap;
 

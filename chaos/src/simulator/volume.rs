@@ -1,12 +1,12 @@
 //! A node's volume, as recorders see it: takes records without waiting, makes them durable one flush after the other, fails, and comes back.
 //!
-//! What it stands in for (`node/src/server/volumes.rs` over `storage`) is explored by itself. It keeps the same promises: only what is durable counts, a watermark never
+//! What it stands in for (`node/src/volumes.rs` over `storage`) is explored by itself. It keeps the same promises: only what is durable counts, a watermark never
 //! goes back within an epoch and rank, and what a failed volume had taken is told to the recorder once, when there is a volume again.
 
 use super::recorder::frames_of;
 use holdfast_consensus::observe::heartbeat::{Progress, RecorderState};
-use holdfast_node::recorder::sink::{RecordSink, SinkError};
-use holdfast_node::recorder::status::Status;
+use holdfast_node::capture::recorder::sink::{RecordSink, SinkError};
+use holdfast_node::capture::recorder::status::Status;
 use holdfast_storage::chunk::{ChunkMeta, Gap, Record};
 use holdfast_storage::ids::{CameraId, Epoch, Rank};
 use holdfast_storage::time::Timestamp;

@@ -17,7 +17,7 @@ use super::{BUDGET, EPOCH};
 use holdfast_consensus::command::{AssignmentOp, Command, LogEntry, Rejection, Response};
 use holdfast_consensus::model::{Actor, OperatorName};
 use holdfast_consensus::state::ClusterState;
-use holdfast_node::ingest::turns::TURN;
+use holdfast_node::capture::ingest::turns::TURN;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;

@@ -3,7 +3,7 @@
 use super::programs;
 use crate::{Error, Result, io_error};
 use holdfast_consensus::model::Secret;
-use holdfast_node::cli::Api;
+use holdfast_node::client::Api;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -4,7 +4,7 @@
 
 use super::namespaces::enter;
 use crate::{Error, Result, io_error};
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use holdfast_storage::random::Random;
 use nfq::{Message, Queue, Verdict};
 use std::collections::BTreeMap;

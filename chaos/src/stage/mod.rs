@@ -33,7 +33,7 @@ use crate::site::SiteCamera;
 use crate::{Result, io_error, wall, web};
 use camera_side::CameraSide;
 use disks::Disk;
-use holdfast_node::cli::Api;
+use holdfast_node::client::Api;
 use holdfast_storage::ids::CameraId;
 use leftovers::Folder;
 use nodes::Nodes;

@@ -331,7 +331,7 @@ mod tests {
         assert!(reaches(&namespaces, 0, 1));
         let late = Rule::Impair(Impairment { delay_ms: 300, ..Impairment::default() });
         namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), late)])).unwrap();
-        let begun = holdfast_node::cli::monotonic_now();
+        let begun = holdfast_node::terminal::clock::monotonic_now();
         assert!(reaches(&namespaces, 0, 1) && begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
         let lost = Rule::Impair(Impairment { loss_percent: 100, ..Impairment::default() });
         namespaces.set_rules(&Rules::from([((Party::Node(0), Party::Node(1)), lost)])).unwrap();

@@ -4,7 +4,7 @@ use super::attached::Attach;
 use crate::site::STOP_TIMEOUT;
 use crate::{Error, Result, io_error, wait};
 use holdfast_control_api::wire::JoinCluster;
-use holdfast_node::cli::Api;
+use holdfast_node::client::Api;
 use holdfast_node::demo::cluster::{Cluster, READY_TIMEOUT};
 use reqwest::Method;
 use rustix::process::Signal;

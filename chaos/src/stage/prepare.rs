@@ -16,7 +16,7 @@ use crate::{Error, Result, io_error, wall};
 use holdfast_camera::CameraOptions;
 use holdfast_consensus::model::{Protection, Role};
 use holdfast_control_api::wire;
-use holdfast_node::cli::Api;
+use holdfast_node::client::Api;
 use holdfast_node::config::{ByteSize, Config, Volume};
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};

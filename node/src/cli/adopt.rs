@@ -5,12 +5,12 @@
 mod plan;
 
 use super::args::AdoptArgs;
-use super::client::{Api, ApiOptions};
-use super::clock::wall_now;
-use super::error::{CliError, ExitKind};
-use super::output::Output;
 use super::segment::shelf;
 use super::table::{Table, printable};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::clock::wall_now;
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{
     AdoptCamera, AdoptCameras, Camera, CameraNumber, Cluster, DeletedCamera, Node, Volume,
 };

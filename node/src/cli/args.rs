@@ -12,7 +12,7 @@ pub(super) use camera::{
 pub(super) use export::{ExportArgs, ExportsCommand, ExportsDownloadArgs};
 pub(super) use retention::{RetentionCommand, RetentionOf};
 
-use super::client::ApiOptions;
+use crate::client::ApiOptions;
 use crate::demo::DemoArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use holdfast_storage::chunk::GapCause;

@@ -2,12 +2,12 @@
 //! back.
 
 use super::args::{BackupArgs, RestoreArgs};
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::output_file::OutputFile;
 use super::passphrase::passphrase;
 use super::table::Table;
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_control_api::limits::BACKUP_BYTES_MAX;
@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(CliError::new(super::ExitKind::NotFound, format!("{} is not there", path.display())))
+            Err(CliError::new(crate::terminal::error::ExitKind::NotFound, format!("{} is not there", path.display())))
         }
         Err(error) => Err(CliError::failed(format!("cannot read {}: {error}", path.display()))),
         Ok(_) if bytes.len() > BACKUP_BYTES_MAX => {
@@ -167,6 +167,6 @@ mod tests {
         let path = dir.path().join("huge");
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(read(&path).unwrap_err().message.contains("is no backup"));
-        assert_eq!(read(&dir.path().join("none")).unwrap_err().kind, super::super::ExitKind::NotFound);
+        assert_eq!(read(&dir.path().join("none")).unwrap_err().kind, crate::terminal::error::ExitKind::NotFound);
     }
 }

@@ -3,11 +3,11 @@
 mod former;
 
 use super::args::{AudioArg, CameraAddArgs, CameraCommand, CameraEditArgs, CameraFields, ProtectionArg, TransportArg};
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash, printable};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_consensus::model::{Audio, Invalid, Protection, RtspUrl, Transport};
 use holdfast_consensus::observe::heartbeat::RecorderState;

@@ -1,10 +1,10 @@
 //! `holdfast config check`: would a node start here with this file?
 
-use super::error::CliError;
-use super::output::Output;
 use super::prepare::prepare;
 use crate::config::{Config, ConfigError, Problem};
-use crate::server::preflight;
+use crate::host::preflight;
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

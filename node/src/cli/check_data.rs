@@ -1,9 +1,9 @@
 //! `holdfast config check --data`: may a node use what is in its folders? Changes nothing.
 
 use super::check;
-use super::error::CliError;
-use super::output::Output;
 use crate::config::Config;
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use rustix::fs::{Access, access};
 use serde::Serialize;
 use std::fs::Metadata;

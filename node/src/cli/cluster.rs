@@ -1,13 +1,13 @@
 //! `holdfast cluster`: found one, join one, show how it stands.
 
 use super::args::ClusterCommand;
-use super::client::{Api, ApiOptions};
 use super::drain;
-use super::error::{CliError, ExitKind};
-use super::output::Output;
 use super::recover;
 use super::retention;
 use super::table::{or_dash, printable};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{Cluster, FailoverHeadroom, InitCluster, JoinCluster, VolumeRetention};
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;

@@ -1,11 +1,11 @@
 //! `holdfast cluster drain` and `undrain`: a node out of duty and back, with what is left to move.
 
 use super::args::DrainArgs;
-use super::client::Api;
-use super::clock::monotonic_now;
-use super::error::{CliError, ExitKind};
-use super::output::Output;
 use super::resolve;
+use crate::client::Api;
+use crate::terminal::clock::monotonic_now;
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_consensus::model::Duty;
 use holdfast_control_api::wire::Node;
 use reqwest::Method;

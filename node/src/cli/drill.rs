@@ -1,11 +1,11 @@
 //! `holdfast drill`: failover tried out on cameras that are well.
 
 use super::args::{DrillCommand, DrillWait};
-use super::client::{Api, ApiOptions};
-use super::error::{CliError, ExitKind};
-use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_consensus::model::Outcome;
 use holdfast_control_api::wire::{CameraDrill, Drill, DrillPhase, NewDrill, Node, NodeRef};
 use reqwest::Method;

@@ -6,13 +6,13 @@ mod part_file;
 mod transfer;
 
 use super::args::ExportArgs;
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::output_file::{OutputFile, plain_file};
 use super::table::or_dash;
 use super::timeline::{range, seconds};
 use super::{exports, resolve};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{Cluster, Gap, Timeline};
 pub(super) use part_file::PartFile;
 use reqwest::Response;

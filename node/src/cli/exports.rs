@@ -2,13 +2,13 @@
 //! is kept for a day and downloaded file by file.
 
 use super::args::{ExportArgs, ExportsCommand, ExportsDownloadArgs};
-use super::client::{Api, ApiOptions};
-use super::error::{CliError, ExitKind};
 use super::export::{Came, PartFile, Sink, Transfer, every_node};
-use super::output::Output;
 use super::resolve;
 use super::table::Table;
 use super::timeline::{range, seconds};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{ExportManifest, ExportState, ExportStatus, NewExport};
 use holdfast_storage::ids::ExportId;
 use reqwest::Method;

@@ -1,12 +1,12 @@
 //! `holdfast gaps`: every interval that was not recorded, of all cameras or some.
 
 use super::args::GapsArgs;
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::resolve;
 use super::table::{Table, or_dash};
 use super::timeline::{range, seconds};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_control_api::ledger::sums;
 use holdfast_control_api::wire::{Camera, GapLedger, Node};
 use holdfast_storage::ids::{CameraId, NodeId};

@@ -2,8 +2,8 @@
 
 mod sparing;
 
-use super::error::CliError;
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::terminal::error::CliError;
 use sparing::Sparing;
 use std::io::{IsTerminal, stderr};
 use tracing_subscriber::filter::{Directive, LevelFilter};

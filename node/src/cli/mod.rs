@@ -6,19 +6,15 @@ mod backup;
 mod camera;
 mod check;
 mod check_data;
-mod client;
-mod clock;
 mod cluster;
 mod drain;
 mod drill;
-mod error;
 mod export;
 mod exports;
 mod gaps;
 mod hold;
 mod logging;
 mod nodes;
-mod output;
 mod output_file;
 mod passphrase;
 mod prepare;
@@ -36,10 +32,9 @@ mod volume;
 mod when;
 
 pub use args::Args;
-pub use client::{Api, ApiOptions};
-pub use clock::{monotonic_now, wall_now};
-pub use error::{CliError, ExitKind};
-pub(crate) use output::write_line as print_line;
+
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 
 use args::Command;
 use std::future::Future;
@@ -58,7 +53,7 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn dispatch(args: Args) -> Result<ExitCode, CliError> {
-    let out = output::Output::new(args.json);
+    let out = Output::new(args.json);
     let api = args.api;
     let done = match args.command {
         Command::Status => return with_runtime(status::run(api, out)),

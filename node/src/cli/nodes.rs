@@ -1,11 +1,11 @@
 //! `holdfast nodes`: the members, out of service and back.
 
 use super::args::NodesCommand;
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::resolve;
 use super::table::Table;
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_consensus::model::{Duty, Role};
 use holdfast_consensus::observe::clocks::OFFSET_MAX;
 use holdfast_control_api::wire::{Node, Volume};

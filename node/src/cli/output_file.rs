@@ -1,6 +1,6 @@
 //! A file that appears under its name only when it is complete; or standard output.
 
-use super::error::CliError;
+use crate::terminal::error::CliError;
 use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,7 @@
 //! or the environment, where other processes could read it.
 
 use super::args::PassphraseArgs;
-use super::error::CliError;
+use crate::terminal::error::CliError;
 use holdfast_consensus::model::Secret;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::{File, OpenOptions};

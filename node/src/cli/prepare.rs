@@ -3,7 +3,7 @@
 
 use super::logging;
 use crate::config::{Config, ConfigError, Problem, Secrets};
-use crate::server::preflight;
+use crate::host::preflight;
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
 

@@ -1,12 +1,12 @@
 //! `holdfast cluster recover`: a way back where the majority of the voters is lost for good.
 
 use super::args::RecoverArgs;
-use super::clock::wall_now;
-use super::error::CliError;
-use super::output::Output;
 use super::table::printable;
 use crate::config::Config;
-use crate::server::recovery::{Recovered, RecoveryError, Survivor};
+use crate::host::recovery::{Recovered, RecoveryError, Survivor};
+use crate::terminal::clock::wall_now;
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use futures::future::join_all;
 use holdfast_consensus::model::{Node, Role};
 use holdfast_consensus::recovery::{LogPosition, RecoveryError as RemainsError};

@@ -1,7 +1,7 @@
 //! Names to numbers: cameras and nodes may be given by either.
 
-use super::client::Api;
-use super::error::{CliError, ExitKind};
+use crate::client::Api;
+use crate::terminal::error::{CliError, ExitKind};
 use holdfast_control_api::wire::{Camera, DeletedCamera, Node};
 use holdfast_storage::ids::CameraId;
 

@@ -1,11 +1,11 @@
 //! `holdfast retention`: what is announced for deletion, why nothing is deleted, and the operator's word on it.
 
 use super::args::{RetentionCommand, RetentionOf};
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::resolve;
 use super::table::{Table, printable};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{AnnouncedDeletion, FutureFootage, NodeRef, RetentionTarget, Span, VolumeRetention};
 use reqwest::Method;
 use std::fmt::Write as _;

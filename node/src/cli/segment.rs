@@ -8,11 +8,11 @@ mod tests;
 mod whole;
 
 use super::args::SegmentCommand;
-use super::client::ApiOptions;
-use super::error::{CliError, ExitKind};
-use super::output::Output;
 use super::progress::bytes_bar;
 use super::table::{Table, or_dash, printable};
+use crate::client::ApiOptions;
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_storage::offline::{self, LostChunk, Report, StreamSummary, Summary};
 use serde::Serialize;
 use std::io::ErrorKind;

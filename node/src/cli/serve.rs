@@ -1,10 +1,10 @@
 //! `holdfast serve`: configuration, secrets and log, then the node itself.
 
 use super::args::ServeArgs;
-use super::error::CliError;
 use super::logging;
 use super::prepare::{Prepared, prepare};
-use crate::{allocator, server};
+use crate::terminal::error::CliError;
+use crate::{allocator, serve};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
@@ -19,7 +19,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), CliError> {
     if let Some(setting) = refused {
         tracing::warn!(setting, "the allocator refuses a setting; this node may keep memory that it does not need");
     }
-    server::serve(config, secrets, &args.config).map_err(|error| CliError::failed(error.to_string()))
+    serve::serve(config, secrets, &args.config).map_err(|error| CliError::failed(error.to_string()))
 }
 
 /// Has the kernel kill this process when its parent dies, so that a killed demo or test leaves no nodes behind.

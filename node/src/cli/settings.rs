@@ -1,9 +1,9 @@
 //! `holdfast settings`: what holds for the whole cluster.
 
 use super::args::{FailbackArg, HeadroomArg, SettingsArgs, SettingsCommand};
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_consensus::model::{Failback, HeadroomRule};
 use holdfast_control_api::wire::{Settings, SettingsPatch};
 use reqwest::Method;

@@ -1,10 +1,10 @@
 //! `holdfast status`: the page that is looked at when something is wrong. Its exit code says how
 //! the cluster does.
 
-use super::client::{Api, ApiOptions};
-use super::error::CliError;
-use super::output::Output;
 use super::table::printable;
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{Disk, Finding, NextFailure, Status, StatusState};
 use holdfast_storage::time::Timestamp;
 use std::process::ExitCode;

@@ -1,12 +1,12 @@
 //! `holdfast timeline`: what of a camera was recorded, by whom, and every gap.
 
 use super::args::TimelineArgs;
-use super::client::{Api, ApiOptions};
-use super::clock::wall_now;
-use super::error::CliError;
-use super::output::Output;
 use super::table::{Table, or_dash};
 use super::{resolve, when};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::clock::wall_now;
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::Timeline;
 use holdfast_storage::time::Timestamp;
 

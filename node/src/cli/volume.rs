@@ -1,12 +1,12 @@
 //! `holdfast volume`: a whole data directory without its node, and how nodes read theirs again.
 
 use super::args::ScrubCommand;
-use super::client::{Api, ApiOptions};
-use super::error::{CliError, ExitKind};
-use super::output::Output;
 use super::progress::volume_bar;
 use super::resolve;
 use super::table::{Table, or_dash, printable};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::VolumeScrub;
 use holdfast_storage::disk::{Root, mark_new};
 use holdfast_storage::offline::{

@@ -3,8 +3,9 @@
 //! The demo, the chaos scenarios and the integration tests all use this one. Dropping it kills every process.
 
 use super::{ports, spawn};
-use crate::cli::{Api, CliError};
+use crate::client::Api;
 use crate::config::{ByteSize, Config};
+use crate::terminal::error::CliError;
 use holdfast_consensus::model::Secret;
 use holdfast_control_api::wire::{InitCluster, JoinCluster};
 use reqwest::Method;

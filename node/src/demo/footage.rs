@@ -1,6 +1,7 @@
 //! What the cluster serves of a camera: its stamps, found in the frames of the exported MP4.
 
-use crate::cli::{Api, CliError, ExitKind};
+use crate::client::Api;
+use crate::terminal::error::{CliError, ExitKind};
 use holdfast_camera::{Stamp, stamp};
 use holdfast_control_api::fmp4::{self, probe};
 use holdfast_storage::ids::CameraId;

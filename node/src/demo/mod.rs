@@ -15,7 +15,7 @@ mod session;
 pub mod spawn;
 mod view;
 
-use crate::cli::CliError;
+use crate::terminal::error::CliError;
 use clap::{Args, ValueEnum};
 use session::Session;
 use tokio::signal::unix::{SignalKind, signal};

@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is a finding")]
 #![allow(clippy::disallowed_methods, reason = "any instant will do as an origin")]
 
-use holdfast::ingest::codec::{Arrival, Fault, Packet};
-use holdfast::ingest::fuzzing::{self, Audio, Heard, Track, Video};
-use holdfast::ingest::media::{AudioCodec, MediaFrame, SessionItem, TrackParameters, VideoCodec};
+use holdfast::capture::ingest::codec::{Arrival, Fault, Packet};
+use holdfast::capture::ingest::fuzzing::{self, Audio, Heard, Track, Video};
+use holdfast::capture::ingest::media::{AudioCodec, MediaFrame, SessionItem, TrackParameters, VideoCodec};
 use holdfast_storage::chunk::FRAME_BYTES_MAX;
 use holdfast_storage::time::Timestamp;
 use memchr::memmem;

@@ -5,8 +5,8 @@ use holdfast_chaos::site::{Look, Site, SiteOptions, new_camera, source};
 use holdfast_chaos::web::Answer;
 use holdfast_chaos::{Result, wait};
 use holdfast_control_api::wire::{Camera, CameraPatch, NewSource, SourcePatch};
-use holdfast_node::cli::wall_now;
 use holdfast_node::config::LogLevel;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 use std::time::Duration;
 

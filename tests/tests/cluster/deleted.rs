@@ -3,9 +3,9 @@
 use holdfast_camera::CameraOptions;
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
-use holdfast_node::cli::wall_now;
 use holdfast_node::config::{ByteSize, Config, DEFAULT_RETENTION_CLASS, RetentionClass};
 use holdfast_node::demo::footage;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;

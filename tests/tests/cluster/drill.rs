@@ -9,7 +9,7 @@ use holdfast_chaos::site::{SETTLE_TIMEOUT, Site};
 use holdfast_chaos::{Result, prometheus, wait};
 use holdfast_consensus::model::Outcome;
 use holdfast_control_api::wire::{self, Drill, DrillPhase, NewDrill};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use std::time::Duration;

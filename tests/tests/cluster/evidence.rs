@@ -6,7 +6,7 @@ use holdfast_chaos::oracle::{count_all, expect_covered, expect_one_gap, expect_w
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteCamera, new_camera, source};
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_control_api::wire;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
 use rustix::process::Signal;
 use std::time::Duration;

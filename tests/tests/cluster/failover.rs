@@ -6,7 +6,7 @@ use holdfast_chaos::oracle::{Verdict, count_all, expect_covered, expect_one_gap,
 use holdfast_chaos::process::run;
 use holdfast_chaos::site::{Site, SiteCamera, SiteOptions};
 use holdfast_control_api::wire::GapLedger;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -8,7 +8,7 @@ use holdfast_chaos::{Result, prometheus, wait};
 use holdfast_consensus::model::Protection;
 use holdfast_consensus::observe::heartbeat::RecorderState;
 use holdfast_control_api::wire::{self, NewCamera};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -5,7 +5,7 @@ use holdfast_chaos::process::run;
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions, source};
 use holdfast_chaos::{Result, prometheus};
 use holdfast_consensus::model::Duty;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -5,7 +5,7 @@ use holdfast_chaos::web::Answer;
 use holdfast_chaos::{Result, prometheus, wait};
 use holdfast_consensus::decide::placement::Lack;
 use holdfast_control_api::wire::{Camera, NewCamera};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 
 /// Three nodes of two: any two of them record four.

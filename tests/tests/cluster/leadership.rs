@@ -63,7 +63,7 @@ async fn a_leader_whose_followers_are_dead_is_none_for_all_who_ask() -> Result<(
     wait_said(&site, leader, Said::NOBODY_LEADS).await?;
     let page = site.metrics(leader).await?;
     assert_eq!(prometheus::sum(&page, "holdfast_raft_leader_info", None), Some(0.0), "it has no followers");
-    let recorded = holdfast_node::cli::wall_now().plus(Duration::from_secs(1));
+    let recorded = holdfast_node::terminal::clock::wall_now().plus(Duration::from_secs(1));
     site.wait_recorded_beyond(recorded).await?;
 
     site.cluster.start(dead[0])?;

@@ -4,7 +4,7 @@ use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
 use holdfast_consensus::VOTERS_MAX;
 use holdfast_consensus::observe::heartbeat::RecorderState;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_does_not_vote_tells_how_every_recorder_stands() -> Result<()> {

@@ -5,7 +5,7 @@ use holdfast_chaos::process::{Ended, run};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions, source};
 use holdfast_chaos::wait;
 use holdfast_chaos::{Error, Result};
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use holdfast_storage::ids::CameraId;
 use serde_json::Value;
 use std::time::Duration;

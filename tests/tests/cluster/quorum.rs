@@ -3,7 +3,7 @@
 use holdfast_chaos::oracle::{count_one, expect_covered, expect_whole, wait_available};
 use holdfast_chaos::site::{Look, Site, SiteCamera, SiteOptions, new_camera, source};
 use holdfast_chaos::{Result, wait};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::NodeId;
 use reqwest::Method;
 use rustix::process::Signal;

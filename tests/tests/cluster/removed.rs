@@ -3,7 +3,7 @@
 
 use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Error, Result, wait};
 use holdfast_control_api::wire::{InitCluster, JoinCluster, Node};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 use std::time::Duration;
 

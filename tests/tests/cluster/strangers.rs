@@ -6,7 +6,7 @@ use holdfast_chaos::Result;
 use holdfast_chaos::oracle::{count_all, expect_whole};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site};
 use holdfast_control_api::limits::HEAD_DEADLINE;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

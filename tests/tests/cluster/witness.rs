@@ -5,7 +5,7 @@ use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
 use holdfast_consensus::model::Role;
 use holdfast_control_api::wire::{CameraPatch, FailoverHeadroom};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 use std::time::Duration;
 

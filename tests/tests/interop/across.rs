@@ -10,7 +10,7 @@ use holdfast_camera::{CameraOptions, Sound};
 use holdfast_chaos::oracle::{count_all, wait_available};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteCamera, SiteOptions};
 use holdfast_control_api::wire;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::VolumeOptions;
 use holdfast_storage::ids::{CameraId, NodeId};
 use reqwest::Method;

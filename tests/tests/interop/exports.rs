@@ -5,8 +5,8 @@ use crate::clips::Clip;
 use crate::gst::{Auth, GstCameras};
 use crate::judges;
 use crate::site::{Site, Source, seconds};
-use holdfast_node::cli::wall_now;
 use holdfast_node::demo::binary::holdfast_beside_this;
+use holdfast_node::terminal::clock::wall_now;
 use std::process::{Command, Output};
 
 const RECORDED_SECONDS: i64 = 10;

@@ -5,7 +5,7 @@ use crate::gst::{Auth, GstCameras};
 use crate::judges;
 use crate::site::{Export, Site, Source, seconds};
 use holdfast_control_api::wire::{Gap, Timeline};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;

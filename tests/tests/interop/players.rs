@@ -5,7 +5,7 @@ use crate::clips::Clip;
 use crate::gst::{Auth, GstCameras};
 use crate::judges;
 use crate::site::{Site, Source, seconds};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use m3u8_rs::MediaSegment;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

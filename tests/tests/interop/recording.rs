@@ -4,7 +4,7 @@ use crate::clips::{Clip, FPS, GOP_FRAMES};
 use crate::gst::{Auth, GstCameras, PASSWORD, USER};
 use crate::judges::{self, Found};
 use crate::site::{Site, Source, seconds};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
 use serde_json::json;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! One real node, and what can be asked of it about a camera.
 
 use holdfast_control_api::wire::Timeline;
-use holdfast_node::cli::{Api, wall_now};
+use holdfast_node::client::Api;
 use holdfast_node::demo::binary::holdfast_beside_this;
 use holdfast_node::demo::cluster::{Cluster, ClusterOptions};
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use crate::table::{Row, rows};
 use holdfast_camera::{CameraOptions, Codec};
 use holdfast_chaos::Result;
 use holdfast_chaos::site::{Site, SiteCamera, SiteOptions};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -6,7 +6,7 @@ use holdfast_chaos::site::{SETTLE_TIMEOUT, Site, SiteOptions, source};
 use holdfast_chaos::{Result, wait};
 use holdfast_consensus::model::Transport;
 use holdfast_control_api::wire::NewSource;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use std::net::TcpListener;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -6,7 +6,7 @@ use holdfast_chaos::prometheus::sum;
 use holdfast_chaos::site::{Site, SiteOptions};
 use holdfast_chaos::{Error, Result};
 use holdfast_control_api::limits::HEAD_DEADLINE;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::time::sleep;

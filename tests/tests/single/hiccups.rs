@@ -10,7 +10,7 @@ use holdfast_control_api::fmp4::probe;
 use holdfast_control_api::playback::GAP_MICROS_MIN;
 use holdfast_control_api::playback::growing::SETTLED_AFTER;
 use holdfast_control_api::wire::{Gap, Timeline};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
 use m3u8_rs::{MediaPlaylist, MediaSegment};

@@ -3,7 +3,7 @@
 use holdfast_chaos::oracle::{count_one, expect_whole};
 use holdfast_chaos::site::{STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, wait};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -4,8 +4,8 @@ use holdfast_chaos::disk::Mount;
 use holdfast_chaos::oracle::{count_all, expect_whole};
 use holdfast_chaos::site::{Site, SiteOptions};
 use holdfast_chaos::{Result, process};
-use holdfast_node::cli::wall_now;
 use holdfast_node::config::Config;
+use holdfast_node::terminal::clock::wall_now;
 use std::path::PathBuf;
 use std::time::Duration;
 

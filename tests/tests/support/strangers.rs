@@ -1,6 +1,6 @@
 //! Who connects to a node and has no business there, and who asks it meanwhile whether it is well.
 
-use holdfast_node::cli::monotonic_now;
+use holdfast_node::terminal::clock::monotonic_now;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

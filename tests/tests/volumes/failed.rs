@@ -3,7 +3,7 @@
 use crate::rig::{FAULTY, Rig, SOUND, cameras, one_disk, two_disks};
 use holdfast_chaos::Result;
 use holdfast_chaos::oracle::{count_all, expect_covered, expect_one_gap, expect_whole};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::chunk::GapCause;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -4,8 +4,8 @@ use crate::rig::{disk, rewrite};
 use holdfast_chaos::oracle::{count_all, expect_covered, expect_whole};
 use holdfast_chaos::site::{SETTLE_TIMEOUT, STOP_TIMEOUT, Site, SiteOptions};
 use holdfast_chaos::{Result, prometheus, wait};
-use holdfast_node::cli::wall_now;
 use holdfast_node::config::{Config, Volume};
+use holdfast_node::terminal::clock::wall_now;
 use std::time::Duration;
 use tokio::time::sleep;
 

@@ -3,7 +3,7 @@
 use crate::rig::{FAULTY, Rig, SOUND, cameras, two_disks};
 use holdfast_chaos::oracle::{count_all, expect_whole};
 use holdfast_chaos::{Result, prometheus};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;

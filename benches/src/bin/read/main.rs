@@ -27,7 +27,7 @@ use holdfast_benches::numbers::{quantile, rounded, worst};
 use holdfast_benches::rig::Rig;
 use holdfast_benches::{Outcome, clock};
 use holdfast_control_api::wire::Cluster as ClusterState;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use holdfast_storage::{Volume, VolumeHandle, VolumeOptions};

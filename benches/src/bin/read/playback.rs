@@ -5,7 +5,7 @@ use holdfast_benches::cameras::serve_cameras;
 use holdfast_benches::numbers::worst;
 use holdfast_benches::rig::Rig;
 use holdfast_benches::{Outcome, clock};
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@
 use super::ledger::held;
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;
-use holdfast_node::server::explain::explain;
+use holdfast_node::footage::explain::explain;
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;

@@ -7,7 +7,7 @@ use crate::simulator::EPOCH;
 use crate::simulator::world::World;
 use holdfast_consensus::model::Tenure;
 use holdfast_consensus::state::ClusterState;
-use holdfast_node::server::explain::explain;
+use holdfast_node::footage::explain::explain;
 use holdfast_storage::chunk::{ChunkEntry, ChunkLocation, Gap, GapCause};
 use holdfast_storage::ids::{CameraId, NodeId, SegmentId};
 use holdfast_storage::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;
-use holdfast_node::ingest::wall::AHEAD_US_MAX;
+use holdfast_node::capture::ingest::wall::AHEAD_US_MAX;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Which camera of another cluster becomes which one here. Pure.
 
-use crate::cli::error::{CliError, ExitKind};
+use crate::terminal::error::{CliError, ExitKind};
 use holdfast_storage::ids::CameraId;
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;

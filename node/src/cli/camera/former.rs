@@ -1,10 +1,10 @@
 //! Cameras that were deleted: what there is of them, and how they come back.
 
-use crate::cli::client::Api;
-use crate::cli::error::CliError;
-use crate::cli::output::Output;
 use crate::cli::resolve;
 use crate::cli::table::{Table, or_dash, printable};
+use crate::client::Api;
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_control_api::wire::{Camera, DeletedCamera, RestoreCamera};
 use reqwest::Method;
 

@@ -2,8 +2,8 @@
 //! continues. `FILE.part.etag` says what the node called it: the node decides whether what is
 //! missing still fits to it.
 
-use crate::cli::error::CliError;
 use crate::cli::output_file::plain_file;
+use crate::terminal::error::CliError;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};

@@ -4,11 +4,11 @@
 use super::Told;
 use super::left_out::LeftOut;
 use super::part_file::PartFile;
-use crate::cli::client::Api;
-use crate::cli::clock::monotonic_now;
-use crate::cli::error::{CliError, ExitKind};
 use crate::cli::output_file::OutputFile;
 use crate::cli::progress::transfer_bar;
+use crate::client::Api;
+use crate::terminal::clock::monotonic_now;
+use crate::terminal::error::{CliError, ExitKind};
 use indicatif::ProgressBar;
 use reqwest::{Response, StatusCode, header};
 use std::path::PathBuf;

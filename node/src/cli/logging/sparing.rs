@@ -1,7 +1,7 @@
 //! What openraft repeats several times a second, for as long as a peer is dead, is shown once a
 //! minute.
 
-use crate::cli::clock::monotonic_now;
+use crate::terminal::clock::monotonic_now;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -2,14 +2,14 @@
 
 use super::{damaged, readable, storage_error};
 use crate::cli::args::{ExtractArgs, StreamArg};
-use crate::cli::client::{Api, ApiOptions};
-use crate::cli::clock::wall_now;
-use crate::cli::error::{CliError, ExitKind};
-use crate::cli::output::Output;
 use crate::cli::output_file::OutputFile;
 use crate::cli::progress::bytes_bar;
 use crate::cli::timeline::seconds;
 use crate::cli::{resolve, when, with_runtime};
+use crate::client::{Api, ApiOptions};
+use crate::terminal::clock::wall_now;
+use crate::terminal::error::{CliError, ExitKind};
+use crate::terminal::output::Output;
 use holdfast_control_api::fmp4::merge::{MergeError, MergedInit, merge_inits_from};
 use holdfast_control_api::playback::Tracks;
 use holdfast_control_api::playback::export::{ExportPlan, plan_export};

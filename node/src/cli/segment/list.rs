@@ -1,9 +1,9 @@
 //! `holdfast segment list`: which cameras whole volumes hold, by number and name.
 
 use super::shelf;
-use crate::cli::error::CliError;
-use crate::cli::output::Output;
 use crate::cli::table::{Table, or_dash, printable};
+use crate::terminal::error::CliError;
+use crate::terminal::output::Output;
 use holdfast_storage::ids::{CameraId, NodeId, StreamKind};
 use holdfast_storage::offline::{FailedSegment, Shelf};
 use holdfast_storage::time::Timestamp;

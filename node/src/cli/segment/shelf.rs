@@ -1,7 +1,7 @@
 //! Whole volumes as the commands use them: opened with a progress bar, cameras by name or number.
 
-use crate::cli::error::{CliError, ExitKind};
 use crate::cli::progress::segments_bar;
+use crate::terminal::error::{CliError, ExitKind};
 use holdfast_storage::Error;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::offline::{Shelf, ShelfProgress, StreamId};

@@ -1,0 +1,6 @@
+//! What the control API asks of this node.
+
+pub(crate) mod backend;
+pub(crate) mod backup;
+pub(crate) mod status;
+pub(crate) mod views;

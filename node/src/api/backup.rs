@@ -1,0 +1,170 @@
+//! The configuration of the cluster in a sealed file, and back. Only sealed bytes leave the node.
+
+mod contents;
+mod plan;
+mod sealed;
+
+use crate::api::backend::{NodeBackend, write_error};
+use crate::clock::Clock;
+use crate::host::member::Member;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use contents::Contents;
+use holdfast_consensus::WriteError;
+use holdfast_consensus::command::Response;
+use holdfast_consensus::model::{Actor, OperatorName, Secret};
+use holdfast_consensus::state::ClusterState;
+use holdfast_control_api::backend::Result;
+use holdfast_control_api::limits::REQUEST_DEADLINE;
+use holdfast_control_api::{ApiError, ErrorKind, wire};
+use holdfast_storage::time::Timestamp;
+use plan::{Plan, Work, refused};
+use sealed::{OpenError, SealError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+/// A request changes things for so long, and leaves the rest to the next one.
+const RESTORES_FOR: Duration = Duration::from_secs(7);
+
+const _: () = assert!(RESTORES_FOR.as_secs() * 2 <= REQUEST_DEADLINE.as_secs());
+
+/// To make a key of a passphrase takes a core for a while: one at a time.
+static SEALING: Mutex<()> = Mutex::const_new(());
+
+pub(crate) async fn make(state: Arc<ClusterState>, now: Timestamp, passphrase: Secret) -> Result<Bytes> {
+    let contents = Contents::of(&state, now)
+        .ok_or_else(|| ApiError::unavailable("this node does not know its cluster yet").code("no-cluster"))?;
+    let sealed = apart(move || {
+        let contents = serde_json::to_vec(&contents)
+            .map_err(|error| ApiError::internal(format!("the configuration cannot be written: {error}")))?;
+        sealed::seal(&contents, &passphrase).map_err(|error| seal_error(&error))
+    });
+    sealed.await.map(Bytes::from)
+}
+
+pub(crate) async fn restore(
+    backend: &NodeBackend,
+    member: &Member,
+    request: wire::NewRestore,
+    clock: Clock,
+) -> Result<wire::Restored> {
+    let wire::NewRestore { passphrase, backup, dry_run, overwrite, from } = request;
+    let contents = apart(move || read(&backup, &passphrase)).await?;
+    let footage_upto = member.consensus.identity().camera_highest();
+    let mut plan = Plan::new(contents, overwrite, footage_upto);
+    pass_over(&mut plan, &member.consensus.state(), from);
+    let items = if dry_run {
+        tried(&mut plan, (*member.consensus.state()).clone(), clock.now())
+    } else {
+        put_back(backend, member, &mut plan, clock).await?
+    };
+    let (made_at, cluster) = (plan.contents().made_at, plan.contents().cluster.to_string());
+    Ok(wire::Restored { dry_run, made_at, cluster, items, left: plan.left() })
+}
+
+/// Runs what takes a core for a while off the runtime's threads.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let _one = SEALING.lock().await;
+    let done = spawn_blocking(work).await;
+    done.map_err(|error| ApiError::internal(format!("a bug kept the backup from being read or written: {error}")))?
+}
+
+fn read(backup: &str, passphrase: &Secret) -> Result<Contents> {
+    let bytes = STANDARD.decode(backup);
+    let bytes =
+        bytes.map_err(|error| ApiError::invalid(format!("`backup` is no base64: {error}")).code("backup-invalid"))?;
+    let contents = sealed::open(&bytes, passphrase).map_err(|error| open_error(&error))?;
+    // Not what it says, which may hold a value.
+    serde_json::from_slice(&contents).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let detail = format!(
+            "the backup was opened, and this release cannot read what it holds (line {line}, column {column}): upgrade"
+        );
+        ApiError::invalid(detail).code("backup-invalid")
+    })
+}
+
+/// What an earlier request dealt with. A camera that is not there now was refused.
+fn pass_over(plan: &mut Plan, state: &ClusterState, count: usize) {
+    for _ in 0..count {
+        let Some(work) = plan.next(state) else { return };
+        plan.done(&work, None);
+    }
+}
+
+/// What putting back would do, tried on a copy of the state.
+fn tried(plan: &mut Plan, mut state: ClusterState, now: Timestamp) -> Vec<wire::RestoredItem> {
+    let mut items = Vec::new();
+    while let Some(work) = plan.next(&state) {
+        let Some(command) = work.command.clone() else {
+            items.push(work.item);
+            continue;
+        };
+        items.push(match state.apply(command.by(Actor::Operator(OperatorName::admin()), now)) {
+            Ok(response) => done(plan, work, &response),
+            Err(rejection) => not_done(plan, work, rejection.to_string()),
+        });
+    }
+    items
+}
+
+/// # Errors
+/// The cluster takes no changes now; what was put back stays so.
+async fn put_back(
+    backend: &NodeBackend,
+    member: &Member,
+    plan: &mut Plan,
+    clock: Clock,
+) -> Result<Vec<wire::RestoredItem>> {
+    let until = clock.elapsed() + RESTORES_FOR;
+    let mut items = Vec::new();
+    while clock.elapsed() < until {
+        let Some(work) = plan.next(&member.consensus.state()) else { break };
+        let Some(command) = work.command.clone() else {
+            items.push(work.item);
+            continue;
+        };
+        items.push(match backend.submit(member, command).await {
+            Ok(response) => done(plan, work, &response),
+            Err(WriteError::Rejected(rejection)) => not_done(plan, work, rejection.to_string()),
+            Err(error) => return Err(write_error(error)),
+        });
+    }
+    Ok(items)
+}
+
+fn done(plan: &mut Plan, work: Work, response: &Response) -> wire::RestoredItem {
+    let camera = match response {
+        Response::Camera { camera, .. } => Some(*camera),
+        _ => None,
+    };
+    plan.done(&work, camera);
+    work.item
+}
+
+fn not_done(plan: &mut Plan, work: Work, why: String) -> wire::RestoredItem {
+    plan.done(&work, None);
+    refused(work.item, why).item
+}
+
+fn seal_error(error: &SealError) -> ApiError {
+    let kind = match error {
+        SealError::WeakPassphrase(_) => ErrorKind::Invalid,
+        SealError::TooLarge(_) | SealError::NoRandomness => ErrorKind::Internal,
+    };
+    let api = ApiError::new(kind, error.to_string());
+    if kind == ErrorKind::Invalid { api.code("passphrase-weak") } else { api }
+}
+
+fn open_error(error: &OpenError) -> ApiError {
+    let code = match error {
+        OpenError::NoBackup | OpenError::Newer(_) => "backup-invalid",
+        OpenError::Damaged => "backup-damaged",
+        OpenError::WrongPassphrase => "passphrase-wrong",
+        OpenError::Forged => "backup-forged",
+    };
+    ApiError::invalid(error.to_string()).code(code)
+}

@@ -1,0 +1,269 @@
+//! What a recorder tells of itself, for heartbeats and metrics. Counters only grow.
+
+use crate::capture::ingest::clock::HONEST_PPB;
+use crate::capture::ingest::codec::Fault;
+use holdfast_consensus::observe::heartbeat::{Exposure, RecorderState};
+use holdfast_storage::ids::{CameraId, Epoch, Rank, StreamKind};
+use holdfast_storage::time::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// In what epoch and capacity a recorder records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub epoch: Epoch,
+    pub rank: Rank,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Counters of one recorder, or of all.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: AtomicU64,)+
+        }
+
+        /// [`Counters`] as they were at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Counters {
+            #[must_use]
+            pub fn read(&self) -> Counts {
+                Counts { $($name: self.$name.load(Relaxed),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames received, all tracks.
+    frames,
+    /// Their bytes.
+    frame_bytes,
+    /// RTP packets that never came.
+    lost_packets,
+    /// Frames before the first keyframe of a session, and such as cannot be recorded.
+    discarded_frames,
+    /// Chunks handed to the volume writer.
+    chunks,
+    /// Chunks that the volume writer did not take.
+    shed_chunks,
+    /// Sessions that were opened.
+    sessions,
+    /// Attempts that failed and sessions that were lost.
+    failures,
+    /// Recorders that panicked and were started again.
+    panics,
+    /// Steps of the system's wall clock that began a new recording session.
+    clock_steps,
+    /// RTP clocks that jumped.
+    clock_jumps,
+    /// RTP clocks that had stood still.
+    clock_standstills,
+    /// Rates of RTP clocks that were learnt, or given up again.
+    clock_rates,
+    /// RTP clocks that gave way to arrivals.
+    clock_arrivals,
+}
+
+/// What was wrong with what a camera sent, by kind. Only grows.
+#[derive(Debug, Default)]
+pub struct FaultCounters([AtomicU64; Fault::ALL.len()]);
+
+impl FaultCounters {
+    pub fn add(&self, faults: &[u32; Fault::ALL.len()]) {
+        for (counter, faults) in self.0.iter().zip(faults) {
+            counter.fetch_add(u64::from(*faults), Relaxed);
+        }
+    }
+
+    /// The kinds that occurred, and how often.
+    pub fn occurred(&self) -> impl Iterator<Item = (Fault, u64)> {
+        let counted = Fault::ALL.iter().zip(&self.0);
+        counted.map(|(fault, counter)| (*fault, counter.load(Relaxed))).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// One recorder as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub camera: CameraId,
+    pub stream: StreamKind,
+    pub identity: Identity,
+    pub state: RecorderState,
+    /// Why it is failing, for the operator, without credentials.
+    pub error: Option<String>,
+    /// Start of the first chunk with a keyframe that was handed over in this epoch; not necessarily durable yet.
+    pub first_keyframe: Option<Timestamp>,
+    /// End of what was handed over; not necessarily durable yet.
+    pub received_until: Option<Timestamp>,
+    pub counts: Counts,
+    /// What was wrong with what the camera sent, and how often.
+    pub faults: Vec<(Fault, u64)>,
+    /// Wall time per RTP time of video in parts per billion, where that was learnt from arrivals.
+    pub clock_rate_ppb: Option<i64>,
+    /// How long it may make no progress beyond the usual: its camera sends rarely, or is left alone because it sent too much.
+    pub patience: Option<Duration>,
+    /// Why the end of this process might be its camera's doing.
+    pub exposure: Option<Exposure>,
+}
+
+/// The shared side of [`Status`]: one writer, any readers.
+#[derive(Debug)]
+pub struct StatusCell {
+    camera: CameraId,
+    stream: StreamKind,
+    pub counters: Counters,
+    pub faults: FaultCounters,
+    told: Mutex<Told>,
+}
+
+#[derive(Clone, Debug)]
+struct Told {
+    identity: Identity,
+    state: RecorderState,
+    error: Option<String>,
+    first_keyframe: Option<Timestamp>,
+    received_until: Option<Timestamp>,
+    /// Recorded, or in the ledger why not.
+    accounted_until: Option<Timestamp>,
+    clock_rate_ppb: Option<i64>,
+    patience: Option<Duration>,
+    exposure: Option<Exposure>,
+}
+
+impl StatusCell {
+    #[must_use]
+    pub fn new(camera: CameraId, stream: StreamKind, identity: Identity) -> Self {
+        let told = Told {
+            identity,
+            state: RecorderState::Starting,
+            error: None,
+            first_keyframe: None,
+            received_until: None,
+            accounted_until: None,
+            clock_rate_ppb: None,
+            patience: None,
+            exposure: None,
+        };
+        Self { camera, stream, counters: Counters::default(), faults: FaultCounters::default(), told: Mutex::new(told) }
+    }
+
+    #[must_use]
+    pub fn camera(&self) -> CameraId {
+        self.camera
+    }
+
+    #[must_use]
+    pub fn read(&self) -> Status {
+        let told = self.told().clone();
+        Status {
+            camera: self.camera,
+            stream: self.stream,
+            identity: told.identity,
+            state: told.state,
+            error: told.error,
+            first_keyframe: told.first_keyframe,
+            received_until: told.received_until,
+            counts: self.counters.read(),
+            faults: self.faults.occurred().collect(),
+            clock_rate_ppb: told.clock_rate_ppb,
+            patience: told.patience,
+            exposure: told.exposure,
+        }
+    }
+
+    /// End of what was handed over.
+    #[must_use]
+    pub fn received_until(&self) -> Option<Timestamp> {
+        self.told().received_until
+    }
+
+    /// Up to here it is recorded, or in the ledger why not.
+    #[must_use]
+    pub fn accounted_until(&self) -> Option<Timestamp> {
+        self.told().accounted_until
+    }
+
+    /// The ledger says why nothing was recorded up to here.
+    pub fn accounted(&self, until: Timestamp) {
+        let mut told = self.told();
+        told.accounted_until = told.accounted_until.max(Some(until));
+    }
+
+    /// A new identity has yet to hand over its first keyframe.
+    pub fn set_identity(&self, identity: Identity) {
+        let mut told = self.told();
+        if told.identity.epoch != identity.epoch {
+            told.first_keyframe = None;
+        }
+        told.identity = identity;
+    }
+
+    /// A new identity begins at true time: what was handed over before says nothing of it.
+    pub fn realign(&self, identity: Identity) {
+        self.set_identity(identity);
+        self.told().received_until = None;
+    }
+
+    /// The rate that the video's RTP clock is followed at, where that is not its own; `None` where it is.
+    pub fn set_clock_rate(&self, ppb: Option<i64>) {
+        self.told().clock_rate_ppb = ppb.filter(|ppb| *ppb != HONEST_PPB);
+    }
+
+    /// A chunk was handed over.
+    pub fn recorded(&self, start: Timestamp, end: Timestamp, keyframe: bool) {
+        let mut told = self.told();
+        told.received_until = told.received_until.max(Some(end));
+        told.accounted_until = told.accounted_until.max(Some(end));
+        if keyframe && told.first_keyframe.is_none() {
+            told.first_keyframe = Some(start);
+        }
+        if told.first_keyframe.is_some() {
+            told.state = RecorderState::Recording;
+            told.error = None;
+        }
+    }
+
+    /// A session was opened: what failed before fails no more.
+    pub fn connected(&self) {
+        let mut told = self.told();
+        if told.state == RecorderState::Failing {
+            told.state = RecorderState::Starting;
+        }
+    }
+
+    /// Nothing may come for so much longer than usual.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.told().patience = patience;
+    }
+
+    pub fn set_exposure(&self, exposure: Option<Exposure>) {
+        self.told().exposure = exposure;
+    }
+
+    /// A session is open and sends nothing that can be recorded yet; why.
+    pub fn awaiting(&self, why: String) {
+        self.told().error = Some(why);
+    }
+
+    pub fn failing(&self, error: String) {
+        let mut told = self.told();
+        told.state = RecorderState::Failing;
+        told.error = Some(error);
+    }
+
+    /// Keeps what an earlier recorder of the same camera had handed over.
+    pub fn resume(&self, until: Option<Timestamp>) {
+        let mut told = self.told();
+        told.received_until = told.received_until.max(until);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,8 @@
+//! The process: a node that waits for a cluster, or a member of one with all its parts.
+
+pub(crate) mod descriptors;
+pub(crate) mod identity;
+pub(crate) mod member;
+pub mod preflight;
+pub(crate) mod process;
+pub(crate) mod recovery;

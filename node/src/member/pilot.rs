@@ -1,0 +1,339 @@
+//! What this node decides several times a second: who is alive, what it should record, and, where it leads, who records what.
+//!
+//! An event loop of two halves: [`Pilot::apply`] takes in one event and decides, synchronously and without I/O; [`crate::member::drive`] waits for events and carries
+//! decisions out. Nothing here waits for Raft: proposals go out on a task of their own.
+
+use crate::member::link::LinkEvent;
+use holdfast_consensus::Leadership;
+use holdfast_consensus::command::Command;
+use holdfast_consensus::decide::desired::{Desired, Provisionals, View, desired};
+use holdfast_consensus::decide::steward::{Input, Steward};
+use holdfast_consensus::decide::suspects::{self, Ends, Witness};
+use holdfast_consensus::model::Treatment;
+use holdfast_consensus::observe::clocks::{Alarm, Clocks, Offset, Sample};
+use holdfast_consensus::observe::heartbeat::{Heartbeat, Probe, Progress};
+use holdfast_consensus::observe::liveness::{Liveness, Seen, TICK_LATE_MAX, Verdict, Why};
+use holdfast_consensus::observe::reports::Reports;
+use holdfast_consensus::state::ClusterState;
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the pilot looks around when nothing happens.
+pub const TICK: Duration = Duration::from_millis(100);
+/// The same of a node without peers: no one is to be looked after.
+pub const TICK_ALONE: Duration = Duration::from_millis(250);
+/// A tick that is late counts as a process that did not run.
+const _: () = assert!(TICK_ALONE.as_millis() * 2 <= TICK_LATE_MAX.as_millis());
+
+/// The leader looks after the site at most this often, unless a node just fell or came back.
+const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Everything that other parts of the node may know of what the pilot sees.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    pub verdicts: BTreeMap<NodeId, Verdict>,
+    pub progress: Reports,
+    /// How far the others' clocks are off.
+    pub clocks: BTreeMap<NodeId, Offset>,
+    /// Nodes that say they cannot write.
+    pub unfit: BTreeSet<NodeId>,
+    /// Nodes whose clocks agree with what they knew before they started.
+    pub vouching: BTreeSet<NodeId>,
+    /// Cameras that are not recorded as usual, because processes that recorded them ended.
+    pub treatments: BTreeMap<CameraId, Treatment>,
+}
+
+impl Sight {
+    /// Lives, and can write.
+    pub fn can_record(&self, node: NodeId) -> bool {
+        self.is_alive(node) && !self.unfit.contains(&node)
+    }
+
+    /// Since when nodes do not answer, seen at `now` on the wall clock and `uptime` on the monotonic one.
+    #[must_use]
+    pub fn down_since(&self, now: Timestamp, uptime: Duration) -> BTreeMap<NodeId, Timestamp> {
+        let down = self.verdicts.iter().filter_map(|(node, verdict)| match verdict {
+            Verdict::Suspect { since, .. } => Some((*node, uptime.saturating_sub(*since))),
+            Verdict::Alive | Verdict::Unknown => None,
+        });
+        let micros = |ago: Duration| i64::try_from(ago.as_micros()).unwrap_or(i64::MAX);
+        down.map(|(node, ago)| (node, now.plus_micros(-micros(ago)))).collect()
+    }
+
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        self.verdicts.get(&node).is_some_and(|verdict| verdict.is_alive())
+    }
+}
+
+/// What the pilot can be told.
+pub enum Event {
+    State(Arc<ClusterState>),
+    Leadership(Leadership),
+    Link(LinkEvent),
+    /// Time passed; this node itself is this far.
+    Tick(Own),
+    /// The last proposals are decided, one way or the other.
+    Proposed,
+}
+
+/// What this node knows of itself.
+#[derive(Clone, Debug)]
+pub struct Own {
+    pub recorders: Vec<Progress>,
+    /// At least one volume takes records.
+    pub writable: bool,
+    /// What it found out about cameras that others cannot record.
+    pub probes: Vec<Probe>,
+    /// Its clock agrees with what it knew before it started.
+    pub vouches: bool,
+}
+
+/// What came of an event.
+#[derive(Default)]
+pub struct Decision {
+    /// What this node should record, where it was considered.
+    pub desired: Option<BTreeMap<CameraId, Desired>>,
+    /// What to propose, in order; empty where this node does not lead or waits for an answer.
+    pub proposals: Vec<Command>,
+    /// What others should see, where it changed.
+    pub sight: Option<Arc<Sight>>,
+}
+
+pub struct Pilot {
+    me: NodeId,
+    state: Arc<ClusterState>,
+    liveness: Liveness,
+    provisionals: Provisionals,
+    leadership: Leadership,
+    /// Present while this node leads.
+    steward: Option<Steward>,
+    stewarded_at: Duration,
+    proposing: bool,
+    sight: Sight,
+    clocks: Clocks,
+    probes: BTreeMap<(NodeId, CameraId), bool>,
+    /// The ends of processes that this node saw.
+    ends: Ends,
+}
+
+impl Pilot {
+    pub fn new(me: NodeId, state: Arc<ClusterState>, now: Duration) -> Self {
+        Self {
+            me,
+            state,
+            liveness: Liveness::new(me, now),
+            provisionals: Provisionals::default(),
+            leadership: Leadership::default(),
+            steward: None,
+            stewarded_at: Duration::ZERO,
+            proposing: false,
+            sight: Sight::default(),
+            clocks: Clocks::default(),
+            probes: BTreeMap::new(),
+            ends: Ends::default(),
+        }
+    }
+
+    /// Takes in `event`, at `now` on the monotonic and `wall` on the wall clock. A heartbeat that tells nothing new about who is alive costs
+    /// little: everything else waits for the next tick.
+    pub fn apply(&mut self, event: Event, now: Duration, wall: Timestamp) -> Decision {
+        // First of all: if this process itself was not running, the others' silence proves nothing.
+        self.liveness.tick(now);
+        let is_routine = matches!(event, Event::Link(_) | Event::Proposed);
+        let was_leading = self.steward.is_some();
+        self.take_in(event, now, wall);
+        let is_urgent = !was_leading && self.steward.is_some();
+        let fell_or_rose = self.look(now);
+        self.witness(wall);
+        if is_routine && !fell_or_rose {
+            return Decision::default();
+        }
+        self.judge(wall);
+        let (verdicts, progress) = (&self.sight.verdicts, &self.sight.progress);
+        self.provisionals.observe(&self.state, &View { me: self.me, now, wall, verdicts, progress });
+        Decision {
+            desired: Some(desired(&self.state, self.me, &self.provisionals)),
+            proposals: self.steward(now, wall, fell_or_rose || is_urgent),
+            sight: Some(Arc::new(self.sight.clone())),
+        }
+    }
+
+    fn take_in(&mut self, event: Event, now: Duration, wall: Timestamp) {
+        match event {
+            Event::State(state) => self.enter(state),
+            Event::Leadership(leadership) => self.follow(leadership, now),
+            Event::Link(LinkEvent::Heartbeat(heartbeat)) => self.hear(heartbeat, now, wall),
+            Event::Link(LinkEvent::Refused(node)) => self.liveness.refused(now, node),
+            Event::Link(LinkEvent::Answered(node, sample)) => self.compare_clocks(node, sample),
+            Event::Tick(own) => {
+                self.sight.clocks = self.clocks.offsets();
+                self.note_probes(self.me, &own.probes);
+                self.note_fitness(self.me, own.writable);
+                self.sight.progress.report(self.me, own.recorders);
+            }
+            Event::Proposed => self.proposing = false,
+        }
+    }
+
+    fn enter(&mut self, state: Arc<ClusterState>) {
+        self.liveness.keep(|node| state.nodes.contains(node));
+        let is_known = |node, camera| state.nodes.contains(node) && state.cameras.contains(camera);
+        self.sight.progress.retain(is_known);
+        self.sight.unfit.retain(|node| state.nodes.contains(*node));
+        self.sight.vouching.retain(|node| state.nodes.contains(*node));
+        self.clocks.keep(|node| state.nodes.contains(node));
+        self.probes.retain(|(node, camera), _| is_known(*node, *camera));
+        self.state = state;
+    }
+
+    fn follow(&mut self, leadership: Leadership, now: Duration) {
+        if leadership.leader != self.leadership.leader {
+            self.liveness.leader_changed(now);
+        }
+        if leadership.is_leader != self.leadership.is_leader {
+            self.steward = leadership.is_leader.then(Steward::default);
+        }
+        self.leadership = leadership;
+    }
+
+    fn note_fitness(&mut self, node: NodeId, writable: bool) {
+        let changed = if writable { self.sight.unfit.remove(&node) } else { self.sight.unfit.insert(node) };
+        if changed {
+            tracing::warn!(%node, writable, "a node's volumes changed");
+        }
+    }
+
+    /// The latest of each node replace all that it found out before.
+    fn note_probes(&mut self, node: NodeId, probes: &[Probe]) {
+        self.probes.retain(|(of, _), _| *of != node);
+        self.probes.extend(probes.iter().map(|probe| ((node, probe.camera), probe.reachable)));
+    }
+
+    fn compare_clocks(&mut self, node: NodeId, sample: Sample) {
+        if !self.state.nodes.contains(node) {
+            return;
+        }
+        let millis = |micros: i64| micros / 1000;
+        match self.clocks.take_in(node, sample) {
+            Some(Alarm::Raised(Offset { micros, error_us })) => tracing::warn!(
+                %node,
+                ahead_ms = millis(micros),
+                within_ms = millis(error_us),
+                "the clock of a node is off: recordings do not fit together; see that NTP runs on both"
+            ),
+            Some(Alarm::Ended(Offset { micros, .. })) => {
+                tracing::info!(%node, ahead_ms = millis(micros), "the clock of a node is right again");
+            }
+            None => {}
+        }
+    }
+
+    fn hear(&mut self, heartbeat: Heartbeat, now: Duration, wall: Timestamp) {
+        if !self.state.nodes.contains(heartbeat.from) {
+            return;
+        }
+        match self.liveness.heartbeat(now, heartbeat.from, heartbeat.boot, heartbeat.sequence) {
+            Seen::Stale => return,
+            Seen::First | Seen::Usual => {}
+            Seen::Returned | Seen::Restarted => {
+                self.clocks.forget(heartbeat.from);
+                tracing::info!("{} is back", self.node_name(heartbeat.from));
+            }
+        }
+        // Before the reports of the next process take the place of those of the last one.
+        self.witness(wall);
+        self.note_probes(heartbeat.from, &heartbeat.probes);
+        self.note_fitness(heartbeat.from, heartbeat.writable);
+        if heartbeat.vouches {
+            self.sight.vouching.insert(heartbeat.from);
+        } else {
+            self.sight.vouching.remove(&heartbeat.from);
+        }
+        self.sight.progress.report(heartbeat.from, heartbeat.recorders);
+    }
+
+    /// Takes in which processes have ended, with what they reported last.
+    fn witness(&mut self, at: Timestamp) {
+        let ended = self.liveness.ended();
+        let hears_all = self.leadership.voters.contains(&self.me);
+        let Sight { verdicts, progress, .. } = &self.sight;
+        self.ends.observe(&ended, Witness { state: &self.state, verdicts, progress, hears_all, at });
+    }
+
+    /// Which cameras are held back, by what the cluster knows and what this node saw.
+    fn judge(&mut self, wall: Timestamp) {
+        self.ends.settle(&self.sight.verdicts, &self.sight.progress);
+        let treatments = suspects::treatments(&self.state, &self.ends, wall);
+        for (camera, treatment) in &treatments {
+            if self.sight.treatments.get(camera) != Some(treatment) {
+                let name = self.camera_name(*camera);
+                match treatment {
+                    Treatment::Quarantined { until } => tracing::error!(
+                        %camera, name, %until,
+                        "three processes ended while they began to record a camera: it is in quarantine; correct its source, or try it at once with `holdfast camera release`"
+                    ),
+                    Treatment::Suspect | Treatment::Usual => tracing::warn!(
+                        %camera, name,
+                        "two nodes' processes ended while they began to record a camera: it is a suspect, and connected to after all others"
+                    ),
+                }
+            }
+        }
+        for camera in self.sight.treatments.keys().filter(|camera| !treatments.contains_key(camera)) {
+            tracing::info!(%camera, name = self.camera_name(*camera), "a camera is no suspect any more");
+        }
+        self.sight.treatments = treatments;
+    }
+
+    fn camera_name(&self, camera: CameraId) -> String {
+        self.state.cameras.get(camera).map_or_else(String::new, |camera| camera.spec.name.to_string())
+    }
+
+    /// Asks for everyone's verdict; tells whether one changed.
+    fn look(&mut self, now: Duration) -> bool {
+        let verdicts = self.liveness.verdicts(now, self.state.nodes.keys());
+        if verdicts == self.sight.verdicts {
+            return false;
+        }
+        for (node, verdict) in &verdicts {
+            let was_suspect = self.sight.verdicts.get(node).is_some_and(|before| before.is_suspect());
+            match verdict {
+                Verdict::Suspect { why: Why::Refused, .. } if !was_suspect => {
+                    tracing::warn!(
+                        "{} has no process any more: its machine refuses connections",
+                        self.node_name(*node)
+                    );
+                }
+                Verdict::Suspect { why: Why::Silence, .. } if !was_suspect => {
+                    tracing::warn!("{} is silent", self.node_name(*node));
+                }
+                Verdict::Suspect { .. } | Verdict::Alive | Verdict::Unknown => {}
+            }
+        }
+        self.sight.verdicts = verdicts;
+        true
+    }
+
+    fn node_name(&self, node: NodeId) -> String {
+        self.state.nodes.get(node).map_or_else(|| format!("node {node}"), |node| node.spec.name.to_string())
+    }
+
+    fn steward(&mut self, now: Duration, wall: Timestamp, at_once: bool) -> Vec<Command> {
+        let is_due = at_once || now.saturating_sub(self.stewarded_at) >= STEWARD_INTERVAL;
+        let Some(steward) = self.steward.as_mut().filter(|_| is_due && !self.proposing) else { return Vec::new() };
+        self.stewarded_at = now;
+        let Sight { verdicts, progress, unfit, .. } = &self.sight;
+        let (voters, probes) = (&self.leadership.voters, &self.probes);
+        let (now, uptime, state, ends) = (wall, now, &self.state, &self.ends);
+        let input = Input { now, uptime, state, verdicts, voters, unfit, probes, progress, ends };
+        let proposals = steward.decide(&input);
+        self.proposing = !proposals.is_empty();
+        proposals
+    }
+}
+
+#[cfg(test)]
+mod tests;

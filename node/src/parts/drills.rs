@@ -1,0 +1,160 @@
+//! Drills of failover: begun when asked for, or by themselves where the settings have a schedule and all is well; and how they stand, in the words of the API.
+
+use crate::clock::Clock;
+use crate::footage::cluster_footage::View;
+use crate::member::pilot::Sight;
+use crate::member::ticks::ticks;
+use holdfast_consensus::Consensus;
+use holdfast_consensus::command::Command;
+use holdfast_consensus::decide::drill::{Look, QUIET_BEFORE, due, start, starts_of_node};
+use holdfast_consensus::decide::headroom::Headroom;
+use holdfast_consensus::model::{Actor, Drill, DrillResult, Outcome, Phase, RunningDrill};
+use holdfast_consensus::state::ClusterState;
+use holdfast_control_api::wire;
+use holdfast_storage::ids::{CameraId, NodeId};
+use holdfast_storage::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the leader looks whether it is a camera's turn.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Cameras whose turn it is that are considered in one look.
+const TRIED_MAX: usize = 16;
+
+/// Whom to drill.
+#[derive(Clone, Copy)]
+pub enum Who {
+    Camera(CameraId),
+    Node(NodeId),
+}
+
+/// The command that begins a drill now, as this node (`me`) sees the site.
+#[must_use]
+pub fn begin(
+    who: Who,
+    is_scheduled: bool,
+    (state, sight, me): (&ClusterState, &Sight, NodeId),
+    at: Timestamp,
+) -> Command {
+    // The successor stamps its frames by its own clock.
+    let ahead_us = |node| sight.clocks.get(&node).filter(|_| node != me).map_or(0, |offset| offset.micros);
+    let look = Look {
+        state,
+        progress: &sight.progress,
+        can_record: &|node| sight.can_record(node),
+        now_at: &|node| at.plus_micros(ahead_us(node)),
+    };
+    let (node, starts) = match who {
+        Who::Camera(camera) => (None, vec![start(&look, camera)]),
+        Who::Node(node) => (Some(node), starts_of_node(&look, node)),
+    };
+    Command::BeginDrill { node, is_scheduled, starts }
+}
+
+/// Begins scheduled drills while this node leads and all is well; runs as long as the node does.
+pub(crate) async fn keep_schedule(
+    consensus: Consensus,
+    view: View,
+    headroom: watch::Receiver<Option<Arc<Headroom>>>,
+    clock: Clock,
+) {
+    let leadership = consensus.leadership();
+    let mut looks = ticks(LOOK_INTERVAL);
+    let mut well_since: Option<Duration> = None;
+    loop {
+        looks.tick().await;
+        let (state, sight) = (consensus.state(), Arc::clone(&view.sight.borrow()));
+        let survives = headroom.borrow().as_ref().is_some_and(|headroom| headroom.survives_any_node);
+        let is_well =
+            leadership.borrow().is_leader && survives && state.nodes.keys().all(|node| sight.can_record(node));
+        let since = well_since.get_or_insert(clock.elapsed());
+        let has_been_well = clock.elapsed().saturating_sub(*since) >= QUIET_BEFORE;
+        if !is_well {
+            well_since = None;
+            continue;
+        }
+        if !has_been_well {
+            continue;
+        }
+        // One that cannot be tried for a reason that passes does not keep the others waiting.
+        let tried = due(&state, clock.now()).into_iter().take(TRIED_MAX);
+        let begun = tried.map(|camera| begin(Who::Camera(camera), true, (&state, &sight, view.me), clock.now()));
+        let Some(command) = begun.into_iter().find(can_begin) else { continue };
+        let what = command.to_string();
+        let entry = command.by(Actor::Node(view.me), clock.now());
+        if let Err(error) = consensus.propose_as_leader(entry).await {
+            tracing::warn!(%what, %error, "a scheduled drill was not begun");
+        }
+    }
+}
+
+/// It begins, or tells at once that failover would not work.
+fn can_begin(command: &Command) -> bool {
+    let Command::BeginDrill { starts, .. } = command else { return false };
+    starts.iter().all(|start| start.refusal.as_ref().is_none_or(|refusal| refusal.is_failure))
+}
+
+/// A drill as it stands; of one camera only, where one is named.
+pub(crate) fn drill(drill: &Drill, state: &ClusterState, only: Option<CameraId>) -> wire::Drill {
+    let is_asked = |camera: &CameraId| only.is_none_or(|only| only == *camera);
+    let running: Vec<_> = state.drills.running_of(drill.id).filter(|(camera, _)| is_asked(camera)).collect();
+    let ended = drill.results.iter().filter(|result| is_asked(&result.camera));
+    let mut cameras: Vec<wire::CameraDrill> =
+        running.iter().map(|(camera, running)| under_way(*camera, running)).collect();
+    cameras.extend(ended.map(result));
+    cameras.sort_by_key(|told| told.camera);
+    let count = |outcome| cameras.iter().filter(|told| told.outcome == Some(outcome)).count();
+    let mut gaps: Vec<u64> = cameras.iter().filter_map(|told| told.gap_us).collect();
+    gaps.sort_unstable();
+    wire::Drill {
+        id: drill.id,
+        node: drill.node,
+        scheduled: drill.is_scheduled,
+        began_at: drill.began_at,
+        running: !running.is_empty(),
+        passed: count(Outcome::Passed),
+        failed: count(Outcome::Failed),
+        aborted: count(Outcome::Aborted),
+        median_gap_us: gaps.get(gaps.len().saturating_sub(1) / 2).copied(),
+        worst_gap_us: gaps.last().copied(),
+        cameras,
+    }
+}
+
+fn under_way(camera: CameraId, running: &RunningDrill) -> wire::CameraDrill {
+    wire::CameraDrill {
+        camera,
+        drill: running.drill,
+        owner: Some(running.owner),
+        successor: Some(running.successor),
+        phase: match running.phase {
+            Phase::TakingOver => wire::DrillPhase::TakingOver,
+            Phase::TakenOver { .. } => wire::DrillPhase::TakenOver,
+            Phase::HandingBack { .. } => wire::DrillPhase::HandingBack,
+        },
+        began_at: running.began_at,
+        ended_at: None,
+        outcome: None,
+        gap_us: running.phase.gap_us(),
+        handed_back: false,
+        reason: None,
+    }
+}
+
+pub(crate) fn result(result: &DrillResult) -> wire::CameraDrill {
+    wire::CameraDrill {
+        camera: result.camera,
+        drill: result.drill,
+        owner: result.owner,
+        successor: result.successor,
+        phase: wire::DrillPhase::Ended,
+        began_at: result.began_at,
+        ended_at: Some(result.ended_at),
+        outcome: Some(result.outcome),
+        gap_us: result.gap_us,
+        handed_back: result.is_handed_back,
+        reason: result.reason.clone(),
+    }
+}

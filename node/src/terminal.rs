@@ -1,0 +1,5 @@
+//! What commands and the demo share of the terminal: errors with exit codes, output, clocks.
+
+pub mod clock;
+pub mod error;
+pub(crate) mod output;
