@@ -8,12 +8,15 @@
 pub mod cli;
 pub mod coverage;
 pub mod disk;
+pub mod evidence;
 pub mod faulty;
 pub mod ffmpeg;
+pub mod figures;
 mod files;
 pub mod gate;
 pub mod history;
 pub mod invariants;
+pub mod options;
 pub mod oracle;
 pub mod player;
 pub mod process;

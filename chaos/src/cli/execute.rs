@@ -3,8 +3,9 @@
 use super::Ending;
 use super::args::{OutputArgs, RunArgs, SoakArgs};
 use super::jobs::{self, Entry};
+use crate::options::RunOptions;
 use crate::report::Report;
-use crate::run::{RunOptions, run as run_scenario};
+use crate::run::run as run_scenario;
 use crate::scenario::{Place, SHIPPED, Scenario};
 use crate::stage::{Attach, Namespaces, namespaces};
 use crate::{Error, Result, io_error, soak};

@@ -2,7 +2,8 @@
 //! end. What was not recorded, but guessed of a node that did not answer, may give way to what it
 //! recorded.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use crate::history::{ToldGap, What};
 use holdfast_control_api::wire::Gap;
 use holdfast_storage::chunk::GapCause;

@@ -1,6 +1,7 @@
 //! What hostile cameras may cost the others, as far as `[expect]` limits it: lag, silence, memory, sockets.
 
-use super::{Evidence, FaultSpan, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::{Evidence, FaultSpan};
 use crate::history::What;
 use crate::scenario::Expect;
 

@@ -1,6 +1,7 @@
 //! Below a watermark that a node told, nothing is missing in the end, unless the gap ledger says that it never arrived.
 
-use super::{CameraEvidence, Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::{CameraEvidence, Evidence};
 use crate::history::{Event, Mark, What};
 use holdfast_storage::chunk::GapCause;
 use std::collections::BTreeMap;

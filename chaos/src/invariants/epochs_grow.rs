@@ -1,6 +1,7 @@
 //! A camera's epoch only grows, as each node tells it.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use crate::history::What;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! Everything that was recorded can be fetched in the end, and decoded as far as its boxes go.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     let bad = evidence.cameras.iter().filter_map(|camera| Some((camera, camera.unplayable.as_ref()?)));

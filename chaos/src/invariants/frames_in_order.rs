@@ -1,6 +1,7 @@
 //! Frames are served in the order in which they were captured, those of video and those of sound.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();

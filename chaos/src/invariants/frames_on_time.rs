@@ -1,7 +1,8 @@
 //! Recorded wall time is the time of capture, but for what the way takes.
 
-use super::{CameraEvidence, Evidence, Outcome, broken};
-use crate::run::Found;
+use super::{Outcome, broken};
+use crate::evidence::Found;
+use crate::evidence::{CameraEvidence, Evidence};
 
 /// How far a recording's time may be from the camera's own.
 const OFF_US_MAX: i64 = 1_000_000;

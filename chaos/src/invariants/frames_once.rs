@@ -1,6 +1,7 @@
 //! No frame is served twice, of video or of sound.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use std::collections::BTreeSet;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {

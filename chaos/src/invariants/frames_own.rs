@@ -1,6 +1,7 @@
 //! What is served of a camera is that camera's, and each frame carries its stamp: nothing foreign, nothing damaged.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();

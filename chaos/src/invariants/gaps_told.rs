@@ -1,6 +1,7 @@
 //! Every run of lost frames is in the gap ledger, as the timeline tells it.
 
-use super::{CameraEvidence, Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::{CameraEvidence, Evidence};
 use holdfast_storage::timeline::HOLE_US_MIN;
 
 /// Recorded times differ from captures by the way's duration; a run that is shorter than a hole is none.

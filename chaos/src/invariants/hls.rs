@@ -1,7 +1,8 @@
 //! What players got by HLS is what the cameras sent: while faults came and went as far as it was in
 //! reach, and all of it once every node was there.
 
-use super::{CameraEvidence, Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::{CameraEvidence, Evidence};
 use crate::history::What;
 use crate::player::{Aspect, Showing, Truth, judge};
 

@@ -1,6 +1,7 @@
 //! No node ends by itself, and none panics.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use crate::history::What;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {

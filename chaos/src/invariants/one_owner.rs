@@ -1,6 +1,7 @@
 //! In one epoch a camera has one owner, whichever node is asked.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use crate::history::What;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! After the last fault the cluster becomes whole again by itself: every camera has its recorders and no others.
 
-use super::{Evidence, Outcome};
+use super::Outcome;
+use crate::evidence::Evidence;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     match evidence.settled_after {

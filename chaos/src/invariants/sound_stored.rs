@@ -1,6 +1,7 @@
 //! Where video is stored, the sound that was sent with it is, too, whole, but for changes of recorder.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use crate::sound::missing_sound;
 use holdfast_camera::Sent;
 use std::collections::BTreeSet;

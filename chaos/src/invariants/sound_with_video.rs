@@ -1,6 +1,7 @@
 //! Stored sound has the times of the video that it was heard with.
 
-use super::{CameraEvidence, Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::{CameraEvidence, Evidence};
 
 /// How far they may be apart: people notice more.
 const DRIFT_US_MAX: i64 = 150_000;
@@ -26,7 +27,7 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
 /// The frame of sound that is furthest off the video captured at about the same time: both against
 /// their captures.
 fn worst(camera: &CameraEvidence) -> Option<(u64, i64, i64)> {
-    let off = |found: &crate::run::Found| {
+    let off = |found: &crate::evidence::Found| {
         let captured_us = i64::try_from(found.stamp.captured_us).ok()?;
         Some((found.stamp.sequence, captured_us, found.wall_us? - captured_us))
     };

@@ -1,16 +1,24 @@
 //! Each invariant holds for a sound run, and sees the one thing that is wrong with an unsound one.
 
 use super::*;
+use crate::evidence::Found;
+use crate::evidence::NodeEvidence;
+use crate::evidence::SoundEvidence;
 use crate::history::{self, Mark};
+use crate::player::Showing;
 use crate::player::{Entry, Kind, Media, Sample};
-use crate::run::Found;
+use crate::scenario::Class;
+use crate::scenario::Expect;
+use holdfast_camera::Sent;
 use holdfast_camera::{Stamp, count};
+use holdfast_control_api::wire::Timeline;
 use holdfast_control_api::wire::{Gap as ToldGap, Span};
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, Epoch, NodeId, Rank};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 const FRAME_US: i64 = 40_000;
 
@@ -343,7 +351,7 @@ fn thresholds_are_judged_where_they_are_set() {
     assert_eq!((others(&[]), others(&["cam01"])), (vec!["gap_worst_others_ms".to_owned()], Vec::new()));
     let ends = |most| {
         broken_by(|evidence| {
-            evidence.faults[0].action = crate::run::DEADLY_KILL.to_owned();
+            evidence.faults[0].action = crate::evidence::DEADLY_KILL.to_owned();
             evidence.expect.deadly_kills_max = Some(most);
         })
     };

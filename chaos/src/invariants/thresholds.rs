@@ -1,9 +1,10 @@
 //! The thresholds that a scenario sets in `[expect]`.
 
-use super::{Evidence, Outcome};
+use super::Outcome;
+use crate::evidence::DEADLY_KILL;
+use crate::evidence::Evidence;
+use crate::figures;
 use crate::history::{Event, What};
-use crate::report::figures;
-use crate::run::DEADLY_KILL;
 use crate::scenario::{Class, Expect};
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! A timeline tells of every instant exactly once: as a span or as a gap.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
 use crate::coverage;
+use crate::evidence::Evidence;
 
 pub(super) fn check(evidence: &Evidence) -> Outcome {
     let mut offences = Vec::new();

@@ -1,6 +1,7 @@
 //! Within an epoch a recorder's watermark never goes back, whoever tells it.
 
-use super::{Evidence, Outcome, broken};
+use super::{Outcome, broken};
+use crate::evidence::Evidence;
 use crate::history::{Mark, What};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use super::junit::escape;
 use super::lanes::Stretch;
 use super::{Figures, NodeUse, Report};
-use crate::invariants::Verdict;
+use crate::evidence::Verdict;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
 //! `junit.xml`: each check a test case, so that CI systems show what broke. Pure.
 
 use super::Report;
-use crate::invariants::Verdict;
+use crate::evidence::Verdict;
 use std::fmt::Write;
 
 pub(super) fn write(report: &Report) -> String {

@@ -1,7 +1,7 @@
 //! The picture of a run as data: who recorded each camera when, what was lost, how each node was. Pure.
 
+use crate::evidence::{CameraEvidence, Evidence};
 use crate::history::What;
-use crate::invariants::{CameraEvidence, Evidence};
 use holdfast_storage::ids::Rank;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

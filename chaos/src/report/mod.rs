@@ -1,20 +1,19 @@
 //! What a run came to: `report.json`, and what is made of it: a page, JUnit's XML, lines for people, a table over many runs. Pure but for the writing.
 
-pub mod figures;
 mod html;
 mod junit;
 mod lanes;
 pub mod resources;
 pub mod table;
-mod whole;
 
-pub use figures::{Failover, Figures, GapRow};
+use crate::figures;
+pub use crate::figures::{Failover, Figures, GapRow};
 pub use lanes::Lanes;
 pub use resources::{NodeUse, Use};
 
+use crate::evidence::{Check, Evidence, FaultSpan, Verdict};
 use crate::history::Event;
-use crate::invariants::{Check, Evidence, FaultSpan, Verdict};
-use crate::run::RunOptions;
+use crate::options::RunOptions;
 use crate::{Error, Result, io_error};
 use holdfast_storage::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -109,7 +108,7 @@ impl Report {
 
     /// Counts again what follows from the history alone.
     pub fn count_again(&mut self, events: &[Event]) {
-        self.figures.whole_after_ms = whole::after_ms(events);
+        self.figures.whole_after_ms = crate::figures::recovery_time::after_ms(events);
     }
 
     /// Writes `report.json`, `junit.xml` and `report.html`.

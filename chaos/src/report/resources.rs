@@ -1,6 +1,6 @@
 //! Whether memory and open files of the nodes grow: early against late in the run. Pure.
 
-use super::figures::median;
+use crate::figures::median;
 use crate::history::{Event, What};
 use serde::{Deserialize, Serialize};
 

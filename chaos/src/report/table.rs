@@ -1,8 +1,8 @@
 //! The table over many runs, for a document: one line a scenario. Pure.
 
 use super::Report;
-use super::figures::Figures;
-use crate::invariants::Verdict;
+use crate::evidence::Verdict;
+use crate::figures::Figures;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

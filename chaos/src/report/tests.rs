@@ -1,9 +1,10 @@
 //! Reports are written from made-up evidence: figures, page, XML and table say what was seen.
 
 use super::*;
+use crate::evidence::Check;
 use crate::history::{Event, What};
+use crate::invariants::check_all;
 use crate::invariants::tests::evidence;
-use crate::invariants::{Check, check_all};
 
 fn report(broken: bool) -> Report {
     let mut evidence = evidence(200, 50..75);
@@ -38,7 +39,7 @@ fn figures_are_those_of_the_gaps() {
 
 #[test]
 fn one_lost_frame_has_its_cause_too() {
-    let figures = figures::of(&evidence(200, 50..51));
+    let figures = crate::figures::of(&evidence(200, 50..51));
     assert_eq!(figures.lost_by_cause["node_down"].frames, 1, "{:?}", figures.lost_by_cause);
 }
 

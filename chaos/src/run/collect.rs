@@ -3,8 +3,9 @@
 use super::footage::{self, Footage};
 use super::look;
 use super::played::Players;
+use crate::evidence::{CameraEvidence, Evidence, NodeEvidence, SoundEvidence};
 use crate::history::{History, What};
-use crate::invariants::{self, CameraEvidence, Evidence, NodeEvidence, SoundEvidence};
+use crate::invariants::{self};
 use crate::oracle::MARGIN;
 use crate::player::Showing;
 use crate::scenario::{Class, Scenario};

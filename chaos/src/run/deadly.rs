@@ -1,6 +1,7 @@
 //! Cameras that end the processes that record them: the run kills each node that has had a session of one for a while, as such a camera would.
 
 use super::{Run, look};
+use crate::evidence::DEADLY_KILL;
 use crate::history::What;
 use crate::scenario::Action;
 use crate::stage::Hit;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 const SURVIVES: Duration = Duration::from_secs(3);
 
 /// As the history names what such a camera did.
-pub(crate) const KILL: &str = "deadly-camera's kill";
 
 /// Deaths are numbered from here, behind the scenario's faults.
 const FIRST: usize = 10_000;
@@ -53,7 +53,7 @@ impl Run<'_> {
         self.hold(&hit.nodes, false);
         let fault = FIRST + self.deadly.kills;
         self.deadly.kills += 1;
-        self.history.add(What::FaultOn { fault, action: KILL.to_owned(), nodes, cameras: Vec::new(), affected });
+        self.history.add(What::FaultOn { fault, action: DEADLY_KILL.to_owned(), nodes, cameras: Vec::new(), affected });
         if let Err(error) = self.stage.begin(fault, &Action::Kill, &hit).await {
             self.went_wrong(error.to_string());
         }

@@ -1,5 +1,6 @@
 //! Every frame of video and sound that the cluster serves of a camera, with its stamp and the wall time that the recording gives it.
 
+use crate::evidence::Found;
 use holdfast_camera::{Stamp, sound, stamp};
 use holdfast_control_api::fmp4::{self, probe};
 use holdfast_node::client::Api;
@@ -27,13 +28,6 @@ pub struct Footage {
     pub sound: Vec<Found>,
     /// Frames of sound without a stamp, or that are not as they were sent.
     pub sound_unstamped: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub stamp: Stamp,
-    /// Of the first frame of each chunk, as its `prft` says; microseconds since the Unix epoch.
-    pub wall_us: Option<i64>,
 }
 
 /// Every frame that the cluster serves of a camera between the two instants; none where nothing was recorded.

@@ -13,14 +13,16 @@ mod resources;
 mod timeline;
 mod watch;
 
-pub(crate) use deadly::KILL as DEADLY_KILL;
-pub use footage::{Footage, Found, fetch};
+pub use footage::{Footage, fetch};
 
+use crate::options::RunOptions;
+
+use crate::evidence::Evidence;
 use crate::history::{History, What};
-use crate::invariants::{self, Evidence};
+use crate::invariants::{self};
 use crate::report::Report;
-use crate::scenario::{Action, ActionName, Place, Scenario};
-use crate::stage::{Attach, Gone, Hit, Namespaces, Stage, StageOptions, hostile_name};
+use crate::scenario::{Action, ActionName, Scenario};
+use crate::stage::{Gone, Hit, Stage, StageOptions, hostile_name};
 use crate::{Error, Result, io_error};
 use aim::View;
 use holdfast_node::terminal::clock::{monotonic_now, wall_now};
@@ -28,7 +30,6 @@ use holdfast_storage::random::Random;
 use holdfast_storage::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -54,25 +55,6 @@ const HOSTILE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a fault that needs a leader waits for nobody: it then takes the cluster as it is.
 const NOBODY_LEADS_FOR: Duration = Duration::from_secs(5);
-
-#[derive(Debug)]
-pub struct RunOptions {
-    pub scenario: Scenario,
-    pub place: Place,
-    pub seed: u64,
-    /// Before each line of progress, where several runs are beside each other.
-    pub label: Option<String>,
-    pub namespaces: Option<Arc<Mutex<Namespaces>>>,
-    pub attach: Option<Attach>,
-    /// Where history, report and logs go; made where it is not.
-    pub out: PathBuf,
-    /// The line that repeats the run.
-    pub repeat: String,
-    /// What it runs on, in words.
-    pub machine: String,
-    /// Keeps configurations and recordings too.
-    pub keep: bool,
-}
 
 /// Runs it to its end. Dropped before, it leaves nothing behind.
 ///
@@ -102,7 +84,7 @@ pub async fn run(options: RunOptions) -> Result<Report> {
     let checks = invariants::check_all(&evidence);
     for check in &checks {
         let (name, text) = (check.name.clone(), check.text.clone());
-        history.add(What::Check { name, holds: check.verdict != invariants::Verdict::Broken, text });
+        history.add(What::Check { name, holds: check.verdict != crate::evidence::Verdict::Broken, text });
     }
     let report = Report::new(&options, &evidence, checks);
     history.add(What::Ended { verdict: report.verdict().to_owned() });

@@ -106,7 +106,7 @@ fn frames(row: &Row, number: u32, sent: &[Sent], seen: &Seen) -> Option<String> 
 fn times(row: &Row, seen: &Seen) -> Option<String> {
     let first_us = seen.footage.frames.first()?.stamp.captured_us;
     let settled_us = if matches!(row.oddity, Oddity::Clock(_)) { SETTLED_US } else { 0 };
-    let off = |found: &holdfast_chaos::run::Found| {
+    let off = |found: &holdfast_chaos::evidence::Found| {
         let is_settled = found.stamp.captured_us >= first_us + settled_us;
         is_settled.then_some(found.wall_us? - i64::try_from(found.stamp.captured_us).ok()?)
     };

@@ -18,7 +18,7 @@ struct Told<'a> {
 /// The longest time, in milliseconds, from the end of a fault until all nodes told that all of them live and that each camera's owner records it.
 /// Faults that another one followed before that are left out; `None` where none is left.
 #[must_use]
-pub(super) fn after_ms(events: &[Event]) -> Option<u64> {
+pub(crate) fn after_ms(events: &[Event]) -> Option<u64> {
     let mut told = Told::default();
     let mut ended_us = None;
     let mut longest = None;

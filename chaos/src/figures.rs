@@ -1,7 +1,8 @@
 //! What a run cost: gaps, failovers, frames lost by class and by cause. Pure.
 
-use super::whole;
-use crate::invariants::{CameraEvidence, Evidence, FaultSpan};
+pub(crate) mod recovery_time;
+
+use crate::evidence::{CameraEvidence, Evidence, FaultSpan};
 use crate::scenario::Class;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -90,7 +91,7 @@ pub fn of(evidence: &Evidence) -> Figures {
         cameras_interrupted: worst.len() as u64,
         failovers: failovers(evidence, &rows),
         lost_by_cause,
-        whole_after_ms: whole::after_ms(&evidence.events),
+        whole_after_ms: recovery_time::after_ms(&evidence.events),
         settled_after_ms: evidence.settled_after.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
 }
