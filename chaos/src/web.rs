@@ -1,7 +1,7 @@
 //! Plain HTTP to a node: status and body as they are, for answers that the client would turn into errors.
 
 use crate::Result;
-use holdfast_control_api::wire::Problem;
+use holdfast_control_api::error::Problem;
 use holdfast_node::terminal::clock::monotonic_now;
 use reqwest::{Client, Method};
 use std::time::Duration;

@@ -1,11 +1,22 @@
 //! What goes wrong, by what the caller does next, and the one place where it becomes a problem document (RFC 9457).
 
-use crate::wire::Problem;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 
 /// Content type of every error (RFC 9457, clause 3).
 pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// RFC 9457, `application/problem+json`. `code` is stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    pub code: String,
+}
 
 /// Seconds after which a caller may try again where there is no leader or no room.
 const RETRY_AFTER_S: &str = "1";

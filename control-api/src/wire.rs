@@ -341,14 +341,3 @@ pub struct Hold {
     pub to: Option<Timestamp>,
     pub created_at: Timestamp,
 }
-
-/// RFC 9457, `application/problem+json`. `code` is stable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub title: String,
-    pub status: u16,
-    pub detail: String,
-    pub code: String,
-}

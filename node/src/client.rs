@@ -4,7 +4,7 @@ use crate::config::ADMIN_TOKEN_ENV;
 use crate::terminal::error::{CliError, ExitKind};
 use clap::Args;
 use holdfast_consensus::model::Secret;
-use holdfast_control_api::wire::Problem;
+use holdfast_control_api::error::Problem;
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,6 +1,6 @@
 //! How a command fails: what happened, what to do, and with which exit code.
 
-use holdfast_control_api::wire::Problem;
+use holdfast_control_api::error::Problem;
 use std::process::ExitCode;
 
 /// Which exit code; `holdfast --help` lists them.

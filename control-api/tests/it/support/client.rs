@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use holdfast_consensus::model::Secret;
-use holdfast_control_api::wire::Problem;
+use holdfast_control_api::error::Problem;
 use holdfast_control_api::{Options, router};
 use http_body_util::BodyExt;
 use serde_json::Value;
