@@ -4,7 +4,7 @@
 
 use super::Outcome;
 use super::invariants::{self, Entry, Invariant, Seen};
-use super::load;
+use super::numbered::number_of;
 use super::story::Story;
 use holdfast_consensus::simulation::{Applied, SavedVote, Witness};
 use holdfast_consensus::state::ClusterState;
@@ -109,7 +109,7 @@ impl Witness for LifeWitness {
             term: applied.term,
             index: applied.index,
             command: digest(&applied.entry),
-            number: applied.entry.and_then(load::number_of),
+            number: applied.entry.and_then(number_of),
             state: digest(applied.state),
             epochs: epochs.collect(),
             cameras: applied.state.cameras.keys().collect(),

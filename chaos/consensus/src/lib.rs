@@ -10,11 +10,13 @@
 
 mod history;
 mod invariants;
+mod life;
 mod load;
 #[expect(dead_code, reason = "it carries more than consensus sends")]
 #[path = "../../src/simulator/network.rs"]
 mod network;
 mod node;
+mod numbered;
 mod old_directories;
 #[path = "../../src/simulator/story.rs"]
 mod story;

@@ -2,57 +2,20 @@
 
 use super::invariants::Seen;
 use super::node::Site;
-use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command, LogEntry};
-use holdfast_consensus::model::{Actor, CameraSpec, RetentionClass, RetentionClassName, SettingsChange};
+use super::numbered::{Numbers, at, change_settings, number_of};
+use holdfast_consensus::command::{AssignmentChange, AssignmentOp, Command};
+use holdfast_consensus::model::{Actor, CameraSpec};
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{Consensus, WriteError};
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::random::Random;
-use holdfast_storage::time::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 const CAMERAS_MAX: usize = 6;
-
-/// Numbers of writes, so that each is told from every other.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Numbers(Arc<AtomicU64>);
-
-impl Numbers {
-    pub(super) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
-
-/// Which of the clients' writes this is; deletions have no room for a number.
-pub(super) fn number_of(entry: &LogEntry) -> Option<u64> {
-    match &entry.command {
-        Command::CreateCamera { spec, .. } | Command::UpdateCamera { spec, .. } => {
-            spec.source.url.as_str().rsplit('/').next()?.parse().ok()
-        }
-        Command::ChangeSettings(change) => change.retention_classes.as_ref()?.iter().next()?.age_max_s,
-        Command::Assign { .. } => u64::try_from(entry.at.0).ok(),
-        _ => None,
-    }
-}
-
-pub(super) fn settings(number: u64) -> LogEntry {
-    change_settings(number).by(Actor::System, at(number))
-}
-
-/// Of the write that has this number.
-fn at(number: u64) -> Timestamp {
-    Timestamp(number as i64)
-}
-
-fn change_settings(number: u64) -> Command {
-    let class = RetentionClass { name: RetentionClassName::default(), age_max_s: Some(number), bytes_max: None };
-    let retention_classes = Some(vec![class].try_into().expect("valid"));
-    Command::ChangeSettings(SettingsChange { retention_classes, ..SettingsChange::default() })
-}
 
 /// Writes until the run ends.
 pub(super) async fn client(site: Site, numbers: Numbers, mut random: Random) {

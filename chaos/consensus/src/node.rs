@@ -4,7 +4,7 @@
 
 use super::history::{History, LifeWitness};
 use super::invariants::Seen;
-use super::old_directories::COPIES_FROM;
+use super::life::Life;
 use super::wires::{Wire, Wires, addr_of};
 use holdfast_consensus::command::Command;
 use holdfast_consensus::generation::ClusterGeneration;
@@ -20,13 +20,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 /// As long as a process that was killed may go on without anybody noticing.
 const END_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Numbers of processes that are copies of others: theirs and this.
+pub(super) const COPIES_FROM: u64 = 1_000;
 
 /// What all nodes of a run share.
 #[derive(Clone)]
@@ -38,33 +41,6 @@ pub(super) struct Site {
     pub(super) twist: Twist,
     pub(super) flush_max: Duration,
     pub(super) snapshot_after: u64,
-}
-
-/// A process that runs.
-pub(super) struct Life {
-    pub(super) consensus: Consensus,
-    pub(super) is_alive: Arc<AtomicBool>,
-    /// One write at a time begins at each node: in which order tokio wakes several that wait for a leader, no seed decides.
-    pub(super) turn: Arc<Mutex<()>>,
-    routes: axum::Router,
-    handlers: Vec<AbortHandle>,
-}
-
-impl Life {
-    pub(super) fn routes(&self) -> axum::Router {
-        self.routes.clone()
-    }
-
-    /// Runs a request's handler, which ends with the process.
-    pub(super) fn handle<T: Send + 'static>(
-        &mut self,
-        handler: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.handlers.retain(|handler| !handler.is_finished());
-        let handler = tokio::spawn(handler);
-        self.handlers.push(handler.abort_handle());
-        handler
-    }
 }
 
 /// What members' clocks show; nothing here goes by it.

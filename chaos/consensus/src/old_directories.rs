@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
 use super::invariants::Seen;
-use super::node::{Node, name_of};
+use super::node::{COPIES_FROM, Node, name_of};
 use super::world::World;
 use holdfast_consensus::command::Command;
 use holdfast_consensus::identity::Standing;
@@ -21,8 +21,6 @@ use std::{fs, io};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Numbers of processes that are copies of others: theirs and this.
-pub(super) const COPIES_FROM: u64 = 1_000;
 /// Longer than any fault lasts: then a cluster agrees, and everyone has said how far it is.
 const QUIET: Duration = Duration::from_secs(21);
 /// In which a started node has asked everyone.

@@ -5,8 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "simulated time")]
 
+use super::life::Life;
 use super::network::Network;
-use super::node::Life;
 use futures::future::BoxFuture;
 use holdfast_consensus::peer::client::PeerError;
 use holdfast_consensus::simulation::{Transport, deliver};

@@ -4,8 +4,9 @@
 
 use super::history::History;
 use super::invariants::Seen;
-use super::load::{self, Numbers};
+use super::load;
 use super::node::{Node, Site, name_of};
+use super::numbered::{self, Numbers};
 use super::wires::Wires;
 use super::{BUDGET, Outcome, Twist};
 use holdfast_consensus::Consensus;
@@ -299,7 +300,7 @@ impl World {
         members.sort_unstable();
         for member in &members {
             let number = self.numbers.next();
-            self.consensus(*member)?.write(load::settings(number)).await.ok()?;
+            self.consensus(*member)?.write(numbered::settings(number)).await.ok()?;
             self.site.history.see(&Seen::Acknowledged { number });
         }
         // Changes of members may have come in between.
