@@ -1,13 +1,14 @@
 //! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes, epochs and failovers.
 
 use super::App;
+use super::asked::Asked;
 use super::chunk_stream::{ChunkStream, merged_init, playable_tracks, unplayable};
-use super::hls::{main_stream, media_in};
+use super::hls::media_in;
 use super::parts::{Conditions, Representation};
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::{EXPORT_UNIT, EXPORT_UNITS_MAX, PLAYBACK_RANGE_MAX};
+use crate::limits::{EXPORT_UNIT, EXPORT_UNITS_MAX};
 use crate::playback::export::{ExportPlan, plan_export};
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::layout::Layout;
@@ -18,7 +19,6 @@ use axum::http::{HeaderName, header};
 use axum::response::Response;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,28 +36,13 @@ const LEAD_IN_MS: HeaderName = HeaderName::from_static("x-holdfast-lead-in-ms");
 /// Wall time of the file's time 0.
 const START: HeaderName = HeaderName::from_static("x-holdfast-start");
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    /// Leaves out what refers to lost frames.
-    #[serde(default)]
-    strict: bool,
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
-
 pub(super) async fn download<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(query): Params<Query>,
+    Params(asked): Params<Asked>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let Query { from, to, stream, strict, .. } = query;
-    let range = Range::parse(from.as_deref(), to.as_deref(), PLAYBACK_RANGE_MAX)?;
+    let (range, Asked { stream, strict, .. }) = (asked.range()?, asked);
     send(app, Wanted { camera: id, range, stream, strict }, &conditions).await
 }
 

@@ -2,8 +2,9 @@
 //! ([`crate::playback::growing`]). Stateless, as `hls`.
 
 use super::App;
+use super::asked::{Asked, init_pair, main_stream};
 use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
-use super::hls::{NEVER, PLAYLIST_TYPE, init_pair, main_stream, media_in, nothing_here};
+use super::hls::{NEVER, PLAYLIST_TYPE, media_in, nothing_here};
 use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
@@ -27,22 +28,6 @@ use std::time::Duration;
 
 /// What a bit rate is estimated from.
 const MEASURED: Duration = Duration::from_secs(30);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    /// What the presentation began with; without `to` it is live.
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    #[serde(default)]
-    strict: bool,
-    /// What decoded the newest footage when the presentation was opened.
-    video: Option<String>,
-    audio: Option<String>,
-    token: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,18 +71,18 @@ pub(super) async fn open<B: Backend>(
     Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
 }
 
+/// `from` is what the presentation began with; without `to` it is live.
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(query): Params<Query>,
+    Params(asked): Params<Asked>,
 ) -> Result<impl IntoResponse> {
-    let Query { stream, strict, .. } = query;
-    let opened_with = query.video.as_ref().map(|video| init_pair(video, query.audio.as_deref())).transpose()?;
-    let from = time("from", query.from.as_deref())?;
+    let opened_with = asked.inits()?;
+    let from = time("from", asked.from.as_deref())?;
     let now = (app.now)();
     // What is recorded now may be a little ahead of this node's clock.
     let latest = now.plus(Duration::from_secs(1));
-    let (cells, range) = match &query.to {
+    let (cells, range) = match &asked.to {
         Some(to) => {
             let range = Range { from, to: time("to", Some(to))? }.check(PLAYBACK_RANGE_MAX)?;
             (Cells::new(CellLength::Range), range)
@@ -107,13 +92,13 @@ pub(super) async fn playlist<B: Backend>(
             (Cells::new(CellLength::Live), Range { from: shown, to: Timestamp::MAX })
         }
     };
-    let last = query.to.is_some().then(|| cells.number_at(range.to.plus_micros(-1)));
+    let last = asked.to.is_some().then(|| cells.number_at(range.to.plus_micros(-1)));
     // A time that has not come has no entries.
-    let asked = Range { from: range.from.min(now), to: latest.min(range.to.plus(SETTLED_AFTER)) };
-    let tracks = playable_tracks(&app.backend, id, stream, asked, strict).await?;
+    let reach = Range { from: range.from.min(now), to: latest.min(range.to.plus(SETTLED_AFTER)) };
+    let tracks = playable_tracks(&app.backend, id, asked.stream, reach, asked.strict).await?;
     let shown = (cells.number_at(from), cells.number_at(range.from), last);
-    let listing = plan_growing(&tracks, cells, shown, now, strict);
-    let request = Request { range: asked, stream, token: query.token.as_deref(), strict, gaps: GapDisplay::Entries };
+    let listing = plan_growing(&tracks, cells, shown, now, asked.strict);
+    let request = Request { gaps: GapDisplay::Entries, ..asked.request(reach) };
     let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
     Ok((headers, write_growing(&listing, cells, &request, opened_with)))
 }

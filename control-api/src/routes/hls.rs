@@ -1,24 +1,23 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
+use super::asked::{Asked, TokenQuery, init_pair, main_stream};
 use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
 use super::growing;
 use super::parts::{Conditions, Representation, tag_of};
 use crate::backend::{Backend, Result};
-use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::{PLAYBACK_RANGE_MAX, PLAYED_MAX};
+use crate::limits::PLAYED_MAX;
 use crate::playback::growing::SETTLED_AFTER;
-use crate::playback::hls::{InitPair, Wanted, plan_playlist, segment_chunks};
+use crate::playback::hls::{Wanted, plan_playlist, segment_chunks};
 use crate::playback::layout::Layout;
-use crate::playback::playlist::{GapDisplay, Request, init_of_name, write_playlist};
+use crate::playback::playlist::{GapDisplay, write_playlist};
 use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
@@ -32,24 +31,6 @@ const FOREVER: &str = "private, max-age=31536000, immutable";
 pub(super) const A_WHILE: &str = "private, max-age=300";
 /// What is played of a range may change while nodes come back with what they recorded.
 pub(super) const NEVER: &str = "no-store";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PlaylistQuery {
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    /// Leaves out what refers to lost frames.
-    #[serde(default)]
-    strict: bool,
-    #[serde(default)]
-    gaps: GapDisplay,
-    /// What is recorded now, instead of a range.
-    #[serde(default)]
-    live: bool,
-    token: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,30 +63,20 @@ pub(super) struct SegmentQuery {
     _token: Option<String>,
 }
 
-pub(super) fn main_stream() -> StreamKind {
-    StreamKind::Main
-}
-
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(query): Params<PlaylistQuery>,
+    Params(asked): Params<Asked>,
 ) -> Result<Response> {
-    let PlaylistQuery { from, to, stream, strict, gaps, live, token } = query;
-    if live && (from.is_some() || to.is_some()) {
-        let detail = "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
-        return Err(ApiError::malformed(detail).code("live-range"));
-    }
-    let range = if live { None } else { Some(Range::parse(from.as_deref(), to.as_deref(), PLAYBACK_RANGE_MAX)?) };
+    let (range, strict) = (asked.range_or_live()?, asked.strict);
     let now = (app.now)();
     let ended = range.filter(|range| range.to.plus(SETTLED_AFTER) <= now);
-    let request = |range| Request { range, stream, token: token.as_deref(), strict, gaps };
     let Some(range) = ended else {
-        let asked = request(range.unwrap_or(Range { from: now, to: now }));
-        return growing::open(&app, id, range, &asked).await;
+        let request = asked.request(range.unwrap_or(Range { from: now, to: now }));
+        return growing::open(&app, id, range, &request).await;
     };
-    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
-    let known = match gaps {
+    let tracks = playable_tracks(&app.backend, id, asked.stream, range, strict).await?;
+    let known = match asked.gaps {
         GapDisplay::Skip => Vec::new(),
         GapDisplay::Entries => app.backend.gaps(id, range.from, range.to).await?,
     };
@@ -114,7 +85,7 @@ pub(super) async fn playlist<B: Backend>(
         return Err(unplayable(id, range, &tracks));
     }
     let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
-    Ok((headers, write_playlist(&items, &request(range))).into_response())
+    Ok((headers, write_playlist(&items, &asked.request(range))).into_response())
 }
 
 pub(super) async fn init<B: Backend>(
@@ -163,29 +134,13 @@ pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GapQuery {
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
-
 /// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer do not, and go on only
 /// after an answer that is media, if only a segment type box (ISO/IEC 14496-12, 8.16.2).
-pub(super) async fn gap(Params(_): Params<GapQuery>, conditions: Conditions) -> Result<Response> {
+pub(super) async fn gap(Params(_): Params<TokenQuery>, conditions: Conditions) -> Result<Response> {
     nothing_here(&conditions).await
 }
 
 pub(super) async fn nothing_here(conditions: &Conditions) -> Result<Response> {
     const SEGMENT_TYPE: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
     media_of(SEGMENT_TYPE, NEVER).answer_of(conditions, Bytes::from_static(SEGMENT_TYPE)).await
-}
-
-pub(super) fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
-    Ok(InitPair { video: init_id("video", video)?, audio: audio.map(|audio| init_id("audio", audio)).transpose()? })
-}
-
-fn init_id(field: &str, name: &str) -> Result<InitId> {
-    init_of_name(name)
-        .ok_or_else(|| ApiError::malformed(format!("`{field}` is {name:?}; take the URIs of the playlist as they are")))
 }

@@ -2,9 +2,10 @@
 //! fast search. Stateless, as `hls`.
 
 use super::App;
+use super::asked::{Asked, init_pair, main_stream};
 use super::chunk_stream::{merged_init, no_footage, playable_tracks, unplayable};
 use super::growing;
-use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, init_pair, main_stream, media_of};
+use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, media_of};
 use super::parts::Conditions;
 use crate::backend::{Backend, Lost, Result};
 use crate::error::ApiError;
@@ -15,7 +16,7 @@ use crate::playback::Tracks;
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::hls::{Item, plan_playlist};
 use crate::playback::iframes::{is_picture, peak_bits_per_second, plan_pictures, write_pictures, write_with_pictures};
-use crate::playback::playlist::{GapDisplay, Request, query};
+use crate::playback::playlist::query;
 use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
@@ -24,18 +25,6 @@ use axum::response::{IntoResponse, Response};
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    #[serde(default)]
-    strict: bool,
-    token: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,22 +39,11 @@ pub(super) struct PictureQuery {
     _token: Option<String>,
 }
 
-impl Query {
-    fn range(&self) -> Result<Range> {
-        Range::parse(self.from.as_deref(), self.to.as_deref(), PLAYBACK_RANGE_MAX)
-    }
-
-    fn request(&self, range: Range) -> Request<'_> {
-        let Self { stream, strict, .. } = *self;
-        Request { range, stream, token: self.token.as_deref(), strict, gaps: GapDisplay::Skip }
-    }
-}
-
 /// The range's playlist and that of its pictures, once the range has ended; until then as `index.m3u8`.
 pub(super) async fn main<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(asked): Params<Query>,
+    Params(asked): Params<Asked>,
 ) -> Result<Response> {
     let range = asked.range()?;
     if range.to.plus(SETTLED_AFTER) > (app.now)() {
@@ -86,7 +64,7 @@ pub(super) async fn main<B: Backend>(
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(asked): Params<Query>,
+    Params(asked): Params<Asked>,
 ) -> Result<Response> {
     let range = asked.range()?;
     let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
@@ -99,7 +77,7 @@ pub(super) async fn playlist<B: Backend>(
     Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
 }
 
-async fn planned<B: Backend>(app: &App<B>, id: CameraId, range: Range, asked: &Query) -> Result<(Tracks, Vec<Item>)> {
+async fn planned<B: Backend>(app: &App<B>, id: CameraId, range: Range, asked: &Asked) -> Result<(Tracks, Vec<Item>)> {
     let tracks = playable_tracks(&app.backend, id, asked.stream, range, asked.strict).await?;
     let items = plan_playlist(&tracks, &[], range, asked.strict);
     if items.is_empty() { Err(unplayable(id, range, &tracks)) } else { Ok((tracks, items)) }

@@ -1,5 +1,6 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
+mod asked;
 mod backup;
 mod cameras;
 mod chunk_stream;
