@@ -68,6 +68,12 @@ async fn every_media_answers_in_parts() {
             let answer = client.ask("GET", &path, headers).await;
             assert!(answer.status.as_u16() == 200 && answer.bytes == whole.bytes, "{path} {headers:?}");
         }
+        for (method, range) in [("GET", "bytes=0-1"), ("HEAD", "bytes=0-1"), ("GET", "bytes=999999999-")] {
+            let answer = client.ask(method, &path, &[("if-match", "\"other\""), ("range", range)]).await;
+            assert_eq!((answer.status.as_u16(), answer.header("etag")), (412, &*tag), "{path} {range}");
+        }
+        let meant = client.ask("GET", &path, &[("if-match", &tag), ("range", "bytes=0-9")]).await;
+        assert!(meant.status.as_u16() == 206 && meant.bytes == whole.bytes[..10], "{path}");
         let known = client.ask("GET", &path, &[("if-none-match", &tag), ("range", "bytes=0-1")]).await;
         assert_eq!((known.status.as_u16(), known.bytes.len(), known.header("etag")), (304, 0, &*tag), "{path}");
     }
