@@ -2,9 +2,9 @@
 
 use super::App;
 use super::asked::Asked;
-use super::chunk_stream::{ChunkStream, merged_init, playable_tracks, unplayable};
-use super::hls::media_in;
-use super::parts::{Conditions, Representation};
+use super::chunk_stream::{Unsent, merged_init, playable_tracks, unplayable};
+use super::footage::{Footage, Looks};
+use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
@@ -58,6 +58,19 @@ pub(super) struct Wanted {
 /// Sends an export, or the bytes of it that are asked for. The file of a range is the same each time
 /// and on each node, as long as the footage is.
 pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &Conditions) -> Result<Response> {
+    let mut looks = Looks::default();
+    loop {
+        if let Some(answer) = looks.settle(look(&app, wanted, conditions).await) {
+            return answer;
+        }
+    }
+}
+
+async fn look<B: Backend>(
+    app: &App<B>,
+    wanted: Wanted,
+    conditions: &Conditions,
+) -> std::result::Result<Response, Unsent> {
     let Wanted { camera, range, stream, strict } = wanted;
     let mut permit = permits(&app.exports, units(range.to.micros_since(range.from)))?;
     let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
@@ -75,14 +88,9 @@ pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &C
     let placer = Placer::in_frames(plan.base, init, plan.frame_interval_ns);
     let layout = Layout::of_file(std::mem::take(&mut plan.chunks), placer, plan.shown_from_us())
         .map_err(|error| ApiError::internal(error.to_string()))?;
-    let representation = Representation { headers: headers(camera, &plan), ..media_in(&layout, CHECKED) };
-    representation
-        .answer(conditions, async |sent| {
-            let all = sent == (0..layout.bytes());
-            let stream = ChunkStream::new(app.backend, layout.cut(sent, strict), strict, Some(permit));
-            stream.into_body(all, (camera, range)).await
-        })
-        .await
+    let (headers, permit) = (headers(camera, &plan), Some(permit));
+    let footage = Footage { layout, strict, cache: CHECKED, headers, permit, of: (camera, range) };
+    footage.answer(app, conditions).await
 }
 
 fn headers(camera: CameraId, plan: &ExportPlan) -> Vec<(HeaderName, String)> {

@@ -3,8 +3,9 @@
 
 use super::App;
 use super::asked::{Asked, init_pair, main_stream};
-use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
-use super::hls::{NEVER, PLAYLIST_TYPE, media_in, nothing_here};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks};
+use super::footage::{Footage, Looks};
+use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
 use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
@@ -14,6 +15,7 @@ use crate::playback::growing::{
     CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, newest_inits, plan_growing, write_growing,
     write_multivariant,
 };
+use crate::playback::hls::InitPair;
 use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, Request, query};
 use crate::playback::schedule::Placer;
@@ -109,23 +111,37 @@ pub(super) async fn cell<B: Backend>(
     Params(query): Params<CellQuery>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let CellQuery { number, stream, strict, .. } = query;
     let cells = Cells::new(if query.live { CellLength::Live } else { CellLength::Range });
-    let reach = cells.reach(number).check(PLAYBACK_RANGE_MAX)?;
-    let Some(video) = query.video else { return nothing_here(&conditions).await };
-    let inits = init_pair(&video, query.audio.as_deref())?;
-    let tracks = playable_tracks(&app.backend, id, stream, reach, strict).await?;
-    let chunks = cell_chunks(&tracks, cells, number, inits, strict);
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await;
+    let reach = cells.reach(query.number).check(PLAYBACK_RANGE_MAX)?;
+    let Some(video) = &query.video else { return nothing_here(&conditions).await };
+    let inits = init_pair(video, query.audio.as_deref())?;
     // What was listed may be on a node that is away now: an entry without media, as at a gap, is what players go on after.
-    let (false, Ok(init)) = (chunks.is_empty(), init) else { return nothing_here(&conditions).await };
-    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(query.base), init));
-    let answer = media_in(&layout, NEVER).answer(&conditions, async |sent| {
-        let all = sent == (0..layout.bytes());
-        ChunkStream::new(app.backend, layout.cut(sent, strict), strict, None).into_body(all, (id, reach)).await
-    });
-    match answer.await {
-        Ok(answer) => Ok(answer),
-        Err(_) => nothing_here(&conditions).await,
+    let tracks = playable_tracks(&app.backend, id, query.stream, reach, query.strict).await?;
+    let mut looks = Looks::default();
+    loop {
+        match looks.settle(look(&app, &query, (&tracks, inits), (id, reach), &conditions).await) {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(_)) => return nothing_here(&conditions).await,
+            None => {}
+        }
     }
+}
+
+async fn look<B: Backend>(
+    app: &App<B>,
+    query: &CellQuery,
+    (tracks, inits): (&Tracks, InitPair),
+    (camera, reach): (CameraId, Range),
+    conditions: &Conditions,
+) -> std::result::Result<Response, Unsent> {
+    let CellQuery { number, base, live, strict, .. } = *query;
+    let cells = Cells::new(if live { CellLength::Live } else { CellLength::Range });
+    let chunks = cell_chunks(tracks, cells, number, inits, strict);
+    if chunks.is_empty() {
+        return Err(no_footage(camera, reach).into());
+    }
+    let init = merged_init(&app.backend, camera, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(base), init));
+    let (headers, permit) = (Vec::new(), None);
+    Footage { layout, strict, cache: NEVER, headers, permit, of: (camera, reach) }.answer(app, conditions).await
 }

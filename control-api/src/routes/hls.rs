@@ -2,7 +2,8 @@
 
 use super::App;
 use super::asked::{Asked, TokenQuery, init_pair, main_stream};
-use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks, unplayable};
+use super::footage::{Footage, Looks};
 use super::growing;
 use super::parts::{Conditions, Representation, tag_of};
 use crate::backend::{Backend, Result};
@@ -108,25 +109,33 @@ pub(super) async fn segment<B: Backend>(
     let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
     let SegmentQuery { stream, within_gop, strict, .. } = query;
-    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
-    let chunks = segment_chunks(&tracks, &Wanted { range, inits, within_gop, strict });
-    if chunks.is_empty() {
-        return Err(no_footage(id, range));
+    let wanted = Wanted { range, inits, within_gop, strict };
+    let mut looks = Looks::default();
+    loop {
+        if let Some(answer) =
+            looks.settle(look(&app, (id, stream), (&wanted, Timestamp(query.base)), &conditions).await)
+        {
+            return answer;
+        }
     }
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
-    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(query.base), init));
-    media_in(&layout, A_WHILE)
-        .answer(&conditions, async |sent| {
-            let all = sent == (0..layout.bytes());
-            ChunkStream::new(app.backend, layout.cut(sent, strict), strict, None).into_body(all, (id, range)).await
-        })
-        .await
 }
 
-/// Media that is sent as it was laid out.
-pub(super) fn media_in(layout: &Layout, cache: &'static str) -> Representation {
-    let (bytes, tag) = (layout.bytes(), layout.tag());
-    Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
+async fn look<B: Backend>(
+    app: &App<B>,
+    (camera, stream): (CameraId, StreamKind),
+    (wanted, base): (&Wanted, Timestamp),
+    conditions: &Conditions,
+) -> std::result::Result<Response, Unsent> {
+    let Wanted { range, inits, strict, .. } = *wanted;
+    let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
+    let chunks = segment_chunks(&tracks, wanted);
+    if chunks.is_empty() {
+        return Err(no_footage(camera, range).into());
+    }
+    let init = merged_init(&app.backend, camera, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let layout = Layout::of_segment(chunks, Placer::new(base, init));
+    let (headers, permit) = (Vec::new(), None);
+    Footage { layout, strict, cache: A_WHILE, headers, permit, of: (camera, range) }.answer(app, conditions).await
 }
 
 pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {

@@ -8,6 +8,7 @@ mod cluster;
 mod drills;
 mod export;
 mod exports;
+mod footage;
 mod gaps;
 mod growing;
 mod health;
@@ -29,6 +30,7 @@ use crate::error::{ApiError, ErrorKind};
 use crate::limits::{
     BODY_BYTES_MAX, EXPORT_UNITS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX, RESTORE_BODY_BYTES_MAX,
 };
+use crate::lost::LostChunks;
 use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -65,6 +67,7 @@ pub(crate) struct App<B> {
     pub(crate) backend: B,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) exports: Arc<Semaphore>,
+    pub(crate) lost: LostChunks,
     pub(crate) page: Page,
 }
 
@@ -81,6 +84,7 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         backend,
         now: options.now,
         exports: Arc::new(Semaphore::new(EXPORT_UNITS_MAX as usize)),
+        lost: LostChunks::new(options.now),
         page: Page::default(),
     };
     let ready = Router::new()

@@ -59,11 +59,11 @@ enum Sent {
 
 impl Representation {
     /// The answer; `open` makes the body of these bytes, and is not called where none are sent.
-    pub(super) async fn answer(
+    pub(super) async fn answer<E: From<ApiError>>(
         self,
         to: &Conditions,
-        open: impl AsyncFnOnce(Range<u64>) -> Result<Body>,
-    ) -> Result<Response> {
+        open: impl AsyncFnOnce(Range<u64>) -> std::result::Result<Body, E>,
+    ) -> std::result::Result<Response, E> {
         let (status, range) = match to.decide(&self.tag, self.bytes) {
             Sent::Nothing => return Ok((StatusCode::NOT_MODIFIED, self.conditional()?).into_response()),
             Sent::Other => return Ok(self.other()?.into_response()),
@@ -126,6 +126,12 @@ fn value(text: &str) -> Result<HeaderValue> {
 }
 
 impl Conditions {
+    /// Whether other bytes than those of the version that it is answered with would be of no use:
+    /// it joins them to what it has.
+    pub(super) fn means_one_version(&self, all: bool) -> bool {
+        self.headers.contains_key(header::IF_MATCH) || (!all && self.headers.contains_key(header::IF_RANGE))
+    }
+
     /// In the order of RFC 9110, 13.2.2.
     fn decide(&self, tag: &str, bytes: u64) -> Sent {
         if !self.matches(header::IF_MATCH, |one| one == tag).unwrap_or(true) {
