@@ -48,6 +48,14 @@ pub const REQUESTS_MAX: usize = 256;
 /// Requests for `/readyz` that are being answered at once.
 pub const READY_REQUESTS_MAX: usize = 64;
 
+/// For the first entry of a presentation that has just begun to be there, before players get a
+/// list: the cells of a range are 4 s long, and known 3 s after the second one. GStreamer waits 15 s
+/// for an answer, hls.js 20 s.
+pub const FIRST_ENTRY_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Players that are made to wait for it at once; the others get a list without entries.
+pub const WAITING_FOR_FIRST_ENTRY_MAX: usize = 64;
+
 /// Exports count by the length of the list of chunks that each holds in memory: one for each such
 /// time that has begun.
 pub const EXPORT_UNIT: Duration = Duration::from_secs(1800);
@@ -103,6 +111,10 @@ const EXPORT_LISTS_BYTES_MAX: usize = 64 << 20;
 
 /// Of a chunk: when it is shown, and where it ends.
 const PLACE_BYTES: usize = size_of::<Place>() + size_of::<u64>();
+
+const _: () = assert!(FIRST_ENTRY_DEADLINE.as_millis() + 2000 < REQUEST_DEADLINE.as_millis());
+
+const _: () = assert!(WAITING_FOR_FIRST_ENTRY_MAX * 2 <= REQUESTS_MAX);
 
 const _: () = assert!(BURST_GRACE.as_millis() < HEAD_DEADLINE.as_millis());
 

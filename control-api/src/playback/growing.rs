@@ -131,6 +131,13 @@ pub fn plan_growing(
     Listing { first, entries: (shown..=until).map(entry).collect(), is_whole: last == Some(until) }
 }
 
+/// Whether there is footage to be played from `from` on, and no entry of it is known yet.
+#[must_use]
+pub fn is_about_to_begin(tracks: &Tracks, cells: Cells, from: Timestamp, now: Timestamp, strict: bool) -> bool {
+    let video = playable(tracks, strict);
+    video.iter().any(|entry| entry.meta.start >= from) && cells.last_known(&video, now) < cells.number_at(from)
+}
+
 /// The chunks of one entry in the order in which they are sent.
 #[must_use]
 pub fn cell_chunks(tracks: &Tracks, cells: Cells, number: i64, inits: InitPair, strict: bool) -> Vec<ChunkEntry> {
@@ -242,6 +249,18 @@ mod tests {
         assert_eq!(listed(5), ["0: 300-2300"]);
         assert_eq!(listed(8), ["0: 300-2300"]);
         assert_eq!(listed(9), ["0: 300-2300", "1: 2300-4300"]);
+    }
+
+    #[test]
+    fn a_presentation_is_about_to_begin_until_it_has_an_entry() {
+        let video = session(1, Video, 1, 300, "KdKdKdKd");
+        let begins = |chunks: usize, from_ms: i64, now_ms: i64| {
+            let (from, now) = (Timestamp(from_ms * 1000), Timestamp(now_ms * 1000));
+            is_about_to_begin(&of(video[..chunks].to_vec()), LIVE, from, now, false)
+        };
+        assert_eq!([begins(1, 300, 900), begins(4, 300, 2400), begins(5, 300, 2900)], [true, true, false]);
+        assert_eq!([begins(1, 300, 6900), begins(1, 300, 7000)], [true, false], "then it is known by the time");
+        assert!(!begins(0, 0, 900) && !begins(4, 60_000, 2400), "there is nothing to be played");
     }
 
     #[test]

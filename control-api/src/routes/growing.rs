@@ -9,11 +9,11 @@ use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
 use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
-use crate::limits::PLAYBACK_RANGE_MAX;
+use crate::limits::{FIRST_ENTRY_DEADLINE, PLAYBACK_RANGE_MAX};
 use crate::playback::Tracks;
 use crate::playback::growing::{
-    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, newest_inits, plan_growing, write_growing,
-    write_multivariant,
+    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, is_about_to_begin, newest_inits, plan_growing,
+    write_growing, write_multivariant,
 };
 use crate::playback::hls::InitPair;
 use crate::playback::layout::Layout;
@@ -23,13 +23,17 @@ use crate::range::{Range, time};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// What a bit rate is estimated from.
 const MEASURED: Duration = Duration::from_secs(30);
+
+/// Between two looks for a first entry.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,23 +54,40 @@ pub(super) struct CellQuery {
     _token: Option<String>,
 }
 
-/// What players open: it has them read [`playlist`] from now on, with the beginning in its URI.
+/// What players open: it has them read [`playlist`] from now on, with the beginning in its URI. It
+/// is answered once that has an entry, where one is about to come: hls.js takes a list without
+/// entries for an error, and others have no duration to go by (RFC 8216, 6.3.4). A refusal would be
+/// no better: VLC and GStreamer stop at 503, whatever its `Retry-After` says.
 pub(super) async fn open<B: Backend>(
     app: &App<B>,
     id: CameraId,
     range: Option<Range>,
     of: &Request<'_>,
 ) -> Result<Response> {
-    let now = (app.now)();
-    let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
-    // hls.js never begins where the list begins with gaps and it would begin in one.
-    let recorded = measured.iter().filter(|entry| entry.meta.track == TrackKind::Video).map(|entry| entry.meta.start);
-    let live = now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)).max(recorded.min().unwrap_or(Timestamp::MIN));
-    let from = range.map_or(live, |range| range.from);
-    let bytes: u64 = measured.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum();
+    let cells = Cells::new(if range.is_some() { CellLength::Range } else { CellLength::Live });
+    let place = app.opening.try_acquire();
+    let mut waited = Duration::ZERO;
+    let (tracks, from) = loop {
+        let now = (app.now)();
+        let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
+        let tracks = Tracks::of(measured);
+        // hls.js never begins where the list begins with gaps and it would begin in one.
+        let recorded = tracks.video.first().map_or(Timestamp::MIN, |first| first.meta.start);
+        let live = now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)).max(recorded);
+        let from = range.map_or(live, |range| range.from);
+        let may_wait = place.is_ok() && waited < FIRST_ENTRY_DEADLINE;
+        if !may_wait || !is_about_to_begin(&tracks, cells, from, now, of.strict) {
+            break (tracks, from);
+        }
+        sleep(LOOK_INTERVAL).await;
+        waited += LOOK_INTERVAL;
+    };
+    drop(place);
+    let chunks = [&tracks.video, &tracks.audio].into_iter().flatten();
+    let bytes: u64 = chunks.map(|entry| u64::from(entry.location.payload_bytes)).sum();
     let to = range.map(|range| format!("&to={}", range.to)).unwrap_or_default();
     let strict = if of.strict { "&strict=true" } else { "" };
-    let inits = query(newest_inits(&Tracks::of(measured)).as_ref(), of);
+    let inits = query(newest_inits(&tracks).as_ref(), of);
     let inits = if inits.is_empty() { inits } else { format!("&{inits}") };
     let uri = format!("growing.m3u8?from={from}{to}{strict}{inits}");
     let text = write_multivariant(bytes * 8 / MEASURED.as_secs(), &uri);

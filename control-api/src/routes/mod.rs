@@ -29,6 +29,7 @@ use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
 use crate::limits::{
     BODY_BYTES_MAX, EXPORT_UNITS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX, RESTORE_BODY_BYTES_MAX,
+    WAITING_FOR_FIRST_ENTRY_MAX,
 };
 use crate::lost::LostChunks;
 use crate::metrics::{self, Page, RequestMetrics};
@@ -68,6 +69,8 @@ pub(crate) struct App<B> {
     pub(crate) now: fn() -> Timestamp,
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) lost: LostChunks,
+    /// Of players that wait for a first entry.
+    pub(crate) opening: Arc<Semaphore>,
     pub(crate) page: Page,
 }
 
@@ -85,6 +88,7 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         now: options.now,
         exports: Arc::new(Semaphore::new(EXPORT_UNITS_MAX as usize)),
         lost: LostChunks::new(options.now),
+        opening: Arc::new(Semaphore::new(WAITING_FOR_FIRST_ENTRY_MAX)),
         page: Page::default(),
     };
     let ready = Router::new()
