@@ -1,5 +1,6 @@
 //! The composition root of `holdfast serve`: listeners first, then the member, then the wait for a reason to stop.
 
+mod adding;
 mod alive;
 mod backend;
 mod backup;
