@@ -8,7 +8,7 @@ use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::{EXPORT_UNIT, EXPORT_UNITS_MAX};
+use crate::limits::{EXPORT_UNIT, EXPORT_UNIT_CHUNKS, EXPORT_UNITS_MAX};
 use crate::playback::export::{ExportPlan, plan_export};
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::layout::Layout;
@@ -80,7 +80,7 @@ async fn look<B: Backend>(
     let range = Range { to: range.to.min(recorded), ..range };
     let mut plan = plan_export(&tracks, range, strict).ok_or_else(|| unplayable(camera, range, &tracks))?;
     drop(tracks);
-    let all = units(range.to.micros_since(plan.base));
+    let all = units(range.to.micros_since(plan.base)).max(units_of_chunks(plan.chunks.len())?);
     permit.merge(permits(&app.exports, all.saturating_sub(u32::try_from(permit.num_permits()).unwrap_or(all)))?);
     let first_use =
         |init| plan.chunks.iter().map(|entry| entry.meta).find(|meta| meta.init == init).map(|meta| meta.start);
@@ -118,7 +118,35 @@ fn units(micros: i64) -> u32 {
     u32::try_from(units).map_or(EXPORT_UNITS_MAX, |units| units.min(EXPORT_UNITS_MAX))
 }
 
+/// What a list of so many chunks counts, whatever the time in which they were recorded.
+fn units_of_chunks(chunks: usize) -> Result<u32> {
+    let units = u32::try_from(chunks.div_ceil(EXPORT_UNIT_CHUNKS)).ok().filter(|units| *units <= EXPORT_UNITS_MAX);
+    units.ok_or_else(|| {
+        let most = EXPORT_UNITS_MAX as usize * EXPORT_UNIT_CHUNKS;
+        let detail = format!("the range has {chunks} chunks, and a file at most {most}: ask for shorter ranges");
+        ApiError::invalid(detail).code("range-too-long")
+    })
+}
+
 fn file_name(camera: CameraId, start: Timestamp) -> String {
     let time: String = start.to_string().chars().map(|c| if c == ':' { '-' } else { c }).collect();
     format!("camera-{camera}_{time}.mp4")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CHUNKS_PER_SECOND;
+
+    #[test]
+    fn an_export_counts_by_what_it_holds_in_memory() {
+        let hours = |hours: usize, per_second: usize| units_of_chunks(hours * 3600 * per_second);
+        assert_eq!(hours(6, CHUNKS_PER_SECOND), Ok(12), "what its time counts");
+        assert_eq!(hours(6, CHUNKS_PER_SECOND * 4), Ok(48));
+        // A camera of 30 frames a second, each a keyframe, and sound.
+        assert_eq!(hours(1, 30 + CHUNKS_PER_SECOND / 2).unwrap(), 11);
+        let refused = hours(6, CHUNKS_PER_SECOND * 4 + 1).unwrap_err();
+        assert_eq!(refused.code, "range-too-long");
+        assert_eq!(units(EXPORT_UNIT.as_micros() as i64 + 1), 2);
+    }
 }
