@@ -26,6 +26,9 @@ pub(super) struct Asked {
     /// What is recorded now, instead of a range.
     #[serde(default)]
     pub(super) live: bool,
+    /// Of each entry of a list that grows, one picture.
+    #[serde(default)]
+    pub(super) pictures: bool,
     /// What decoded the newest footage when the presentation was opened.
     video: Option<String>,
     audio: Option<String>,

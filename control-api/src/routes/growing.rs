@@ -6,16 +6,18 @@ use super::asked::{Asked, init_pair, main_stream};
 use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks};
 use super::footage::{Footage, Looks};
 use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
+use super::iframes::send_picture;
 use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
 use crate::limits::{FIRST_ENTRY_DEADLINE, PLAYBACK_RANGE_MAX};
 use crate::playback::Tracks;
 use crate::playback::growing::{
-    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, is_about_to_begin, newest_inits, plan_growing,
-    write_growing, write_multivariant,
+    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, cell_picture, is_about_to_begin, newest_inits,
+    plan_growing, write_growing, write_multivariant,
 };
 use crate::playback::hls::InitPair;
+use crate::playback::iframes::{is_picture, peak_bits_per_second, write_with_pictures};
 use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, Request, query};
 use crate::playback::schedule::Placer;
@@ -50,8 +52,18 @@ pub(super) struct CellQuery {
     live: bool,
     #[serde(default)]
     strict: bool,
+    /// Of the cell, the first picture alone.
+    #[serde(default)]
+    picture: bool,
     #[serde(rename = "token")]
     _token: Option<String>,
+}
+
+/// What the playlist has that players open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    Media,
+    WithPictures,
 }
 
 /// What players open: it has them read [`playlist`] from now on, with the beginning in its URI. It
@@ -63,6 +75,7 @@ pub(super) async fn open<B: Backend>(
     id: CameraId,
     range: Option<Range>,
     of: &Request<'_>,
+    shows: Shows,
 ) -> Result<Response> {
     let cells = Cells::new(if range.is_some() { CellLength::Range } else { CellLength::Live });
     let place = app.opening.try_acquire();
@@ -90,7 +103,14 @@ pub(super) async fn open<B: Backend>(
     let inits = query(newest_inits(&tracks).as_ref(), of);
     let inits = if inits.is_empty() { inits } else { format!("&{inits}") };
     let uri = format!("growing.m3u8?from={from}{to}{strict}{inits}");
-    let text = write_multivariant(bytes * 8 / MEASURED.as_secs(), &uri);
+    let bits = (bytes * 8 / MEASURED.as_secs()).max(1);
+    let text = match shows {
+        Shows::Media => write_multivariant(bits, &uri),
+        Shows::WithPictures => {
+            let pictures = peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
+            write_with_pictures((&uri, bits), (&format!("{uri}&pictures=true"), pictures))
+        }
+    };
     Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
 }
 
@@ -121,6 +141,7 @@ pub(super) async fn playlist<B: Backend>(
     let tracks = playable_tracks(&app.backend, id, asked.stream, reach, asked.strict).await?;
     let shown = (cells.number_at(from), cells.number_at(range.from), last);
     let listing = plan_growing(&tracks, cells, shown, now, asked.strict);
+    let listing = if asked.pictures { listing.of_pictures(&tracks) } else { listing };
     let request = Request { gaps: GapDisplay::Entries, ..asked.request(reach) };
     let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
     Ok((headers, write_growing(&listing, cells, &request, opened_with)))
@@ -157,6 +178,11 @@ async fn look<B: Backend>(
 ) -> std::result::Result<Response, Unsent> {
     let CellQuery { number, base, live, strict, .. } = *query;
     let cells = Cells::new(if live { CellLength::Live } else { CellLength::Range });
+    if query.picture {
+        let picture = cell_picture(tracks, cells, number, inits.video, strict);
+        let picture = picture.ok_or_else(|| no_footage(camera, reach))?;
+        return Ok(send_picture(app, (camera, picture), (Timestamp(base), NEVER), conditions).await?);
+    }
     let chunks = cell_chunks(tracks, cells, number, inits, strict);
     if chunks.is_empty() {
         return Err(no_footage(camera, reach).into());

@@ -4,7 +4,7 @@ use super::App;
 use super::asked::{Asked, TokenQuery, init_pair, main_stream};
 use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks, unplayable};
 use super::footage::{Footage, Looks};
-use super::growing;
+use super::growing::{self, Shows};
 use super::parts::{Conditions, Representation, tag_of};
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
@@ -74,7 +74,7 @@ pub(super) async fn playlist<B: Backend>(
     let ended = range.filter(|range| range.to.plus(SETTLED_AFTER) <= now);
     let Some(range) = ended else {
         let request = asked.request(range.unwrap_or(Range { from: now, to: now }));
-        return growing::open(&app, id, range, &request).await;
+        return growing::open(&app, id, range, &request, Shows::Media).await;
     };
     let tracks = playable_tracks(&app.backend, id, asked.stream, range, strict).await?;
     let known = match asked.gaps {

@@ -33,7 +33,11 @@ const READS: [(Method, &str, Keys); 16] = [
         "/api/v1/cameras/{id}/hls/index.m3u8",
         Keys::These(&["from", "to", "stream", "strict", "gaps", "live", "token"]),
     ),
-    (Method::GET, "/api/v1/cameras/{id}/hls/main.m3u8", Keys::These(&RANGE)),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/main.m3u8",
+        Keys::These(&["from", "to", "stream", "strict", "live", "token"]),
+    ),
     (Method::GET, "/api/v1/cameras/{id}/hls/pictures.m3u8", Keys::These(&RANGE)),
     (Method::GET, "/api/v1/cameras/{id}/hls/picture.m4s", Keys::OfItsType),
     (Method::GET, "/api/v1/cameras/{id}/hls/init.mp4", Keys::OfItsType),
@@ -42,7 +46,7 @@ const READS: [(Method, &str, Keys); 16] = [
     (
         Method::GET,
         "/api/v1/cameras/{id}/hls/growing.m3u8",
-        Keys::These(&["from", "to", "stream", "strict", "video", "audio", "token"]),
+        Keys::These(&["from", "to", "stream", "strict", "pictures", "video", "audio", "token"]),
     ),
     (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s", Keys::OfItsType),
     (Method::GET, "/api/v1/cameras/{id}/export.mp4", Keys::These(&RANGE)),
