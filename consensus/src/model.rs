@@ -13,6 +13,7 @@ mod drill;
 mod export;
 mod former;
 mod hold;
+mod interval;
 mod labels;
 mod node;
 mod secret;

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     TooLarge,
     /// Send JSON and say so (415).
     UnsupportedMediaType,
+    /// Ask without the condition, or for what there is now: it has another tag (412).
+    PreconditionFailed,
     /// Ask for bytes that there are (416).
     RangeNotSatisfiable,
     /// Look at the present state first (409).
@@ -68,6 +70,9 @@ impl ErrorKind {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The request body is not JSON")
+            }
+            Self::PreconditionFailed => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It is not what was asked for any more")
             }
             Self::RangeNotSatisfiable => {
                 (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable", "There are no such bytes")

@@ -10,6 +10,7 @@ mod extract;
 pub mod fmp4;
 pub mod ledger;
 pub mod limits;
+mod lost;
 mod metrics;
 pub mod playback;
 pub mod range;

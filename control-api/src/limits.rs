@@ -1,7 +1,9 @@
 //! The API's bounds.
 
+use crate::playback::layout::Slot;
 use crate::playback::schedule::Place;
-use holdfast_storage::chunk::ChunkEntry;
+use crate::playback::tear::Absent;
+use holdfast_storage::chunk::{CHUNK_MS_DEFAULT, ChunkEntry};
 use std::time::Duration;
 
 /// From a request's head to its answer's head.
@@ -48,9 +50,20 @@ pub const REQUESTS_MAX: usize = 256;
 /// Requests for `/readyz` that are being answered at once.
 pub const READY_REQUESTS_MAX: usize = 64;
 
+/// For the first entry of a presentation that has just begun to be there, before players get a
+/// list: the cells of a range are 4 s long, and known 3 s after the second one. GStreamer waits 15 s
+/// for an answer, hls.js 20 s.
+pub const FIRST_ENTRY_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Players that are made to wait for it at once; the others get a list without entries.
+pub const WAITING_FOR_FIRST_ENTRY_MAX: usize = 64;
+
 /// Exports count by the length of the list of chunks that each holds in memory: one for each such
-/// time that has begun.
+/// time that has begun, and more where a camera makes more chunks than [`CHUNKS_PER_SECOND`].
 pub const EXPORT_UNIT: Duration = Duration::from_secs(1800);
+
+/// Chunks of one unit.
+pub const EXPORT_UNIT_CHUNKS: usize = EXPORT_UNIT.as_secs() as usize * CHUNKS_PER_SECOND;
 
 /// Of all exports that run at once: four of the longest range, or as many short ones.
 pub const EXPORT_UNITS_MAX: u32 = 48;
@@ -95,18 +108,25 @@ pub const PLAYBACK_RANGE_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Longest time from the access point that decodes a range's beginning to the range's end.
 pub const PLAYED_MAX: Duration = Duration::from_secs(EXPORT_UNIT.as_secs() * EXPORT_UNITS_MAX as u64);
 
-/// Chunks of a stream in a second, both tracks together.
-const CHUNKS_PER_SECOND: usize = 4;
+/// Video and sound.
+const TRACKS_PLAYED: usize = 2;
+
+/// Chunks of a stream in a second, both tracks together, of a camera that sends a keyframe a second:
+/// each ends the chunks of both tracks.
+pub const CHUNKS_PER_SECOND: usize = TRACKS_PLAYED * 1000_usize.div_ceil(CHUNK_MS_DEFAULT as usize);
 
 /// What the lists of all running exports may take together, in bytes: each chunk with its place.
-const EXPORT_LISTS_BYTES_MAX: usize = 64 << 20;
+const EXPORT_LISTS_BYTES_MAX: usize = 96 << 20;
 
-/// Of a chunk: when it is shown, and where it ends.
-const PLACE_BYTES: usize = size_of::<Place>() + size_of::<u64>();
+/// Of a chunk: when it is shown, where it ends, whether it is left out, and what it becomes.
+const PLACE_BYTES: usize = size_of::<Place>() + size_of::<u64>() + size_of::<Option<Absent>>() + size_of::<Slot>();
+
+const _: () = assert!(FIRST_ENTRY_DEADLINE.as_millis() + 2000 < REQUEST_DEADLINE.as_millis());
+
+const _: () = assert!(WAITING_FOR_FIRST_ENTRY_MAX * 2 <= REQUESTS_MAX);
 
 const _: () = assert!(BURST_GRACE.as_millis() < HEAD_DEADLINE.as_millis());
 
 const _: () = assert!(
-    PLAYED_MAX.as_secs() as usize * CHUNKS_PER_SECOND * (size_of::<ChunkEntry>() + PLACE_BYTES)
-        <= EXPORT_LISTS_BYTES_MAX
+    EXPORT_UNITS_MAX as usize * EXPORT_UNIT_CHUNKS * (size_of::<ChunkEntry>() + PLACE_BYTES) <= EXPORT_LISTS_BYTES_MAX
 );

@@ -1,5 +1,6 @@
 //! What the control API asks of this node.
 
+mod adding;
 pub(crate) mod backend;
 pub(crate) mod backup;
 pub(crate) mod status;

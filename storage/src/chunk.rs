@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The longest payload of a chunk, in bytes (1 MiB, DESIGN §4), unless a single frame is longer.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
+/// How long a chunk is as a rule, in milliseconds, where a GOP is longer.
+pub const CHUNK_MS_DEFAULT: u64 = 360;
+
 /// The longest single frame that is accepted, in bytes.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 

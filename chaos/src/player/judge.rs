@@ -146,7 +146,7 @@ impl Judge<'_> {
         let (from, to) = match self.showing.kind {
             Kind::Closed => (begin, to_us - END_US),
             Kind::Grown => (begin, last.max(to_us - BEHIND_US_MAX)),
-            Kind::Growing | Kind::Live => (first, last),
+            Kind::Growing | Kind::Live => (first, last.max(to_us - BEHIND_US_MAX)),
         };
         let missing = sent.iter().filter(|sent| {
             let at_us = captured(sent);

@@ -154,6 +154,20 @@ fn a_dropped_frame_is_named_with_the_segment_that_lacks_it() {
 }
 
 #[test]
+fn a_list_that_stops_growing_is_named() {
+    for kind in [Kind::Grown, Kind::Growing, Kind::Live] {
+        let said = Story::whole().said(kind, |entries| entries.truncate(8));
+        let [(Aspect::Frames, text)] = &said[..] else { panic!("{kind:?}: {said:?}") };
+        assert!(text.contains("frames 400 to 900 are stored and not shown; part7.m4s"), "{text}");
+        // Two cells, and what they wait for, may not be listed yet.
+        assert_eq!(Story::whole().said(kind, |entries| entries.truncate(18)), [], "{kind:?}");
+    }
+    let at = |entry: i64| BEGAN_US + entry * ENTRY_US;
+    let story = Story { excused: vec![(at(8), i64::MAX)], ..Story::whole() };
+    assert_eq!(story.said(Kind::Growing, |entries| entries.truncate(8)), [], "its node was held to the end");
+}
+
+#[test]
 fn a_doubled_chunk_is_named_with_both_segments() {
     for kind in KINDS {
         let said = Story::whole().said(kind, |entries| {

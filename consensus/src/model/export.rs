@@ -1,6 +1,7 @@
 //! An export: footage of some cameras that is kept for a while, so that it can be fetched file by
 //! file. It costs no room of its own: files are made when they are fetched.
 
+use super::interval::check_order;
 use super::text::{Invalid, checked_text, for_people};
 use holdfast_storage::ids::{CameraId, ExportId};
 use holdfast_storage::time::Timestamp;
@@ -50,9 +51,7 @@ impl ExportSpec {
             let why = format!("has {} entries; name 1 to {EXPORT_CAMERAS_MAX}, each once", self.cameras.len());
             return Err(Invalid::new("cameras", why));
         }
-        if self.to <= self.from {
-            return Err(Invalid::new("to", format!("is {}, which is not after `from` ({})", self.to, self.from)));
-        }
+        check_order(self.from, self.to, "")?;
         if seconds > EXPORT_RANGE_MAX.as_secs() || camera_hours > EXPORT_CAMERA_HOURS_MAX {
             let days = EXPORT_RANGE_MAX.as_secs() / 86_400;
             let why = format!(

@@ -1,5 +1,6 @@
 //! A hold: footage that no retention may delete.
 
+use super::interval::check_order;
 use super::text::{Invalid, checked_text, for_people};
 use holdfast_storage::ids::{CameraId, HoldId};
 use holdfast_storage::time::Timestamp;
@@ -31,13 +32,7 @@ impl HoldSpec {
     /// # Errors
     /// It ends before it begins.
     pub fn check(&self) -> Result<(), Invalid> {
-        match self.to {
-            Some(to) if to <= self.from => {
-                let why = format!("is {to}, which is not after `from` ({}); leave it out for no end", self.from);
-                Err(Invalid::new("to", why))
-            }
-            _ => Ok(()),
-        }
+        self.to.map_or(Ok(()), |to| check_order(self.from, to, "; leave it out for no end"))
     }
 }
 

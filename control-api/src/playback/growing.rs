@@ -10,9 +10,10 @@ use super::Tracks;
 use super::export::interleave;
 use super::gate::{Admission, KeyframeGate};
 use super::hls::InitPair;
+use super::iframes::is_picture;
 use super::playlist::{Request, query, write_map, write_times};
 use crate::range::Range;
-use holdfast_storage::chunk::ChunkEntry;
+use holdfast_storage::chunk::{ChunkEntry, InitId};
 use holdfast_storage::time::Timestamp;
 use std::fmt::Write;
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub struct Listing {
     /// The number of the cell that the presentation begins with.
     pub first: i64,
     pub entries: Vec<Entry>,
+    /// What is shown of each entry is its first picture.
+    pub pictures: bool,
     /// Nothing more will come.
     pub is_whole: bool,
 }
@@ -128,7 +131,40 @@ pub fn plan_growing(
         });
         Entry { number, range, inits }
     };
-    Listing { first, entries: (shown..=until).map(entry).collect(), is_whole: last == Some(until) }
+    Listing { first, entries: (shown..=until).map(entry).collect(), pictures: false, is_whole: last == Some(until) }
+}
+
+impl Listing {
+    /// The same of pictures, for fast search (RFC 8216, 4.3.3.6): one of each entry, under the same
+    /// number and for the same time. An entry without one is a gap.
+    #[must_use]
+    pub fn of_pictures(mut self, tracks: &Tracks) -> Self {
+        for entry in &mut self.entries {
+            let video = entry.inits.map(|inits| inits.video);
+            let has_one = |init: &_| first_picture(between(&tracks.video, entry.range), *init).is_some();
+            entry.inits = video.filter(has_one).map(|video| InitPair { video, audio: None });
+        }
+        self.pictures = true;
+        self
+    }
+}
+
+fn first_picture(video: &[ChunkEntry], init: InitId) -> Option<&ChunkEntry> {
+    video.iter().find(|entry| entry.meta.init == init && is_picture(entry))
+}
+
+/// The chunk that the picture of an entry begins.
+#[must_use]
+pub fn cell_picture(tracks: &Tracks, cells: Cells, number: i64, video: InitId, strict: bool) -> Option<ChunkEntry> {
+    let chunks = cell_chunks(tracks, cells, number, InitPair { video, audio: None }, strict);
+    first_picture(&chunks, video).copied()
+}
+
+/// Whether there is footage to be played from `from` on, and no entry of it is known yet.
+#[must_use]
+pub fn is_about_to_begin(tracks: &Tracks, cells: Cells, from: Timestamp, now: Timestamp, strict: bool) -> bool {
+    let video = playable(tracks, strict);
+    video.iter().any(|entry| entry.meta.start >= from) && cells.last_known(&video, now) < cells.number_at(from)
 }
 
 /// The chunks of one entry in the order in which they are sent.
@@ -173,6 +209,10 @@ pub fn write_growing(listing: &Listing, cells: Cells, request: &Request<'_>, ope
     if cells.length == CellLength::Range {
         out += "#EXT-X-PLAYLIST-TYPE:EVENT\n";
     }
+    if listing.pictures {
+        out += "#EXT-X-I-FRAMES-ONLY\n";
+    }
+    let opened_with = opened_with.map(|inits| InitPair { audio: inits.audio.filter(|_| !listing.pictures), ..inits });
     // Gaps at the beginning stand under the first map.
     let mut map = listing.entries.iter().find_map(|entry| entry.inits).or(opened_with);
     map.iter().for_each(|inits| write_map(&mut out, inits, request));
@@ -188,9 +228,10 @@ pub fn write_growing(listing: &Listing, cells: Cells, request: &Request<'_>, ope
         let query = if query.is_empty() { query } else { format!("&{query}") };
         let live = if cells.length == CellLength::Live { "&live=true" } else { "" };
         let strict = if request.strict { "&strict=true" } else { "" };
+        let picture = if listing.pictures { "&picture=true" } else { "" };
         // hls.js gives up where an entry that it knows has another path.
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "cell.m4s?number={}&base={}{query}{live}{strict}", entry.number, base.micros());
+        let _ = writeln!(out, "cell.m4s?number={}&base={}{query}{live}{strict}{picture}", entry.number, base.micros());
     }
     if listing.is_whole {
         out += "#EXT-X-ENDLIST\n";
@@ -208,7 +249,6 @@ pub fn write_multivariant(bits_per_second: u64, uri: &str) -> String {
 mod tests {
     use super::*;
     use crate::playback::testing::{session, starts_ms};
-    use holdfast_storage::chunk::InitId;
     use holdfast_storage::ids::StreamKind;
     use holdfast_storage::ids::TrackKind::{Audio, Video};
     use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
@@ -242,6 +282,37 @@ mod tests {
         assert_eq!(listed(5), ["0: 300-2300"]);
         assert_eq!(listed(8), ["0: 300-2300"]);
         assert_eq!(listed(9), ["0: 300-2300", "1: 2300-4300"]);
+    }
+
+    #[test]
+    fn pictures_are_listed_under_the_numbers_and_times_of_their_entries() {
+        let mut video = session(1, Video, 1, 0, "KdKddddddddddKdKdKdK");
+        // Two cells have no keyframe; in the fourth the parameters change.
+        (video[13].meta.init, video[14].meta.init) = (InitId(2), InitId(2));
+        let tracks = of(video);
+        let listing = plan(&tracks, 20_000);
+        let pictures = listing.clone().of_pictures(&tracks);
+        assert_eq!(listing.entries.len(), pictures.entries.len());
+        for (entry, picture) in listing.entries.iter().zip(&pictures.entries) {
+            assert_eq!((entry.number, entry.range), (picture.number, picture.range));
+            let found = entry.inits.and_then(|inits| cell_picture(&tracks, LIVE, entry.number, inits.video, false));
+            assert_eq!(picture.inits.is_some(), found.is_some(), "{}", entry.number);
+            assert!(found.is_none_or(|chunk| is_picture(&chunk) && chunk.meta.start < entry.range.to));
+        }
+        let gaps: Vec<_> = pictures.entries.iter().map(|entry| entry.inits.is_none()).collect();
+        assert!(gaps.contains(&true) && gaps.contains(&false), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_presentation_is_about_to_begin_until_it_has_an_entry() {
+        let video = session(1, Video, 1, 300, "KdKdKdKd");
+        let begins = |chunks: usize, from_ms: i64, now_ms: i64| {
+            let (from, now) = (Timestamp(from_ms * 1000), Timestamp(now_ms * 1000));
+            is_about_to_begin(&of(video[..chunks].to_vec()), LIVE, from, now, false)
+        };
+        assert_eq!([begins(1, 300, 900), begins(4, 300, 2400), begins(5, 300, 2900)], [true, true, false]);
+        assert_eq!([begins(1, 300, 6900), begins(1, 300, 7000)], [true, false], "then it is known by the time");
+        assert!(!begins(0, 0, 900) && !begins(4, 60_000, 2400), "there is nothing to be played");
     }
 
     #[test]

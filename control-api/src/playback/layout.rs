@@ -1,10 +1,11 @@
 //! Which byte of what is sent lies in which chunk. All of it is known before the first byte is
 //! read: what a client asks for in parts is made in parts, and the same on every node. Pure.
 //!
-//! A length that was promised is kept: in the place of a chunk that turns out damaged or deleted
-//! stands a `free` box (ISO/IEC 14496-12, 8.1.2), which players pass over.
+//! A length that was promised is kept: in the place of a chunk that is damaged or deleted stands a
+//! `free` box (ISO/IEC 14496-12, 8.1.2), which players pass over.
 
 use super::schedule::{Place, Placer};
+use super::tear::{Absent, Tear};
 use crate::fmp4::Error;
 use crate::fmp4::init::Times;
 use crate::fmp4::sidx::{PART_BYTES_MAX, PARTS_MAX, Part, index};
@@ -26,6 +27,8 @@ pub struct Layout {
     places: Vec<Place>,
     /// Where each chunk ends, in bytes from the beginning.
     ends: Vec<u64>,
+    /// What stands in whose place a box without content stands.
+    absent: Vec<Option<Absent>>,
     placer: Placer,
 }
 
@@ -36,6 +39,8 @@ pub struct Cut {
     pub head: Bytes,
     pub chunks: Vec<ChunkEntry>,
     pub slots: Vec<Slot>,
+    /// As it is after all that comes before.
+    pub tear: Tear,
     /// Bytes of the first chunks that are not sent.
     pub skip: u64,
     /// Bytes of chunks that are sent.
@@ -50,6 +55,8 @@ pub struct Slot {
     /// Number of the `moof` within the presentation, from 1.
     pub number: u32,
     pub bytes: u64,
+    /// Why there is nothing in it.
+    pub absent: Option<Absent>,
 }
 
 impl Layout {
@@ -57,7 +64,8 @@ impl Layout {
     #[must_use]
     pub fn of_segment(chunks: Vec<ChunkEntry>, placer: Placer) -> Self {
         let places = placer.schedule(&chunks);
-        let mut layout = Self { head: Bytes::new(), chunks, places, ends: Vec::new(), placer };
+        let absent = vec![None; chunks.len()];
+        let mut layout = Self { head: Bytes::new(), chunks, places, ends: Vec::new(), absent, placer };
         layout.ends = layout.ends_after(0);
         layout
     }
@@ -78,6 +86,21 @@ impl Layout {
         Ok(layout)
     }
 
+    #[must_use]
+    pub fn chunks(&self) -> &[ChunkEntry] {
+        &self.chunks
+    }
+
+    /// The same without what is `lost`, chunk by chunk, and what cannot be shown without it.
+    /// `strict`: what refers to it, too.
+    #[must_use]
+    pub fn without(mut self, lost: &[Option<Absent>], strict: bool) -> Self {
+        let mut tear = Tear::new(strict);
+        let lost = lost.iter().copied().chain(std::iter::repeat(None));
+        self.absent = self.chunks.iter().zip(lost).map(|(entry, lost)| tear.next(&entry.meta, lost)).collect();
+        self
+    }
+
     /// Length of all of it, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -89,25 +112,27 @@ impl Layout {
     pub fn tag(&self) -> String {
         let mut hasher = DefaultHasher::new();
         (RENDERING, &self.head[..]).hash(&mut hasher);
-        for (entry, place) in self.chunks.iter().zip(&self.places) {
+        for ((entry, place), absent) in self.chunks.iter().zip(&self.places).zip(&self.absent) {
             let ChunkMeta { camera, stream, track, node, session, sequence, init, .. } = entry.meta;
+            absent.is_some().hash(&mut hasher);
             (camera.0, stream as u8, track as u8, node.0, session.0, sequence, init.0).hash(&mut hasher);
             (place.at, place.until, entry.location.payload_bytes).hash(&mut hasher);
         }
         format!("\"{:016x}\"", hasher.finish())
     }
 
-    /// What these bytes are made of. `gops`: chunks from the access point before them on, whose
-    /// loss would leave out what refers to them.
+    /// What these bytes are made of, and what has to be read before it is known that they are:
+    /// `strict`: chunks from the access point before them on, whose loss would leave out what refers
+    /// to them; else only where no video comes before these, whose loss would do so, too.
     #[must_use]
-    pub fn cut(mut self, range: Range<u64>, gops: bool) -> Cut {
+    pub fn cut(mut self, range: Range<u64>, strict: bool) -> Cut {
         let head = self.head.len() as u64;
         let within = |at: u64| usize::try_from(at.min(head)).unwrap_or(usize::MAX);
         let sent = range.start.max(head)..range.end.max(head);
         let last = self.ends.partition_point(|end| *end < sent.end);
         let mut first = self.ends.partition_point(|end| *end <= sent.start);
-        while gops && first > 0 && first < self.chunks.len() && !begins_video(&self.chunks[first]) {
-            first -= 1;
+        if first < self.chunks.len() {
+            first = self.read_from(first, strict);
         }
         let last = if sent.is_empty() { first } else { (last + 1).min(self.chunks.len()) };
         let begin = first.checked_sub(1).map_or(head, |before| self.ends[before]);
@@ -115,18 +140,32 @@ impl Layout {
             place: self.places[index],
             number: u32::try_from(index + 1).unwrap_or(u32::MAX),
             bytes: self.ends[index] - index.checked_sub(1).map_or(head, |before| self.ends[before]),
+            absent: self.absent[index],
         });
         let slots = slots.collect();
+        let mut tear = Tear::new(strict);
+        for (entry, absent) in self.chunks.iter().zip(&self.absent).take(first) {
+            tear.next(&entry.meta, *absent);
+        }
         self.chunks.truncate(last);
         self.chunks.drain(..first.min(last));
         Cut {
             head: self.head.slice(within(range.start)..within(range.end)),
             chunks: self.chunks,
             slots,
+            tear,
             skip: sent.start.saturating_sub(begin),
             bytes: sent.end - sent.start,
             placer: self.placer,
         }
+    }
+
+    /// Where the chunk at `index` is decided.
+    fn read_from(&self, index: usize, strict: bool) -> usize {
+        let is_there = |at: &usize| self.absent[*at].is_none() && is_video(&self.chunks[*at]);
+        let is_access = |at: &usize| is_there(at) && self.chunks[*at].meta.is_access_point();
+        let Some(begin) = (0..=index).rev().find(is_access) else { return 0 };
+        if strict || !(0..begin).any(|at| is_there(&at)) { begin } else { index }
     }
 
     fn ends_after(&self, head: u64) -> Vec<u64> {
@@ -172,8 +211,8 @@ impl Layout {
     }
 }
 
-fn begins_video(entry: &ChunkEntry) -> bool {
-    entry.meta.track == TrackKind::Video && entry.meta.is_access_point()
+fn is_video(entry: &ChunkEntry) -> bool {
+    entry.meta.track == TrackKind::Video
 }
 
 /// A box of so many bytes in the place of a chunk, or `None` where none is so short.

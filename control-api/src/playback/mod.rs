@@ -11,6 +11,7 @@ pub mod playlist;
 pub mod rebase;
 pub mod runs;
 pub mod schedule;
+pub mod tear;
 
 use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::TrackKind;

@@ -1,25 +1,27 @@
 //! Sends chunks in order, patched into their places, with a few fetched ahead: memory does not grow with the length of what is sent.
 //!
-//! A chunk that is damaged, or that retention deleted since, is left out and logged: a `free` box of
-//! its length stands in its place, and video continues after it; at the next access point where
-//! what refers to lost frames is not wanted, or where nothing was sent yet to begin with. A
-//! chunk that cannot be fetched ends the transfer, so that the client sees that it is not whole.
+//! In the place of a chunk that is damaged, or that retention deleted, stands a `free` box of its
+//! length. Which ones are known to be so is part of what was laid out ([`super::footage`]); one that
+//! turns out to be when it is read is logged, and remembered for the next answer. A chunk that
+//! cannot be fetched ends the transfer, so that the client sees that it is not whole.
 
 use crate::backend::{Backend, Lost, Payload, Result};
 use crate::error::ApiError;
 use crate::fmp4::merge::{INITS_MAX, MergeError, MergedInit, merge_inits};
 use crate::limits::{PLAYED_MAX, READ_DEADLINE, RUNS_AHEAD};
+use crate::lost::LostChunks;
 use crate::playback::gate::needs_earlier;
 use crate::playback::layout::{Cut, Slot, free_box};
 use crate::playback::runs::Runs;
 use crate::playback::schedule::Placer;
+use crate::playback::tear::{Absent, Tear};
 use crate::playback::{LOOKAHEAD, LOOKBACK, Tracks};
 use crate::range::Range;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use holdfast_storage::chunk::{ChunkEntry, ChunkMeta, InitId};
-use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -37,6 +39,27 @@ enum Piece {
     Free(u64),
 }
 
+/// What becomes of an answer that has begun when more of its footage turns out to be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    IsPassedOver,
+    BreaksOff,
+}
+
+/// Why an answer has no body.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    Failed(ApiError),
+    /// Some of what was laid out is lost: it is to be laid out again.
+    OfOtherFootage,
+}
+
+impl From<ApiError> for Unsent {
+    fn from(error: ApiError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Chunks on their way to a client.
 pub(super) struct ChunkStream {
     runs: BoxStream<'static, Result<Vec<Read>>>,
@@ -44,12 +67,12 @@ pub(super) struct ChunkStream {
     run: IntoIter<Read>,
     slots: IntoIter<Slot>,
     placer: Placer,
-    /// What refers to lost frames is left out.
-    strict: bool,
-    /// Video is left out until an access point comes.
-    torn: bool,
-    /// Video was sent.
-    has_begun: bool,
+    tear: Tear,
+    lost: LostChunks,
+    found: Found,
+    /// How many were found to be lost when they were read.
+    found_lost: u64,
+    /// Of those that were known, too.
     damaged: u64,
     /// What is sent before chunks.
     head: Option<Bytes>,
@@ -154,18 +177,24 @@ fn merge_error(error: &MergeError, first_use: impl Fn(InitId) -> Option<Timestam
 }
 
 impl ChunkStream {
-    pub(super) fn new<B: Backend>(backend: B, cut: Cut, strict: bool, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new<B: Backend>(
+        backend: B,
+        mut cut: Cut,
+        (lost, found): (LostChunks, Found),
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         let read = move |run: Vec<ChunkEntry>| read_apart(backend.clone(), run);
-        // A part continues what was sent before.
-        let has_begun = cut.slots.first().is_some_and(|first| first.number > 1);
+        let mut slots = cut.slots.iter();
+        cut.chunks.retain(|_| slots.next().is_none_or(|slot| slot.absent.is_none()));
         Self {
             runs: stream::iter(Runs::of(cut.chunks)).map(read).buffered(RUNS_AHEAD).boxed(),
             run: Vec::new().into_iter(),
             slots: cut.slots.into_iter(),
             placer: cut.placer,
-            strict,
-            torn: false,
-            has_begun,
+            tear: cut.tear,
+            lost,
+            found,
+            found_lost: 0,
             damaged: 0,
             head: Some(cut.head),
             begun: VecDeque::new(),
@@ -175,21 +204,26 @@ impl ChunkStream {
         }
     }
 
-    /// The body, once it is known that there is one: errors up to the first chunk are an answer of
-    /// their own. Where `all` of a presentation is sent, there has to be a chunk that can be.
-    pub(super) async fn into_body(mut self, all: bool, (camera, range): (CameraId, Range)) -> Result<Body> {
+    /// The body, once it is known that there is one: errors up to the first chunk that is sent are an
+    /// answer of their own, and what is lost up to there makes it another version. Where `all` of a
+    /// presentation is sent, there has to be a chunk that can be.
+    pub(super) async fn into_body(
+        mut self,
+        all: bool,
+        (camera, range): (CameraId, Range),
+    ) -> std::result::Result<Body, Unsent> {
+        let mut read = 0;
         while self.left > 0 {
-            match self.next().await {
-                Some(Ok(piece)) => {
-                    let is_media = matches!(piece, Piece::Media(_));
-                    self.begun.push_back(piece);
-                    if is_media || !all {
-                        break;
-                    }
-                }
-                Some(Err(error)) => return Err(error),
-                None => return Err(self.nothing(camera, range)),
+            let piece = self.next().await.ok_or_else(|| self.nothing(camera, range))??;
+            read += piece.bytes();
+            let is_enough = matches!(piece, Piece::Media(_)) || !all;
+            self.begun.push_back(piece);
+            if is_enough && read > self.skip {
+                break;
             }
+        }
+        if self.found_lost > 0 {
+            return Err(Unsent::OfOtherFootage);
         }
         let frames =
             stream::unfold(self, |mut chunks| async move { chunks.next_frame().await.map(|frame| (frame, chunks)) });
@@ -198,10 +232,14 @@ impl ChunkStream {
 
     /// The next chunk; `None` at the end.
     async fn next(&mut self) -> Option<Result<Piece>> {
+        let slot = self.slots.next()?;
+        if let Some(absent) = slot.absent {
+            self.damaged += u64::from(absent == Absent::Damaged);
+            return Some(Ok(Piece::Free(slot.bytes)));
+        }
         loop {
             if let Some((entry, payload)) = self.run.next() {
-                let slot = self.slots.next().ok_or_else(|| ApiError::internal("a chunk was read without a place"));
-                return Some(slot.map(|slot| self.place(&entry, slot, payload)));
+                return Some(Ok(self.place(&entry, slot, payload)));
             }
             match self.runs.next().await? {
                 Ok(run) => self.run = run.into_iter(),
@@ -227,8 +265,9 @@ impl ChunkStream {
                 Some(begun) => Some(Ok(begun)),
                 None => self.next().await,
             };
-            let bytes = next.unwrap_or_else(|| Err(ApiError::internal("chunks are shorter than they were listed")));
-            let bytes = bytes.and_then(Piece::bytes).map(|bytes| self.within(&bytes));
+            let piece = next.unwrap_or_else(|| Err(ApiError::internal("chunks are shorter than they were listed")));
+            let piece = piece.and_then(|piece| self.of_this_version(piece));
+            let bytes = piece.and_then(Piece::content).map(|bytes| self.within(&bytes));
             match bytes {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Some(Ok(Frame::data(bytes))),
@@ -242,6 +281,15 @@ impl ChunkStream {
         None
     }
 
+    /// # Errors
+    /// Something is lost that was laid out, and the client joins what it gets to what it has.
+    fn of_this_version(&self, piece: Piece) -> Result<Piece> {
+        if self.found == Found::BreaksOff && self.found_lost > 0 {
+            return Err(ApiError::damaged("some of the footage was lost since: it has another tag now"));
+        }
+        Ok(piece)
+    }
+
     /// What of a piece is sent.
     fn within(&mut self, bytes: &Bytes) -> Bytes {
         let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
@@ -253,11 +301,7 @@ impl ChunkStream {
 
     /// The chunk as it is sent.
     fn place(&mut self, entry: &ChunkEntry, slot: Slot, payload: Payload) -> Piece {
-        let (meta, free) = (&entry.meta, Piece::Free(slot.bytes));
-        let video = meta.track == TrackKind::Video;
-        if video && self.torn && !meta.is_access_point() {
-            return free;
-        }
+        let meta = &entry.meta;
         let placed = payload.and_then(|bytes| {
             let placed = self.placer.place(meta, slot.place, slot.number, bytes);
             let placed = placed.map_err(|error| Lost::Damaged(error.to_string()))?;
@@ -265,27 +309,38 @@ impl ChunkStream {
             is_as_long.then_some(placed).ok_or_else(|| Lost::Damaged("not as long as it was listed".to_owned()))
         });
         let ChunkMeta { camera, node, start, .. } = meta;
-        match placed {
-            Ok(bytes) => {
-                self.torn &= !video;
-                self.has_begun |= video;
-                return Piece::Media(bytes);
-            }
+        let (media, lost) = match placed {
+            Ok(bytes) => (bytes, None),
             Err(Lost::Damaged(detail)) => {
                 tracing::warn!(%camera, %node, %start, "a damaged chunk is left out: {detail}");
-                self.damaged += 1;
+                (Bytes::new(), Some(Absent::Damaged))
             }
             Err(Lost::Deleted) => {
-                tracing::info!(%camera, %node, %start, "a chunk that retention has deleted since is left out");
+                tracing::info!(%camera, %node, %start, "a chunk that retention deleted is left out");
+                (Bytes::new(), Some(Absent::Deleted))
             }
+        };
+        if let Some(why) = lost {
+            self.lost.found(entry, why);
+            self.found_lost += 1;
+            self.damaged += u64::from(why == Absent::Damaged);
         }
-        self.torn |= video && (self.strict || !self.has_begun);
-        free
+        match self.tear.next(meta, lost) {
+            None => Piece::Media(media),
+            Some(_) => Piece::Free(slot.bytes),
+        }
     }
 }
 
 impl Piece {
-    fn bytes(self) -> Result<Bytes> {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Media(bytes) => bytes.len() as u64,
+            Self::Free(bytes) => *bytes,
+        }
+    }
+
+    fn content(self) -> Result<Bytes> {
         match self {
             Self::Media(bytes) => Ok(bytes),
             Self::Free(bytes) => {

@@ -1,13 +1,14 @@
 //! `/api/v1/cameras/{id}/export.mp4`: a range as one file that any player can play, across nodes, epochs and failovers.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, merged_init, playable_tracks, unplayable};
-use super::hls::{main_stream, media_in};
-use super::parts::{Conditions, Representation};
+use super::asked::Asked;
+use super::chunk_stream::{Unsent, merged_init, playable_tracks, unplayable};
+use super::footage::{Footage, Looks};
+use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::{EXPORT_UNIT, EXPORT_UNITS_MAX, PLAYBACK_RANGE_MAX};
+use crate::limits::{EXPORT_UNIT, EXPORT_UNIT_CHUNKS, EXPORT_UNITS_MAX};
 use crate::playback::export::{ExportPlan, plan_export};
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::layout::Layout;
@@ -18,7 +19,6 @@ use axum::http::{HeaderName, header};
 use axum::response::Response;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
-use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,28 +36,13 @@ const LEAD_IN_MS: HeaderName = HeaderName::from_static("x-holdfast-lead-in-ms");
 /// Wall time of the file's time 0.
 const START: HeaderName = HeaderName::from_static("x-holdfast-start");
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    /// Leaves out what refers to lost frames.
-    #[serde(default)]
-    strict: bool,
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
-
 pub(super) async fn download<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(query): Params<Query>,
+    Params(asked): Params<Asked>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let Query { from, to, stream, strict, .. } = query;
-    let range = Range::parse(from.as_deref(), to.as_deref(), PLAYBACK_RANGE_MAX)?;
+    let (range, Asked { stream, strict, .. }) = (asked.range()?, asked);
     send(app, Wanted { camera: id, range, stream, strict }, &conditions).await
 }
 
@@ -73,6 +58,19 @@ pub(super) struct Wanted {
 /// Sends an export, or the bytes of it that are asked for. The file of a range is the same each time
 /// and on each node, as long as the footage is.
 pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &Conditions) -> Result<Response> {
+    let mut looks = Looks::default();
+    loop {
+        if let Some(answer) = looks.settle(look(&app, wanted, conditions).await) {
+            return answer;
+        }
+    }
+}
+
+async fn look<B: Backend>(
+    app: &App<B>,
+    wanted: Wanted,
+    conditions: &Conditions,
+) -> std::result::Result<Response, Unsent> {
     let Wanted { camera, range, stream, strict } = wanted;
     let mut permit = permits(&app.exports, units(range.to.micros_since(range.from)))?;
     let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
@@ -82,7 +80,7 @@ pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &C
     let range = Range { to: range.to.min(recorded), ..range };
     let mut plan = plan_export(&tracks, range, strict).ok_or_else(|| unplayable(camera, range, &tracks))?;
     drop(tracks);
-    let all = units(range.to.micros_since(plan.base));
+    let all = units(range.to.micros_since(plan.base)).max(units_of_chunks(plan.chunks.len())?);
     permit.merge(permits(&app.exports, all.saturating_sub(u32::try_from(permit.num_permits()).unwrap_or(all)))?);
     let first_use =
         |init| plan.chunks.iter().map(|entry| entry.meta).find(|meta| meta.init == init).map(|meta| meta.start);
@@ -90,14 +88,9 @@ pub(super) async fn send<B: Backend>(app: App<B>, wanted: Wanted, conditions: &C
     let placer = Placer::in_frames(plan.base, init, plan.frame_interval_ns);
     let layout = Layout::of_file(std::mem::take(&mut plan.chunks), placer, plan.shown_from_us())
         .map_err(|error| ApiError::internal(error.to_string()))?;
-    let representation = Representation { headers: headers(camera, &plan), ..media_in(&layout, CHECKED) };
-    representation
-        .answer(conditions, async |sent| {
-            let all = sent == (0..layout.bytes());
-            let stream = ChunkStream::new(app.backend, layout.cut(sent, strict), strict, Some(permit));
-            stream.into_body(all, (camera, range)).await
-        })
-        .await
+    let (headers, permit) = (headers(camera, &plan), Some(permit));
+    let footage = Footage { layout, strict, cache: CHECKED, headers, permit, of: (camera, range) };
+    footage.answer(app, conditions).await
 }
 
 fn headers(camera: CameraId, plan: &ExportPlan) -> Vec<(HeaderName, String)> {
@@ -125,7 +118,35 @@ fn units(micros: i64) -> u32 {
     u32::try_from(units).map_or(EXPORT_UNITS_MAX, |units| units.min(EXPORT_UNITS_MAX))
 }
 
+/// What a list of so many chunks counts, whatever the time in which they were recorded.
+fn units_of_chunks(chunks: usize) -> Result<u32> {
+    let units = u32::try_from(chunks.div_ceil(EXPORT_UNIT_CHUNKS)).ok().filter(|units| *units <= EXPORT_UNITS_MAX);
+    units.ok_or_else(|| {
+        let most = EXPORT_UNITS_MAX as usize * EXPORT_UNIT_CHUNKS;
+        let detail = format!("the range has {chunks} chunks, and a file at most {most}: ask for shorter ranges");
+        ApiError::invalid(detail).code("range-too-long")
+    })
+}
+
 fn file_name(camera: CameraId, start: Timestamp) -> String {
     let time: String = start.to_string().chars().map(|c| if c == ':' { '-' } else { c }).collect();
     format!("camera-{camera}_{time}.mp4")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CHUNKS_PER_SECOND;
+
+    #[test]
+    fn an_export_counts_by_what_it_holds_in_memory() {
+        let hours = |hours: usize, per_second: usize| units_of_chunks(hours * 3600 * per_second);
+        assert_eq!(hours(6, CHUNKS_PER_SECOND), Ok(12), "what its time counts");
+        assert_eq!(hours(6, CHUNKS_PER_SECOND * 4), Ok(48));
+        // A camera of 30 frames a second, each a keyframe, and sound.
+        assert_eq!(hours(1, 30 + CHUNKS_PER_SECOND / 2).unwrap(), 11);
+        let refused = hours(6, CHUNKS_PER_SECOND * 4 + 1).unwrap_err();
+        assert_eq!(refused.code, "range-too-long");
+        assert_eq!(units(EXPORT_UNIT.as_micros() as i64 + 1), 2);
+    }
 }

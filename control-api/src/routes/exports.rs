@@ -2,6 +2,7 @@
 //! fetched file by file. A file is made as it is fetched.
 
 use super::App;
+use super::asked::TokenQuery;
 use super::export::{Wanted, send};
 use super::parts::Conditions;
 use crate::backend::{Backend, Result};
@@ -16,15 +17,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use holdfast_storage::ids::{CameraId, ExportId, NodeId, StreamKind};
-use serde::Deserialize;
 use std::collections::BTreeSet;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenQuery {
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
 
 pub(super) async fn list<B: Backend>(State(app): State<App<B>>) -> Result<Json<Vec<ExportStatus>>> {
     let (exports, now) = (app.backend.exports().await?, (app.now)());

@@ -2,17 +2,22 @@
 //! ([`crate::playback::growing`]). Stateless, as `hls`.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, merged_init, playable_tracks};
-use super::hls::{NEVER, PLAYLIST_TYPE, init_pair, main_stream, media_in, nothing_here};
+use super::asked::{Asked, init_pair, main_stream};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks};
+use super::footage::{Footage, Looks};
+use super::hls::{NEVER, PLAYLIST_TYPE, nothing_here};
+use super::iframes::send_picture;
 use super::parts::Conditions;
 use crate::backend::{Backend, Result};
 use crate::extract::{Params, Segment};
-use crate::limits::PLAYBACK_RANGE_MAX;
+use crate::limits::{FIRST_ENTRY_DEADLINE, PLAYBACK_RANGE_MAX};
 use crate::playback::Tracks;
 use crate::playback::growing::{
-    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, newest_inits, plan_growing, write_growing,
-    write_multivariant,
+    CellLength, Cells, LIVE_WINDOW, SETTLED_AFTER, cell_chunks, cell_picture, is_about_to_begin, newest_inits,
+    plan_growing, write_growing, write_multivariant,
 };
+use crate::playback::hls::InitPair;
+use crate::playback::iframes::{is_picture, peak_bits_per_second, write_with_pictures};
 use crate::playback::layout::Layout;
 use crate::playback::playlist::{GapDisplay, Request, query};
 use crate::playback::schedule::Placer;
@@ -20,29 +25,17 @@ use crate::range::{Range, time};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use holdfast_storage::ids::{CameraId, StreamKind, TrackKind};
+use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// What a bit rate is estimated from.
 const MEASURED: Duration = Duration::from_secs(30);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    /// What the presentation began with; without `to` it is live.
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    #[serde(default)]
-    strict: bool,
-    /// What decoded the newest footage when the presentation was opened.
-    video: Option<String>,
-    audio: Option<String>,
-    token: Option<String>,
-}
+/// Between two looks for a first entry.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,45 +52,80 @@ pub(super) struct CellQuery {
     live: bool,
     #[serde(default)]
     strict: bool,
+    /// Of the cell, the first picture alone.
+    #[serde(default)]
+    picture: bool,
     #[serde(rename = "token")]
     _token: Option<String>,
 }
 
-/// What players open: it has them read [`playlist`] from now on, with the beginning in its URI.
+/// What the playlist has that players open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    Media,
+    WithPictures,
+}
+
+/// What players open: it has them read [`playlist`] from now on, with the beginning in its URI. It
+/// is answered once that has an entry, where one is about to come: hls.js takes a list without
+/// entries for an error, and others have no duration to go by (RFC 8216, 6.3.4). A refusal would be
+/// no better: VLC and GStreamer stop at 503, whatever its `Retry-After` says.
 pub(super) async fn open<B: Backend>(
     app: &App<B>,
     id: CameraId,
     range: Option<Range>,
     of: &Request<'_>,
+    shows: Shows,
 ) -> Result<Response> {
-    let now = (app.now)();
-    let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
-    // hls.js never begins where the list begins with gaps and it would begin in one.
-    let recorded = measured.iter().filter(|entry| entry.meta.track == TrackKind::Video).map(|entry| entry.meta.start);
-    let live = now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)).max(recorded.min().unwrap_or(Timestamp::MIN));
-    let from = range.map_or(live, |range| range.from);
-    let bytes: u64 = measured.iter().map(|entry| u64::from(entry.location.payload_bytes)).sum();
+    let cells = Cells::new(if range.is_some() { CellLength::Range } else { CellLength::Live });
+    let place = app.opening.try_acquire();
+    let mut waited = Duration::ZERO;
+    let (tracks, from) = loop {
+        let now = (app.now)();
+        let measured = app.backend.entries(id, of.stream, now.plus_micros(-(MEASURED.as_micros() as i64)), now).await?;
+        let tracks = Tracks::of(measured);
+        // hls.js never begins where the list begins with gaps and it would begin in one.
+        let recorded = tracks.video.first().map_or(Timestamp::MIN, |first| first.meta.start);
+        let live = now.plus_micros(-(LIVE_WINDOW.as_micros() as i64)).max(recorded);
+        let from = range.map_or(live, |range| range.from);
+        let may_wait = place.is_ok() && waited < FIRST_ENTRY_DEADLINE;
+        if !may_wait || !is_about_to_begin(&tracks, cells, from, now, of.strict) {
+            break (tracks, from);
+        }
+        sleep(LOOK_INTERVAL).await;
+        waited += LOOK_INTERVAL;
+    };
+    drop(place);
+    let chunks = [&tracks.video, &tracks.audio].into_iter().flatten();
+    let bytes: u64 = chunks.map(|entry| u64::from(entry.location.payload_bytes)).sum();
     let to = range.map(|range| format!("&to={}", range.to)).unwrap_or_default();
     let strict = if of.strict { "&strict=true" } else { "" };
-    let inits = query(newest_inits(&Tracks::of(measured)).as_ref(), of);
+    let inits = query(newest_inits(&tracks).as_ref(), of);
     let inits = if inits.is_empty() { inits } else { format!("&{inits}") };
     let uri = format!("growing.m3u8?from={from}{to}{strict}{inits}");
-    let text = write_multivariant(bytes * 8 / MEASURED.as_secs(), &uri);
+    let bits = (bytes * 8 / MEASURED.as_secs()).max(1);
+    let text = match shows {
+        Shows::Media => write_multivariant(bits, &uri),
+        Shows::WithPictures => {
+            let pictures = peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
+            write_with_pictures((&uri, bits), (&format!("{uri}&pictures=true"), pictures))
+        }
+    };
     Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
 }
 
+/// `from` is what the presentation began with; without `to` it is live.
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(query): Params<Query>,
+    Params(asked): Params<Asked>,
 ) -> Result<impl IntoResponse> {
-    let Query { stream, strict, .. } = query;
-    let opened_with = query.video.as_ref().map(|video| init_pair(video, query.audio.as_deref())).transpose()?;
-    let from = time("from", query.from.as_deref())?;
+    let opened_with = asked.inits()?;
+    let from = time("from", asked.from.as_deref())?;
     let now = (app.now)();
     // What is recorded now may be a little ahead of this node's clock.
     let latest = now.plus(Duration::from_secs(1));
-    let (cells, range) = match &query.to {
+    let (cells, range) = match &asked.to {
         Some(to) => {
             let range = Range { from, to: time("to", Some(to))? }.check(PLAYBACK_RANGE_MAX)?;
             (Cells::new(CellLength::Range), range)
@@ -107,13 +135,14 @@ pub(super) async fn playlist<B: Backend>(
             (Cells::new(CellLength::Live), Range { from: shown, to: Timestamp::MAX })
         }
     };
-    let last = query.to.is_some().then(|| cells.number_at(range.to.plus_micros(-1)));
+    let last = asked.to.is_some().then(|| cells.number_at(range.to.plus_micros(-1)));
     // A time that has not come has no entries.
-    let asked = Range { from: range.from.min(now), to: latest.min(range.to.plus(SETTLED_AFTER)) };
-    let tracks = playable_tracks(&app.backend, id, stream, asked, strict).await?;
+    let reach = Range { from: range.from.min(now), to: latest.min(range.to.plus(SETTLED_AFTER)) };
+    let tracks = playable_tracks(&app.backend, id, asked.stream, reach, asked.strict).await?;
     let shown = (cells.number_at(from), cells.number_at(range.from), last);
-    let listing = plan_growing(&tracks, cells, shown, now, strict);
-    let request = Request { range: asked, stream, token: query.token.as_deref(), strict, gaps: GapDisplay::Entries };
+    let listing = plan_growing(&tracks, cells, shown, now, asked.strict);
+    let listing = if asked.pictures { listing.of_pictures(&tracks) } else { listing };
+    let request = Request { gaps: GapDisplay::Entries, ..asked.request(reach) };
     let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
     Ok((headers, write_growing(&listing, cells, &request, opened_with)))
 }
@@ -124,23 +153,42 @@ pub(super) async fn cell<B: Backend>(
     Params(query): Params<CellQuery>,
     conditions: Conditions,
 ) -> Result<Response> {
-    let CellQuery { number, stream, strict, .. } = query;
     let cells = Cells::new(if query.live { CellLength::Live } else { CellLength::Range });
-    let reach = cells.reach(number).check(PLAYBACK_RANGE_MAX)?;
-    let Some(video) = query.video else { return nothing_here(&conditions).await };
-    let inits = init_pair(&video, query.audio.as_deref())?;
-    let tracks = playable_tracks(&app.backend, id, stream, reach, strict).await?;
-    let chunks = cell_chunks(&tracks, cells, number, inits, strict);
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await;
+    let reach = cells.reach(query.number).check(PLAYBACK_RANGE_MAX)?;
+    let Some(video) = &query.video else { return nothing_here(&conditions).await };
+    let inits = init_pair(video, query.audio.as_deref())?;
     // What was listed may be on a node that is away now: an entry without media, as at a gap, is what players go on after.
-    let (false, Ok(init)) = (chunks.is_empty(), init) else { return nothing_here(&conditions).await };
-    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(query.base), init));
-    let answer = media_in(&layout, NEVER).answer(&conditions, async |sent| {
-        let all = sent == (0..layout.bytes());
-        ChunkStream::new(app.backend, layout.cut(sent, strict), strict, None).into_body(all, (id, reach)).await
-    });
-    match answer.await {
-        Ok(answer) => Ok(answer),
-        Err(_) => nothing_here(&conditions).await,
+    let tracks = playable_tracks(&app.backend, id, query.stream, reach, query.strict).await?;
+    let mut looks = Looks::default();
+    loop {
+        match looks.settle(look(&app, &query, (&tracks, inits), (id, reach), &conditions).await) {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(_)) => return nothing_here(&conditions).await,
+            None => {}
+        }
     }
+}
+
+async fn look<B: Backend>(
+    app: &App<B>,
+    query: &CellQuery,
+    (tracks, inits): (&Tracks, InitPair),
+    (camera, reach): (CameraId, Range),
+    conditions: &Conditions,
+) -> std::result::Result<Response, Unsent> {
+    let CellQuery { number, base, live, strict, .. } = *query;
+    let cells = Cells::new(if live { CellLength::Live } else { CellLength::Range });
+    if query.picture {
+        let picture = cell_picture(tracks, cells, number, inits.video, strict);
+        let picture = picture.ok_or_else(|| no_footage(camera, reach))?;
+        return Ok(send_picture(app, (camera, picture), (Timestamp(base), NEVER), conditions).await?);
+    }
+    let chunks = cell_chunks(tracks, cells, number, inits, strict);
+    if chunks.is_empty() {
+        return Err(no_footage(camera, reach).into());
+    }
+    let init = merged_init(&app.backend, camera, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(base), init));
+    let (headers, permit) = (Vec::new(), None);
+    Footage { layout, strict, cache: NEVER, headers, permit, of: (camera, reach) }.answer(app, conditions).await
 }

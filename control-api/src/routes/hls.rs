@@ -1,24 +1,24 @@
 //! `/api/v1/cameras/{id}/hls/…`: a range as an HLS presentation. Stateless: each URI says all that a node needs to answer it.
 
 use super::App;
-use super::chunk_stream::{ChunkStream, merged_init, no_footage, playable_tracks, unplayable};
-use super::growing;
+use super::asked::{Asked, TokenQuery, init_pair, main_stream};
+use super::chunk_stream::{Unsent, merged_init, no_footage, playable_tracks, unplayable};
+use super::footage::{Footage, Looks};
+use super::growing::{self, Shows};
 use super::parts::{Conditions, Representation, tag_of};
 use crate::backend::{Backend, Result};
-use crate::error::ApiError;
 use crate::extract::{Params, Segment};
-use crate::limits::{PLAYBACK_RANGE_MAX, PLAYED_MAX};
+use crate::limits::PLAYED_MAX;
 use crate::playback::growing::SETTLED_AFTER;
-use crate::playback::hls::{InitPair, Wanted, plan_playlist, segment_chunks};
+use crate::playback::hls::{Wanted, plan_playlist, segment_chunks};
 use crate::playback::layout::Layout;
-use crate::playback::playlist::{GapDisplay, Request, init_of_name, write_playlist};
+use crate::playback::playlist::{GapDisplay, write_playlist};
 use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use holdfast_storage::chunk::InitId;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
@@ -32,24 +32,6 @@ const FOREVER: &str = "private, max-age=31536000, immutable";
 pub(super) const A_WHILE: &str = "private, max-age=300";
 /// What is played of a range may change while nodes come back with what they recorded.
 pub(super) const NEVER: &str = "no-store";
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PlaylistQuery {
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    /// Leaves out what refers to lost frames.
-    #[serde(default)]
-    strict: bool,
-    #[serde(default)]
-    gaps: GapDisplay,
-    /// What is recorded now, instead of a range.
-    #[serde(default)]
-    live: bool,
-    token: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,30 +64,20 @@ pub(super) struct SegmentQuery {
     _token: Option<String>,
 }
 
-pub(super) fn main_stream() -> StreamKind {
-    StreamKind::Main
-}
-
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(query): Params<PlaylistQuery>,
+    Params(asked): Params<Asked>,
 ) -> Result<Response> {
-    let PlaylistQuery { from, to, stream, strict, gaps, live, token } = query;
-    if live && (from.is_some() || to.is_some()) {
-        let detail = "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
-        return Err(ApiError::malformed(detail).code("live-range"));
-    }
-    let range = if live { None } else { Some(Range::parse(from.as_deref(), to.as_deref(), PLAYBACK_RANGE_MAX)?) };
+    let (range, strict) = (asked.range_or_live()?, asked.strict);
     let now = (app.now)();
     let ended = range.filter(|range| range.to.plus(SETTLED_AFTER) <= now);
-    let request = |range| Request { range, stream, token: token.as_deref(), strict, gaps };
     let Some(range) = ended else {
-        let asked = request(range.unwrap_or(Range { from: now, to: now }));
-        return growing::open(&app, id, range, &asked).await;
+        let request = asked.request(range.unwrap_or(Range { from: now, to: now }));
+        return growing::open(&app, id, range, &request, Shows::Media).await;
     };
-    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
-    let known = match gaps {
+    let tracks = playable_tracks(&app.backend, id, asked.stream, range, strict).await?;
+    let known = match asked.gaps {
         GapDisplay::Skip => Vec::new(),
         GapDisplay::Entries => app.backend.gaps(id, range.from, range.to).await?,
     };
@@ -114,7 +86,7 @@ pub(super) async fn playlist<B: Backend>(
         return Err(unplayable(id, range, &tracks));
     }
     let headers = [(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)];
-    Ok((headers, write_playlist(&items, &request(range))).into_response())
+    Ok((headers, write_playlist(&items, &asked.request(range))).into_response())
 }
 
 pub(super) async fn init<B: Backend>(
@@ -137,25 +109,33 @@ pub(super) async fn segment<B: Backend>(
     let range = Range { from: Timestamp(query.from), to: Timestamp(query.to) }.check(PLAYED_MAX)?;
     let inits = init_pair(&query.video, query.audio.as_deref())?;
     let SegmentQuery { stream, within_gop, strict, .. } = query;
-    let tracks = playable_tracks(&app.backend, id, stream, range, strict).await?;
-    let chunks = segment_chunks(&tracks, &Wanted { range, inits, within_gop, strict });
-    if chunks.is_empty() {
-        return Err(no_footage(id, range));
+    let wanted = Wanted { range, inits, within_gop, strict };
+    let mut looks = Looks::default();
+    loop {
+        if let Some(answer) =
+            looks.settle(look(&app, (id, stream), (&wanted, Timestamp(query.base)), &conditions).await)
+        {
+            return answer;
+        }
     }
-    let init = merged_init(&app.backend, id, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
-    let layout = Layout::of_segment(chunks, Placer::new(Timestamp(query.base), init));
-    media_in(&layout, A_WHILE)
-        .answer(&conditions, async |sent| {
-            let all = sent == (0..layout.bytes());
-            ChunkStream::new(app.backend, layout.cut(sent, strict), strict, None).into_body(all, (id, range)).await
-        })
-        .await
 }
 
-/// Media that is sent as it was laid out.
-pub(super) fn media_in(layout: &Layout, cache: &'static str) -> Representation {
-    let (bytes, tag) = (layout.bytes(), layout.tag());
-    Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
+async fn look<B: Backend>(
+    app: &App<B>,
+    (camera, stream): (CameraId, StreamKind),
+    (wanted, base): (&Wanted, Timestamp),
+    conditions: &Conditions,
+) -> std::result::Result<Response, Unsent> {
+    let Wanted { range, inits, strict, .. } = *wanted;
+    let tracks = playable_tracks(&app.backend, camera, stream, range, strict).await?;
+    let chunks = segment_chunks(&tracks, wanted);
+    if chunks.is_empty() {
+        return Err(no_footage(camera, range).into());
+    }
+    let init = merged_init(&app.backend, camera, (&[inits.video], inits.audio.as_slice()), |_| None).await?;
+    let layout = Layout::of_segment(chunks, Placer::new(base, init));
+    let (headers, permit) = (Vec::new(), None);
+    Footage { layout, strict, cache: A_WHILE, headers, permit, of: (camera, range) }.answer(app, conditions).await
 }
 
 pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
@@ -163,29 +143,13 @@ pub(super) fn media_of(bytes: &[u8], cache: &'static str) -> Representation {
     Representation { bytes, tag, content_type: MEDIA_TYPE, cache, headers: Vec::new() }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GapQuery {
-    #[serde(rename = "token")]
-    _token: Option<String>,
-}
-
 /// What `EXT-X-GAP` entries point at. Players that know these do not ask for it; VLC and GStreamer do not, and go on only
 /// after an answer that is media, if only a segment type box (ISO/IEC 14496-12, 8.16.2).
-pub(super) async fn gap(Params(_): Params<GapQuery>, conditions: Conditions) -> Result<Response> {
+pub(super) async fn gap(Params(_): Params<TokenQuery>, conditions: Conditions) -> Result<Response> {
     nothing_here(&conditions).await
 }
 
 pub(super) async fn nothing_here(conditions: &Conditions) -> Result<Response> {
     const SEGMENT_TYPE: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
     media_of(SEGMENT_TYPE, NEVER).answer_of(conditions, Bytes::from_static(SEGMENT_TYPE)).await
-}
-
-pub(super) fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
-    Ok(InitPair { video: init_id("video", video)?, audio: audio.map(|audio| init_id("audio", audio)).transpose()? })
-}
-
-fn init_id(field: &str, name: &str) -> Result<InitId> {
-    init_of_name(name)
-        .ok_or_else(|| ApiError::malformed(format!("`{field}` is {name:?}; take the URIs of the playlist as they are")))
 }

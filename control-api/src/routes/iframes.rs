@@ -1,10 +1,11 @@
 //! `/api/v1/cameras/{id}/hls/main.m3u8`, `pictures.m3u8` and `picture.m4s`: a range with pictures for
-//! fast search. Stateless, as `hls`.
+//! fast search. Stateless, as `hls`. The pictures of what grows are those of its cells (`growing`).
 
 use super::App;
+use super::asked::{Asked, init_pair, main_stream};
 use super::chunk_stream::{merged_init, no_footage, playable_tracks, unplayable};
-use super::growing;
-use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, init_pair, main_stream, media_of};
+use super::growing::{self, Shows};
+use super::hls::{A_WHILE, NEVER, PLAYLIST_TYPE, media_of};
 use super::parts::Conditions;
 use crate::backend::{Backend, Lost, Result};
 use crate::error::ApiError;
@@ -15,27 +16,16 @@ use crate::playback::Tracks;
 use crate::playback::growing::SETTLED_AFTER;
 use crate::playback::hls::{Item, plan_playlist};
 use crate::playback::iframes::{is_picture, peak_bits_per_second, plan_pictures, write_pictures, write_with_pictures};
-use crate::playback::playlist::{GapDisplay, Request, query};
+use crate::playback::playlist::query;
 use crate::playback::schedule::Placer;
 use crate::range::Range;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use holdfast_storage::chunk::ChunkEntry;
 use holdfast_storage::ids::{CameraId, StreamKind};
 use holdfast_storage::time::Timestamp;
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Query {
-    from: Option<String>,
-    to: Option<String>,
-    #[serde(default = "main_stream")]
-    stream: StreamKind,
-    #[serde(default)]
-    strict: bool,
-    token: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,27 +40,17 @@ pub(super) struct PictureQuery {
     _token: Option<String>,
 }
 
-impl Query {
-    fn range(&self) -> Result<Range> {
-        Range::parse(self.from.as_deref(), self.to.as_deref(), PLAYBACK_RANGE_MAX)
-    }
-
-    fn request(&self, range: Range) -> Request<'_> {
-        let Self { stream, strict, .. } = *self;
-        Request { range, stream, token: self.token.as_deref(), strict, gaps: GapDisplay::Skip }
-    }
-}
-
-/// The range's playlist and that of its pictures, once the range has ended; until then as `index.m3u8`.
+/// The playlist and that of its pictures, of a range or of what is recorded now.
 pub(super) async fn main<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(asked): Params<Query>,
+    Params(asked): Params<Asked>,
 ) -> Result<Response> {
-    let range = asked.range()?;
-    if range.to.plus(SETTLED_AFTER) > (app.now)() {
-        return growing::open(&app, id, Some(range), &asked.request(range)).await;
-    }
+    let (range, now) = (asked.range_or_live()?, (app.now)());
+    let Some(range) = range.filter(|range| range.to.plus(SETTLED_AFTER) <= now) else {
+        let request = asked.request(range.unwrap_or(Range { from: now, to: now }));
+        return growing::open(&app, id, range, &request, Shows::WithPictures).await;
+    };
     let (tracks, _) = planned(&app, id, range, &asked).await?;
     let peak = [&tracks.video, &tracks.audio].map(|track| peak_bits_per_second(track.iter()));
     let pictures = peak_bits_per_second(tracks.video.iter().filter(|entry| is_picture(entry)));
@@ -86,7 +66,7 @@ pub(super) async fn main<B: Backend>(
 pub(super) async fn playlist<B: Backend>(
     State(app): State<App<B>>,
     Segment(id): Segment<CameraId>,
-    Params(asked): Params<Query>,
+    Params(asked): Params<Asked>,
 ) -> Result<Response> {
     let range = asked.range()?;
     let settled = (app.now)().plus_micros(-(SETTLED_AFTER.as_micros() as i64));
@@ -99,7 +79,7 @@ pub(super) async fn playlist<B: Backend>(
     Ok(([(header::CONTENT_TYPE, PLAYLIST_TYPE), (header::CACHE_CONTROL, NEVER)], text).into_response())
 }
 
-async fn planned<B: Backend>(app: &App<B>, id: CameraId, range: Range, asked: &Query) -> Result<(Tracks, Vec<Item>)> {
+async fn planned<B: Backend>(app: &App<B>, id: CameraId, range: Range, asked: &Asked) -> Result<(Tracks, Vec<Item>)> {
     let tracks = playable_tracks(&app.backend, id, asked.stream, range, asked.strict).await?;
     let items = plan_playlist(&tracks, &[], range, asked.strict);
     if items.is_empty() { Err(unplayable(id, range, &tracks)) } else { Ok((tracks, items)) }
@@ -117,16 +97,27 @@ pub(super) async fn picture<B: Backend>(
     let tracks = playable_tracks(&app.backend, id, asked.stream, range, false).await?;
     let is_it = |entry: &&_| is_picture(entry) && entry.meta.start == at && entry.meta.init == inits.video;
     let entry = *tracks.video.iter().find(is_it).ok_or_else(|| no_footage(id, range))?;
-    let init = merged_init(&app.backend, id, (&[inits.video], &[]), |_| None).await?;
+    send_picture(&app, (id, entry), (Timestamp(asked.base), A_WHILE), &conditions).await
+}
+
+/// The first picture of a chunk, with times since `base`.
+pub(super) async fn send_picture<B: Backend>(
+    app: &App<B>,
+    (camera, entry): (CameraId, ChunkEntry),
+    (base, cache): (Timestamp, &'static str),
+    conditions: &Conditions,
+) -> Result<Response> {
+    let init = merged_init(&app.backend, camera, (&[entry.meta.init], &[]), |_| None).await?;
+    let range = Range { from: entry.meta.start, to: entry.meta.end() };
     let chunk = match app.backend.read(&[entry]).await?.pop() {
         Some(Ok(bytes)) => bytes,
         Some(Err(Lost::Damaged(detail))) => return Err(ApiError::damaged(detail)),
-        Some(Err(Lost::Deleted)) | None => return Err(no_footage(id, range)),
+        Some(Err(Lost::Deleted)) | None => return Err(no_footage(camera, range)),
     };
     let damaged = |error: crate::fmp4::Error| ApiError::damaged(error.to_string());
     let picture = first_frame(&chunk, entry.meta.start).map_err(damaged)?;
-    let placer = Placer::new(Timestamp(asked.base), init);
+    let placer = Placer::new(base, init);
     let place = placer.schedule(&[entry]).pop().unwrap_or_default();
     let picture = placer.place(&entry.meta, place, 1, picture).map_err(damaged)?;
-    media_of(&picture, A_WHILE).answer_of(&conditions, picture).await
+    media_of(&picture, cache).answer_of(conditions, picture).await
 }

@@ -1,5 +1,6 @@
 //! The router: every route once, and what all of them pass through. One file is one resource.
 
+mod asked;
 mod backup;
 mod cameras;
 mod chunk_stream;
@@ -7,6 +8,7 @@ mod cluster;
 mod drills;
 mod export;
 mod exports;
+mod footage;
 mod gaps;
 mod growing;
 mod health;
@@ -27,7 +29,9 @@ use crate::backend::Backend;
 use crate::error::{ApiError, ErrorKind};
 use crate::limits::{
     BODY_BYTES_MAX, EXPORT_UNITS_MAX, READY_REQUESTS_MAX, REQUEST_DEADLINE, REQUESTS_MAX, RESTORE_BODY_BYTES_MAX,
+    WAITING_FOR_FIRST_ENTRY_MAX,
 };
+use crate::lost::LostChunks;
 use crate::metrics::{self, Page, RequestMetrics};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -64,6 +68,9 @@ pub(crate) struct App<B> {
     pub(crate) backend: B,
     pub(crate) now: fn() -> Timestamp,
     pub(crate) exports: Arc<Semaphore>,
+    pub(crate) lost: LostChunks,
+    /// Of players that wait for a first entry.
+    pub(crate) opening: Arc<Semaphore>,
     pub(crate) page: Page,
 }
 
@@ -80,6 +87,8 @@ pub fn router<B: Backend>(backend: B, options: Options) -> Result<Router, SetupE
         backend,
         now: options.now,
         exports: Arc::new(Semaphore::new(EXPORT_UNITS_MAX as usize)),
+        lost: LostChunks::new(options.now),
+        opening: Arc::new(Semaphore::new(WAITING_FOR_FIRST_ENTRY_MAX)),
         page: Page::default(),
     };
     let ready = Router::new()

@@ -51,19 +51,22 @@ enum Sent {
     All,
     /// 206.
     Part(Range<u64>),
+    /// It is not what the client means (412).
+    Other,
     /// The range lies beyond the end (416).
     Unsatisfiable,
 }
 
 impl Representation {
     /// The answer; `open` makes the body of these bytes, and is not called where none are sent.
-    pub(super) async fn answer(
+    pub(super) async fn answer<E: From<ApiError>>(
         self,
         to: &Conditions,
-        open: impl AsyncFnOnce(Range<u64>) -> Result<Body>,
-    ) -> Result<Response> {
+        open: impl AsyncFnOnce(Range<u64>) -> std::result::Result<Body, E>,
+    ) -> std::result::Result<Response, E> {
         let (status, range) = match to.decide(&self.tag, self.bytes) {
             Sent::Nothing => return Ok((StatusCode::NOT_MODIFIED, self.conditional()?).into_response()),
+            Sent::Other => return Ok(self.other()?.into_response()),
             Sent::Unsatisfiable => return Ok(self.unsatisfiable()?.into_response()),
             Sent::All => (StatusCode::OK, 0..self.bytes),
             Sent::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
@@ -95,6 +98,13 @@ impl Representation {
         Ok(HeaderMap::from_iter([(header::ETAG, value(&self.tag)?), cache]))
     }
 
+    fn other(&self) -> Result<Response> {
+        let detail = format!("its tag is {}, which `If-Match` does not name: the footage has changed", self.tag);
+        let mut answer = ApiError::new(ErrorKind::PreconditionFailed, detail).into_response();
+        answer.headers_mut().insert(header::ETAG, value(&self.tag)?);
+        Ok(answer)
+    }
+
     fn unsatisfiable(&self) -> Result<Response> {
         let detail = format!("it has {} bytes, and the range begins beyond them", self.bytes);
         let mut answer = ApiError::new(ErrorKind::RangeNotSatisfiable, detail).into_response();
@@ -116,9 +126,19 @@ fn value(text: &str) -> Result<HeaderValue> {
 }
 
 impl Conditions {
+    /// Whether other bytes than those of the version that it is answered with would be of no use:
+    /// it joins them to what it has.
+    pub(super) fn means_one_version(&self, all: bool) -> bool {
+        self.headers.contains_key(header::IF_MATCH) || (!all && self.headers.contains_key(header::IF_RANGE))
+    }
+
     /// In the order of RFC 9110, 13.2.2.
     fn decide(&self, tag: &str, bytes: u64) -> Sent {
-        if self.text(header::IF_NONE_MATCH).is_some_and(|known| is_among(tag, known)) {
+        if !self.matches(header::IF_MATCH, |one| one == tag).unwrap_or(true) {
+            return Sent::Other;
+        }
+        // Weak comparison (8.8.3.2).
+        if self.matches(header::IF_NONE_MATCH, |one| opaque(one) == opaque(tag)).unwrap_or(false) {
             return Sent::Nothing;
         }
         let is_same = self.headers.get(header::IF_RANGE).is_none_or(|known| known.as_bytes() == tag.as_bytes());
@@ -129,15 +149,22 @@ impl Conditions {
         }
     }
 
+    /// Whether a condition names what there is; `None` where it is not set.
+    fn matches(&self, name: HeaderName, is_it: impl Fn(&str) -> bool) -> Option<bool> {
+        let mut lines = self.headers.get_all(name).iter().peekable();
+        lines.peek()?;
+        let names = |line: &str| line.trim() == "*" || line.split(',').any(|one| is_it(one.trim()));
+        // What cannot be read names nothing.
+        Some(lines.any(|line| line.to_str().is_ok_and(names)))
+    }
+
     fn text(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
-/// Weak comparison (8.8.3.2).
-fn is_among(tag: &str, known: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    known.trim() == "*" || known.split(',').any(|one| opaque(one) == opaque(tag))
+fn opaque(tag: &str) -> &str {
+    tag.trim_start_matches("W/")
 }
 
 /// What a `Range` asks for; what cannot be read is passed over (14.2).
@@ -233,6 +260,24 @@ mod tests {
             assert_eq!(asked.decide(TAG, 100), Sent::Nothing, "{known}");
         }
         assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"8\"")]).decide(TAG, 100), Sent::All);
+    }
+
+    #[test]
+    fn what_is_meant_and_is_not_there_is_refused_before_all_else() {
+        let sent = |known| asked(&[(header::IF_MATCH, known), (header::RANGE, "bytes=1-2")]).decide(TAG, 100);
+        for meant in ["\"7\"", "\"1\", \"7\"", "*"] {
+            assert_eq!(sent(meant), Sent::Part(1..3), "{meant}");
+        }
+        for other in ["\"8\"", "W/\"7\"", "7", ""] {
+            assert_eq!(sent(other), Sent::Other, "{other}");
+        }
+        let both = [(header::IF_MATCH, "\"8\""), (header::IF_NONE_MATCH, "\"7\""), (header::RANGE, "bytes=100-")];
+        assert_eq!(asked(&both).decide(TAG, 100), Sent::Other);
+        let mut lines = asked(&[(header::IF_MATCH, "\"8\"")]);
+        lines.headers.append(header::IF_MATCH, HeaderValue::from_static("\"7\""));
+        assert_eq!(lines.decide(TAG, 100), Sent::All);
+        lines.headers.insert(header::IF_MATCH, HeaderValue::from_bytes(b"\"\xff\"").unwrap());
+        assert_eq!(lines.decide(TAG, 100), Sent::Other, "what cannot be read is not what there is");
     }
 
     proptest! {

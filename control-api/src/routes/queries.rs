@@ -1,8 +1,9 @@
 //! Unknown query keys are refused on every route: a filter that is not there would otherwise seem
 //! to match everything.
 //!
-//! A route that reads a query says so here, and its own type refuses what it does not know; all
-//! others take none. So a route that is added takes none until it is listed.
+//! A route that reads a query says so here; all others take none. So a route that is added takes
+//! none until it is listed. Which keys it reads stands here too where its type has more of them
+//! ([`super::asked`]); else its type refuses what it does not know.
 
 use crate::error::ApiError;
 use axum::extract::{MatchedPath, Request};
@@ -10,42 +11,70 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// Routes that read a query.
-const READS: [(Method, &str); 16] = [
-    (Method::DELETE, "/api/v1/nodes/{id}"),
-    (Method::GET, "/api/v1/drills"),
-    (Method::GET, "/api/v1/gaps"),
-    (Method::GET, "/api/v1/cameras/{id}/timeline"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/index.m3u8"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/main.m3u8"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/pictures.m3u8"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/picture.m4s"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/init.mp4"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/segment.m4s"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/gap.m4s"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/growing.m3u8"),
-    (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s"),
-    (Method::GET, "/api/v1/cameras/{id}/export.mp4"),
-    (Method::GET, "/api/v1/exports/{id}/manifest.json"),
-    (Method::GET, "/api/v1/exports/{id}/{file}"),
+/// What a route reads of a query.
+#[derive(Clone, Copy, Debug)]
+enum Keys {
+    /// What its type knows, which refuses all else.
+    OfItsType,
+    These(&'static [&'static str]),
+}
+
+/// Of what shows a range.
+const RANGE: [&str; 5] = ["from", "to", "stream", "strict", "token"];
+
+/// Routes that read a query, and which keys.
+const READS: [(Method, &str, Keys); 16] = [
+    (Method::DELETE, "/api/v1/nodes/{id}", Keys::OfItsType),
+    (Method::GET, "/api/v1/drills", Keys::OfItsType),
+    (Method::GET, "/api/v1/gaps", Keys::OfItsType),
+    (Method::GET, "/api/v1/cameras/{id}/timeline", Keys::OfItsType),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/index.m3u8",
+        Keys::These(&["from", "to", "stream", "strict", "gaps", "live", "token"]),
+    ),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/main.m3u8",
+        Keys::These(&["from", "to", "stream", "strict", "live", "token"]),
+    ),
+    (Method::GET, "/api/v1/cameras/{id}/hls/pictures.m3u8", Keys::These(&RANGE)),
+    (Method::GET, "/api/v1/cameras/{id}/hls/picture.m4s", Keys::OfItsType),
+    (Method::GET, "/api/v1/cameras/{id}/hls/init.mp4", Keys::OfItsType),
+    (Method::GET, "/api/v1/cameras/{id}/hls/segment.m4s", Keys::OfItsType),
+    (Method::GET, "/api/v1/cameras/{id}/hls/gap.m4s", Keys::OfItsType),
+    (
+        Method::GET,
+        "/api/v1/cameras/{id}/hls/growing.m3u8",
+        Keys::These(&["from", "to", "stream", "strict", "pictures", "video", "audio", "token"]),
+    ),
+    (Method::GET, "/api/v1/cameras/{id}/hls/cell.m4s", Keys::OfItsType),
+    (Method::GET, "/api/v1/cameras/{id}/export.mp4", Keys::These(&RANGE)),
+    (Method::GET, "/api/v1/exports/{id}/manifest.json", Keys::OfItsType),
+    (Method::GET, "/api/v1/exports/{id}/{file}", Keys::OfItsType),
 ];
 
 /// Lets a request pass whose route reads its query, or that has none.
 pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    match unknown_key(request.method(), route, request.uri().query().unwrap_or_default()) {
+    match refusal(request.method(), route, request.uri().query().unwrap_or_default()) {
         None => next.run(request).await,
-        Some(key) => {
-            ApiError::malformed(format!("the query: {route} takes none, and `{key}` was asked for")).into_response()
-        }
+        Some(why) => ApiError::malformed(format!("the query: {route} {why}")).into_response(),
     }
 }
 
-fn unknown_key(method: &Method, route: &str, query: &str) -> Option<String> {
+/// Why a query is refused.
+fn refusal(method: &Method, route: &str, query: &str) -> Option<String> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    let reads = READS.iter().any(|(known, path)| known == method && *path == route);
-    let mut keys = url::form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key.into_owned());
-    if reads { None } else { keys.next() }
+    let mut keys = url::form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key);
+    match READS.iter().find(|(known, path, _)| known == method && *path == route) {
+        None => keys.next().map(|key| format!("takes none, and `{key}` was asked for")),
+        Some((.., Keys::OfItsType)) => None,
+        Some((.., Keys::These(known))) => {
+            let unknown = keys.find(|key| !known.contains(&&**key))?;
+            Some(format!("takes `{}`, and `{unknown}` was asked for", known.join("`, `")))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -54,11 +83,22 @@ mod tests {
 
     #[test]
     fn a_route_takes_a_query_only_where_it_says_so() {
-        let key = |method, route| unknown_key(&method, route, "limit=1&x=2");
-        assert_eq!(key(Method::GET, "/api/v1/cameras"), Some("limit".to_owned()));
-        assert_eq!(key(Method::GET, "/api/v1/a-new-one"), Some("limit".to_owned()));
-        assert_eq!(key(Method::POST, "/api/v1/drills"), Some("limit".to_owned()));
-        assert_eq!(key(Method::HEAD, "/api/v1/gaps"), None, "its own type says what it knows");
-        assert_eq!(unknown_key(&Method::GET, "/api/v1/cameras", ""), None);
+        let why = |method, route| refusal(&method, route, "limit=1&x=2");
+        let none = Some("takes none, and `limit` was asked for".to_owned());
+        assert_eq!(why(Method::GET, "/api/v1/cameras"), none);
+        assert_eq!(why(Method::GET, "/api/v1/a-new-one"), none);
+        assert_eq!(why(Method::POST, "/api/v1/drills"), none);
+        assert_eq!(why(Method::HEAD, "/api/v1/gaps"), None, "its own type says what it knows");
+        assert_eq!(refusal(&Method::GET, "/api/v1/cameras", ""), None);
+    }
+
+    #[test]
+    fn a_route_takes_of_a_shared_query_what_it_reads() {
+        let why = |file: &str, query| refusal(&Method::GET, &format!("/api/v1/cameras/{{id}}/{file}"), query);
+        let live = Some("takes `from`, `to`, `stream`, `strict`, `token`, and `live` was asked for".to_owned());
+        assert_eq!(why("export.mp4", "from=1&live=true&x=2"), live);
+        assert_eq!(why("export.mp4", "from=1&to=2&stream=sub&strict=true&token=a%26b"), None);
+        assert_eq!(why("hls/index.m3u8", "live=true&gaps=skip"), None);
+        assert!(why("hls/growing.m3u8", "gaps=skip").is_some());
     }
 }

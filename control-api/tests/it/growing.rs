@@ -1,10 +1,15 @@
 //! Presentations that grow, and live ones: what players read again and again, and what its URIs answer.
 
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, options};
 use crate::support::fake::{CAMERA, Fake, T0};
 use crate::support::{clip, ffmpeg};
 use holdfast_control_api::fmp4::probe::{chunk_ranges, samples};
+use holdfast_control_api::{Options, router};
+use holdfast_storage::time::Timestamp;
 use m3u8_rs::{MediaPlaylist, MediaPlaylistType};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// What the clients' clock shows, after [`T0`].
 const NOW_MS: i64 = 3_600_000;
@@ -55,6 +60,38 @@ async fn live_shows_what_there_is_of_the_last_half_minute_and_each_frame_once() 
     }
     let listed: f32 = playlist.segments.iter().filter(|entry| !is_gap(entry)).map(|entry| entry.duration).sum();
     assert!(frames >= 200 && (frames as f32 - listed * 25.0).abs() < 26.0, "{frames} frames in {listed} s");
+}
+
+/// What the clock of the node shows that is opened early, after [`T0`].
+static EARLY_MS: AtomicI64 = AtomicI64::new(NOW_MS);
+
+fn early() -> Timestamp {
+    T0.plus_micros(EARLY_MS.load(Ordering::Relaxed) * 1000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_just_begun_is_answered_once_it_has_an_entry() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    let client = Client { router: router(fake.clone(), Options { now: early, ..options() }).unwrap() };
+    let nothing = timeout(Duration::from_secs(1), get(&client, "index.m3u8?live=true")).await;
+    assert!(nothing.unwrap().text().contains("growing.m3u8?from="), "where nothing is recorded no player waits");
+    fake.record(1, NOW_MS - 800, &clip::h264("320x180", 1, 0));
+    for query in ["live=true".to_owned(), range(NOW_MS - 800, NOW_MS + 3_600_000)] {
+        let opening = timeout(Duration::from_secs(11), growing(&client, &query)).await;
+        assert!(opening.is_err(), "{query}: it waits for what comes");
+        let opening = timeout(Duration::from_secs(14), growing(&client, &query)).await;
+        assert!(opening.unwrap().segments.is_empty(), "{query}: and not without end");
+    }
+    let opened = tokio::spawn(async move { growing(&client, "live=true").await });
+    sleep(Duration::from_secs(3)).await;
+    assert!(!opened.is_finished());
+    fake.record(1, NOW_MS + 200, &clip::h264("320x180", 4, 0));
+    EARLY_MS.fetch_add(3000, Ordering::Relaxed);
+    let playlist = timeout(Duration::from_secs(1), opened).await.unwrap().unwrap();
+    assert!(!playlist.segments.is_empty() && !is_gap(&playlist.segments[0]));
 }
 
 #[tokio::test]

@@ -68,6 +68,12 @@ async fn every_media_answers_in_parts() {
             let answer = client.ask("GET", &path, headers).await;
             assert!(answer.status.as_u16() == 200 && answer.bytes == whole.bytes, "{path} {headers:?}");
         }
+        for (method, range) in [("GET", "bytes=0-1"), ("HEAD", "bytes=0-1"), ("GET", "bytes=999999999-")] {
+            let answer = client.ask(method, &path, &[("if-match", "\"other\""), ("range", range)]).await;
+            assert_eq!((answer.status.as_u16(), answer.header("etag")), (412, &*tag), "{path} {range}");
+        }
+        let meant = client.ask("GET", &path, &[("if-match", &tag), ("range", "bytes=0-9")]).await;
+        assert!(meant.status.as_u16() == 206 && meant.bytes == whole.bytes[..10], "{path}");
         let known = client.ask("GET", &path, &[("if-none-match", &tag), ("range", "bytes=0-1")]).await;
         assert_eq!((known.status.as_u16(), known.bytes.len(), known.header("etag")), (304, 0, &*tag), "{path}");
     }
@@ -147,6 +153,94 @@ async fn a_damaged_chunk_moves_no_byte_of_the_others() {
     assert!(differ > 0 && differ <= torn.location.payload_bytes as usize, "{differ} bytes");
     let at = damaged.bytes.iter().zip(&whole.bytes).position(|(a, b)| a != b).unwrap();
     assert!(damaged.bytes[at..at + 12].windows(4).any(|kind| kind == b"free"));
+}
+
+/// Where the bytes of two answers differ first.
+fn differ_at(one: &Answer, other: &Answer) -> usize {
+    one.bytes.iter().zip(&other.bytes).position(|(a, b)| a != b).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_lost_since_is_never_joined_to_what_a_client_has() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = recorded();
+    let path = export_path(9000);
+    let before = Client::of(&fake).get(&path).await;
+    let (tag, torn) = (before.header("etag"), fake.chunks(TrackKind::Video)[7]);
+    fake.with(|state| state.damaged.insert(torn.location.offset));
+    let client = Client::of(&fake.restarted());
+    let found = client.get(&path).await;
+    let after = client.get(&path).await;
+    assert!(found.bytes == after.bytes && after.bytes.len() == before.bytes.len());
+    assert!(found.header("etag") == tag && after.header("etag") != tag, "it was found while it was sent");
+    let begins = differ_at(&before, &after);
+    for resumed_at in [begins + 1, begins + torn.location.payload_bytes as usize / 2] {
+        let client = Client::of(&fake.restarted());
+        let range = format!("bytes={resumed_at}-");
+        let resumed = client.ask("GET", &path, &[("range", &range), ("if-range", tag)]).await;
+        assert_eq!((resumed.status.as_u16(), resumed.header("etag")), (200, after.header("etag")), "{range}");
+        assert!(!resumed.broke_off && resumed.bytes == after.bytes);
+        let part = Client::of(&fake.restarted()).ask("GET", &path, &[("range", &range)]).await;
+        assert_eq!((part.status.as_u16(), part.header("etag")), (206, after.header("etag")), "{range}");
+        assert!(part.bytes == after.bytes[resumed_at..]);
+    }
+    let (client, earlier) = (Client::of(&fake.restarted()), begins - 20_000);
+    let range = format!("bytes={earlier}-");
+    let joined = client.ask("GET", &path, &[("range", &range), ("if-range", tag)]).await;
+    assert!(joined.status.as_u16() == 206 && joined.broke_off, "it breaks off where it would be another file");
+    assert!(joined.bytes.len() <= begins - earlier && before.bytes[earlier..].starts_with(&joined.bytes));
+    let again = client.ask("GET", &path, &[("range", &range), ("if-range", tag)]).await;
+    assert!(again.status.as_u16() == 200 && again.bytes == after.bytes);
+    let client = Client::of(&fake.restarted());
+    let meant = client.ask("GET", &path, &[("if-match", tag)]).await;
+    assert!(meant.broke_off && before.bytes.starts_with(&meant.bytes));
+    assert_eq!(client.ask("GET", &path, &[("if-match", tag)]).await.refusal().0, 412);
+    // A player says of nothing that it has it.
+    let played = Client::of(&fake.restarted()).ask("GET", &path, &[("range", &*range)]).await;
+    assert!(!played.broke_off && played.bytes == after.bytes[earlier..]);
+}
+
+#[tokio::test]
+async fn any_part_of_torn_footage_is_that_part_of_the_whole() {
+    if !ffmpeg::is_there() {
+        return;
+    }
+    let fake = Fake::new();
+    fake.record(1, 0, &clip::h264_of_one_gop("320x180", 3));
+    fake.record(1, 3, &clip::aac(44_100, 3));
+    fake.record(2, 5000, &clip::h264("320x180", 4, 0));
+    // One was never stored, two are damaged and one is deleted.
+    fake.lose(T0.plus_micros(7_520_000));
+    let chunks = fake.chunks(TrackKind::Video);
+    fake.with(|state| {
+        state.damaged.extend([0, 8].map(|chunk: usize| chunks[chunk].location.offset));
+        state.deleted.insert(chunks[3].location.offset);
+    });
+    let mut random = 7_u64;
+    for strict in [false, true] {
+        let path = format!("{}&strict={strict}", export_path(9000));
+        let client = Client::of(&fake.restarted());
+        let found = client.get(&path).await;
+        let whole = client.get(&path).await;
+        assert!(found.bytes == whole.bytes && whole.header("etag") != found.header("etag"));
+        let length = whole.bytes.len() as u64;
+        for number in 0..200 {
+            let mut next = || {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 33) % length
+            };
+            let (one, other) = (next(), next());
+            let (from, to) = if number % 4 == 0 { (one, one + other % 100) } else { (one.min(other), one.max(other)) };
+            let range = format!("bytes={from}-{to}");
+            let expected = &whole.bytes[from as usize..=to.min(length - 1) as usize];
+            let part = client.ask("GET", &path, &[("range", &*range), ("if-range", whole.header("etag"))]).await;
+            assert!(part.status.as_u16() == 206 && part.bytes == expected, "{range}, strict: {strict}");
+            let fresh = Client::of(&fake.restarted()).ask("GET", &path, &[("range", &*range)]).await;
+            assert!(fresh.status.as_u16() == 206 && fresh.bytes == expected, "{range}, strict: {strict}, restarted");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the control API asks of this node: configuration from the replicated state, writes through consensus, footage from the whole cluster.
 
+use crate::api::adding::Adding;
 use crate::api::backup;
 use crate::api::status;
 use crate::api::views;
@@ -10,12 +11,10 @@ use crate::host::member::Member;
 use crate::host::process::{BecomeError, Host};
 use crate::member::pilot::Sight;
 use crate::parts::drills::{self, Who};
-use crate::parts::headroom::forecast;
 use bytes::Bytes;
 use holdfast_consensus::command::{AdoptedCamera, Command, Rejection, Response};
 use holdfast_consensus::model::{
-    Actor, CameraName, Duty, Export, ExportSpec, HeadroomRule, Hold, HoldSpec, Invalid, OperatorName, Secret,
-    SettingsChange,
+    Actor, CameraName, Duty, Export, ExportSpec, Hold, HoldSpec, Invalid, OperatorName, Secret, SettingsChange,
 };
 use holdfast_consensus::state::ClusterState;
 use holdfast_consensus::{JoinError, WriteError};
@@ -29,9 +28,6 @@ use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A camera for which room was looked for in vain because others were added meanwhile is tried again so often.
-const ADD_TRIES_MAX: usize = 5;
-
 #[derive(Clone)]
 pub(crate) struct NodeBackend {
     pub(crate) host: Arc<Host>,
@@ -39,7 +35,7 @@ pub(crate) struct NodeBackend {
 }
 
 impl NodeBackend {
-    fn member(&self) -> Result<&Member> {
+    pub(super) fn member(&self) -> Result<&Member> {
         self.host.member().ok_or_else(|| {
             ApiError::unavailable("this node belongs to no cluster yet; run `holdfast cluster init` or `join` on it")
                 .code("no-cluster")
@@ -61,30 +57,11 @@ impl NodeBackend {
         written
     }
 
-    async fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
+    pub(super) async fn camera_view(&self, member: &Member, id: CameraId) -> Result<wire::Camera> {
         let sight = member.view.whole_sight().await;
         let state = member.consensus.state();
         let camera = state.cameras.get(id).ok_or_else(|| no_camera(id))?;
         Ok(views::camera(camera, &state, &sight, member.headroom.borrow().as_deref()))
-    }
-
-    /// What `command` would cost in a failure: a warning, or an error where the settings are strict.
-    async fn check_headroom(&self, member: &Member, command: &Command) -> Result<Option<String>> {
-        let sight = member.view.whole_sight().await;
-        let state = member.consensus.state();
-        let is_strict = state.settings.headroom == HeadroomRule::Strict;
-        if status::mode(&state) == wire::Mode::Single && !is_strict {
-            // Nothing could take over, whatever is added: `status` says so, once.
-            return Ok(None);
-        }
-        match forecast(state, sight, command.clone(), self.host.clock.now()).await {
-            Some(cost) if is_strict => {
-                let detail =
-                    format!("{cost}, and the settings refuse that; add nodes or capacity, or set `headroom` to `warn`");
-                Err(ApiError::new(ErrorKind::Conflict, detail).code("no-headroom"))
-            }
-            cost => Ok(cost),
-        }
     }
 
     async fn node_view(&self, member: &Member, id: NodeId) -> Result<wire::Node> {
@@ -223,28 +200,13 @@ impl Backend for NodeBackend {
     }
 
     async fn create_camera(&self, camera: wire::NewCamera) -> Result<wire::Camera> {
-        let member = self.member()?;
-        let mut tries = 0;
-        loop {
-            let state = member.consensus.state();
-            let preferred_node = preferred_node(&state, camera.preferred_node.as_ref())?;
+        self.add(|state, only_after| {
+            let preferred_node = preferred_node(state, camera.preferred_node.as_ref())?;
             let spec = camera.clone().into_spec(preferred_node)?;
-            // Two that each would fit alone must not be taken at once.
-            let only_after = (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
             let command = Command::CreateCamera { spec, only_after };
-            let warning = self.check_headroom(member, &command).await?;
-            tries += 1;
-            match self.submit(member, command).await {
-                Ok(Response::Camera { camera, .. }) => {
-                    let view = self.camera_view(member, camera).await?;
-                    return Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view });
-                }
-                Ok(other) => return Err(ApiError::internal(format!("adding a camera was answered with {other:?}"))),
-                Err(WriteError::Rejected(Rejection::CamerasChanged(_) | Rejection::HeadroomUnchecked))
-                    if tries < ADD_TRIES_MAX => {}
-                Err(error) => return Err(write_error(error)),
-            }
-        }
+            Ok(Adding { as_new: command.clone(), command })
+        })
+        .await
     }
 
     async fn patch_camera(&self, id: CameraId, patch: wire::CameraPatch) -> Result<wire::Camera> {
@@ -278,18 +240,14 @@ impl Backend for NodeBackend {
     }
 
     async fn restore_camera(&self, id: CameraId, restore: wire::RestoreCamera) -> Result<wire::Camera> {
-        let member = self.member()?;
-        let state = member.consensus.state();
         let name = restore.name.map(CameraName::try_from).transpose();
         let name = name.map_err(|error: Invalid| rejected(&error.into()))?;
-        let (spec, _) = state.restorable(id).map_err(|rejection| rejected(&rejection))?;
-        let only_after = (state.settings.headroom == HeadroomRule::Strict).then(|| state.camera_last());
-        // It costs what a new one would.
-        let as_new = Command::CreateCamera { spec, only_after };
-        let warning = self.check_headroom(member, &as_new).await?;
-        self.write(Command::RestoreCamera { camera: id, name, only_after }).await?;
-        let view = self.camera_view(member, id).await?;
-        Ok(wire::Camera { warnings: warning.into_iter().collect(), ..view })
+        self.add(|state, only_after| {
+            let (spec, _) = state.restorable(id).map_err(|rejection| rejected(&rejection))?;
+            let command = Command::RestoreCamera { camera: id, name: name.clone(), only_after };
+            Ok(Adding { as_new: Command::CreateCamera { spec, only_after }, command })
+        })
+        .await
     }
 
     async fn adopt_cameras(&self, adopt: wire::AdoptCameras) -> Result<Vec<wire::CameraNumber>> {

@@ -35,9 +35,9 @@ const _: () = assert!(RESTORES_FOR.as_secs() * 2 <= REQUEST_DEADLINE.as_secs());
 static SEALING: Mutex<()> = Mutex::const_new(());
 
 pub(crate) async fn make(state: Arc<ClusterState>, now: Timestamp, passphrase: Secret) -> Result<Bytes> {
-    let contents = Contents::of(&state, now)
-        .ok_or_else(|| ApiError::unavailable("this node does not know its cluster yet").code("no-cluster"))?;
     let sealed = apart(move || {
+        let contents = Contents::of(&state, now)
+            .ok_or_else(|| ApiError::unavailable("this node does not know its cluster yet").code("no-cluster"))?;
         let contents = serde_json::to_vec(&contents)
             .map_err(|error| ApiError::internal(format!("the configuration cannot be written: {error}")))?;
         sealed::seal(&contents, &passphrase).map_err(|error| seal_error(&error))
@@ -52,20 +52,26 @@ pub(crate) async fn restore(
     clock: Clock,
 ) -> Result<wire::Restored> {
     let wire::NewRestore { passphrase, backup, dry_run, overwrite, from } = request;
-    let contents = apart(move || read(&backup, &passphrase)).await?;
-    let footage_upto = member.consensus.identity().camera_highest();
-    let mut plan = Plan::new(contents, overwrite, footage_upto);
-    pass_over(&mut plan, &member.consensus.state(), from);
-    let items = if dry_run {
-        tried(&mut plan, (*member.consensus.state()).clone(), clock.now())
-    } else {
-        put_back(backend, member, &mut plan, clock).await?
+    let (consensus, now) = (member.consensus.clone(), clock.now());
+    let footage_upto = consensus.identity().camera_highest();
+    let planned = apart(move || {
+        let mut plan = Plan::new(read(&backup, &passphrase)?, overwrite, footage_upto);
+        let state = consensus.state();
+        pass_over(&mut plan, &state, from);
+        let tried = dry_run.then(|| tried(&mut plan, ClusterState::clone(&state), now));
+        Ok((plan, tried))
+    });
+    let (mut plan, tried) = planned.await?;
+    let items = match tried {
+        Some(items) => items,
+        None => put_back(backend, member, &mut plan, clock).await?,
     };
     let (made_at, cluster) = (plan.contents().made_at, plan.contents().cluster.to_string());
     Ok(wire::Restored { dry_run, made_at, cluster, items, left: plan.left() })
 }
 
-/// Runs what takes a core for a while off the runtime's threads.
+/// Runs what takes a core for a while off the runtime's threads: that is a passphrase's key, and all
+/// that goes over each camera.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let _one = SEALING.lock().await;
     let done = spawn_blocking(work).await;
@@ -167,4 +173,22 @@ fn open_error(error: &OpenError) -> ApiError {
         OpenError::Forged => "backup-forged",
     };
     ApiError::invalid(error.to_string()).code(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    /// Where the state of 10,000 cameras is gone over, a thread of the runtime would stand still.
+    #[tokio::test]
+    async fn what_goes_over_the_whole_state_waits_for_its_turn_apart() {
+        let passphrase = || Secret("correct horse battery staple".to_owned());
+        let turn = SEALING.lock().await;
+        let made = make(Arc::default(), Timestamp(0), passphrase());
+        futures::pin_mut!(made);
+        assert!((&mut made).now_or_never().is_none(), "nothing is looked at on the runtime's thread");
+        drop(turn);
+        assert_eq!(made.await.unwrap_err().code, "no-cluster");
+    }
 }

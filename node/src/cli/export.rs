@@ -1,6 +1,7 @@
 //! `holdfast export`: footage to one MP4 file that appears under its name only when it is complete,
 //! or to standard output; and what of it is missing.
 
+mod furthest;
 mod left_out;
 mod part_file;
 mod transfer;

@@ -14,6 +14,7 @@ pub use secrets::{ADMIN_TOKEN_ENV, CLUSTER_SECRET_ENV, SECRET_CHARS_MIN, SecretE
 pub use size::ByteSize;
 
 use holdfast_consensus::model::{self, CAMERA_CAPACITY_DEFAULT, Invalid, NodeSpec, RetentionClasses, Role};
+use holdfast_storage::chunk::CHUNK_MS_DEFAULT;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -363,7 +364,7 @@ impl Default for Storage {
 
 impl Default for Ingest {
     fn default() -> Self {
-        Self { tick_ms: 100, stall_after_ms: 3000, chunk_ms: 360, connect_timeout_ms: 5000 }
+        Self { tick_ms: 100, stall_after_ms: 3000, chunk_ms: CHUNK_MS_DEFAULT, connect_timeout_ms: 5000 }
     }
 }
 

@@ -66,9 +66,9 @@ async fn strict_refuses(site: &mut Site) -> Result<()> {
     assert_eq!((problem.status, problem.code.as_str()), (409, "no-headroom"), "{problem:?}");
     assert_eq!(site.look().await?.cameras.len(), 5);
 
+    restored_at_once(site).await?;
+
     // Where no node with these labels is, no node can lose it either; it waits for one.
-    let answer = site.send(1, Method::PATCH, "settings", Some(&serde_json::json!({ "headroom": "warn" }))).await?;
-    assert_eq!(answer.status, 200, "{}", answer.text());
     let nowhere = [("node".to_owned(), "9".to_owned())].into();
     let lost = add(site, &NewCamera { node_labels: nowhere, ..camera(site, "unreachable") }).await?;
     let lost: Camera = serde_json::from_str(&lost.text()).expect("a camera");
@@ -81,6 +81,27 @@ async fn strict_refuses(site: &mut Site) -> Result<()> {
     let answer = site.send(0, Method::DELETE, &format!("cameras/{}", lost.id), None::<&()>).await?;
     assert_eq!(answer.status, 204, "{}", answer.text());
     Ok(())
+}
+
+/// What each of them would cost was found out before the other was back: it is found out again.
+async fn restored_at_once(site: &mut Site) -> Result<()> {
+    let cameras = site.look().await?.cameras;
+    let deleted: Vec<_> = cameras.iter().take(3).map(|camera| format!("cameras/{}", camera.id)).collect();
+    for path in &deleted {
+        let answer = site.send(0, Method::DELETE, path, None::<&()>).await?;
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+    let (site, no_change) = (&*site, serde_json::json!({}));
+    let restore = async |asked: usize, path: &String| {
+        let answer = site.send(asked, Method::POST, &format!("{path}/restore"), Some(&no_change)).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Ok::<_, holdfast_chaos::Error>(())
+    };
+    let (first, second) = tokio::join!(restore(0, &deleted[0]), restore(1, &deleted[1]));
+    first.and(second)?;
+    let answer = site.send(1, Method::PATCH, "settings", Some(&serde_json::json!({ "headroom": "warn" }))).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    restore(1, &deleted[2]).await
 }
 
 fn camera(site: &Site, name: &str) -> NewCamera {

@@ -65,6 +65,11 @@ impl Fake {
         }
     }
 
+    /// The same node after a restart: what its process knew is gone.
+    pub(crate) fn restarted(&self) -> Self {
+        Self { state: self.state.clone(), registry: prometheus::Registry::new() }
+    }
+
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.lock().unwrap())
     }

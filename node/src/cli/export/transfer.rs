@@ -2,6 +2,7 @@
 //! footage is still the same, and from the beginning where it is not.
 
 use super::Told;
+use super::furthest::Furthest;
 use super::left_out::LeftOut;
 use super::part_file::PartFile;
 use crate::cli::output_file::OutputFile;
@@ -12,7 +13,7 @@ use crate::terminal::error::{CliError, ExitKind};
 use indicatif::ProgressBar;
 use reqwest::{Response, StatusCode, header};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::sleep;
 
 /// Between two tries.
@@ -56,7 +57,7 @@ enum Broken {
 impl Transfer<'_> {
     pub(in crate::cli) async fn run(&self, mut sink: Sink) -> Result<Came, CliError> {
         let bar = transfer_bar();
-        let mut furthest = (sink.bytes(), monotonic_now());
+        let mut furthest = Furthest::new(sink.version(), sink.bytes(), monotonic_now());
         // Of what is there, once it was looked at.
         let mut seen = None;
         let mut tries = 0;
@@ -72,10 +73,9 @@ impl Transfer<'_> {
                 Err(Broken::Final(error)) => break error,
                 Err(Broken::Passing(error)) => error,
             };
-            if sink.bytes() > furthest.0 {
-                furthest = (sink.bytes(), monotonic_now());
-            }
-            if sink.there().is_none() && tries >= self.apis.len() || self.is_over(furthest.1) {
+            furthest.reached(sink.version(), sink.bytes(), monotonic_now());
+            let is_over = furthest.stuck_for(monotonic_now()) >= self.patience;
+            if sink.there().is_none() && tries >= self.apis.len() || is_over {
                 break error;
             }
             bar.suspend(|| eprintln!("{error}; trying again"));
@@ -83,10 +83,6 @@ impl Transfer<'_> {
         };
         bar.finish_and_clear();
         Err(sink.leave(error))
-    }
-
-    fn is_over(&self, since: Instant) -> bool {
-        monotonic_now().duration_since(since) >= self.patience
     }
 
     async fn attempt(
@@ -164,6 +160,11 @@ impl Sink {
             Self::Part(part) => part.bytes(),
             Self::Stdout { out, .. } => out.bytes(),
         }
+    }
+
+    /// What the node called that which is there.
+    fn version(&self) -> Option<&str> {
+        self.there().map(|(_, tag)| tag)
     }
 
     fn there(&self) -> Option<(u64, &str)> {

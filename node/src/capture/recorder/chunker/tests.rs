@@ -1,6 +1,8 @@
 //! Where chunks end, and that they tile time.
 
 use super::*;
+use holdfast_control_api::limits::CHUNKS_PER_SECOND;
+use holdfast_storage::chunk::CHUNK_MS_DEFAULT;
 use proptest::prelude::*;
 
 const START: Timestamp = Timestamp(1_795_341_600_000_000);
@@ -36,6 +38,19 @@ fn a_chunk_ends_at_half_a_second_or_a_keyframe() {
     let lengths: Vec<_> = cuts.iter().map(|cut| (cut.frames.len(), cut.access.is_some())).collect();
     assert_eq!(lengths, [(12, true), (12, false), (1, false), (12, true), (12, false), (1, false)]);
     assert!(cuts.iter().all(|cut| cut.duration_us <= 500_000));
+}
+
+/// What exports are counted by (`control-api`'s limits).
+#[test]
+fn a_camera_makes_no_more_chunks_than_an_export_counts_on() {
+    let limits = Limits { duration_us: CHUNK_MS_DEFAULT as i64 * 1000, ..Limits::default() };
+    for gop in [25, 50, 100] {
+        let mut chunker = Chunker::new(Some(VideoCodec::H264), 90_000, limits);
+        let chunks = stream(&mut chunker, 60 * 25, gop).len();
+        // Sound is cut with each GOP, too.
+        assert!(2 * chunks <= 60 * CHUNKS_PER_SECOND, "{chunks} chunks of video in a minute, GOPs of {gop}");
+        assert!(2 * chunks > 50 * CHUNKS_PER_SECOND || gop > 25, "{chunks}");
+    }
 }
 
 #[test]

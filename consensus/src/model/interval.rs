@@ -1,0 +1,15 @@
+//! Intervals of footage that users name.
+
+use super::text::Invalid;
+use holdfast_storage::time::Timestamp;
+
+/// `hint`: what else can be done.
+///
+/// # Errors
+/// It ends before it begins, or where it does.
+pub(super) fn check_order(from: Timestamp, to: Timestamp, hint: &str) -> Result<(), Invalid> {
+    if to > from {
+        return Ok(());
+    }
+    Err(Invalid::new("to", format!("is {to}, which is not after `from` ({from}){hint}")))
+}

@@ -1,0 +1,111 @@
+//! What this node found to be lost when it read it. A file in which something is missing is another
+//! file, with another tag: so no client joins the two. It is looked for again after a while: a disk
+//! may have been mended.
+
+use crate::playback::tear::Absent;
+use holdfast_storage::chunk::{ChunkEntry, ChunkLocation};
+use holdfast_storage::time::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Longer than a file takes to be fetched as a rule.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+
+/// The oldest are forgotten first.
+const KNOWN_MAX: usize = 16_384;
+
+/// Chunks that are known to be lost.
+#[derive(Clone)]
+pub(crate) struct LostChunks {
+    known: Arc<Mutex<Known>>,
+    now: fn() -> Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    found: HashMap<ChunkLocation, (u64, Timestamp, Absent)>,
+    /// By the order in which they were found.
+    order: BTreeMap<u64, ChunkLocation>,
+    next: u64,
+}
+
+impl LostChunks {
+    pub(crate) fn new(now: fn() -> Timestamp) -> Self {
+        Self { known: Arc::default(), now }
+    }
+
+    pub(crate) fn found(&self, chunk: &ChunkEntry, why: Absent) {
+        self.lock().found(chunk.location, why, (self.now)());
+    }
+
+    /// Why each of these chunks is left out, `None` where it is there as far as is known.
+    pub(crate) fn of(&self, chunks: &[ChunkEntry]) -> Vec<Option<Absent>> {
+        let (known, now) = (self.lock(), (self.now)());
+        chunks.iter().map(|chunk| known.why(&chunk.location, now)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Each holder leaves it whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn found(&mut self, at: ChunkLocation, why: Absent, now: Timestamp) {
+        if let Some((number, ..)) = self.found.insert(at, (self.next, now, why)) {
+            self.order.remove(&number);
+        }
+        self.order.insert(self.next, at);
+        self.next += 1;
+        while self.order.len() > KNOWN_MAX {
+            let Some((_, oldest)) = self.order.pop_first() else { return };
+            self.found.remove(&oldest);
+        }
+    }
+
+    fn why(&self, at: &ChunkLocation, now: Timestamp) -> Option<Absent> {
+        let (_, since, why) = self.found.get(at)?;
+        // Also where the clock was set back.
+        let is_fresh = (0..KNOWN_FOR.as_micros() as i64).contains(&now.micros_since(*since));
+        is_fresh.then_some(*why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::playback::testing::session;
+    use holdfast_storage::ids::TrackKind::Video;
+
+    #[test]
+    fn what_was_found_lost_is_known_for_an_hour() {
+        let chunks = session(1, Video, 1, 0, "KdK");
+        let (mut known, at) = (Known::default(), |chunk: usize| chunks[chunk].location);
+        known.found(at(1), Absent::Damaged, Timestamp(5));
+        let later = |micros: i64| Timestamp(5).plus(KNOWN_FOR).plus_micros(micros);
+        assert_eq!(known.why(&at(1), Timestamp(5)), Some(Absent::Damaged));
+        assert_eq!(known.why(&at(1), later(-1)), Some(Absent::Damaged));
+        assert_eq!(
+            [known.why(&at(1), later(0)), known.why(&at(1), Timestamp(4)), known.why(&at(0), later(-1))],
+            [None; 3]
+        );
+        known.found(at(1), Absent::Deleted, later(0));
+        assert_eq!(known.why(&at(1), later(1)), Some(Absent::Deleted));
+    }
+
+    #[test]
+    fn no_more_is_known_than_there_is_room_for() {
+        let mut known = Known::default();
+        let mut chunk = session(1, Video, 1, 0, "K")[0].location;
+        for offset in 0..KNOWN_MAX as u64 + 10 {
+            chunk.offset = offset % (KNOWN_MAX as u64 + 5);
+            known.found(chunk, Absent::Damaged, Timestamp(0));
+        }
+        assert_eq!((known.found.len(), known.order.len()), (KNOWN_MAX, KNOWN_MAX));
+        chunk.offset = 4;
+        assert_eq!(known.why(&chunk, Timestamp(0)), Some(Absent::Damaged), "it was found again since");
+        chunk.offset = 5;
+        assert_eq!(known.why(&chunk, Timestamp(0)), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! What of a file is left out where chunks of it are lost. Pure, and one rule for those that are
+//! known to be lost when it is laid out and for those that turn out to be when they are read.
+
+use holdfast_storage::chunk::ChunkMeta;
+use holdfast_storage::ids::TrackKind;
+
+/// Why a chunk is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is stored and damaged.
+    Damaged,
+    /// Retention deleted it.
+    Deleted,
+    /// It cannot be shown without what is lost before it.
+    Torn,
+}
+
+/// Goes over chunks in the order in which they are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tear {
+    /// What refers to lost frames is left out.
+    strict: bool,
+    /// Video is left out until an access point comes.
+    is_torn: bool,
+    /// There was video before.
+    has_begun: bool,
+}
+
+impl Tear {
+    #[must_use]
+    pub fn new(strict: bool) -> Self {
+        Self { strict, is_torn: false, has_begun: false }
+    }
+
+    /// Why the next chunk is left out; `None` where it is sent.
+    pub fn next(&mut self, meta: &ChunkMeta, lost: Option<Absent>) -> Option<Absent> {
+        if meta.track != TrackKind::Video {
+            return lost;
+        }
+        if self.is_torn && !meta.is_access_point() {
+            return lost.or(Some(Absent::Torn));
+        }
+        match lost {
+            None => (self.is_torn, self.has_begun) = (false, true),
+            Some(_) => self.is_torn |= self.strict || !self.has_begun,
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::playback::testing::session;
+    use holdfast_storage::ids::TrackKind::{Audio, Video};
+
+    /// `*` for what is sent, `x` for what is lost, `t` for what is torn.
+    fn left_out(letters: &str, lost: &[usize], strict: bool) -> String {
+        let mut tear = Tear::new(strict);
+        let chunks = session(1, Video, 1, 0, letters);
+        let next = |(index, chunk): (usize, &holdfast_storage::chunk::ChunkEntry)| {
+            let lost = lost.contains(&index).then_some(Absent::Damaged);
+            match tear.next(&chunk.meta, lost) {
+                None => '*',
+                Some(Absent::Torn) => 't',
+                Some(_) => 'x',
+            }
+        };
+        chunks.iter().enumerate().map(next).collect()
+    }
+
+    #[test]
+    fn video_continues_after_a_loss_but_where_it_must_be_whole_or_has_not_begun() {
+        assert_eq!(left_out("KdddKd", &[1], false), "*x****");
+        assert_eq!(left_out("KdddKd", &[1], true), "*xtt**");
+        assert_eq!(left_out("KdddKd", &[0, 2], false), "xtxt**");
+        assert_eq!(left_out("KddKdd", &[0, 3], false), "xttxtt");
+        assert_eq!(left_out("KddKdd", &[3], false), "***x**");
+    }
+
+    #[test]
+    fn sound_tears_nothing_and_is_not_torn() {
+        let mut tear = Tear::new(true);
+        let (video, sound) = (session(1, Video, 1, 0, "Kdd"), session(1, Audio, 2, 0, "K"));
+        assert_eq!(tear.next(&sound[0].meta, Some(Absent::Deleted)), Some(Absent::Deleted));
+        assert_eq!(tear.next(&video[0].meta, None), None);
+        assert_eq!(tear.next(&video[1].meta, Some(Absent::Deleted)), Some(Absent::Deleted));
+        assert_eq!(tear.next(&sound[0].meta, None), None);
+        assert_eq!(tear.next(&video[2].meta, None), Some(Absent::Torn));
+    }
+}

@@ -1,0 +1,85 @@
+//! What is asked for of a camera's footage: the one query of all playlists and exports. Which keys a
+//! route takes of it stands in [`super::queries`], which refuses all others.
+
+use crate::backend::Result;
+use crate::error::ApiError;
+use crate::limits::PLAYBACK_RANGE_MAX;
+use crate::playback::hls::InitPair;
+use crate::playback::playlist::{GapDisplay, Request, init_of_name};
+use crate::range::Range;
+use holdfast_storage::chunk::InitId;
+use holdfast_storage::ids::StreamKind;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    #[serde(default = "main_stream")]
+    pub(super) stream: StreamKind,
+    /// Leaves out what refers to lost frames.
+    #[serde(default)]
+    pub(super) strict: bool,
+    #[serde(default)]
+    pub(super) gaps: GapDisplay,
+    /// What is recorded now, instead of a range.
+    #[serde(default)]
+    pub(super) live: bool,
+    /// Of each entry of a list that grows, one picture.
+    #[serde(default)]
+    pub(super) pictures: bool,
+    /// What decoded the newest footage when the presentation was opened.
+    video: Option<String>,
+    audio: Option<String>,
+    token: Option<String>,
+}
+
+/// Of what says all that it needs in its path.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenQuery {
+    #[serde(rename = "token")]
+    _token: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn range(&self) -> Result<Range> {
+        Range::parse(self.from.as_deref(), self.to.as_deref(), PLAYBACK_RANGE_MAX)
+    }
+
+    /// `None`: what is recorded now.
+    pub(super) fn range_or_live(&self) -> Result<Option<Range>> {
+        if !self.live {
+            return self.range().map(Some);
+        }
+        if self.from.is_some() || self.to.is_some() {
+            let detail = "`live=true` shows what is recorded now; leave `from` and `to` out, or `live`";
+            return Err(ApiError::malformed(detail).code("live-range"));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn inits(&self) -> Result<Option<InitPair>> {
+        self.video.as_ref().map(|video| init_pair(video, self.audio.as_deref())).transpose()
+    }
+
+    /// What a playlist of `range` is made for.
+    pub(super) fn request(&self, range: Range) -> Request<'_> {
+        let Self { stream, strict, gaps, .. } = *self;
+        Request { range, stream, token: self.token.as_deref(), strict, gaps }
+    }
+}
+
+pub(super) fn main_stream() -> StreamKind {
+    StreamKind::Main
+}
+
+pub(super) fn init_pair(video: &str, audio: Option<&str>) -> Result<InitPair> {
+    Ok(InitPair { video: init_id("video", video)?, audio: audio.map(|audio| init_id("audio", audio)).transpose()? })
+}
+
+fn init_id(field: &str, name: &str) -> Result<InitId> {
+    init_of_name(name)
+        .ok_or_else(|| ApiError::malformed(format!("`{field}` is {name:?}; take the URIs of the playlist as they are")))
+}
