@@ -78,12 +78,6 @@ pub const BACKUP_BYTES_MAX: usize = 24 << 20;
 /// Bytes of a request to restore one: in base64, and the rest of the body.
 pub const RESTORE_BODY_BYTES_MAX: usize = BACKUP_BYTES_MAX / 3 * 4 + (64 << 10);
 
-/// Payload of the chunks that are fetched together; one that is longer is fetched alone.
-pub const RUN_BYTES_MAX: u64 = 512 << 10;
-
-/// And how many they are at most.
-pub const RUN_CHUNKS_MAX: usize = 32;
-
 /// Runs that are fetched ahead of the client.
 pub const RUNS_AHEAD: usize = 2;
 

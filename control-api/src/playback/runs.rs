@@ -1,10 +1,15 @@
 //! Which chunks are fetched together: consecutive ones that one node holds on one volume, because a hop to another thread and back costs as much as
 //! reading a chunk does. The first runs are short: nobody waits for the first byte longer than for one chunk.
 
-use crate::limits::{RUN_BYTES_MAX, RUN_CHUNKS_MAX};
 use holdfast_storage::chunk::ChunkEntry;
 use std::iter::Peekable;
 use std::vec::IntoIter;
+
+/// Payload of the chunks that are fetched together; one that is longer is fetched alone.
+pub const RUN_BYTES_MAX: u64 = 512 << 10;
+
+/// And how many they are at most.
+pub const RUN_CHUNKS_MAX: usize = 32;
 
 /// All chunks in their order, cut into runs. None is empty.
 #[derive(Clone, Debug)]
