@@ -5,6 +5,7 @@
 mod clocks;
 mod loss;
 mod realign;
+mod sound;
 
 use super::*;
 use crate::ingest::media::{SenderReport, VideoCodec};
