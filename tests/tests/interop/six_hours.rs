@@ -6,7 +6,7 @@ use crate::written::Written;
 use holdfast_chaos::site::STOP_TIMEOUT;
 use holdfast_control_api::limits::PLAYBACK_RANGE_MAX;
 use holdfast_control_api::wire;
-use holdfast_node::cli::wall_now;
+use holdfast_node::terminal::clock::wall_now;
 use holdfast_storage::VolumeOptions;
 use holdfast_storage::ids::CameraId;
 use std::time::{Duration, Instant};
