@@ -1,10 +1,16 @@
-//! Which frames of sound are missing though the video around them is there. Pure.
+//! Which frames of sound are missing though the video around them is there, and what of that a
+//! change of recorder excuses. Pure.
 
 use holdfast_camera::Sent;
 
-/// Video begins with a keyframe and sound with any frame, and both are stored in chunks of their
-/// own: at the ends of a recording one may reach further than the other.
-pub(crate) const EDGE_US: u64 = 1_000_000;
+/// Sound comes later than its video, and both are stored in chunks of their own: where a recorder
+/// dies, video may reach further by a chunk and what is underway.
+pub(crate) const EDGE_US: u64 = 600_000;
+
+/// What of sound may be missing or doubled where one recorder gives way to another, in
+/// microseconds. None is, where both have a chunk that begins with the same frame, as they do
+/// unless packets were lost there.
+const SEAM_US_MAX: u64 = 150_000;
 
 /// Frames that a camera sends further apart are no run.
 const APART_US_MAX: u64 = 1_000_000;
@@ -47,9 +53,53 @@ pub(crate) fn missing_sound(
         .collect()
 }
 
+/// What changes of recorder excuse. Little.
+#[derive(Clone, Debug)]
+pub(crate) struct Excuses<'a> {
+    /// Captures around each change.
+    seams: &'a [(i64, i64)],
+    /// How many frames are left to excuse at each.
+    left: Vec<u64>,
+}
+
+impl<'a> Excuses<'a> {
+    pub(crate) fn new(seams: &'a [(i64, i64)], sent: &[Sent]) -> Self {
+        let apart = sent
+            .windows(2)
+            .map(|pair| pair[1].captured_us.saturating_sub(pair[0].captured_us));
+        let frames = SEAM_US_MAX / apart.min().unwrap_or(SEAM_US_MAX).max(1);
+        Self {
+            seams,
+            left: vec![frames; seams.len()],
+        }
+    }
+
+    /// Whether it is excused that the frame captured then is missing, or comes once more.
+    pub(crate) fn excuse(&mut self, at_us: i64) -> bool {
+        let near = self
+            .seams
+            .iter()
+            .zip(&mut self.left)
+            .filter(|((from, to), _)| (*from..=*to).contains(&at_us));
+        let mut left = near.map(|(_, left)| left).filter(|left| **left > 0);
+        left.next().map(|left| *left -= 1).is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_of_recorder_excuses_few_frames() {
+        let seams = [(5_000_000, 7_000_000), (6_500_000, 9_000_000)];
+        let mut excuses = Excuses::new(&seams, &sent(20, 64_000));
+        let excused =
+            |excuses: &mut Excuses<'_>, at_us| (0..5).filter(|_| excuses.excuse(at_us)).count();
+        assert_eq!(excused(&mut excuses, 4_000_000), 0);
+        assert_eq!(excused(&mut excuses, 6_000_000), 2);
+        assert_eq!(excused(&mut excuses, 6_900_000), 2, "the other one's");
+    }
 
     fn sent(count: u64, every_us: u64) -> Vec<Sent> {
         (0..count)
@@ -71,9 +121,9 @@ mod tests {
                 missing.iter().map(|sent| sent.sequence).collect()
             };
         assert_eq!(missing(0..0, 100..102), [100, 101]);
-        assert!(missing(0..0, 0..15).is_empty(), "at the beginning");
+        assert!(missing(0..0, 0..9).is_empty(), "at the beginning");
         // 64 ms times 100 is frame 160 of video.
         assert!(missing(150..170, 90..115).is_empty(), "video is lost, too");
-        assert_eq!(missing(150..170, 70..80).len(), 8, "a second before that");
+        assert_eq!(missing(150..170, 70..80).len(), 10, "well before that");
     }
 }

@@ -22,6 +22,8 @@ mod exports;
 mod faults;
 #[path = "interop/gst.rs"]
 mod gst;
+#[path = "interop/heard.rs"]
+mod heard;
 #[path = "interop/hls_js.rs"]
 mod hls_js;
 #[path = "interop/judges.rs"]

@@ -202,9 +202,8 @@ impl Evidence {
     }
 }
 
-/// How long before and after a change of recorder sound may be lost or doubled: it is stored in
-/// chunks, each of which is taken whole from one of the two.
-const SEAM_US: i64 = 1_000_000;
+/// How far from a change of recorder its sound may change: where both have the same frame.
+const SEAM_US: i64 = 2_500_000;
 
 impl CameraEvidence {
     /// Captures around each change of recorder.
@@ -222,18 +221,6 @@ impl CameraEvidence {
                 )
             })
             .collect()
-    }
-
-    /// The sound that was found, without that at a change of recorder.
-    pub(crate) fn sound_off_seams(&self) -> Vec<Found> {
-        let seams = self.seams();
-        let at = |found: &Found| i64::try_from(found.stamp.captured_us).unwrap_or(0);
-        let is_off = |found: &&Found| {
-            !seams
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&at(found)))
-        };
-        self.sound.found.iter().filter(is_off).copied().collect()
     }
 
     /// When the first and the last frame of a gap were captured, in microseconds.

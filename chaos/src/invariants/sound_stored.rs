@@ -1,9 +1,9 @@
-//! Where video is stored, the sound that was sent with it is, too, whole, but for changes of
-//! recorder.
+//! Where video is stored, the sound that was sent with it is, too, whole, but for a frame or two at
+//! changes of recorder.
 
 use super::{Outcome, broken};
 use crate::evidence::Evidence;
-use crate::sound::missing_sound;
+use crate::sound::{Excuses, missing_sound};
 use holdfast_camera::Sent;
 use std::collections::BTreeSet;
 
@@ -35,12 +35,11 @@ pub(super) fn check(evidence: &Evidence) -> Outcome {
             (&camera.sound.sent, |sequence| sound.contains(&sequence)),
         );
         let seams = camera.seams();
-        let is_off = |sent: &&Sent| {
-            !seams
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&sent.captured_us.cast_signed()))
-        };
-        let missing: Vec<&Sent> = missing.iter().filter(is_off).collect();
+        let mut excuses = Excuses::new(&seams, &camera.sound.sent);
+        let missing = missing
+            .iter()
+            .filter(|sent| !excuses.excuse(sent.captured_us.cast_signed()));
+        let missing: Vec<&Sent> = missing.collect();
         if let Some(first) = missing.first() {
             let count = missing.len();
             let what = format!(

@@ -1,7 +1,7 @@
 //! Compares what a player got with what its camera sent. Pure.
 
 use super::{Entry, Kind, Sample, Showing};
-use crate::sound::missing_sound;
+use crate::sound::{Excuses, missing_sound};
 use holdfast_camera::{Gap, Sent, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub(crate) struct Truth<'a> {
     pub(crate) to_us: i64,
     /// Captures that may have been out of reach when a list that grows was read.
     pub(crate) excused: Vec<(i64, i64)>,
-    /// Captures around changes of recorder, where sound may be lost or doubled.
+    /// Captures around changes of recorder, where a frame or two of sound may be lost or doubled.
     pub(crate) seams: Vec<(i64, i64)>,
     /// A fault had the camera send garbage.
     pub(crate) sends_garbage: bool,
@@ -64,9 +64,11 @@ pub(crate) struct Offence {
 /// Everything that is wrong with what a player got. The lists themselves were judged when they were
 /// read.
 pub(crate) fn judge(showing: &Showing, truth: &Truth<'_>) -> Vec<Offence> {
+    let excuses = Excuses::new(&truth.seams, truth.sound);
     let mut judge = Judge {
         showing,
         truth,
+        excuses,
         offences: Vec::new(),
     };
     let video = judge.walk(Aspect::Frames);
@@ -84,18 +86,14 @@ pub(crate) fn judge(showing: &Showing, truth: &Truth<'_>) -> Vec<Offence> {
 struct Judge<'a> {
     showing: &'a Showing,
     truth: &'a Truth<'a>,
+    excuses: Excuses<'a>,
     offences: Vec<Offence>,
 }
 
 impl Judge<'_> {
-    /// Whether sound is not judged there.
-    fn is_seam(&self, aspect: Aspect, at_us: i64) -> bool {
-        aspect == Aspect::Sound
-            && self
-                .truth
-                .seams
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&at_us))
+    /// Whether one more frame that is missing or doubled there is none too many.
+    fn excuse(&mut self, aspect: Aspect, at_us: i64) -> bool {
+        aspect == Aspect::Sound && self.excuses.excuse(at_us)
     }
 
     fn blame(&mut self, aspect: Aspect, uri: &str, what: &str, at_us: Option<i64>) {
@@ -137,11 +135,10 @@ impl Judge<'_> {
                     self.blame(aspect, &entry.uri, &what, Some(at_us));
                     continue;
                 }
-                if self.is_seam(aspect, at_us) {
-                    seen.insert(sequence, &entry.uri);
-                    continue;
-                }
                 if let Some(before) = seen.insert(sequence, &entry.uri) {
+                    if self.excuse(aspect, at_us) {
+                        continue;
+                    }
                     let what = format!("{word} {sequence} is shown again, after {before}");
                     self.blame(aspect, &entry.uri, &what, Some(at_us));
                 } else if let Some(last) = last.filter(|last| *last > sequence) {
@@ -217,11 +214,12 @@ impl Judge<'_> {
                 sound.contains(&sequence) || is_within(sound_lost, sequence)
             }),
         );
-        let missing = missing.iter().filter(|sent| {
+        let missing = missing.into_iter().filter(|sent| {
             let at_us = sent.captured_us.cast_signed();
-            !self.is_excused(at_us) && !self.is_seam(Aspect::Sound, at_us)
+            !self.is_excused(at_us) && !self.excuse(Aspect::Sound, at_us)
         });
-        for run in runs(missing) {
+        let missing: Vec<Sent> = missing.collect();
+        for run in runs(&missing) {
             self.blame_missing(Aspect::Sound, &run);
         }
     }
@@ -311,9 +309,6 @@ impl Judge<'_> {
         };
         let decode_us = sample.decode_us - before.decode_us;
         let capture_us = captured_us(new) - captured_us(old);
-        if self.is_seam(aspect, captured_us(old)) || self.is_seam(aspect, captured_us(new)) {
-            return;
-        }
         let (word, at_us) = (word(aspect), Some(captured_us(new)));
         let name = format!("{word} {} after {}", new.sequence, old.sequence);
         if decode_us <= 0 {
@@ -348,8 +343,7 @@ impl Judge<'_> {
                 };
                 let apart_us = captured_us(heard) - captured_us(seen);
                 let drift_us = sound.decode_us - video.decode_us - apart_us;
-                if drift_us.abs() > DRIFT_US_MAX && !self.is_seam(Aspect::Sound, captured_us(heard))
-                {
+                if drift_us.abs() > DRIFT_US_MAX {
                     let (sequence, frame) = (heard.sequence, seen.sequence);
                     let what = format!("sound {sequence} is {drift_us} us off frame {frame}");
                     self.blame(Aspect::Times, &entry.uri, &what, Some(captured_us(heard)));

@@ -390,18 +390,47 @@ fn sound_must_be_as_complete_as_video_at_the_joins_and_with_it() {
 }
 
 #[test]
-fn sound_at_a_change_of_recorder_is_not_judged_and_video_is() {
+fn at_a_change_of_recorder_two_frames_of_sound_are_excused_and_nothing_else() {
     let at = BEGAN_US + 4 * ENTRY_US;
     let story = Story {
         seams: vec![(at - 1_000_000, at + 1_000_000)],
         ..Story::whole()
     };
-    let lost = |entries: &mut Vec<Entry>| media(entries, 3).sound.truncate(28);
-    assert_eq!(story.said(Kind::Closed, lost), []);
+    let lost = |frames: usize| {
+        story.said(Kind::Closed, |entries| {
+            let sound = &mut media(entries, 3).sound;
+            sound.truncate(sound.len() - frames);
+        })
+    };
+    assert_eq!((lost(2).len(), lost(3).len()), (0, 1));
+    let doubled = |frames: usize| {
+        story.said(Kind::Closed, |entries| {
+            let again = media(entries, 4).sound[..frames].to_vec();
+            media(entries, 3).sound.extend(again);
+        })
+    };
+    let twice = |frames: usize| {
+        doubled(frames)
+            .iter()
+            .filter(|(aspect, _)| *aspect == Aspect::Sound)
+            .count()
+    };
+    assert_eq!((twice(2), twice(3)), (0, 1));
+    let off = story.said(Kind::Closed, |entries| {
+        media(entries, 4)
+            .sound
+            .iter_mut()
+            .for_each(|sample| sample.decode_us += 170_000);
+    });
     assert!(
-        !story
-            .said(Kind::Closed, |entries| media(entries, 2).sound.truncate(28))
-            .is_empty()
+        off.iter()
+            .any(|(_, text)| text.contains("170000 us off frame")),
+        "{off:?}"
+    );
+    assert!(
+        off.iter()
+            .any(|(_, text)| text.contains("234000 us later, and was captured 64000")),
+        "{off:?}"
     );
     assert!(
         !story

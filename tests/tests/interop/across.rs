@@ -1,6 +1,7 @@
 //! VLC, GStreamer and hls.js play across whatever a recording has been through: gaps of any length,
 //! a handoff, the death of the recorder. None stops, and none misses what is stored.
 
+use crate::heard::{FRAME_US, Jump, heard, jumps};
 use crate::hls_js::Page;
 use crate::judges;
 use crate::players::{gstreamer_seconds, vlc_seconds};
@@ -24,9 +25,15 @@ const SLACK_SECONDS: f64 = 1.5;
 const FPS: f64 = 25.0;
 /// Of frames, at both ends of a presentation.
 const SLACK_FRAMES: f64 = 5.0;
-/// Where one recorder gives way to another, sound has a hole of about 0.1 s, over which hls.js
-/// hops: it leaves out pictures up to the next keyframe.
-const HOP_FRAMES: f64 = 35.0;
+/// Where a recorder died, sound may end before its video, and two recorders' clocks differ where a
+/// busy machine reads late: hls.js hops over more than a frame of sound that is missing.
+const HOP_FRAMES: f64 = 20.0;
+/// By how much the clocks of two recorders may differ, which move to each other then.
+const UNEVEN_US_MAX: i64 = 150_000;
+/// By how much sound may end earlier than its video there: a chunk, and what had yet to come.
+const SILENT_US_MAX: i64 = 500_000;
+/// By how much sound of both may overlap there: it comes that much later than its video.
+const OVERLAP_US_MAX: i64 = 110_000;
 
 /// For a browser to start, and to have something to show.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(40);
@@ -131,7 +138,9 @@ async fn all_players_play_across_a_handoff_and_the_death_of_the_recorder() {
         .unwrap();
     let verdict = count_all(&mut site, from, to).await.unwrap().remove(0);
     let url = url(&site, asked, &camera, &format!("from={from}&to={to}"));
-    let media = listed_seconds(&closed_playlist(&url).await);
+    let playlist = closed_playlist(&url).await;
+    let media = listed_seconds(&playlist);
+    let jumps = jumps(&heard(&url, &playlist).await);
     let sent = to.micros_since(from) as f64 / 1e6;
     let lost = verdict.loss.lost as f64 / FPS;
     println!("{sent:.1} s were sent, {lost:.2} s lost, {media:.1} s are listed");
@@ -139,6 +148,27 @@ async fn all_players_play_across_a_handoff_and_the_death_of_the_recorder() {
         media > sent - lost - 1.0,
         "{media} of {sent} s are listed, and {lost} s are lost"
     );
+    println!("jumps of sound: {jumps:?}");
+    let (torn, uneven): (Vec<Jump>, Vec<Jump>) =
+        jumps.into_iter().partition(|jump| jump.missing != 0);
+    assert!(torn.len() <= 1, "only where the recorder died: {torn:?}");
+    assert!(
+        uneven
+            .iter()
+            .all(|jump| jump.silent_us.abs() <= UNEVEN_US_MAX),
+        "{uneven:?}"
+    );
+    for Jump { missing, silent_us } in torn {
+        assert!(
+            (-OVERLAP_US_MAX..=SILENT_US_MAX).contains(&silent_us),
+            "nothing is heard for {silent_us} us"
+        );
+        let missing = (missing * FRAME_US) as f64 / 1e6;
+        assert!(
+            (0.0..lost + SILENT_US_MAX as f64 / 1e6).contains(&missing),
+            "{missing} s of sound are missing"
+        );
+    }
     let named = site.timeline(asked, camera.id, from, to).await.unwrap();
     let named: i64 = named
         .gaps
