@@ -67,6 +67,11 @@ fn a_clock_that_is_believed_at_a_start_is_found() {
 }
 
 #[test]
+fn recorded_time_that_stays_ahead_is_found() {
+    assert_found(Twist::NothingIsRenewed, &["comes back to true time"]);
+}
+
+#[test]
 fn a_deadly_camera_that_is_not_held_back_is_found() {
     assert_found(Twist::SuspectsAreNotHeldBack, &["held back"]);
 }

@@ -14,7 +14,7 @@ mod trust;
 pub use brake::{State, Subject};
 pub use control::{RetentionAction, RetentionOrder};
 pub use forecast::{Rate, full_in_s};
-pub use marks::{MARKS_MAX, Mark, Marks};
+pub use marks::{MARKS_MAX, Marks};
 pub use status::{Announced, RetentionStatus};
 pub use trust::{ABSENCE_MAX, Caution, Pause, PeerClocks, Reading, TOLERANCE, Trust};
 

@@ -27,7 +27,7 @@ mod watermarks_forward;
 
 pub(crate) use hls::is_as_sent;
 
-use crate::evidence::{CameraEvidence, Check, Evidence, FaultSpan, Found, Verdict};
+use crate::evidence::{CameraEvidence, Check, Evidence, FaultSpan, Verdict};
 use crate::history::{Event, What};
 use holdfast_camera::Gap;
 

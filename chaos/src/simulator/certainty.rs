@@ -3,13 +3,14 @@
 //! others' clocks say, and which cameras need a new epoch. The simulator keeps what the volume
 //! remembers between two processes, and lets no brake hide what the clock alone would do.
 
+use super::EPOCH;
 use super::twist::Twist;
 use holdfast_node::capture::ingest::wall::WallTrust;
 use holdfast_node::parts::certainty::Steady;
 use holdfast_storage::RetentionClass;
 use holdfast_storage::ids::SegmentId;
 use holdfast_storage::retention::{
-    Caution, FreeSpace, Mark, Marks, Reading, SegmentFacts, Trust, plan_deletions,
+    Caution, FreeSpace, Marks, Reading, SegmentFacts, Trust, plan_deletions,
 };
 use holdfast_storage::time::Timestamp;
 use std::time::Duration;
@@ -19,11 +20,13 @@ const AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const CLASS: &str = "default";
 /// A segment is sealed after so long.
 const SEGMENT_TIME: Duration = Duration::from_secs(10);
+/// Since when volumes are in use when a simulation begins, in microseconds.
+const IN_USE_US: i64 = 2 * 24 * 3_600_000_000;
 /// How often what is known is written down.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What is on the volume of time and age.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shelf {
     /// When the time was certain last.
     trusted: Option<Timestamp>,
@@ -45,8 +48,19 @@ struct Segment {
 pub(super) struct Deleted {
     pub(super) stamped: Timestamp,
     pub(super) now: Timestamp,
-    /// Something besides its stamp says how old it is.
-    pub(super) is_marked: bool,
+}
+
+impl Default for Shelf {
+    /// A volume that has been in use: on one without a past stamps do not count for a day.
+    fn default() -> Self {
+        let mut marks = Marks::default();
+        marks.begin(SegmentId(0), EPOCH.plus_micros(-IN_USE_US), false);
+        Self {
+            trusted: None,
+            marks,
+            segments: Vec::new(),
+        }
+    }
 }
 
 impl Shelf {
@@ -87,9 +101,15 @@ impl Certainty {
         let before = shelf.trusted.or(newest);
         let trust = Trust::new(Caution::DEFAULT, before);
         let is_proven = shelf.trusted.is_some() || before.is_none();
+        let trust = if is_proven { trust } else { trust.unproven() };
+        let is_witness = before.is_some_and(|before| shelf.marks.is_backed(before));
         Self {
             opened: now,
-            trust: if is_proven { trust } else { trust.unproven() },
+            trust: if is_witness {
+                trust
+            } else {
+                trust.unwitnessed()
+            },
             first: shelf.next(),
             has_marked: false,
             is_trusted: false,
@@ -110,27 +130,25 @@ impl Certainty {
             Twist::ClocksAreBelieved => Ok(reading.wall),
             _ => self.trust.judge(Reading { uptime, ..reading }),
         };
-        self.is_trusted = judged.is_ok();
+        let was_trusted = std::mem::replace(&mut self.is_trusted, judged.is_ok());
+        let open = SegmentId(shelf.next().0.saturating_sub(1)).max(self.first);
+        if was_trusted && !self.is_trusted {
+            shelf.marks.doubt(open);
+        }
         let time = judged.ok()?;
         if !std::mem::replace(&mut self.has_marked, true) {
             let started_at =
                 time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
-            shelf.marks.note(
-                Mark {
-                    first: self.first,
-                    at: started_at,
-                },
-                true,
-            );
+            shelf
+                .marks
+                .begin(self.first, started_at, self.trust.is_vouched());
         }
-        let open = SegmentId(shelf.next().0.saturating_sub(1)).max(self.first);
-        shelf.marks.note(
-            Mark {
-                first: open,
-                at: time,
-            },
-            false,
-        );
+        if !was_trusted {
+            shelf.marks.begin(open, time, self.trust.is_vouched());
+        }
+        shelf
+            .marks
+            .extend((open, shelf.next()), time, self.trust.is_vouched());
         if self
             .saved_at
             .is_none_or(|saved| now >= saved + SAVE_INTERVAL)
@@ -173,12 +191,7 @@ impl Shelf {
         );
         let (first, _) = plan.deletions.first()?;
         let stamped = self.segments.get(usize::try_from(first.0).ok()?)?.closed_at;
-        let is_marked = self.marks.closed_at(*first, Timestamp::MIN, now) != Timestamp::MIN;
-        Some(Deleted {
-            stamped,
-            now,
-            is_marked,
-        })
+        Some(Deleted { stamped, now })
     }
 }
 

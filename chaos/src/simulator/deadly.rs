@@ -16,9 +16,6 @@ const DEADLY_MAX: usize = 2;
 /// Everyone loses the camera for so long when it becomes deadly: it starts again.
 const REBOOT: Duration = Duration::from_secs(5);
 
-/// A process that ends so soon may not have written down why it did not record.
-const SHORT_LIFE: Duration = Duration::from_secs(20);
-
 #[derive(Clone, Debug)]
 pub(super) struct Deadly {
     /// A process ends so long after its session began.
@@ -94,7 +91,6 @@ impl World {
         if is_over || machine.lives != life || machine.is_paused || !has_session {
             return;
         }
-        self.has_short_lives |= tried.is_none_or(|tried| tried.uptime < SHORT_LIFE);
         self.outcome.killed += 1;
         self.say(format!("camera {camera} ends the process of node {node}"));
         self.show(&Seen::Killed {

@@ -72,7 +72,8 @@ impl Held {
             },
         };
         if let Leave::Waits { .. } = leave {
-            self.by = Some(treatment);
+            // Suspects wait for newcomers, and this is none any more.
+            (self.by, self.newcomer) = (Some(treatment), None);
         } else {
             (self.by, self.waits) = (None, None);
             self.contact.opens(leave == Leave::InTurn);
@@ -93,6 +94,12 @@ impl Held {
             self.contact.failed()
         }
         (self.newcomer, self.turn) = (None, None);
+    }
+
+    /// The session was given up, because the camera is held back from now on.
+    pub(super) fn left(&mut self) {
+        self.contact.left();
+        self.turn = None;
     }
 
     /// Gives the turn back once the session, which has lasted for `age`, has proven itself, or

@@ -21,7 +21,7 @@ mod true_time;
 mod watermark;
 
 use super::certainty::Deleted;
-use super::recorder::Tried;
+use super::recorder::{Recorder, Tried};
 use super::world::World;
 use holdfast_consensus::command::LogEntry;
 use holdfast_consensus::observe::heartbeat::Progress;
@@ -78,6 +78,18 @@ pub(super) struct Site<'a> {
 impl Site<'_> {
     fn now(&self) -> Duration {
         self.world.queue.now()
+    }
+
+    /// Whether a node has left the camera, or waits with it, because of what it may do.
+    fn is_held_back(&self, camera: CameraId) -> bool {
+        let processes = self
+            .world
+            .machines
+            .values()
+            .filter_map(|machine| machine.process.as_ref());
+        processes
+            .filter_map(|process| process.recorders.get(&camera))
+            .any(Recorder::is_held_back)
     }
 }
 

@@ -22,7 +22,7 @@ use holdfast_consensus::observe::heartbeat::{Audience, Heartbeat, Progress};
 use holdfast_consensus::state::ClusterState;
 use holdfast_node::capture::ingest::error::SessionError;
 use holdfast_node::capture::ingest::turns::Turns;
-use holdfast_node::capture::recorder::accounts::Accounts;
+use holdfast_node::capture::recorder::accounts::{Accounts, Signs};
 use holdfast_node::capture::recorder::pipeline::Now;
 use holdfast_node::capture::recorder::reconcile::{
     Action, DesiredRecording, reconcile, recordings,
@@ -65,14 +65,14 @@ pub(super) struct Machine {
     /// Without power nothing answers, not even with a refusal.
     pub(super) has_power: bool,
     pub(super) lives: u64,
-    last_sign: Option<Timestamp>,
+    signs: Signs,
     /// The disk.
     pub(super) shelf: Shelf,
     pub(super) chunks: Vec<Stored>,
     pub(super) gaps: Vec<Gap>,
     pub(super) is_volume_failed: bool,
     /// A copy of the directory.
-    pub(super) backup: Option<(Durable, Option<Timestamp>)>,
+    pub(super) backup: Option<(Durable, Signs)>,
     /// The directory is older than what the node has confirmed.
     pub(super) is_old: bool,
 }
@@ -107,8 +107,6 @@ pub(super) struct Process {
     /// While the volume is open.
     certainty: Option<Certainty>,
     pub(super) known: Known,
-    /// Where a volume was away at the start: signs of life are not before it.
-    floor: Option<Timestamp>,
     standing: Standing,
 }
 
@@ -124,7 +122,7 @@ impl Machine {
             backlog: Vec::new(),
             has_power: true,
             lives: 0,
-            last_sign: None,
+            signs: Signs::default(),
             shelf: Shelf::default(),
             chunks: Vec::new(),
             gaps: Vec::new(),
@@ -183,8 +181,7 @@ impl Machine {
             self.recorded_until(camera, self.wall(cx.now))
                 .filter(|_| is_read)
         };
-        let accounts = Accounts::of(&state, self.id, self.last_sign, (until, is_all_read));
-        let floor = self.last_sign.filter(|_| !is_all_read);
+        let accounts = Accounts::of(&state, self.id, self.signs, (until, is_all_read));
         let is_old = self.is_old && cx.twist != Twist::DirectoriesAreBelieved;
         self.process = Some(Process {
             started: cx.now,
@@ -211,7 +208,6 @@ impl Machine {
             turns: Turns::default(),
             certainty: None,
             known: Known::default(),
-            floor,
             standing: Standing::of(is_old),
         });
         cx.effects.push(Effect::After(
@@ -349,11 +345,7 @@ impl Machine {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let (me, wall) = (self.id, self.wall(cx.now));
-        let process = self.process();
-        let not_before = process
-            .floor
-            .map(|floor| floor.plus(cx.now.saturating_sub(process.started)));
-        self.last_sign = not_before.max(Some(wall));
+        self.give_sign(cx.now);
         let process = self.process();
         let vouches = process.certainty.as_ref().is_some_and(Certainty::may_vouch);
         let recorders: Vec<Progress> = process
@@ -498,7 +490,7 @@ impl Machine {
                     .get_mut(&camera)
                     .zip(desired.get(&camera))
                 {
-                    recorder.update(want.clone());
+                    recorder.update(want.clone(), now);
                 }
             }
             Action::Stop(camera) | Action::Forget(camera) => {
@@ -575,9 +567,10 @@ impl Machine {
 
     fn dialed(&mut self, camera: CameraId, number: u64, reached: bool, cx: &mut Context<'_>) {
         let now = self.now(cx);
-        let Some(recorder) = self.recorder(camera, number) else {
-            return;
-        };
+        let recorder = self
+            .recorder(camera, number)
+            .filter(|recorder| recorder.session == Session::Dialing);
+        let Some(recorder) = recorder else { return };
         if reached {
             recorder.opened(now, cx.now);
         } else {

@@ -38,13 +38,17 @@ impl Outcome {
             moves,
             frames,
             stored,
+            wrong_clocks,
+            renewals,
+            put_back,
+            killed,
             ..
         } = *self;
-        faults > seeds
-            && acknowledged > seeds
-            && moves > seeds
-            && stored < frames
-            && stored > frames / 2
+        let is_busy = faults > seeds && acknowledged > seeds && moves > seeds;
+        let has_tried_all = [wrong_clocks, renewals, put_back, killed]
+            .iter()
+            .all(|count| *count > 0);
+        is_busy && has_tried_all && stored < frames && stored > frames / 2
     }
 }
 

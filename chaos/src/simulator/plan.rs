@@ -76,9 +76,8 @@ impl Plan {
     }
 
     /// Drawn from a stream of its own, so that a seed without these is the run that it was before
-    /// them. Only where they are asked for: what is known of them and not mended would end some
-    /// runs.
-    pub(super) fn draw_more(&mut self, more: &mut Random, has_deadly: bool) {
+    /// them.
+    pub(super) fn draw_more(&mut self, more: &mut Random) {
         if more.one_in(4) {
             self.kinds.push((Kind::WrongClock, more.within(3..9)));
         }
@@ -89,7 +88,7 @@ impl Plan {
             (self.pace, self.lasting) = (Pace::Usual, 0);
             self.kinds.push((Kind::PutBack, 12));
         }
-        if has_deadly && more.one_in(6) {
+        if more.one_in(6) {
             (self.is_deadly, self.lasting) = (true, 0);
             self.unrest = Duration::from_secs(more.within(60..120));
             self.kinds = vec![

@@ -113,6 +113,8 @@ pub(super) struct Recorder {
     backoff: Backoff,
     held: Held,
     parameters_sent: bool,
+    /// It has left its session because of a quarantine, and not recorded since.
+    has_left: bool,
     /// Frames that did not arrive though the session was open.
     missed: u16,
 }
@@ -171,6 +173,7 @@ impl Recorder {
             pipeline,
             backoff: Backoff::default(),
             parameters_sent: false,
+            has_left: false,
             missed: 0,
         }
     }
@@ -179,9 +182,23 @@ impl Recorder {
         self.status.read()
     }
 
-    pub(super) fn update(&mut self, with: DesiredRecording) {
+    pub(super) fn update(&mut self, with: DesiredRecording, now: Now) {
         self.pipeline.set_identity(with.identity());
+        let is_held_back =
+            is_quarantine(with.treatment) && !is_quarantine(self.running.with.treatment);
         self.running.with = with;
+        // A node that has just started may hear of it after it has begun.
+        if is_held_back && self.held.exposure(now.instant).is_some() {
+            self.hold_back(now);
+        }
+    }
+
+    /// Leaves the session: the next attempt waits for the end of the quarantine.
+    fn hold_back(&mut self, now: Now) {
+        self.held.left();
+        self.has_left = true;
+        self.pipeline.session_lost(GapCause::Quarantined, now);
+        self.begin_attempt(now);
     }
 
     /// Ends it; how far it came, and up to where the ledger says why not.
@@ -194,6 +211,12 @@ impl Recorder {
     pub(super) fn is_recording(&self) -> bool {
         matches!(self.session, Session::Open { .. })
             && self.status().state == RecorderState::Recording
+    }
+
+    /// Whether it waits because of what the camera may do, or has left it for that and not got it
+    /// back.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.session == Session::Held || self.has_left
     }
 
     /// Begins to open a session, if the camera may be tried now; `Some(true)`: in its turn as a
@@ -225,7 +248,12 @@ impl Recorder {
         self.status.set_exposure(self.held.exposure(now.instant));
     }
 
+    /// The camera has answered; the session is left at once where the camera is in quarantine by
+    /// now.
     pub(super) fn opened(&mut self, at: Now, now: Duration) {
+        if is_quarantine(self.running.with.treatment) {
+            return self.hold_back(at);
+        }
         self.held.opened(at.instant);
         self.expose(at);
         self.status.connected();
@@ -269,6 +297,7 @@ impl Recorder {
         if let Err(error) = self.pipeline.item(SessionItem::Frame(frame)) {
             unreachable!("the simulated camera's parameters are sound: {error}");
         }
+        self.has_left &= !self.is_recording();
     }
 
     /// Does what is due by time alone; whether the session is over for want of frames.
@@ -303,4 +332,8 @@ impl Recorder {
     pub(super) fn stalled() -> SessionError {
         SessionError::Stalled(STALL)
     }
+}
+
+fn is_quarantine(treatment: Treatment) -> bool {
+    matches!(treatment, Treatment::Quarantined { .. })
 }

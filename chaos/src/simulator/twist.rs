@@ -35,14 +35,6 @@ impl Twist {
         are_they || self == Self::AwayVolumesAreForgotten
     }
 
-    /// Whether only the newer faults show it.
-    pub(super) fn needs_more(self) -> bool {
-        !matches!(
-            self,
-            Self::None | Self::ReceivedCountsAsDurable | Self::VotesAreNotSynced
-        )
-    }
-
     pub(super) fn treatments(
         self,
         treatments: &BTreeMap<CameraId, Treatment>,

@@ -26,9 +26,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// Where it is set, seeds have wrong clocks and old directories, too; where it is `deadly`, also
-/// cameras that end processes.
-const MORE_VARIABLE: &str = "HOLDFAST_SIMULATE_MORE";
 /// How long a site may take to come up before it is disturbed.
 const FOUNDING_MAX: Duration = Duration::from_secs(60);
 /// It runs undisturbed for this long once it is up.
@@ -69,8 +66,6 @@ pub(super) struct World {
     pub(super) joined: u64,
     pub(super) has_clock_steps: bool,
     pub(super) deadly: BTreeMap<CameraId, Deadly>,
-    /// A camera ended a process soon after its start.
-    pub(super) has_short_lives: bool,
     /// Processes that ended while their volume had failed, and when: they could write nothing
     /// down.
     pub(super) untold: Vec<(NodeId, Timestamp)>,
@@ -104,11 +99,7 @@ pub(super) struct World {
 pub fn run(seed: u64, twist: Twist) -> Result<Outcome, String> {
     let mut random = Random::new(seed);
     let mut plan = Plan::new(&mut random);
-    let more = std::env::var(MORE_VARIABLE).ok();
-    let has_deadly = twist == Twist::SuspectsAreNotHeldBack || more.as_deref() == Some("deadly");
-    if more.is_some() || twist.needs_more() {
-        plan.draw_more(&mut Random::new(seed ^ MORE), has_deadly);
-    }
+    plan.draw_more(&mut Random::new(seed ^ MORE));
     let mut world = World::new(plan, random, twist, Instant::now());
     world.live();
     match world.story.failure() {
@@ -137,7 +128,6 @@ impl World {
             joined: 0,
             has_clock_steps: false,
             deadly: BTreeMap::new(),
-            has_short_lives: false,
             untold: Vec::new(),
             twist,
             origin,

@@ -153,7 +153,7 @@ impl Member {
         let options = supervisor_options(config, identity);
         let (mut recorders, supervisor) = Supervisor::new(options, services, desired_seen);
         volumes.wait_for_catalogue(CATALOGUE_WAIT_MAX).await;
-        let (state, last_sign) = (consensus.state(), alive::last_sign(&config.data_dir));
+        let (state, signs) = (consensus.state(), alive::last_signs(&config.data_dir));
         let (until, is_all_read) = (
             |camera| volumes.recorded_until(camera),
             volumes.are_all_read(),
@@ -161,13 +161,13 @@ impl Member {
         recorders.go_by(Accounts::of(
             &state,
             identity.node,
-            last_sign,
+            signs,
             (until, is_all_read),
         ));
         let signs = alive::keep(
-            config.data_dir.clone(),
+            (config.data_dir.clone(), signs),
             (clock, wall.clone()),
-            last_sign.filter(|_| !is_all_read),
+            supervisor.clone(),
         );
 
         let (link_events, events) = mpsc::channel(EVENTS_MAX);

@@ -3,10 +3,14 @@
 //! others, wrote down what they saw.
 //!
 //! The sign is the modification time of an empty file in the data directory: it costs no write and
-//! no flush. After a power cut it may be old by as long as the kernel keeps inodes in memory; then
-//! more is shown as `node_down`, where nothing else is known.
+//! no flush. A second file has the same of processes that ran for long enough to write down
+//! anything at all, a third how far recorders had stamped. After a power cut they may be old by as
+//! long as the kernel keeps inodes in memory; then more is shown as `node_down`, where nothing else
+//! is known.
 
 use crate::capture::ingest::wall::WallTrust;
+use crate::capture::recorder::accounts::Signs;
+use crate::capture::recorder::supervisor::SupervisorHandle;
 use crate::clock::Clock;
 use holdfast_storage::time::Timestamp;
 use std::fs::File;
@@ -18,50 +22,72 @@ use tokio::time::{MissedTickBehavior, interval};
 
 const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
-fn path(data_dir: &Path) -> PathBuf {
-    data_dir.join("alive")
+const SIGN: &str = "alive";
+const ACCOUNTED: &str = "accounted";
+const STAMPED: &str = "stamped";
+
+/// The last signs of processes before this one; `None` where there was none, or it cannot be read.
+pub(crate) fn last_signs(data_dir: &Path) -> Signs {
+    let modified = |name| std::fs::metadata(data_dir.join(name)).and_then(|file| file.modified());
+    let sign = |name| modified(name).ok().map(Timestamp::from_system);
+    Signs {
+        last: sign(SIGN),
+        accounted: sign(ACCOUNTED),
+        stamped: sign(STAMPED),
+    }
 }
 
-/// When the last process gave its last sign; `None` where there was none, or it cannot be read.
-pub(crate) fn last_sign(data_dir: &Path) -> Option<Timestamp> {
-    let modified = std::fs::metadata(path(data_dir)).and_then(|file| file.modified());
-    modified.ok().map(Timestamp::from_system)
-}
-
-/// Gives signs of life until it is dropped: not before `floor` and the time since the start, where
-/// this process stamps nothing before that either.
+/// Gives signs of life until it is dropped, after those that earlier processes left.
 pub(crate) async fn keep(
-    data_dir: PathBuf,
+    (data_dir, mut last): (PathBuf, Signs),
     (clock, wall): (Clock, WallTrust),
-    floor: Option<Timestamp>,
+    recorders: SupervisorHandle,
 ) {
     let mut signs = interval(SIGN_INTERVAL);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut file, mut is_warned) = (None, false);
+    let (mut files, mut is_warned) = (Files::default(), false);
     loop {
         signs.tick().await;
-        // A sign that was ahead must not keep itself alive.
-        let not_before = floor
-            .filter(|_| !wall.is_certain())
-            .map(|floor| floor.plus(clock.elapsed()));
-        let (now, path) = (
-            clock.now().max(not_before.unwrap_or(Timestamp::MIN)),
-            path(&data_dir),
-        );
+        let newest = recorders
+            .statuses()
+            .iter()
+            .filter_map(|status| status.received_until)
+            .max();
+        last = last.given(clock.now(), clock.elapsed(), (newest, wall.is_certain()));
+        let data_dir = data_dir.clone();
         // The disk may hang.
-        let given = spawn_blocking(move || give(file, &path, now)).await;
-        file = match given.map_err(io::Error::other).flatten() {
-            Ok(file) => {
+        let given = spawn_blocking(move || files.give(&data_dir, last)).await;
+        files = match given.map_err(io::Error::other).flatten() {
+            Ok(files) => {
                 is_warned = false;
-                Some(file)
+                files
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_warned, true) {
                     tracing::warn!(%error, "no sign of life can be left in the data directory: after a crash, more is shown as node_down than was");
                 }
-                None
+                Files::default()
             }
         };
+    }
+}
+
+/// Open once they were written.
+#[derive(Default)]
+struct Files([Option<File>; 3]);
+
+impl Files {
+    fn give(mut self, data_dir: &Path, signs: Signs) -> io::Result<Self> {
+        let names = [
+            (SIGN, signs.last),
+            (ACCOUNTED, signs.accounted),
+            (STAMPED, signs.stamped),
+        ];
+        for ((name, sign), file) in names.into_iter().zip(&mut self.0) {
+            let Some(sign) = sign else { continue };
+            *file = Some(give(file.take(), &data_dir.join(name), sign)?);
+        }
+        Ok(self)
     }
 }
 
@@ -86,10 +112,21 @@ mod tests {
     #[test]
     fn the_next_process_knows_until_when_this_one_ran() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(last_sign(dir.path()), None);
-        let at = |seconds: i64| Timestamp(1_795_341_600_000_000 + seconds * 1_000_000);
-        let file = give(None, &path(dir.path()), at(10)).unwrap();
-        give(Some(file), &path(dir.path()), at(11)).unwrap();
-        assert_eq!(last_sign(dir.path()), Some(at(11)));
+        assert_eq!(last_signs(dir.path()), Signs::default());
+        let at = |seconds: i64| Some(Timestamp(1_795_341_600_000_000 + seconds * 1_000_000));
+        let young = Signs {
+            last: at(10),
+            accounted: None,
+            stamped: None,
+        };
+        let files = Files::default().give(dir.path(), young).unwrap();
+        assert_eq!(last_signs(dir.path()), young);
+        let old = Signs {
+            last: at(11),
+            accounted: at(9),
+            stamped: at(900),
+        };
+        files.give(dir.path(), old).unwrap();
+        assert_eq!(last_signs(dir.path()), old);
     }
 }

@@ -6,8 +6,8 @@ use crate::locks::read;
 use crate::retention::brake::{Brake, Change, Wish};
 use crate::retention::file::Remembered;
 use crate::retention::{
-    Announced, Caution, Mark, Marks, Pause, Reading, RetentionAction, RetentionOrder,
-    RetentionStatus, Subject, Trust,
+    Announced, Caution, Marks, Pause, Reading, RetentionAction, RetentionOrder, RetentionStatus,
+    Subject, Trust,
 };
 use crate::state::Shared;
 use crate::time::Timestamp;
@@ -23,6 +23,8 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Ages {
     trusted: Option<Timestamp>,
     marks: Marks,
+    /// Where nothing is ever doubted, stamps are right.
+    is_careful: bool,
 }
 
 impl Ages {
@@ -33,8 +35,8 @@ impl Ages {
 
     /// When a segment was closed, as far as it matters for its age.
     pub(super) fn closed_at(&self, id: SegmentId, closed_at: Timestamp) -> Timestamp {
-        self.trusted
-            .map_or(closed_at, |now| self.marks.closed_at(id, closed_at, now))
+        let now = self.trusted.filter(|_| self.is_careful);
+        now.map_or(closed_at, |now| self.marks.closed_at(id, closed_at, now))
     }
 }
 
@@ -62,6 +64,8 @@ pub(super) struct Guard {
     shown: Option<&'static str>,
     saved: Remembered,
     saved_at: Instant,
+    /// Stamps that counted do not any more, and a restart does not know.
+    is_doubt_unsaved: bool,
 }
 
 impl Guard {
@@ -82,6 +86,7 @@ impl Guard {
             ages: Ages {
                 trusted: None,
                 marks: remembered.marks.clone(),
+                is_careful,
             },
             brake: Brake::new(caution.wait, remembered.announced.clone()),
             pause: Some(Pause::Settling),
@@ -91,6 +96,7 @@ impl Guard {
             shown: None,
             saved: remembered.clone(),
             saved_at: now,
+            is_doubt_unsaved: false,
             remembered: Some(remembered),
             shared,
         }
@@ -112,17 +118,28 @@ impl Guard {
             self.before = remembered.trusted.or_else(|| self.newest_before());
             let trust = Trust::new(self.shared.options.caution, self.before);
             let is_proven = remembered.trusted.is_some() || self.before.is_none();
-            self.trust = if is_proven { trust } else { trust.unproven() };
+            let trust = if is_proven { trust } else { trust.unproven() };
+            let is_witness = self
+                .before
+                .is_some_and(|before| self.ages.marks.is_backed(before));
+            self.trust = if is_witness {
+                trust
+            } else {
+                trust.unwitnessed()
+            };
             if remembered.is_refused {
                 self.trust.refuse();
             }
+            // The process before may have opened a segment that held nothing, and its number is
+            // given again.
+            self.is_doubt_unsaved = self.ages.marks.doubt(self.first);
         }
         while let Some(order) = self.shared.retention.next_order() {
             self.obey(&order, reading);
         }
         match self.trust.judge(reading) {
             Ok(time) => self.trust_in(time, uptime),
-            Err(pause) => (self.ages.trusted, self.pause) = (None, Some(pause)),
+            Err(pause) => self.doubt(pause),
         }
         self.announce_pause();
     }
@@ -137,27 +154,35 @@ impl Guard {
     }
 
     fn trust_in(&mut self, time: Timestamp, uptime: Duration) {
-        (self.ages.trusted, self.pause, self.is_refused) = (Some(time), None, false);
-        if !self.has_marked {
+        let was_trusted = self.ages.trusted.replace(time).is_some();
+        (self.pause, self.is_refused) = (None, false);
+        let next = self.shared.next_segment();
+        let (open, is_vouched) = (self.oldest_open().unwrap_or(next), self.trust.is_vouched());
+        if !std::mem::replace(&mut self.has_marked, true) {
             let started_at =
                 time.plus_micros(-i64::try_from(uptime.as_micros()).unwrap_or(i64::MAX));
-            self.ages.marks.note(
-                Mark {
-                    first: self.first,
-                    at: started_at,
-                },
-                true,
-            );
-            self.has_marked = true;
+            self.ages.marks.begin(self.first, started_at, is_vouched);
         }
-        let oldest_open = read(&self.shared.open).keys().next().copied();
-        self.ages.marks.note(
-            Mark {
-                first: oldest_open.unwrap_or_else(|| self.shared.next_segment()),
-                at: time,
-            },
-            false,
-        );
+        if !was_trusted {
+            // What this process closed before is as old as it, at most, and its stamps are of a
+            // clock in doubt.
+            self.ages.marks.begin(open, time, is_vouched);
+        }
+        self.ages.marks.extend((open, next), time, is_vouched);
+    }
+
+    fn doubt(&mut self, pause: Pause) {
+        if self.ages.trusted.is_some() {
+            let open = self
+                .oldest_open()
+                .unwrap_or_else(|| self.shared.next_segment());
+            self.is_doubt_unsaved |= self.ages.marks.doubt(open);
+        }
+        (self.ages.trusted, self.pause) = (None, Some(pause));
+    }
+
+    fn oldest_open(&self) -> Option<SegmentId> {
+        read(&self.shared.open).keys().next().copied()
     }
 
     fn obey(&mut self, order: &RetentionOrder, reading: Reading) {
@@ -336,7 +361,9 @@ impl Guard {
                 .map(|(subject, announced)| (subject.clone(), *announced))
                 .collect(),
         };
-        let is_due = is_last || now.saturating_duration_since(self.saved_at) >= SAVE_INTERVAL;
+        let is_due = is_last
+            || std::mem::take(&mut self.is_doubt_unsaved)
+            || now.saturating_duration_since(self.saved_at) >= SAVE_INTERVAL;
         if state == self.saved || !(is_due || is_decided(&state, &self.saved)) {
             return;
         }

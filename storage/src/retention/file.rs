@@ -16,7 +16,7 @@ use uuid::Uuid;
 const FILE_VERSION: u16 = 1;
 
 /// A longer file is not ours.
-const FILE_BYTES_MAX: u64 = 96 * MARKS_MAX as u64 + 1024 * (CLASSES_MAX as u64 + 2);
+const FILE_BYTES_MAX: u64 = 128 * MARKS_MAX as u64 + 1024 * (CLASSES_MAX as u64 + 2);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remembered {
@@ -110,7 +110,6 @@ mod tests {
     use super::*;
     use crate::disk::{IoChoice, RealDisk};
     use crate::ids::SegmentId;
-    use crate::retention::Mark;
     use crate::retention::brake::{Brake, Wish};
     use std::time::Duration;
 
@@ -146,11 +145,11 @@ mod tests {
                 .collect(),
         };
         for n in 0..MARKS_MAX as i64 {
-            let mark = Mark {
-                first: SegmentId(u64::MAX - 2_000 + n as u64),
-                at: Timestamp(1_795_000_000_000_001 + n),
-            };
-            assert!(remembered.marks.note(mark, true));
+            remembered.marks.begin(
+                SegmentId(u64::MAX - 2_000 + n as u64),
+                Timestamp(1_795_000_000_000_001 + n),
+                true,
+            );
         }
         remembered.save(&disk, &layout, volume).unwrap();
         assert_eq!(Remembered::load(&disk, &layout, volume), remembered);

@@ -208,6 +208,8 @@ pub struct Trust {
     has_witness: bool,
     /// False where what was known was never trusted.
     is_proven: bool,
+    /// A peer or an operator has said of this process's clock that it is right.
+    is_vouched: bool,
 }
 
 impl Trust {
@@ -220,13 +222,15 @@ impl Trust {
             uptime: Duration::ZERO,
             is_former: true,
         });
+        let has_witness = known.is_some();
         Self {
             caution,
             anchor,
             last: None,
             is_refused: false,
-            has_witness: known.is_some(),
+            has_witness,
             is_proven: true,
+            is_vouched: false,
         }
     }
 
@@ -237,6 +241,16 @@ impl Trust {
     pub fn unproven(self) -> Self {
         Self {
             is_proven: false,
+            ..self
+        }
+    }
+
+    /// What was known is what a process knew of a volume without a past, which nothing could
+    /// contradict: it is no witness.
+    #[must_use]
+    pub fn unwitnessed(self) -> Self {
+        Self {
+            has_witness: false,
             ..self
         }
     }
@@ -266,13 +280,14 @@ impl Trust {
             self.compare(reading, steady)?;
         }
         self.has_witness |= is_vouched;
+        self.is_vouched |= is_vouched;
         self.know(reading);
         Ok(reading.wall)
     }
 
     /// An operator says that the wall clock is right.
     pub fn accept(&mut self, reading: Reading) {
-        self.has_witness = true;
+        (self.has_witness, self.is_vouched) = (true, true);
         self.know(reading);
     }
 
@@ -290,6 +305,12 @@ impl Trust {
     #[must_use]
     pub fn may_vouch(&self) -> bool {
         self.has_witness
+    }
+
+    /// Whether another than this node has said that its clock is right.
+    #[must_use]
+    pub fn is_vouched(&self) -> bool {
+        self.is_vouched
     }
 
     /// An operator says that it is not: it has to agree with what was known.

@@ -42,7 +42,7 @@ impl Invariant for Causes {
     }
 
     fn see(&mut self, site: &Site<'_>, seen: &Seen<'_>) -> Result<(), String> {
-        if site.world.has_clock_steps || site.world.has_short_lives {
+        if site.world.has_clock_steps {
             return Ok(());
         }
         match seen {

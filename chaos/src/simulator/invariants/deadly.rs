@@ -1,6 +1,6 @@
 //! A camera that ends processes is held back as is documented: a node that knows that it is in
 //! quarantine does not try it, and a suspect takes one process in its turn (two, where two nodes
-//! record it, each of which has turns of its own).
+//! record it, each of which has turns of its own), while a majority can note that it did.
 //!
 //! A node that has just started goes by the state that it had when its last process ended, and may
 //! try the camera once more before it hears of the quarantine: recording does not wait for a
@@ -34,6 +34,11 @@ impl Invariant for DeadlyCameras {
             Seen::Decided { before, after } => {
                 self.suspected
                     .retain(|camera, _| !begins_anew(*camera, before, after));
+                Ok(())
+            }
+            // Nothing can be noted of what ends, and nodes that start know no better.
+            Seen::Sent { .. } if !self.suspected.is_empty() && !site.world.has_majority() => {
+                self.suspected.clear();
                 Ok(())
             }
             Seen::Killed {

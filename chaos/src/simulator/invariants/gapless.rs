@@ -1,5 +1,6 @@
 //! A gapless camera that two nodes record loses no frame to the trouble of one: it takes two nodes
-//! in trouble within [`AT_ONCE`] to lose both.
+//! in trouble within [`AT_ONCE`] to lose both. Not while the camera is held back for what it may
+//! do: in quarantine both leave it.
 
 use super::{Invariant, Seen, Site};
 use holdfast_consensus::model::Protection;
@@ -72,6 +73,10 @@ impl Gapless {
             .get(camera)
             .map(|camera| &camera.spec);
         if spec.is_none_or(|spec| spec.protection != Protection::Gapless) {
+            return Ok(());
+        }
+        if site.is_held_back(camera) {
+            self.both_at.remove(&camera);
             return Ok(());
         }
         // One that has lost its place records on for a moment.

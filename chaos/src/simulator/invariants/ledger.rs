@@ -1,8 +1,6 @@
 //! Every interval that is not recorded is explained, as readers are told it: by the gap ledger, or
 //! by an owner that died. Checked once the site is well again, with what all nodes' disks hold. Not
 //! where clocks were stepped: then intervals of one node's time mean nothing on another.
-//! Nor where a camera ended processes soon after their start: what one that waited for its turn had
-//! not written down is shown as unknown.
 
 use super::{Invariant, Seen, Site};
 use crate::simulator::EPOCH;
@@ -41,7 +39,7 @@ impl Invariant for Ledger {
                 self.watch(EPOCH.plus(site.now()), after);
                 Ok(())
             }
-            Seen::Settled if !site.world.has_clock_steps && !site.world.has_short_lives => site
+            Seen::Settled if !site.world.has_clock_steps => site
                 .world
                 .truth()
                 .cameras

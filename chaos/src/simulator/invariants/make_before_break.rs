@@ -1,5 +1,5 @@
 //! A recorder without trouble does not let go of its camera before another records it, whatever
-//! others believe of its node.
+//! others believe of its node; but for one that is held back for what it may do.
 
 use super::{Invariant, Seen, Site};
 use holdfast_storage::ids::{CameraId, NodeId};
@@ -55,6 +55,9 @@ impl Invariant for MakeBeforeBreak {
 
 impl MakeBeforeBreak {
     fn unrecorded(&mut self, site: &Site<'_>, camera: CameraId) -> Result<(), String> {
+        if site.is_held_back(camera) {
+            self.last.remove(&camera);
+        }
         let Some(last) = self.last.get(&camera) else {
             return Ok(());
         };

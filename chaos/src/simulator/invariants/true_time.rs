@@ -1,8 +1,7 @@
-//! A recorder whose recorded time ran ahead comes back to true time, once its node's clock has been
-//! certain for a while.
+//! A recorder whose recorded time ran ahead comes back to its node's time, once that has been
+//! certain for a while. A clock that nothing contradicts may be wrong by less than a day.
 
 use super::{Invariant, Seen, Site};
-use crate::simulator::EPOCH;
 use holdfast_node::capture::ingest::wall::AHEAD_US_MAX;
 use holdfast_storage::ids::{CameraId, NodeId};
 use std::time::Duration;
@@ -31,7 +30,6 @@ impl Invariant for TrueTime {
 }
 
 fn ahead(site: &Site<'_>) -> Option<(NodeId, CameraId, i64)> {
-    let now = EPOCH.plus(site.now());
     let is_certain =
         |since: Option<Duration>| since.is_some_and(|since| site.now() >= since + WITHIN);
     let running = site
@@ -39,16 +37,17 @@ fn ahead(site: &Site<'_>) -> Option<(NodeId, CameraId, i64)> {
         .machines
         .values()
         .filter(|machine| machine.is_running());
-    let certain = running.filter_map(|machine| Some((machine.id, machine.process.as_ref()?)));
+    let certain = running.filter_map(|machine| Some((machine, machine.process.as_ref()?)));
     let mut recorders = certain
         .filter(|(_, process)| is_certain(process.known.certain_since))
-        .flat_map(|(node, process)| {
+        .flat_map(|(machine, process)| {
             process
                 .recorders
                 .iter()
-                .map(move |(camera, recorder)| (node, *camera, recorder))
+                .map(move |(camera, recorder)| (machine, *camera, recorder))
         });
-    recorders.find_map(|(node, camera, recorder)| {
+    recorders.find_map(|(machine, camera, recorder)| {
+        let (node, now) = (machine.id, machine.wall(site.now()));
         let assignment = site.world.truth().assignments.get(camera)?;
         let is_its_own = [assignment.owner, assignment.mirror].contains(&Some(node))
             && assignment.handoff.is_none();

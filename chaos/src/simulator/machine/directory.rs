@@ -36,15 +36,14 @@ impl Machine {
             .map(|process| process.raft.durable().clone());
         self.backup = durable
             .or_else(|| self.durable.clone())
-            .map(|durable| (durable, self.last_sign));
+            .map(|durable| (durable, self.signs));
     }
 
     /// Puts that copy in place of the directory, while no process runs. Whether it is older.
     pub(in super::super) fn put_back(&mut self) -> bool {
-        if let (Some((durable, last_sign)), Some(now)) = (self.backup.take(), self.durable.as_mut())
-        {
+        if let (Some((durable, signs)), Some(now)) = (self.backup.take(), self.durable.as_mut()) {
             self.is_old |= durable.is_behind(now);
-            (*now, self.last_sign) = (durable, last_sign);
+            (*now, self.signs) = (durable, signs);
         }
         self.is_old
     }

@@ -16,6 +16,7 @@ use holdfast_storage::retention::Reading;
 use holdfast_storage::time::Timestamp;
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The number of writes whose outcome no client waits for.
 const UNTRACKED: u64 = 0;
@@ -42,6 +43,23 @@ impl Machine {
             newest(soon).max(Some(last))?
         };
         Some(mark.2)
+    }
+
+    /// Leaves a sign of life in the data directory.
+    pub(super) fn give_sign(&mut self, now: Duration) {
+        let Some(process) = &self.process else { return };
+        let newest = process
+            .recorders
+            .values()
+            .filter_map(|recorder| recorder.status().received_until)
+            .max();
+        let (uptime, is_certain) = (
+            now.saturating_sub(process.started),
+            process.known.wall.is_certain(),
+        );
+        self.signs = self
+            .signs
+            .given(self.wall(now), uptime, (newest, is_certain));
     }
 
     /// What the server does once a second: what is certain of the time, and who needs a new epoch

@@ -8,6 +8,69 @@ use holdfast_storage::chunk::GapCause;
 use holdfast_storage::ids::{CameraId, NodeId};
 use holdfast_storage::time::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the processes before this one left behind of when they ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// When the last one ran last, by its wall clock.
+    pub last: Option<Timestamp>,
+    /// The same of those that had run for [`ACCOUNTED_AFTER`].
+    pub accounted: Option<Timestamp>,
+    /// How far the times went that recorders had stamped by then: ahead of the clock where that
+    /// was set back.
+    pub stamped: Option<Timestamp>,
+}
+
+impl Signs {
+    /// After the next sign, at `now`, of a process that has run for `uptime` and whose recorders
+    /// have come to `newest`. What was stamped before counts until the clock is certain: the
+    /// volume that holds it may be away.
+    #[must_use]
+    pub fn given(
+        self,
+        now: Timestamp,
+        uptime: Duration,
+        (newest, is_certain): (Option<Timestamp>, bool),
+    ) -> Self {
+        let accounted = if uptime >= ACCOUNTED_AFTER {
+            Some(now)
+        } else {
+            self.accounted
+        };
+        let stamped = if is_certain {
+            newest.or(Some(now))
+        } else {
+            newest.max(self.stamped)
+        };
+        Self {
+            last: Some(now),
+            accounted,
+            stamped,
+        }
+    }
+
+    /// Nothing was stamped after it.
+    fn floor(self) -> Option<Timestamp> {
+        self.stamped
+            .map(|stamped| stamped.plus_micros(SIGN_US_MAX))
+            .or(self.last)
+    }
+
+    /// Up to when it is in the ledger why nothing was recorded. Processes that end as soon as they
+    /// have started, one after the other, as a deadly camera has them do, leave nothing there.
+    fn written_down(self) -> Option<Timestamp> {
+        self.last
+            .map(|last| self.accounted.map_or(last, |accounted| accounted.min(last)))
+    }
+}
+
+/// So much may have been recorded since the last sign.
+const SIGN_US_MAX: i64 = 2_000_000;
+
+/// A process that has run for so long has made durable what it said first of what it does not
+/// record.
+pub const ACCOUNTED_AFTER: Duration = Duration::from_secs(3);
 
 /// As many cameras as this process ever recorded.
 #[derive(Debug, Default)]
@@ -29,18 +92,19 @@ const UNFLUSHED_US: i64 = 2_000_000;
 const UNWRITTEN_US: i64 = super::gaps::PIECE_US_MAX + 5_000_000;
 
 impl Accounts {
-    /// Of the cameras that node `me` still has. Its last process gave its last sign of life at
-    /// `last_sign`, and had recorded each camera `until` then: why nothing was recorded before that
-    /// it had written down itself. Where `is_all_read` is false a volume is away, and may hold
-    /// more: then nothing is stamped before that sign either, whatever the clock says now.
+    /// Of the cameras that node `me` still has. Its last process gave its last sign of life as
+    /// `signs` say, and had recorded each camera `until` then: why nothing was recorded before that
+    /// it had written down itself, if it had the time. Where `is_all_read` is false a volume is
+    /// away, and may hold more: then nothing is stamped before what the last process had stamped,
+    /// whatever the clock says now.
     pub fn of(
         state: &ClusterState,
         me: NodeId,
-        last_sign: Option<Timestamp>,
+        signs: Signs,
         (until, is_all_read): (impl Fn(CameraId) -> Option<Timestamp>, bool),
     ) -> Self {
         let mut accounts = Self::default();
-        let floor = last_sign.filter(|_| !is_all_read);
+        let floor = signs.floor().filter(|_| !is_all_read);
         for (camera, now) in state.assignments.iter() {
             let Some(former) = Former::of(now, me) else {
                 continue;
@@ -49,7 +113,8 @@ impl Accounts {
             let was_coming = |sign: Timestamp| {
                 until.is_some_and(|until| sign.micros_since(until) <= UNWRITTEN_US)
             };
-            let lost_since = last_sign
+            let lost_since = signs
+                .written_down()
                 .filter(|sign| !was_coming(*sign))
                 .map(|sign| sign.plus_micros(-UNFLUSHED_US));
             let missing = until.max(lost_since).zip(former.cause());
@@ -164,20 +229,37 @@ mod tests {
             },
         );
         let at = |seconds: i64| Timestamp(seconds * 1_000_000);
-        let missing = |me, sign: Option<i64>, until: Option<i64>| {
+        let since = |me, signs: Signs, until: Option<i64>| {
             let mut accounts = Accounts::of(
                 &state,
                 NodeId(me),
-                sign.map(at),
+                signs,
                 (|_: CameraId| until.map(at), true),
             );
             accounts.before(CAMERA, None).missing_since
+        };
+        let signs = |last: i64, accounted: i64| Signs {
+            last: Some(at(last)),
+            accounted: Some(at(accounted)),
+            stamped: None,
+        };
+        let missing = |me, sign: Option<i64>, until| {
+            let last = sign.map(at);
+            since(
+                me,
+                Signs {
+                    last,
+                    accounted: last,
+                    stamped: None,
+                },
+                until,
+            )
         };
         let floor = |until: Option<i64>, is_all_read| {
             let mut accounts = Accounts::of(
                 &state,
                 NodeId(1),
-                Some(at(100)),
+                signs(100, 100),
                 (|_: CameraId| until.map(at), is_all_read),
             );
             accounts.before(CAMERA, None).recorded_until
@@ -209,6 +291,31 @@ mod tests {
             "it stood in for the owner"
         );
         assert_eq!(
+            since(1, signs(100, 60), Some(10)),
+            Some(at(58)),
+            "several ended soon after their start"
+        );
+        assert_eq!(
+            since(1, signs(100, 60), Some(50)),
+            Some(at(50)),
+            "after one to which footage was coming"
+        );
+        assert_eq!(
+            since(1, signs(100, 60), Some(70)),
+            Some(at(70)),
+            "which recorded somewhat"
+        );
+        assert_eq!(
+            since(1, signs(100, 60), Some(95)),
+            Some(at(95)),
+            "to the end"
+        );
+        assert_eq!(
+            since(1, signs(100, 900), Some(10)),
+            Some(at(98)),
+            "a clock was ahead once"
+        );
+        assert_eq!(
             [floor(None, true), floor(Some(90), true)],
             [None, Some(at(90))],
             "its volumes say it"
@@ -217,6 +324,42 @@ mod tests {
             [floor(None, false), floor(Some(90), false)],
             [Some(at(100)); 2],
             "one that is away may hold more"
+        );
+    }
+
+    #[test]
+    fn what_was_stamped_ahead_of_the_clock_is_not_forgotten_until_the_clock_is_certain() {
+        let at = |seconds: i64| Timestamp(seconds * 1_000_000);
+        let second = Duration::from_secs(1);
+        let ahead = Signs::default().given(at(900), second, (Some(at(899)), false));
+        assert_eq!(
+            ahead,
+            Signs {
+                last: Some(at(900)),
+                accounted: None,
+                stamped: Some(at(899))
+            }
+        );
+        // The clock is set back, and the recorder goes on from where it was; then none runs.
+        let back = ahead
+            .given(at(101), ACCOUNTED_AFTER, (Some(at(900)), false))
+            .given(at(102), second, (None, false));
+        assert_eq!(
+            back,
+            Signs {
+                last: Some(at(102)),
+                accounted: Some(at(101)),
+                stamped: Some(at(900))
+            }
+        );
+        assert_eq!(back.floor(), Some(at(902)));
+        assert_eq!(
+            back.given(at(103), second, (None, true)).floor(),
+            Some(at(105))
+        );
+        assert_eq!(
+            back.given(at(103), second, (Some(at(102)), true)).floor(),
+            Some(at(104))
         );
     }
 

@@ -1,9 +1,10 @@
 //! The gap ledger's entries of one recorder. Pure.
 //!
 //! While nothing can be recorded, one *outage* is open. It is written in consecutive pieces, at
-//! least every 10 s, so that a crash loses no more than that and no interval is written twice.
-//! Short gaps within a recording are noted one by one. What could not be written yet waits in a
-//! bounded queue; neighbours of the same cause are joined.
+//! least every 10 s, so that a crash loses no more than that and no interval is written twice. A
+//! recorder's first pieces are shorter: its process may not last. Short gaps within a recording are
+//! noted one by one. What could not be written yet waits in a bounded queue; neighbours of the same
+//! cause are joined.
 
 use holdfast_storage::chunk::GapCause;
 use holdfast_storage::time::Timestamp;
@@ -11,6 +12,8 @@ use std::collections::VecDeque;
 
 /// How long a piece of an open outage may stay unwritten, in microseconds.
 pub const PIECE_US_MAX: i64 = 10_000_000;
+/// The first piece; each that follows may be twice as long as the one before.
+const FIRST_PIECE_US: i64 = 1_000_000;
 /// No frame fits into a shorter time: a cause that was the only one for less is not worth a piece.
 const MOMENT_US: i64 = 1_000;
 /// Entries that may wait. Beyond, a new one is joined to the last, over-stating rather than hiding
@@ -33,10 +36,22 @@ struct Outage {
     cause: GapCause,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     outage: Option<Outage>,
     waiting: VecDeque<Interval>,
+    /// How long the open outage may stay unwritten, in microseconds.
+    piece_us: i64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            outage: None,
+            waiting: VecDeque::new(),
+            piece_us: FIRST_PIECE_US,
+        }
+    }
 }
 
 impl Ledger {
@@ -83,9 +98,10 @@ impl Ledger {
     pub fn advance(&mut self, now: Timestamp) {
         if self
             .outage
-            .is_some_and(|outage| now.micros_since(outage.from) >= PIECE_US_MAX)
+            .is_some_and(|outage| now.micros_since(outage.from) >= self.piece_us)
         {
             self.write_piece(now);
+            self.piece_us = (2 * self.piece_us).min(PIECE_US_MAX);
         }
     }
 
@@ -164,22 +180,16 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.open(at(5), at(8), CameraUnreachable);
         let mut pieces = Vec::new();
-        for now in 8..40 {
+        for now in 8..60 {
             ledger.advance(at(now));
             pieces.extend(drain(&mut ledger));
         }
-        ledger.close(at(41));
+        ledger.close(at(61));
         pieces.extend(drain(&mut ledger));
-        let cause = CameraUnreachable;
-        assert_eq!(
-            pieces,
-            [
-                (5, 15, cause),
-                (15, 25, cause),
-                (25, 35, cause),
-                (35, 41, cause)
-            ]
-        );
+        let ends: Vec<i64> = pieces.iter().map(|piece| piece.1).collect();
+        assert_eq!(ends, [8, 10, 14, 22, 32, 42, 52, 61], "the first ones soon");
+        let starts: Vec<i64> = pieces.iter().map(|piece| piece.0).collect();
+        assert_eq!(starts, [5, 8, 10, 14, 22, 32, 42, 52], "end to end");
         assert!(!ledger.is_open());
     }
 
