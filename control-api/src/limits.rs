@@ -51,9 +51,9 @@ pub const REQUESTS_MAX: usize = 256;
 pub const READY_REQUESTS_MAX: usize = 64;
 
 /// For the first entry of a presentation that has just begun to be there, before players get a
-/// list: the cells of a range are 4 s long, and known 3 s after the second one. GStreamer waits 15 s
-/// for an answer, hls.js 20 s.
-pub const FIRST_ENTRY_DEADLINE: Duration = Duration::from_secs(12);
+/// list: that of a live one is known 7 s after its cell begins, at the latest. GStreamer waits 15 s
+/// for an answer, hls.js 20 s, and 10 s before its version 1.4.
+pub const FIRST_ENTRY_DEADLINE: Duration = Duration::from_secs(9);
 
 /// Players that are made to wait for it at once; the others get a list without entries.
 pub const WAITING_FOR_FIRST_ENTRY_MAX: usize = 64;

@@ -39,9 +39,13 @@ impl LostChunks {
         self.lock().found(chunk.location, why, (self.now)());
     }
 
-    /// Why each of these chunks is left out, `None` where it is there as far as is known.
+    /// Why each of these chunks is left out, `None` where it is there as far as is known; nothing
+    /// where all are.
     pub(crate) fn of(&self, chunks: &[ChunkEntry]) -> Vec<Option<Absent>> {
         let (known, now) = (self.lock(), (self.now)());
+        if known.found.is_empty() {
+            return Vec::new();
+        }
         chunks.iter().map(|chunk| known.why(&chunk.location, now)).collect()
     }
 

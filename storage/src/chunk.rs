@@ -46,14 +46,14 @@ pub enum AccessPoint {
     Recovery { frames: u16 },
 }
 
-/// A chunk whose first frame is an access point.
+/// A chunk whose first frame is an access point, as each frame of sound is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Access {
     pub point: AccessPoint,
     /// CRC-32 of the first frame's coded slices: its VCL NAL units (ITU-T H.264, table 7-1; H.265,
     /// table 7-1), one after the other without their lengths. Two recorders of one camera agree on
     /// it, which is how their recordings are spliced; a camera may add parameter sets and SEI
-    /// messages to each session.
+    /// messages to each session. Of sound: of the whole first frame.
     pub slices_crc: u32,
 }
 
@@ -61,6 +61,12 @@ impl Access {
     #[must_use]
     pub const fn sync(slices_crc: u32) -> Self {
         Self { point: AccessPoint::Sync, slices_crc }
+    }
+
+    /// Of a chunk of sound.
+    #[must_use]
+    pub fn of_sound(first_frame: &[u8]) -> Self {
+        Self::sync(crc32fast::hash(first_frame))
     }
 }
 
@@ -86,7 +92,7 @@ pub struct ChunkMeta {
     /// From the first frame to the end of the last, in microseconds.
     pub duration_us: u32,
     pub frames: u32,
-    /// Where the first frame is an access point of video.
+    /// Where the first frame is an access point of video; of sound always.
     pub access: Option<Access>,
     /// How long before `start` the session's last access point was stored, in milliseconds and
     /// rounded up; 0 where the chunk begins with it. `None` where none was since the session began
@@ -112,8 +118,8 @@ impl ChunkMeta {
         self.since_access_ms.map(|ms| self.start.plus_micros(-1000 * i64::from(ms)))
     }
 
-    /// Whether decoding can begin with this chunk. Of video only: every frame of other tracks
-    /// stands for itself.
+    /// Whether decoding can begin with this chunk of video. Every frame of other tracks stands for
+    /// itself.
     #[must_use]
     pub fn is_access_point(&self) -> bool {
         self.access.is_some()

@@ -6,6 +6,7 @@
 //! Other seams of up to [`HOLE_US_MIN`] are jitter. What no access point came before is no span.
 
 mod merge;
+mod sound;
 mod stretches;
 #[cfg(test)]
 mod tests;

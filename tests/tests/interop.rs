@@ -29,5 +29,7 @@ mod recording;
 mod segments;
 #[path = "interop/site.rs"]
 mod site;
+#[path = "interop/six_hours.rs"]
+mod six_hours;
 #[path = "interop/written.rs"]
 mod written;

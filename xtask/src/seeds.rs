@@ -47,9 +47,9 @@ impl Search {
         }
     }
 
-    /// The bounded run that is part of `cargo xtask verify`.
-    pub(crate) fn bounded(&self) -> Command {
-        self.command(&Options { first: 0, seeds: self.seeds, is_release: false })
+    /// The bounded run that is part of `cargo xtask verify`: one of `share` seeds.
+    pub(crate) fn bounded(&self, share: u64) -> Command {
+        self.command(&Options { first: 0, seeds: self.seeds / share, is_release: false })
     }
 
     fn command(&self, options: &Options) -> Command {

@@ -80,9 +80,9 @@ async fn what_has_just_begun_is_answered_once_it_has_an_entry() {
     assert!(nothing.unwrap().text().contains("growing.m3u8?from="), "where nothing is recorded no player waits");
     fake.record(1, NOW_MS - 800, &clip::h264("320x180", 1, 0));
     for query in ["live=true".to_owned(), range(NOW_MS - 800, NOW_MS + 3_600_000)] {
-        let opening = timeout(Duration::from_secs(11), growing(&client, &query)).await;
+        let opening = timeout(Duration::from_secs(8), growing(&client, &query)).await;
         assert!(opening.is_err(), "{query}: it waits for what comes");
-        let opening = timeout(Duration::from_secs(14), growing(&client, &query)).await;
+        let opening = timeout(Duration::from_secs(10), growing(&client, &query)).await;
         assert!(opening.unwrap().segments.is_empty(), "{query}: and not without end");
     }
     let opened = tokio::spawn(async move { growing(&client, "live=true").await });

@@ -7,9 +7,9 @@
 //! Whole pictures come before all others, whoever recorded them. What is not whole fills what holes
 //! are left, wherever they begin: see [`Class`].
 
-use super::{HOLE_US_MIN, Recorder};
+use super::{HOLE_US_MIN, Recorder, sound};
 use crate::chunk::ChunkEntry;
-use crate::ids::{NodeId, TrackKind};
+use crate::ids::TrackKind;
 use crate::pictures::{Decoding, Shown};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -20,10 +20,6 @@ const SHARED_KEYFRAME_US_MAX: i64 = 2_000_000;
 /// How far two recorders' pictures that are not whole may overlap where one follows the other, in
 /// microseconds: less than a frame.
 const OVERLAP_US_MAX: i64 = 20_000;
-
-/// How far before its end a chunk of sound shows whose it is, in microseconds: it ends with a GOP of
-/// video or is longer, and may be off the video by as much as people do not notice.
-const SOUND_END_US: i64 = 160_000;
 
 /// What a unit of chunks is worth. Comes before who recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +36,10 @@ enum Class {
 }
 
 /// Chunks of one recorder without a hole.
-type Run = Vec<ChunkEntry>;
+pub(super) type Run = Vec<ChunkEntry>;
 
-/// Chooses among overlapping recordings of one stream of one camera. The answer is sorted by start; other tracks follow the choice made for video.
+/// Chooses among overlapping recordings of one stream of one camera. The answer is sorted by start; other tracks follow the choice
+/// made for video (`sound.rs`).
 #[must_use]
 pub fn merge(entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
     let (video, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.meta.track == TrackKind::Video);
@@ -50,9 +47,8 @@ pub fn merge(entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
         return sorted(lay(others).into_iter().flatten().collect());
     }
     let view = lay(video);
-    let owners = Owners::of(&view);
-    let followers = others.into_iter().filter(|entry| owners.has(entry));
-    sorted(view.iter().flatten().copied().chain(followers).collect())
+    let followers = sound::follow(&view, others);
+    sorted(view.into_iter().flatten().chain(followers).collect())
 }
 
 fn sorted(mut entries: Vec<ChunkEntry>) -> Vec<ChunkEntry> {
@@ -156,12 +152,12 @@ fn joins(last: &ChunkEntry, next: &ChunkEntry) -> bool {
     last.meta.is_followed_by(&next.meta) || (goes_on && next.meta.track != TrackKind::Video)
 }
 
-fn start_of(run: &[ChunkEntry]) -> Timestamp {
+pub(super) fn start_of(run: &[ChunkEntry]) -> Timestamp {
     run.first().map_or(Timestamp::MAX, |entry| entry.meta.start)
 }
 
 /// Of a run in the order of starts. Asked for often, so not the latest of all: chunks of one recorder overlap by jitter alone.
-fn end_of(run: &[ChunkEntry]) -> Timestamp {
+pub(super) fn end_of(run: &[ChunkEntry]) -> Timestamp {
     run.last().map_or(Timestamp::MIN, |entry| entry.meta.end())
 }
 
@@ -332,39 +328,4 @@ fn leave_at(run: &[ChunkEntry], after: Option<&[ChunkEntry]>) -> Leave {
 /// Keeps the chunks that lie before `end` with at least their first half.
 fn leave_by_time(run: &[ChunkEntry], end: Timestamp) -> usize {
     run.partition_point(|entry| entry.meta.start.plus_micros(i64::from(entry.meta.duration_us) / 2) < end)
-}
-
-/// Whose video is shown when; an edge that no other piece touches is moved outward a little, for audio that sticks out.
-struct Owners {
-    pieces: Vec<(Timestamp, Timestamp, NodeId)>,
-}
-
-impl Owners {
-    fn of(view: &[Run]) -> Self {
-        let mut pieces: Vec<(Timestamp, Timestamp, NodeId)> =
-            view.iter().filter_map(|run| Some((start_of(run), end_of(run), run.first()?.meta.node))).collect();
-        for after in 1..pieces.len() {
-            let (end, start) = (pieces[after - 1].1, pieces[after].0);
-            let middle = end.plus_micros(start.micros_since(end) / 2);
-            pieces[after - 1].1 = middle.min(end.plus_micros(HOLE_US_MIN)).min(start);
-            pieces[after].0 = middle.max(start.plus_micros(-HOLE_US_MIN)).min(start);
-        }
-        if let Some(first) = pieces.first_mut() {
-            first.0 = first.0.plus_micros(-HOLE_US_MIN);
-        }
-        if let Some(last) = pieces.last_mut() {
-            last.1 = last.1.plus_micros(HOLE_US_MIN);
-        }
-        Self { pieces }
-    }
-
-    /// Whether `entry` goes with video of its node that is shown. Recorders end a chunk of sound
-    /// with each GOP, at the same frame: so where one gives way to another at a keyframe, none is
-    /// lost and none comes twice, as far as both place it alike against the video.
-    fn has(&self, entry: &ChunkEntry) -> bool {
-        let within = entry.meta.start.max(entry.meta.end().plus_micros(-SOUND_END_US));
-        let after = self.pieces.partition_point(|piece| piece.0 <= within);
-        let piece = after.checked_sub(1).map(|index| &self.pieces[index]);
-        piece.is_some_and(|(_, end, node)| within < *end && *node == entry.meta.node)
-    }
 }

@@ -1,6 +1,7 @@
 //! Stories of failovers and mirrors, and properties of any recording.
 
 mod seams;
+mod sound;
 
 use super::*;
 use crate::chunk::{Access, AccessPoint, ChunkLocation, GapCause, InitId};

@@ -34,7 +34,7 @@ impl Written {
     pub(crate) async fn write(&self, options: VolumeOptions) {
         let (volume, handle) = Volume::open(options).unwrap();
         let writer = Writer { of: self, class: handle.class("default").unwrap(), handle: &handle };
-        writer.append_all();
+        writer.append_all().await;
         handle.flush().await.unwrap();
         handle.close().await.unwrap();
         volume.run().await.unwrap();
@@ -56,7 +56,7 @@ struct Track {
 }
 
 impl Writer<'_> {
-    fn append_all(&self) {
+    async fn append_all(&self) {
         let clip = access_units(&std::fs::read(Clip::H264.path()).unwrap());
         let adts = std::fs::read(Clip::Aac.path()).unwrap();
         let sound = sound_units(&adts);
@@ -71,6 +71,8 @@ impl Writer<'_> {
             let track = |kind, init| Track { kind, init, began };
             self.video(&clip, track(TrackKind::Video, video), seconds);
             self.sound(&sound, track(TrackKind::Audio, audio), seconds);
+            // Before there is more than a writer holds.
+            self.handle.flush().await.unwrap();
         }
     }
 

@@ -64,7 +64,7 @@ pub struct Cut {
     pub frames: Vec<Frame>,
     pub start: Timestamp,
     pub duration_us: u32,
-    /// Where the first frame is an access point of video.
+    /// Where the first frame is an access point of video; of sound always.
     pub access: Option<Access>,
     pub after_loss: bool,
 }
@@ -80,11 +80,17 @@ impl Cut {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
     pub cut: Option<Cut>,
+    /// The frame is the first of its chunk.
+    pub begins: bool,
     /// An interval right before the frame that holds no frame.
     pub hole: Option<(Timestamp, Timestamp)>,
     /// How many frames the hole lacks, where frames were lost and come evenly.
     pub lost_frames: Option<u32>,
 }
+
+/// No frame has come so far yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotReached;
 
 #[derive(Debug)]
 pub struct Chunker {
@@ -135,10 +141,11 @@ impl Chunker {
         self.learn_span(frame.decode, lost);
         self.after_loss |= lost;
         let hole = self.hole_before(frame.decode, lost);
+        let begins = self.open.is_empty();
         self.open_bytes += frame.data.len();
         self.open.push(frame);
         let lost_frames = hole.filter(|_| lost).and_then(|(start, end)| self.frames_in(end.micros_since(start)));
-        Pushed { cut, hole, lost_frames }
+        Pushed { cut, begins, hole, lost_frames }
     }
 
     /// Ends the chunk if its last frame is older than the idle limit.
@@ -152,6 +159,26 @@ impl Chunker {
         let last = self.open.last()?;
         let end = last.decode.plus_micros(self.estimate(last));
         self.close(end)
+    }
+
+    /// Ends the chunk before the first frame at or after `at`.
+    ///
+    /// # Errors
+    /// No such frame has come yet: the chunk stays open.
+    pub fn flush_before(&mut self, at: Timestamp) -> Result<Option<Cut>, NotReached> {
+        let first = self.open.partition_point(|frame| frame.decode < at);
+        let later = self.open.split_off(first);
+        let Some(next) = later.first() else { return Err(NotReached) };
+        let cut = self.close(next.decode);
+        self.open_bytes = later.iter().map(|frame| frame.data.len()).sum();
+        self.open = later;
+        Ok(cut)
+    }
+
+    /// How long the chunk in the making is, up to its last frame, in microseconds.
+    #[must_use]
+    pub fn open_us(&self) -> i64 {
+        self.open.first().zip(self.open.last()).map_or(0, |(first, last)| last.decode.micros_since(first.decode))
     }
 
     /// The next chunk does not follow the last one without loss.
@@ -245,12 +272,15 @@ impl Chunker {
         let open = std::mem::take(&mut self.open);
         let first = open.first()?;
         let start = first.decode;
-        let access = first.access.zip(self.codec);
+        let access = match self.codec {
+            Some(codec) => first.access.map(|point| Access { point, slices_crc: slices_crc(codec, &first.data) }),
+            None => Some(Access::of_sound(&first.data)),
+        };
         let ends = open.iter().skip(1).map(|next| next.decode).chain([end]);
         let cut = Cut {
             start,
             duration_us: u32::try_from(end.micros_since(start)).unwrap_or(u32::MAX),
-            access: access.map(|(point, codec)| Access { point, slices_crc: slices_crc(codec, &first.data) }),
+            access,
             after_loss: std::mem::take(&mut self.after_loss),
             frames: open.iter().zip(ends).map(|(frame, end)| sample(frame, end, self.timescale)).collect(),
         };

@@ -7,8 +7,10 @@
 //! a new epoch begins at true time (`realign`).
 
 mod realign;
+mod sound;
 mod store;
 
+use self::sound::SoundCuts;
 use super::awaited::Awaited;
 use super::chunker::{Cut, Limits, TimedFrame};
 use super::corrections::Corrections;
@@ -17,7 +19,7 @@ use super::mux::Mux;
 use super::sink::{RecordSink, SinkError};
 use super::status::{Counters, Identity, StatusCell};
 use super::track::{NotStored, Track};
-use crate::capture::ingest::clock::{Arrived, Correction, JUMP_US, alongside_video};
+use crate::capture::ingest::clock::{Arrived, Correction, JUMP_US};
 use crate::capture::ingest::error::SessionError;
 use crate::capture::ingest::media::{MediaFrame, SessionItem, TrackParameters, Undecodable};
 use crate::capture::ingest::wall::{WallClock, WallTrust};
@@ -33,8 +35,6 @@ const STEP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A session's first frames are held for this long, so that they anchor its clock together. About as long as a chunk by default: little is handed over later for it.
 const FIRST_WINDOW: Duration = Duration::from_millis(400);
-/// Sound is cut at one keyframe in each such time since the epoch.
-const SOUND_CUT_US: i64 = 400_000;
 /// More first frames are not held.
 const FIRST_FRAMES_MAX: usize = 256;
 
@@ -77,8 +77,7 @@ pub struct Pipeline {
     identity: Identity,
     /// A newer identity that begins with the next keyframe, at true time.
     realigns_to: Option<(Identity, Instant)>,
-    /// In which [`SOUND_CUT_US`] sound was cut last at a keyframe.
-    sound_cut_in: Option<i64>,
+    sound: SoundCuts,
     wall: WallClock,
     /// Since when the wall clock has stepped, until a new session begins.
     stepped_at: Option<Instant>,
@@ -121,7 +120,7 @@ impl Pipeline {
             context,
             identity,
             realigns_to: None,
-            sound_cut_in: None,
+            sound: SoundCuts::default(),
             wall,
             stepped_at: None,
             ledger,
@@ -259,7 +258,12 @@ impl Pipeline {
         let first = std::mem::take(&mut self.first);
         for kind in [TrackKind::Video, TrackKind::Audio] {
             let of_track = first.iter().filter(|frame| frame.track == kind);
-            let arrivals: Vec<_> = of_track.map(|frame| (frame.rtp, self.wall.time_of(frame.received))).collect();
+            let sent = |frame: &MediaFrame| {
+                let arrival = self.wall.time_of(frame.received);
+                let by_reports = self.alongside(kind, frame.rtp, arrival);
+                (frame.rtp, by_reports.unwrap_or(arrival))
+            };
+            let arrivals: Vec<_> = of_track.map(sent).collect();
             if let Some(track) = self.track(kind).filter(|track| !track.clock.is_anchored()) {
                 track.clock.settle(&arrivals);
             }
@@ -283,6 +287,11 @@ impl Pipeline {
                 return;
             }
             self.begin_session(timed.decode);
+            self.sound.begin(timed.decode);
+        }
+        if frame.track == TrackKind::Audio && self.sound.is_early(timed.decode) {
+            self.count(|counters| &counters.discarded_frames, 1);
+            return;
         }
         let lost = frame.lost_packets > 0 || frame.is_damaged;
         self.record(frame.track, timed, lost, correction.is_some());
@@ -311,19 +320,17 @@ impl Pipeline {
     }
 
     fn record(&mut self, kind: TrackKind, timed: TimedFrame, lost: bool, corrected: bool) {
+        let (decode, is_access) = (timed.decode, timed.access.is_some());
+        if kind == TrackKind::Audio {
+            self.cut_sound_before(decode);
+        }
         let Some(track) = self.track(kind) else { return };
         let lost = std::mem::take(&mut track.lost) || lost;
-        let is_access = kind == TrackKind::Video && timed.access.is_some();
-        let slot = timed.decode.micros().div_euclid(SOUND_CUT_US);
         let pushed = track.chunker.push(timed, lost);
-        let begins_gop = is_access && pushed.cut.is_some();
+        let has_ended = pushed.cut.is_some();
         self.emit(kind, pushed.cut);
-        // A camera of keyframes alone must not decide how many chunks its sound has.
-        if begins_gop && self.sound_cut_in.replace(slot) != Some(slot) {
-            // Each recorder of the camera cuts its sound at the same frame: readers go from one
-            // recorder to another at keyframes.
-            let sound = self.audio.as_mut().and_then(|track| track.chunker.flush());
-            self.emit(TrackKind::Audio, sound);
+        if kind == TrackKind::Video && (has_ended || pushed.begins) {
+            self.cut_sound_with_video(decode, is_access && pushed.begins);
         }
         if let Some((start, end)) = pushed.hole.filter(|_| kind == TrackKind::Video) {
             let cause = match (lost, corrected) {
@@ -351,13 +358,9 @@ impl Pipeline {
     }
 
     fn stamp(&mut self, frame: &MediaFrame, arrival: Timestamp) -> Option<(TimedFrame, Option<Correction>)> {
-        let (sent, is_held) = match (frame.track, &self.video, &self.audio) {
-            (TrackKind::Audio, Some(video), Some(audio)) => {
-                let tracks = [(&video.clock, video.report), (&audio.clock, audio.report)];
-                (alongside_video(tracks[0], tracks[1], frame.rtp, arrival), video.clock.is_held(arrival))
-            }
-            _ => (None, false),
-        };
+        let sent = self.alongside(frame.track, frame.rtp, arrival);
+        let video = self.video.as_ref().filter(|_| frame.track == TrackKind::Audio && self.audio.is_some());
+        let is_held = video.is_some_and(|video| video.clock.is_held(arrival));
         let arrived = Arrived { rtp: frame.rtp, at: arrival, bytes: frame.data.len(), sent, is_held };
         let clock = &mut self.track(frame.track)?.clock;
         let stamp = clock.stamp(&arrived);
@@ -395,7 +398,11 @@ impl Pipeline {
                 track.set_init(init, codec);
                 self.tear(kind, GapCause::Unknown);
             }
-            None => *self.slot(kind) = Some(Track::new(init, (codec, timescale), self.context.limits, self.floor())),
+            None => {
+                let limits = self.context.limits;
+                let limits = if kind == TrackKind::Video { limits } else { sound::limits(limits) };
+                *self.slot(kind) = Some(Track::new(init, (codec, timescale), limits, self.floor()));
+            }
         }
         Ok(())
     }
@@ -472,6 +479,7 @@ impl Pipeline {
         for track in [&mut self.video, &mut self.audio].into_iter().flatten() {
             track.begin_session();
         }
+        self.sound = SoundCuts::default();
         if self.ledger.is_open() {
             self.ledger.close(start);
             self.write_gaps();

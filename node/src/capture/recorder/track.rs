@@ -100,7 +100,10 @@ impl Track {
         let (pictures, shown) = self.show(cut);
         let access_start = match shown {
             Shown::Nothing => None,
-            Shown::Whole | Shown::Damaged => cut.access.map(|_| cut.start).or(self.access_start),
+            Shown::Whole | Shown::Damaged => {
+                let access = cut.access.filter(|_| self.kind == TrackKind::Video);
+                access.map(|_| cut.start).or(self.access_start)
+            }
         };
         let meta = ChunkMeta {
             since_access_ms: access_start.map(|access_start| since_ms(access_start, cut.start)),

@@ -165,13 +165,27 @@ fn slow_streams_keep_their_frames_length_across_idle_chunks() {
 }
 
 #[test]
-fn audio_ends_by_time_only_and_has_no_keyframe() {
+fn audio_ends_by_time_only_and_is_named_by_its_first_frame() {
     let mut chunker = Chunker::new(None, 8000, Limits::default());
     let cuts: Vec<_> = (0..60)
         .filter_map(|n| chunker.push(TimedFrame { length_us: Some(20_000), ..frame(n * 20, true) }, false).cut)
         .collect();
     assert_eq!(cuts.iter().map(|cut| cut.frames.len()).collect::<Vec<_>>(), [25, 25]);
-    assert!(cuts.iter().all(|cut| cut.access.is_none() && cut.frames.iter().all(|frame| frame.duration == 160)));
+    let named = |cut: &Cut| cut.access == Some(Access::of_sound(&cut.frames[0].data));
+    assert!(cuts.iter().all(|cut| named(cut) && cut.frames.iter().all(|frame| frame.duration == 160)));
+}
+
+#[test]
+fn a_chunk_ends_before_a_time_where_a_frame_has_come_so_far() {
+    let mut chunker = Chunker::new(None, 8000, Limits::default());
+    for n in 0..10 {
+        chunker.push(TimedFrame { length_us: Some(20_000), ..frame(n * 20, true) }, false);
+    }
+    let frames = |cut: Option<Cut>| cut.map(|cut| (cut.start, cut.frames.len(), cut.end()));
+    assert_eq!(chunker.flush_before(at(181)), Err(NotReached));
+    assert_eq!(chunker.flush_before(at(130)).map(frames), Ok(Some((at(0), 7, at(140)))));
+    assert_eq!((chunker.flush_before(at(140)), chunker.open_us()), (Ok(None), 40_000), "it begins there");
+    assert_eq!(frames(chunker.flush()), Some((at(140), 3, at(200))));
 }
 
 proptest! {
@@ -188,6 +202,7 @@ proptest! {
             match event {
                 0 => cuts.extend(chunker.idle(now)),
                 1 => cuts.extend(chunker.flush()),
+                3 => cuts.extend(chunker.flush_before(now.plus_micros(-300_000)).ok().flatten()),
                 _ => {
                     let frame = TimedFrame { decode: now, ..sized(0, keyframe, bytes) };
                     cuts.extend(chunker.push(frame, event == 2).cut);

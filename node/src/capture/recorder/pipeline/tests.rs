@@ -5,6 +5,7 @@
 mod clocks;
 mod loss;
 mod realign;
+mod sound;
 
 use super::*;
 use crate::capture::ingest::media::{SenderReport, VideoCodec};

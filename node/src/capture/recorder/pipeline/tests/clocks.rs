@@ -99,7 +99,7 @@ fn audio_is_recorded_beside_video_and_never_before_its_keyframe() {
     assert_whole(&audio);
     assert_eq!(times(&audio)[0].0, 1000);
     assert_eq!(audio.iter().map(|meta| meta.frames).sum::<u32>(), 50);
-    assert!(audio.iter().all(|meta| !meta.is_access_point() && meta.session == story.video()[0].session));
+    assert!(audio.iter().all(|meta| meta.since_access_ms.is_none() && meta.session == story.video()[0].session));
 }
 
 /// Readers go from one recorder to another at keyframes.
